@@ -1,4 +1,5 @@
-//! Adverts that any host on the network could send: valid, invalid, or of another router.
+//! Forged VRRP adverts, as any host on the network could send them: valid, invalid, or for another
+//! virtual router.
 
 use std::{
     io::Read as _,
@@ -14,7 +15,7 @@ use crate::host::{Host, joined};
 /// IP protocol number of VRRP.
 const VRRP: u8 = 112;
 
-/// Protocol number with which the kernel accepts packets including their header.
+/// Protocol number of a raw socket whose packets include the IP header (`IPPROTO_RAW`).
 const RAW: i32 = 255;
 
 /// An advert of version 3 over IPv4 that carries no address (RFC 9568, section 5.1), and the IP
@@ -31,11 +32,11 @@ pub struct Forged {
     pub virtual_router_id: u8,
     /// The priority.
     pub priority: u8,
-    /// Whether its checksum is valid.
+    /// Whether the advert's checksum is valid.
     pub checksum: bool,
-    /// Data after the advert.
+    /// Bytes appended to the advert.
     pub trailer: Vec<u8>,
-    /// Number of bytes that are sent; `None` for all.
+    /// Number of bytes of the packet that are sent; `None` for all.
     pub cut: Option<usize>,
 }
 
@@ -117,7 +118,8 @@ pub fn overhear(on: &Host, count: usize, limit: Duration) -> Result<Vec<Vec<u8>>
     }))
 }
 
-/// RFC 9568, section 5.2.8, with the pseudo-header that keepalived adds.
+/// Computes the checksum of an advert (RFC 9568, section 5.2.8), with the pseudo-header, which
+/// keepalived includes too.
 fn checksum(source: Ipv4Addr, destination: Ipv4Addr, advert: &[u8]) -> u16 {
     let mut bytes = Vec::new();
     bytes.extend(source.octets());
@@ -142,7 +144,8 @@ fn checksum(source: Ipv4Addr, destination: Ipv4Addr, advert: &[u8]) -> u16 {
 mod tests {
     use super::*;
 
-    /// As sent by keepalived 2.2.7, without the checksum.
+    /// The expected value is from an advert of keepalived 2.2.7; the input is that advert without its
+    /// checksum.
     #[test]
     fn the_checksum_is_keepalived_s() {
         let seen = [0x31, 51, 150, 1, 0, 10, 0, 0, 10, 77, 0, 100];

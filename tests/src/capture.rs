@@ -49,7 +49,7 @@ impl Capture {
         })
     }
 
-    /// Number of captured packets.
+    /// Returns the number of packets captured so far.
     ///
     /// # Errors
     /// When tshark cannot be started.
@@ -83,13 +83,13 @@ impl Capture {
     }
 }
 
-/// A complete capture.
+/// A capture that has been stopped, ready to be read.
 #[derive(Debug)]
 pub struct Captured(Capture);
 
 impl Captured {
-    /// These fields of every packet that `filter` (as tshark has it) lets through: a line each, with
-    /// `|` between the fields.
+    /// Returns these fields of every packet that matches `filter`, a display filter of tshark: one line
+    /// per packet, with `|` between the fields.
     ///
     /// # Errors
     /// When tshark cannot read the capture.

@@ -7,7 +7,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
 
-/// Validity of a certificate: the same as Let's Encrypt's for most of their history.
+/// Validity of a certificate, 90 days: that of Let's Encrypt's for most of its history.
 const LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// The lab's certificate authority.
@@ -19,14 +19,14 @@ pub struct Authority {
 /// A certificate with its key, both PEM.
 #[derive(Clone, Debug)]
 pub struct Certificate {
-    /// The chain: this one certificate.
+    /// The certificate chain, which is this one certificate.
     pub chain: String,
-    /// Its key, P-256, PKCS #8.
+    /// The private key (P-256) in PKCS #8 format.
     pub key: String,
 }
 
 impl Certificate {
-    /// Chain and key in one text, as HAProxy and `lb` want it.
+    /// Returns chain and key in one text, as HAProxy and `lb` expect them.
     #[must_use]
     pub fn pem(&self) -> String {
         format!("{}{}", self.chain, self.key)
@@ -48,7 +48,7 @@ impl Authority {
         Ok(Self { issuer })
     }
 
-    /// The certificate that clients trust.
+    /// Returns the authority's own certificate, which clients trust, as PEM.
     #[must_use]
     pub fn certificate_pem(&self) -> String {
         self.issuer.pem()
@@ -62,7 +62,7 @@ impl Authority {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
         let now = date_time_ymd(1970, 1, 1) + SystemTime::now().duration_since(UNIX_EPOCH)?;
-        // Tolerate a small difference of clocks.
+        // The certificate is valid from an hour ago, to tolerate clocks that differ slightly.
         params.not_before = now - Duration::from_secs(3600);
         params.not_after = now + LIFETIME;
         Ok(Certificate {

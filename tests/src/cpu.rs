@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::unistd::Pid;
 
-/// The unit of the kernel's CPU times: `USER_HZ` is 100 on every architecture Linux shows it to.
+/// Milliseconds in the unit of the kernel's CPU times: `USER_HZ` is 100 on every architecture.
 const MILLISECONDS_A_TICK: u64 = 10;
 
 /// Interval over which the machine's load is measured.
@@ -17,12 +17,13 @@ const WATCH: Duration = Duration::from_millis(500);
 /// CPU time of the whole machine, all processors together, since it started.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct MachineTime {
-    /// Neither idle nor stolen by the hypervisor: user, system, interrupts and soft interrupts.
+    /// Time that is neither idle nor stolen by the hypervisor: user, system, interrupts and soft
+    /// interrupts.
     pub busy: Duration,
-    /// Its part in soft interrupts, in which the kernel receives packets, and runs XDP programs and
-    /// netfilter.
+    /// The part of `busy` in soft interrupts, in which the kernel receives packets and runs XDP programs
+    /// and netfilter.
     pub softirq: Duration,
-    /// Busy and idle together.
+    /// Busy and idle time together.
     pub all: Duration,
 }
 
@@ -36,7 +37,7 @@ impl MachineTime {
         parse_machine(&stat).context("/proc/stat has no line of all processors")
     }
 
-    /// What was used since an earlier moment.
+    /// Returns the CPU time used since `earlier`.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {
@@ -46,15 +47,15 @@ impl MachineTime {
         }
     }
 
-    /// The busy part, 0 to 1.
+    /// Returns the busy part of the time, 0 to 1.
     #[must_use]
     pub fn load(self) -> f64 {
         self.busy.as_secs_f64() / self.all.as_secs_f64().max(f64::EPSILON)
     }
 }
 
-/// Waits until the machine is idle but for a part (0 to 1) of its time, and returns the part that
-/// it was busy last, which is greater where it did not become idle within `limit`.
+/// Waits until the machine is busy for at most `part` (0 to 1) of its time. Returns the last measured
+/// busy part, which is greater than `part` if the machine did not become idle within `limit`.
 ///
 /// # Errors
 /// As [`MachineTime::now`].
@@ -70,14 +71,14 @@ pub fn wait_until_idle(part: f64, limit: Duration) -> Result<f64> {
     }
 }
 
-/// User and system time of a process, all its threads together.
+/// Returns the user and system time of a process, of all its threads together.
 pub(crate) fn of_process(pid: Pid) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     parse_process(&stat).context("its /proc/PID/stat is not as proc(5) has it")
 }
 
-/// `cpu  user nice system idle iowait irq softirq steal guest guest_nice`: guests are in `user`
-/// and `nice` already.
+/// Parses `cpu  user nice system idle iowait irq softirq steal guest guest_nice`. The guest times are
+/// already part of `user` and `nice`.
 fn parse_machine(stat: &str) -> Option<MachineTime> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let mut fields = line.split_whitespace().map(|field| field.parse().ok());
@@ -99,7 +100,8 @@ fn parse_machine(stat: &str) -> Option<MachineTime> {
     })
 }
 
-/// The name, in parentheses, may hold spaces; the fields after it are counted from 3.
+/// Parses `/proc/PID/stat`. The name, in parentheses, may contain spaces; proc(5) numbers the fields
+/// after it from 3.
 fn parse_process(stat: &str) -> Option<Duration> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(14 - 3);

@@ -20,8 +20,8 @@ pub(crate) fn run(host: &str, command: &[String]) -> Result<()> {
     Err(error).context("could not start nsenter")
 }
 
-/// The process 1 of the host of that name that was raised last. A host has no name outside of it,
-/// but its holder's command line tells.
+/// Finds process 1 of the host of that name that was started last. A host has no name that is visible
+/// outside of it, but the command line of its holder process contains the name.
 fn newest(host: &str) -> Result<Option<u32>> {
     let wanted = [b"sh\0-c\0".as_slice(), &holder_of(host)];
     let pids = fs::read_dir("/proc")?
@@ -31,8 +31,8 @@ fn newest(host: &str) -> Result<Option<u32>> {
             fs::read(format!("/proc/{pid}/cmdline"))
                 .is_ok_and(|line| line.starts_with(wanted[0]) && line.ends_with(wanted[1]))
         });
-    // Holders are older than the processes on their host, so the first of each lab is its process
-    // 1; process IDs grow until they wrap, which takes millions of processes.
+    // A holder is older than the other processes on its host, so the first match of each lab is process
+    // 1 of the host. Process ids grow until they wrap around, which takes millions of processes.
     Ok(pids.filter(|pid| is_first(*pid)).max())
 }
 

@@ -2,5 +2,5 @@
 
 use std::net::Ipv4Addr;
 
-/// The address that clients connect to.
+/// The Elastic IP, the public address that clients connect to.
 pub const ELASTIC_IP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 74);

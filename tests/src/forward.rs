@@ -16,10 +16,11 @@ use crate::Host;
 /// # Errors
 /// When no port is available.
 pub fn open(host: &Host, target: SocketAddr) -> Result<SocketAddr> {
-    // Bound out here; what is connected below is connected in the host.
+    // The listener is bound here, in the machine's network; the connections below are opened in the
+    // host's.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
-    // Connections while the lab ends are refused.
+    // A connection that arrives while the lab ends is refused.
     drop(host.inside(move || {
         for outer in listener.incoming().flatten() {
             thread::spawn(move || pass_on(&outer, target));

@@ -71,7 +71,7 @@ impl InternetGateway {
                  }}\n"
             )
         });
-        // One transaction, atomic for packets.
+        // Rules in one transaction take effect together, so no packet sees only a part of them.
         let rules = format!("table ip elastic_ip\ndelete table ip elastic_ip\n{translation}");
         nft(&self.host, &rules).context("could not point the Elastic IP")
     }
@@ -83,9 +83,9 @@ impl InternetGateway {
         self.follow(move || Ok(ec2.owner()?.map(|owner| owner.private_ip)))
     }
 
-    /// Makes the Elastic IP follow the result of `ask`, 50 times a second, until the follower is
-    /// dropped. `ask` runs on a thread in the gateway's network; without a result, the last one
-    /// stays.
+    /// Makes the Elastic IP follow the result of `ask`, which is called 50 times a second, until the
+    /// follower is dropped. `ask` runs on a thread in the gateway's network; while it fails, the last
+    /// owner stays.
     #[must_use]
     pub fn follow(
         &self,
@@ -95,7 +95,7 @@ impl InternetGateway {
     }
 }
 
-/// The task that applies changes of the EC2 API to the gateway.
+/// The task that keeps the gateway pointed at the owner of the Elastic IP.
 #[derive(Debug)]
 pub struct Follower {
     shared: Arc<Shared>,
@@ -107,7 +107,7 @@ pub struct Follower {
 pub struct Move {
     /// When the gateway applied it.
     pub at: Instant,
-    /// Private address of the new owner; `None` for none.
+    /// Private address of the new owner; `None` if the Elastic IP has none.
     pub owner: Option<Ipv4Addr>,
 }
 
@@ -118,13 +118,13 @@ struct Shared {
 }
 
 impl Follower {
-    /// All owners so far, in order; the first is the initial one.
+    /// Returns all owners so far, in order; the first entry is the owner at the start.
     #[must_use]
     pub fn moves(&self) -> Vec<Move> {
         self.shared.with_moves(|moves| moves.clone())
     }
 
-    /// Waits until the Elastic IP is translated for this owner.
+    /// Waits until the gateway translates the Elastic IP to this owner.
     ///
     /// # Errors
     /// When it is not within `limit`.
@@ -134,7 +134,7 @@ impl Follower {
         wait::until_true(&what, limit, || Ok(self.is_at(owner)))
     }
 
-    /// Whether the Elastic IP is translated for this owner.
+    /// Whether the gateway translates the Elastic IP to this owner.
     #[must_use]
     pub fn is_at(&self, owner: impl Into<Option<Ipv4Addr>>) -> bool {
         let last = self.shared.with_moves(|moves| moves.last().copied());
@@ -184,7 +184,7 @@ impl Drop for Follower {
     }
 }
 
-/// Loads rules of nftables on a host, all or none of them.
+/// Loads nftables rules on a host: either all of them or none.
 ///
 /// # Errors
 /// When `nft` is missing or the kernel refuses them.

@@ -1,4 +1,4 @@
-//! The real keepalived on a host: for interoperability tests and comparison.
+//! The real keepalived on a host, for interoperability tests and comparison.
 
 use std::{fmt::Write as _, fs, net::IpAddr, time::Duration};
 
@@ -10,84 +10,87 @@ use nix::{
 
 use crate::{Host, Process, wait};
 
-/// Path of its configuration on the host.
+/// Path of keepalived's configuration on the host.
 const CONFIG_FILE: &str = "/run/keepalived/keepalived.conf";
 
-/// Name of its instance in its log.
+/// Name of the `vrrp_instance`, as it appears in keepalived's log.
 const INSTANCE: &str = "VI_1";
 
-/// Time-out for it to start.
+/// Time-out for keepalived to start.
 const STARTING: Duration = Duration::from_secs(10);
 
-/// Time-out for it to send a goodbye, remove its addresses and end.
+/// Time-out for keepalived to send a goodbye, remove its addresses and exit.
 const ENDING: Duration = Duration::from_secs(10);
 
 /// Configuration of keepalived: one instance on one interface.
 #[derive(Clone, Debug)]
 pub struct KeepalivedSettings {
-    /// The interface that adverts go out of and addresses go on.
+    /// The interface that adverts are sent from and that gets the virtual addresses.
     pub interface: String,
     /// Initial state: `MASTER` or `BACKUP`.
     pub state: Role,
     /// Virtual router id.
     pub virtual_router_id: u8,
-    /// 1 to 254.
+    /// Priority, 1 to 254.
     pub priority: u8,
-    /// 2 or 3.
+    /// Version of VRRP, 2 or 3.
     pub version: u8,
-    /// Whole seconds in version 2, whole centiseconds in version 3.
+    /// Advert interval: whole seconds in version 2, whole centiseconds in version 3.
     pub advert_interval: Duration,
-    /// The address that adverts come from.
+    /// Source address of the adverts.
     pub source: IpAddr,
     /// The peer for unicast; `None` for multicast.
     pub peer: Option<IpAddr>,
-    /// `ADDRESS/PREFIX` each. Version 3 refuses to start without one.
+    /// Virtual addresses, each as `ADDRESS/PREFIX`. keepalived refuses to start without one in version
+    /// 3.
     pub virtual_addresses: Vec<String>,
-    /// Whether it preempts a lower priority.
+    /// Whether keepalived preempts a master with a lower priority.
     pub preempt: bool,
     /// Delay of the preemption; zero for none.
     pub preempt_delay: Duration,
-    /// Version 2's password.
+    /// Password of VRRP version 2.
     pub auth_pass: Option<String>,
-    /// The key of `auth_hmac`, as its `key 1` has it. For keepalived 2.4 and later.
+    /// The key of `auth_hmac`, in the form of its option `key 1`. It needs keepalived 2.4 or later.
     pub hmac_key: Option<String>,
     /// A script whose exit status reports the host's health.
     pub track_script: Option<TrackedScript>,
-    /// A command of its `notify_master`.
+    /// Command of keepalived's option `notify_master`.
     pub notify_master: Option<String>,
-    /// The program; `keepalived` is the package's.
+    /// Name or path of the program; `keepalived` is the distribution's.
     pub program: String,
-    /// A command of its `notify`, which is given the type, the name, the state and the priority.
+    /// Command of keepalived's option `notify`, which is given the type, the name, the state and the
+    /// priority.
     pub notify: Option<String>,
 }
 
-/// A script of keepalived's `vrrp_script`.
+/// A health check of keepalived, its `vrrp_script`.
 #[derive(Clone, Debug)]
 pub struct TrackedScript {
     /// The command.
     pub command: String,
     /// Interval in whole seconds.
     pub interval: Duration,
-    /// Successes until it is healthy.
+    /// Successes until the script counts as healthy.
     pub rise: u32,
-    /// Failures until it is unhealthy.
+    /// Failures until the script counts as unhealthy.
     pub fall: u32,
 }
 
-/// State of a router.
+/// VRRP state that keepalived logs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
-    /// It owns the address.
+    /// Active: keepalived owns the address.
     Master,
-    /// It is standby.
+    /// Standby.
     Backup,
-    /// It cannot be master.
+    /// At fault: keepalived cannot become master.
     Fault,
 }
 
 impl KeepalivedSettings {
-    /// Version 3 in unicast on `eth0` with adverts every 100 ms, priority 100, virtual router 41,
-    /// as a backup that preempts. The addresses to advertise are for the caller to say.
+    /// Settings for VRRP version 3 in unicast on `eth0` with adverts every 100 ms, priority 100 and
+    /// virtual router 41, in the initial state backup, with preemption. The caller must add the virtual
+    /// addresses.
     #[must_use]
     pub fn between(source: IpAddr, peer: IpAddr) -> Self {
         Self {
@@ -111,15 +114,15 @@ impl KeepalivedSettings {
         }
     }
 
-    /// The time without an advert after which this one, as a backup, takes over: three intervals
-    /// and the skew of its priority.
+    /// Time without an advert after which keepalived, as a backup, takes over: three intervals and the
+    /// skew of its priority.
     #[must_use]
     pub fn takeover(&self) -> Duration {
         self.advert_interval * 3 + self.skew()
     }
 
-    /// The time after which it takes over when the master says goodbye (RFC 3768 and RFC 9568,
-    /// section 6.1).
+    /// Time after which keepalived, as a backup, takes over when the master sends a goodbye (RFC 3768
+    /// and RFC 9568, section 6.1).
     #[must_use]
     pub fn skew(&self) -> Duration {
         let unit = if self.version == 2 {
@@ -130,10 +133,10 @@ impl KeepalivedSettings {
         unit * (256 - u32::from(self.priority)) / 256
     }
 
-    /// Its configuration file.
+    /// Formats the settings as keepalived's configuration file.
     #[must_use]
     pub fn configuration(&self) -> String {
-        // Without a router_id it asks the DNS for the host's name, and waits.
+        // Without a router_id, keepalived waits for DNS to resolve the host's name.
         let mut text = format!(
             "global_defs {{\n    router_id lab\n    vrrp_version {}\n    script_user root\n}}\n\n",
             self.version
@@ -219,13 +222,14 @@ impl KeepalivedSettings {
     }
 }
 
-/// A running keepalived. Dropping it ends it, and its host's namespaces with their addresses are
-/// the host's to end.
+/// A running keepalived. Dropping it kills keepalived, but leaves its addresses on the host's
+/// interfaces.
 #[derive(Debug)]
 pub struct Keepalived {
     host: Host,
     process: Process,
-    /// Where the log of this one begins, after those of its namesakes.
+    /// Offset in the host's log file at which this process's log begins, after those of earlier
+    /// keepalived processes.
     log_begins: usize,
 }
 
@@ -249,7 +253,7 @@ impl Keepalived {
             "--vrrp_pid",
             "/run/keepalived/vrrp.pid",
         ];
-        // What an earlier one left when it was killed.
+        // Files that an earlier keepalived left behind when it was killed.
         host.script("rm -f /run/keepalived/*.pid /run/keepalived/pid")?;
         let log_begins = host.read("/run/log/keepalived.log").unwrap_or_default();
         let process = host
@@ -266,19 +270,19 @@ impl Keepalived {
         }
     }
 
-    /// Its state by its log; `None` before it logged one.
+    /// The current state according to keepalived's log; `None` before it logged one.
     #[must_use]
     pub fn state(&self) -> Option<Role> {
         self.log().lines().rev().find_map(role_entered)
     }
 
-    /// The sequence of its states.
+    /// Returns the sequence of keepalived's states, according to its log.
     #[must_use]
     pub fn states(&self) -> Vec<Role> {
         self.log().lines().filter_map(role_entered).collect()
     }
 
-    /// Waits until it is `role`.
+    /// Waits until keepalived is in the state `role`.
     ///
     /// # Errors
     /// When it does not become so within `limit`: with its log.
@@ -288,20 +292,20 @@ impl Keepalived {
             .with_context(|| format!("it logged:\n{}", self.log()))
     }
 
-    /// Kills it with SIGKILL: no goodbye is sent, and no address removed.
+    /// Kills keepalived with SIGKILL: it sends no goodbye, and removes no address.
     ///
     /// # Errors
     /// When it does not run.
     pub fn kill9(mut self) -> Result<()> {
-        // The worker first: one that outlives its parent says goodbye. There is no time for the
-        // parent to start another.
+        // The worker is killed first: one that outlives its parent sends a goodbye. The parent has no
+        // time to start another.
         for child in self.children()? {
             signal::kill(child, Signal::SIGKILL)?;
         }
         self.process.kill()
     }
 
-    /// Stops it gracefully: it sends a goodbye.
+    /// Stops keepalived gracefully, so it sends a goodbye.
     ///
     /// # Errors
     /// When it does not run, or does not end.
@@ -312,7 +316,7 @@ impl Keepalived {
         Ok(())
     }
 
-    /// Its log.
+    /// Returns what this keepalived has logged.
     #[must_use]
     pub fn log(&self) -> String {
         let log = self.process.log();
@@ -328,7 +332,7 @@ impl Keepalived {
         })
     }
 
-    /// Its worker, as the outside sees it.
+    /// Returns the process ids of keepalived's worker processes, in the outer PID namespace.
     fn children(&self) -> Result<Vec<Pid>> {
         let pid = self.process.pid().context("keepalived does not run")?;
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
@@ -343,14 +347,14 @@ impl Drop for Keepalived {
         if !self.process.is_running().unwrap_or(false) {
             return;
         }
-        // One that outlives its parent says goodbye, as if it had been stopped in order.
+        // A worker that outlives its parent sends a goodbye, as if it had been stopped gracefully.
         for child in self.children().unwrap_or_default() {
             let _ = signal::kill(child, Signal::SIGKILL);
         }
     }
 }
 
-/// What a line of its log says that it became: `(VI_1) Entering MASTER STATE`.
+/// Returns the state that a line of keepalived's log reports: `(VI_1) Entering MASTER STATE`.
 fn role_entered(line: &str) -> Option<Role> {
     let (_, entered) = line.split_once(&format!("({INSTANCE}) Entering "))?;
     match entered.split_whitespace().next()? {

@@ -1,8 +1,8 @@
 //! The lab: hosts as network namespaces, real peers as processes, on the addresses of a small
 //! setup on AWS.
 //!
-//! [`Lab::raise`] starts it in a second or two; it ends when it is dropped, or when the process
-//! ends in any way. Labs are isolated from each other.
+//! [`Lab::raise`] starts a lab within a second or two; it ends when it is dropped, or when the process
+//! exits in any way. Labs are isolated from each other.
 
 pub mod advert;
 pub mod agent;

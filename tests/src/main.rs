@@ -115,7 +115,7 @@ fn flood(seconds: u32, established: u32, rate: Option<u32>) -> Result<()> {
     })
 }
 
-/// The lab ends with this process, which a signal ends.
+/// Starts the lab and waits until a signal ends this process, which ends the lab as well.
 fn up() -> Result<()> {
     let lab = Lab::raise()?;
     for host in lab.hosts() {

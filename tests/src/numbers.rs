@@ -5,14 +5,14 @@
 pub struct Numbers(u64);
 
 impl Numbers {
-    /// The sequence of a seed.
+    /// Returns the sequence that belongs to a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        // Only a state of zero would stay one.
+        // The state must not be zero, because xorshift never leaves that state.
         Self((0x9e37_79b9_7f4a_7c15 ^ seed).max(1))
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     pub fn word(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -20,7 +20,7 @@ impl Numbers {
         self.0
     }
 
-    /// The next two numbers of 32 bits.
+    /// Returns the next 64 bits as two numbers of 32 bits.
     pub fn pair(&mut self) -> (u32, u32) {
         let word = self.word();
         ((word >> 32) as u32, word as u32)

@@ -4,23 +4,23 @@ use anyhow::Result;
 
 use crate::{Host, Lab, gateway::nft, topology::BALANCERS};
 
-/// Blocked traffic between the balancers.
+/// Which traffic between the balancers is dropped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lost {
     /// All traffic.
     Everything,
     /// Adverts: IP protocol 112.
     Adverts,
-    /// TCP, and so the link between the two agents.
+    /// TCP, which includes the link between the two agents.
     Link,
 }
 
-/// Blocked direction.
+/// In which direction the traffic is dropped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Way {
     /// Both directions.
     Both,
-    /// Only from this balancer, by its place in [`BALANCERS`], to the other.
+    /// Only from the balancer with this index in [`BALANCERS`] to the other.
     From(usize),
 }
 
@@ -31,9 +31,9 @@ pub struct Partition {
 }
 
 impl Lab {
-    /// Parts the two balancers from each other. Both go on reaching the EC2 API, the clients and
-    /// the web servers, and keep their carrier. There is one partition at a time: the next one is
-    /// made when the last one was healed.
+    /// Separates the two balancers from each other. Both still reach the EC2 API, the clients and the
+    /// web servers, and their interfaces keep their carrier. There is one partition at a time: heal it
+    /// before making another.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -55,7 +55,7 @@ impl Lab {
             .map(|(from, to)| format!("iifname \"{from}\" oifname \"{to}\" {matching} drop\n"))
             .collect();
         let gateway = self.internet_gateway.host().clone();
-        // On the bridge, where their frames pass from one's cable to the other's.
+        // The rules are on the bridge that forwards frames from one balancer's cable to the other's.
         nft(
             &gateway,
             &format!(
@@ -77,14 +77,14 @@ impl Partition {
     /// # Errors
     /// When the kernel refuses.
     pub fn heal(self) -> Result<()> {
-        // Dropping finds it healed.
+        // Dropping `self` then removes the rules again, which has no effect.
         nft(&self.gateway, NONE)
     }
 }
 
 impl Drop for Partition {
     fn drop(&mut self) {
-        // Where it has been healed, or the lab is ending, there is nothing to do.
+        // Errors are ignored: the lab may be ending.
         drop(nft(&self.gateway, NONE));
     }
 }

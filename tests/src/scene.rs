@@ -12,24 +12,24 @@ use crate::{
     topology::BALANCERS,
 };
 
-/// Time-out for an address to move while the API works.
+/// Time-out for the Elastic IP to move while the API works.
 const MOVING: Duration = Duration::from_secs(5);
 
-/// A lab with an EC2, a gateway that follows it, and a pair of agents, the first of which is active.
+/// A lab with an EC2 API, a gateway that follows it, and a pair of agents, the first of which is active.
 #[derive(Debug)]
 pub struct Scene {
-    /// The agents. They end before the rest does.
+    /// The agents. This is the first field, so they are dropped before everything else.
     pub pair: Pair,
-    /// The gateway's follower of the EC2 API.
+    /// The task that keeps the gateway pointed at the Elastic IP's owner.
     pub follower: Follower,
-    /// The EC2.
+    /// The fake EC2 API.
     pub ec2: Arc<FakeEc2>,
     /// The lab.
     pub lab: Lab,
 }
 
 impl Scene {
-    /// Starts it with the settings of [`Settings::elastic_pair`].
+    /// Starts a scene with the settings of [`Settings::elastic_pair`].
     ///
     /// # Errors
     /// When it does not come up, with the first balancer active.
@@ -37,7 +37,7 @@ impl Scene {
         Self::raise_with(|_| {})
     }
 
-    /// Raises it with other settings.
+    /// Starts a scene with those settings, after `change` has changed them.
     ///
     /// # Errors
     /// As [`Scene::raise`].
@@ -45,7 +45,7 @@ impl Scene {
         Self::raise_in(Lab::raise()?, change)
     }
 
-    /// Raises it in a lab that has been furnished.
+    /// Starts a scene in a lab that the caller has started and prepared.
     ///
     /// # Errors
     /// As [`Scene::raise`].
@@ -81,7 +81,7 @@ impl Scene {
         self.follower.wait_for(BALANCERS[balancer].1, limit)
     }
 
-    /// The calls so far that requested the Elastic IP, without dry runs, in order.
+    /// Returns the calls so far that requested the Elastic IP, without dry runs, in order.
     #[must_use]
     pub fn associations(&self) -> Vec<Call> {
         let mut calls = self.ec2.calls();
@@ -89,7 +89,7 @@ impl Scene {
         calls
     }
 
-    /// Checks that no agent had two concurrent calls.
+    /// Checks that no agent made two concurrent calls.
     ///
     /// # Errors
     /// When one had: which.

@@ -1,4 +1,4 @@
-//! TCP segments that any host on the network could send, and observing a connection.
+//! Forged TCP segments, as any host on the network could send them, and an observer of a connection.
 
 use std::{
     collections::HashMap,
@@ -29,13 +29,13 @@ pub const RST: u8 = 0x04;
 /// The control bit ACK.
 pub const ACK: u8 = 0x10;
 
-/// Bytes of an IPv4 header without options.
+/// Length of an IPv4 header without options, in bytes.
 pub(crate) const IPV4_HEADER: usize = 20;
 
-/// Bytes of an IPv4 packet with a TCP header, neither with options, and no data.
+/// Length in bytes of an IPv4 packet with a TCP header, without options and data.
 pub(crate) const EMPTY_SEGMENT: usize = 40;
 
-/// Time limit of waiting for a segment of an observed connection.
+/// Time-out of waiting for a segment of an observed connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Interval at which the capturing thread checks whether it should stop.
@@ -57,14 +57,14 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Returns the IPv4 packet, with valid checksums.
+    /// Returns the segment as an IPv4 packet, with valid checksums.
     #[must_use]
     pub fn packet(&self) -> [u8; EMPTY_SEGMENT] {
         let mut packet = [0; EMPTY_SEGMENT];
         let (ipv4, tcp) = packet.split_at_mut(IPV4_HEADER);
         ipv4[0] = 0x45;
         ipv4[2..4].copy_from_slice(&(EMPTY_SEGMENT as u16).to_be_bytes());
-        // Time to live and protocol.
+        // Time to live (64) and protocol (6, TCP).
         ipv4[8..10].copy_from_slice(&[64, 6]);
         ipv4[12..16].copy_from_slice(&self.source.ip().octets());
         ipv4[16..20].copy_from_slice(&self.destination.ip().octets());
@@ -72,7 +72,7 @@ impl Segment {
         tcp[2..4].copy_from_slice(&self.destination.port().to_be_bytes());
         tcp[4..8].copy_from_slice(&self.sequence.to_be_bytes());
         tcp[8..12].copy_from_slice(&self.acknowledgement.to_be_bytes());
-        // Five words of header.
+        // The header's length, five words of 32 bits, and the control bits.
         tcp[12..14].copy_from_slice(&[0x50, self.flags]);
         tcp[14..16].copy_from_slice(&u16::MAX.to_be_bytes());
         let pseudo_header = sum(&ipv4[12..20]) + 6 + (EMPTY_SEGMENT - IPV4_HEADER) as u32;
@@ -92,14 +92,14 @@ pub(crate) fn sum(bytes: &[u8]) -> u32 {
         .sum()
 }
 
-/// Returns the checksum over words that add up to `sum`.
+/// Returns the Internet checksum of data whose 16-bit words add up to `sum`.
 pub(crate) fn folded(sum: u32) -> u16 {
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
     !(sum as u16)
 }
 
-/// Position of a connection, by the last segment that its server sent.
+/// How far a connection has got in both directions, by the last segment that its server sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Position {
     /// The sequence number of the server's next byte: what the client expects.
@@ -117,7 +117,7 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Captures on a host what `server` sends to it.
+    /// Starts capturing the segments that `server` sends to a host.
     #[must_use]
     pub fn start(host: &Host, server: SocketAddrV4) -> Self {
         let (stop, positions) = (Arc::<AtomicBool>::default(), Arc::default());
@@ -145,7 +145,7 @@ impl Tap {
         }
     }
 
-    /// Returns the position of the connection from a port of the host at its next segment.
+    /// Waits for the next segment to this port of the host, and returns its connection's position.
     ///
     /// # Errors
     /// No segment arrives within 5 s.
@@ -221,7 +221,7 @@ mod tests {
     fn a_position_is_read_from_the_server_s_segments_alone() {
         let sent = segment();
         let expected = Position {
-            // A FIN counts as one byte, and the number wraps around.
+            // A FIN counts as one byte, and the sequence number wraps around to 0.
             server: 0,
             client: 0x0102_0304,
         };

@@ -1,4 +1,4 @@
-//! A thread that starts the holders of hosts and ends only with the process.
+//! A thread that starts the holder processes of hosts and ends only with this process.
 //!
 //! `setpriv --pdeathsig` ties a child to the *thread* that started it: a lab that was raised on a
 //! short-lived thread would die with that thread.
@@ -15,7 +15,7 @@ use std::{
 
 type Order = (Command, Sender<io::Result<Child>>);
 
-/// Starts a command on the thread that outlives all others.
+/// Starts a command on the thread that lives as long as this process.
 pub(crate) fn spawn(command: Command) -> io::Result<Child> {
     static ORDERS: OnceLock<Sender<Order>> = OnceLock::new();
     let gone = || io::Error::other("the thread that starts hosts has ended");
@@ -31,8 +31,8 @@ fn start() -> Sender<Order> {
     let (sender, orders) = mpsc::channel::<Order>();
     thread::spawn(move || {
         for (mut command, answer) in orders {
-            // Who asked may have given up: then the child's handle is dropped, its stdin closes,
-            // and the host ends.
+            // The requesting thread may have given up. Then the child's handle is dropped, its standard
+            // input closes, and the host ends.
             drop(answer.send(command.spawn()));
         }
     });

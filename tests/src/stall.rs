@@ -1,4 +1,4 @@
-//! Measures scheduling delays of the machine, which tests of timing must discount.
+//! Measures scheduling delays of the machine, which tests of timing must deduct.
 
 use std::{
     sync::{
@@ -37,11 +37,11 @@ impl Meter {
         Self { stop, longest }
     }
 
-    /// Stops, and returns the longest delay.
+    /// Stops measuring, and returns the longest delay.
     #[must_use]
     pub fn stop(self) -> Duration {
         self.stop.store(true, Ordering::Relaxed);
-        // Without a reading nothing is forgiven.
+        // If the thread panicked there is no measurement: a delay of zero, so nothing is deducted.
         self.longest.join().unwrap_or_default()
     }
 }

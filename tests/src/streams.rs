@@ -1,5 +1,5 @@
-//! Long-lived HTTP exchanges: server-sent events, and a connection upgraded to an echo like a
-//! WebSocket. Every byte is verified, in order to show that changes of the proxy do not break them.
+//! Long-lived HTTP exchanges: server-sent events, and a connection upgraded to an echo like a WebSocket.
+//! Every byte is verified, to show that changes of the proxy do not break them.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -18,21 +18,21 @@ use nix::sys::socket;
 
 use crate::host::{Host, joined};
 
-/// Interval between events or messages.
+/// Interval between events or messages of a stream.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Time-out of a stream.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A backend: `/events` sends numbered events without end, `/echo` upgrades and returns every line.
-/// Dropping it ends it.
+/// Dropping it stops it.
 #[derive(Debug)]
 pub struct Backend {
     listener: TcpListener,
 }
 
 impl Backend {
-    /// Listens on a host.
+    /// Starts the backend at an address of a host.
     ///
     /// # Errors
     /// The port is in use.
@@ -43,7 +43,7 @@ impl Backend {
         let accepting = listener.try_clone()?;
         thread::spawn(move || {
             while let Ok((stream, _)) = accepting.accept() {
-                // The thread ends when its client closes the connection.
+                // The thread ends when the connection's client closes it.
                 thread::spawn(move || drop(serve(stream)));
             }
         });
@@ -85,7 +85,7 @@ fn serve(mut stream: TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// Kind of a stream.
+/// The two kinds of streams.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// Server-sent events.
@@ -103,7 +103,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Opens one of each kind from a host, and waits for a message on both.
+    /// Opens one stream of each kind from a host, and waits for a message on both.
     ///
     /// # Errors
     /// One has no message within 10 s.
@@ -128,7 +128,7 @@ impl Streams {
         self.messages.load(Ordering::Relaxed)
     }
 
-    /// Ends them, and returns the number of messages on each.
+    /// Ends the streams, and returns the number of messages on each.
     ///
     /// # Errors
     /// One broke, was silent for 10 s, or carried wrong data.
@@ -175,7 +175,7 @@ fn follow(kind: Kind, to: SocketAddr, stop: &AtomicBool, messages: &AtomicU64) -
     Ok(count)
 }
 
-/// Reads one chunk, which must be the event of this number.
+/// Reads one chunk, which must be the event with this number.
 fn event(reader: &mut BufReader<TcpStream>, number: u64) -> Result<()> {
     let mut size = String::new();
     ensure!(reader.read_line(&mut size)? > 0, "the response ended");

@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 
 use crate::Host;
 
-/// Number of connections that a host has opened, successful or not: `ActiveOpens` of RFC 4022.
+/// Returns the number of connections that a host has opened, successfully or not: `tcpActiveOpens` of
+/// RFC 4022.
 ///
 /// # Errors
 /// When the counter cannot be read.
@@ -14,7 +15,7 @@ pub fn active_opens(host: &Host) -> Result<u64> {
     counter(host, "snmp", "ActiveOpens", active_opens_of)
 }
 
-/// Number of connections in TIME-WAIT on a host: those that it closed first.
+/// Returns the number of connections in TIME-WAIT on a host: those that the host closed first.
 ///
 /// # Errors
 /// When the counter cannot be read.
@@ -34,7 +35,7 @@ fn counter(
     find(&text).with_context(|| format!("net/{file} of {} does not show {name}", host.name()))
 }
 
-/// Two lines begin with `Tcp:`: names, then values.
+/// Parses `/proc/net/snmp`, in which two lines begin with `Tcp:`: names, then values.
 fn active_opens_of(snmp: &str) -> Option<u64> {
     let mut lines = snmp.lines().filter(|line| line.starts_with("Tcp:"));
     let (names, values) = (lines.next()?, lines.next()?);
@@ -43,7 +44,7 @@ fn active_opens_of(snmp: &str) -> Option<u64> {
     value.parse().ok()
 }
 
-/// `TCP: inuse 5 orphan 0 tw 2 alloc 9 mem 1`.
+/// Parses the line `TCP: inuse 5 orphan 0 tw 2 alloc 9 mem 1` of `/proc/net/sockstat`.
 fn time_waits_of(sockstat: &str) -> Option<u64> {
     let line = sockstat.lines().find(|line| line.starts_with("TCP:"))?;
     let mut words = line.split_whitespace().skip_while(|word| *word != "tw");

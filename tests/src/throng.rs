@@ -18,7 +18,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::host::{Host, joined};
 
-/// Threads that the connections are spread over.
+/// Number of threads that the connections are spread over.
 const THREADS: usize = 2;
 
 /// Time-out of connecting and of the first response.
@@ -30,10 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Number of open files that the process needs for other purposes.
 const OTHER_FILES: u64 = 2_000;
 
-/// Size limit of an answer in bytes.
+/// Maximum size of a response in bytes.
 const MOST_BYTES: usize = 1_000;
 
-/// Connections that have been opened, each answered once.
+/// Open connections, on each of which a first request was answered.
 #[derive(Debug)]
 pub struct Throng {
     stop: Arc<AtomicBool>,
@@ -42,12 +42,12 @@ pub struct Throng {
     connections: usize,
 }
 
-/// Results.
+/// Results of the connections of a [`Throng`].
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// Connections that were established.
     pub connections: usize,
-    /// Answers on all of them.
+    /// Number of responses on all connections.
     pub answers: u64,
     /// Number of lost connections by reason.
     pub lost: BTreeMap<String, usize>,
@@ -55,7 +55,7 @@ pub struct Outcome {
 
 impl Throng {
     /// Opens connections from a host to HTTP servers that answer `/` with their name, waits for one
-    /// answer on each, and then sends a request on each once per `period`.
+    /// response on each, and then sends a request on each once per `period`.
     ///
     /// # Errors
     /// One is not answered within 20 s, or the limit of open files cannot be raised that far.
@@ -82,13 +82,13 @@ impl Throng {
         })
     }
 
-    /// Returns the number of answers on all connections so far, without the first on each.
+    /// Returns the number of responses on all connections so far, without the first one on each.
     #[must_use]
     pub fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// Sends a last request on every connection, waits for the answers, and closes all.
+    /// Sends a last request on every connection, waits for the responses, and closes all connections.
     ///
     /// # Errors
     /// A thread panicked. Lost connections are in the outcome.
@@ -122,8 +122,8 @@ impl Outcome {
     }
 }
 
-/// Visits each connection once a period until stopped, then once more until each is answered.
-/// Returns why connections were lost.
+/// Visits each connection once per period until stopped. Then sends a last request on each, and waits
+/// until all are answered. Returns why connections were lost.
 fn go_round(
     mut members: Vec<Member>,
     period: Duration,
@@ -149,7 +149,7 @@ fn go_round(
                 return true;
             }
             thread::sleep(due.saturating_duration_since(Instant::now()));
-            // No burst after a delay of the machine.
+            // After a delay of the machine, missed requests are not made up for in a burst.
             due = due.max(Instant::now()) + step;
             visit(member, true)
         });
@@ -162,15 +162,15 @@ fn go_round(
     lost
 }
 
-/// One connection.
+/// One connection of a [`Throng`].
 #[derive(Debug)]
 struct Member {
     stream: TcpStream,
-    /// Name of the server that answers on it.
+    /// Name of the server at the other end of the connection.
     server: String,
     /// When the pending request was sent.
     asked: Option<Instant>,
-    /// The received part of the answer.
+    /// The part of the response that has been received.
     answer: Vec<u8>,
 }
 
@@ -202,8 +202,8 @@ impl Member {
         self.asked.is_some()
     }
 
-    /// Reads the available data, and sends another request if none is pending. Returns whether an
-    /// answer has become complete.
+    /// Reads the available data and, if `ask` is set and no request is pending, sends one. Returns
+    /// whether a response has become complete.
     fn visit(&mut self, ask: bool) -> Result<bool> {
         let answered = self.waits() && self.read()?;
         if ask && !self.waits() {
@@ -218,7 +218,7 @@ impl Member {
         Ok(answered)
     }
 
-    /// Reads the available data. Returns whether the answer is complete.
+    /// Reads the available data. Returns whether the response is complete.
     fn read(&mut self) -> Result<bool> {
         let mut bytes = [0; MOST_BYTES];
         match self.stream.read(&mut bytes) {

@@ -15,7 +15,7 @@
 //!                                  └── web4 10.0.0.19
 //! ```
 //!
-//! With [`Wiring::TwoInterfaces`] the balancers reach the router by an interface of its own:
+//! With [`Wiring::TwoInterfaces`] the balancers reach the router by a second interface:
 //!
 //! ```text
 //!   lb-a eth0 172.31.0.68,   eth1 172.30.0.68  ┐ bridge, 172.30.0.0/24
@@ -45,13 +45,13 @@ pub const SITE: &str = "www.lab.example";
 /// The client's address.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 
-/// The first of the client's additional addresses: [`Lab::add_client_addresses`].
+/// The first of the client's additional addresses, which [`Lab::add_client_addresses`] adds.
 const FIRST_FURTHER_CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
 
 /// Maximum number of additional addresses in the client's network.
 const MOST_FURTHER_CLIENTS: u8 = 200;
 
-/// The balancers: name and address. At first the Elastic IP is associated with the first one.
+/// Names and addresses of the balancers. At first the Elastic IP is associated with the first one.
 pub const BALANCERS: &[(&str, Ipv4Addr)] = &[
     ("lb-a", Ipv4Addr::new(172, 31, 0, 68)),
     ("lb-b", Ipv4Addr::new(172, 31, 15, 233)),
@@ -69,24 +69,24 @@ pub const BACK_ADDRESSES: &[Ipv4Addr] = &[
     Ipv4Addr::new(172, 30, 0, 233),
 ];
 
-/// The interfaces of the balancers.
+/// How many interfaces each balancer has.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Wiring {
-    /// `eth0` leads to clients and web servers.
+    /// One: `eth0` leads to clients and to web servers.
     #[default]
     OneInterface,
-    /// `eth0` leads to clients, `eth1` to the web servers.
+    /// Two: `eth0` leads to clients, `eth1` to the web servers.
     TwoInterfaces,
 }
 
-/// Address of the EC2 API for the balancers, on the gateway's host: no pulled cable of a balancer
-/// disconnects the other from it.
+/// Address of the EC2 API for the balancers. It is on the gateway's host, so each balancer can still
+/// reach it when the other one's cable is cut.
 pub const EC2_API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(172, 31, 0, 3)), 5000);
 
 /// Address of the instance metadata service, as on AWS.
 pub const METADATA: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 
-/// The web servers: name and address.
+/// Names and addresses of the web servers.
 pub const WEBS: &[(&str, Ipv4Addr)] = &[
     ("web1", Ipv4Addr::new(10, 0, 0, 6)),
     ("web2", Ipv4Addr::new(10, 0, 0, 7)),
@@ -94,7 +94,7 @@ pub const WEBS: &[(&str, Ipv4Addr)] = &[
     ("web4", Ipv4Addr::new(10, 0, 0, 19)),
 ];
 
-/// File on the client with the certificate of the lab's authority.
+/// Path on the client of the certificate of the lab's authority.
 pub const CA_FILE: &str = "/run/tls/ca.pem";
 
 /// A running lab: hosts, cables, addresses, and four web servers.
@@ -104,11 +104,11 @@ pub const CA_FILE: &str = "/run/tls/ca.pem";
 pub struct Lab {
     /// The client host.
     pub client: Host,
-    /// Translates the Elastic IP.
+    /// The gateway that translates the Elastic IP.
     pub internet_gateway: InternetGateway,
     /// The balancer hosts, in the order of [`BALANCERS`]; nothing runs on them yet.
     pub balancers: Vec<Host>,
-    /// Connects the networks of the balancers and of the web servers.
+    /// The host that connects the network of the balancers to that of the web servers.
     pub router: Host,
     /// The web servers, in the order of [`WEBS`].
     pub webs: Vec<Web>,
@@ -126,7 +126,7 @@ impl Lab {
         Self::raise_with(Wiring::default())
     }
 
-    /// Starts the lab with these interfaces of the balancers.
+    /// Starts the lab with the given interfaces of the balancers.
     ///
     /// # Errors
     /// As [`Lab::raise`].
@@ -203,8 +203,8 @@ impl Lab {
         Ok(addresses)
     }
 
-    /// Routes the web servers' answers through this balancer, as `forward = "dnat"` requires: their
-    /// default route leads to the router, and the router's to the balancer.
+    /// Routes the web servers' responses through this balancer, as `forward = "dnat"` requires. The web
+    /// servers' default route already leads to the router; this sets the router's to the balancer.
     ///
     /// # Errors
     /// The kernel refuses the route.
@@ -325,14 +325,15 @@ impl Lab {
                 "ip address add {back}/24 dev eth1\n\
                  ip route add 10.0.0.0/24 via 172.30.0.1"
             ))?;
-            // The source address of NAT is that of the service.
+            // With NAT the web servers see the service's address as the source, which the router must
+            // reach through this interface.
             self.router
                 .script(&format!("ip route add {address} via {back}"))?;
         }
         Ok(())
     }
 
-    /// Configures the site's name and the trusted authority on the client.
+    /// Configures the client so it resolves the site's name and has the authority's certificate.
     fn acquaint_client(&self) -> Result<()> {
         self.client
             .write(CA_FILE, self.authority.certificate_pem())?;
@@ -355,7 +356,7 @@ fn raised(hosts: &[(&str, Ipv4Addr)]) -> Result<Vec<Host>> {
 }
 
 fn bridge(host: &Host, name: &str) -> Result<()> {
-    // No delay before a new port forwards: the lab has no loops.
+    // A delay before a new port forwards would only guard against loops, which the lab does not have.
     host.script(&format!(
         "ip link add {name} type bridge forward_delay 0\nip link set {name} up"
     ))?;

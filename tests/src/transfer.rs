@@ -1,5 +1,6 @@
-//! One long transfer over one connection, at a steady rate up to the allowed byte count and idle in
-//! between. It must survive attempts of third parties to end its connection.
+//! One long transfer over one connection. It runs at a steady rate until the allowed number of bytes is
+//! reached, and is idle until more are allowed. It must survive attempts of third parties to end its
+//! connection.
 
 use std::{
     fmt::Write as _,
@@ -21,28 +22,28 @@ use crate::{
     wait,
 };
 
-/// Bytes of one request of a download.
+/// Number of bytes that one request of a download asks for.
 const RANGE: u64 = 256 << 10;
 
-/// Bytes of one write of an upload.
+/// Number of bytes in one write of an upload.
 const PIECE: u64 = 16 << 10;
 
-/// Time-out of a connection that is not idle, after which it is broken.
+/// Time-out of a connection that is not idle, after which it counts as broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Interval at which the allowed byte count is polled.
+/// Interval at which the allowed number of bytes is polled.
 const GLANCE: Duration = Duration::from_millis(2);
 
-/// What is transferred.
+/// Parameters of a transfer.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The server's address, as the client sees it.
     pub to: SocketAddrV4,
-    /// The direction.
+    /// The direction of the transfer.
     pub way: Way,
-    /// The path on the server: of the file, or for the upload.
+    /// Path on the server of the file to download, or to upload to.
     pub path: String,
-    /// What is uploaded, or what must be downloaded.
+    /// The bytes to upload, or the bytes that the download must return.
     pub content: Arc<[u8]>,
     /// Maximum number of bytes per second.
     pub rate: u64,
@@ -51,10 +52,11 @@ pub struct Plan {
 /// The direction of a transfer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Way {
-    /// To the client: one request after the other for the next part of the file. Unlike a client
-    /// that stops reading, whose server probes its window, an idle download sends no packet.
+    /// Download: one request after the other for the next part of the file, so an idle download sends no
+    /// packet. A client that stopped reading a single response would still receive the server's window
+    /// probes.
     Down,
-    /// To the server, in one request.
+    /// Upload, in one request.
     Up,
 }
 
@@ -119,7 +121,8 @@ impl Transfer {
         self.progress.done.load(Ordering::Relaxed)
     }
 
-    /// Waits until the allowed bytes are transferred or it has failed: [`Self::finish`] returns which.
+    /// Waits until all allowed bytes are transferred or the transfer has failed: [`Self::finish`]
+    /// returns which.
     ///
     /// # Errors
     /// It does neither within `limit`.
@@ -130,7 +133,8 @@ impl Transfer {
         })
     }
 
-    /// Waits for the end and returns the SHA-256 of what was transferred, as the client saw it.
+    /// Waits until the transfer ends, and returns the SHA-256 of the transferred bytes, as the client
+    /// saw them.
     ///
     /// # Errors
     /// The connection broke, was silent for 20 s, or the server answered with an error.
@@ -140,7 +144,7 @@ impl Transfer {
 }
 
 impl Progress {
-    /// Waits until another `bytes` are allowed and due.
+    /// Waits until another `bytes` bytes are allowed, and due at the steady rate.
     fn wait_for_leave(&self, bytes: u64, pace: &mut Pace) {
         let wanted = self.done.load(Ordering::Relaxed) + bytes;
         while self.allowed.load(Ordering::Relaxed) < wanted {
@@ -215,7 +219,7 @@ fn upload(plan: &Plan, mut socket: TcpStream, progress: &Progress) -> Result<Str
     Ok(sha256(&plan.content))
 }
 
-/// Reads the head of a response, which must have this status.
+/// Reads the head of a response, which must have the given status.
 fn read_head(reader: &mut BufReader<TcpStream>, status: u16) -> Result<()> {
     let mut first = None;
     loop {

@@ -1,5 +1,5 @@
-//! Long-lived connections that carry a little data continuously. Every byte is verified, in order to
-//! show that the loss of a host does not break them.
+//! Long-lived connections that carry a little data continuously. Every byte is verified, to show that
+//! the loss of a host does not break them.
 
 use std::{
     io::{Read as _, Write as _},
@@ -18,26 +18,26 @@ use nix::sys::socket;
 
 use crate::host::{Host, joined};
 
-/// Bytes of one message, a "drop".
+/// Length of one message (a "drop") in bytes.
 const DROP: usize = 16;
 
-/// Interval between drops.
+/// Interval between the drops of a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Time-out of an answer, after which the connection is broken.
+/// Time-out of a response, after which the connection counts as broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The server combines each byte that it returns with this one by XOR.
+/// The server combines each byte that it returns with this value by XOR.
 const TURN: u8 = 0x5a;
 
-/// A server that returns every byte, changed in a fixed way. Dropping it ends it.
+/// A server that returns every byte that it receives, changed in a fixed way. Dropping it stops it.
 #[derive(Debug)]
 pub struct Basin {
     listener: TcpListener,
 }
 
 impl Basin {
-    /// Listens on a host.
+    /// Starts the server at an address of a host.
     ///
     /// # Errors
     /// The port is in use.
@@ -57,12 +57,13 @@ impl Basin {
 
 impl Drop for Basin {
     fn drop(&mut self) {
-        // Wakes the accepting thread. An error means that it has ended.
+        // Wakes the accepting thread. An error means that the thread has already ended.
         let _ = socket::shutdown(self.listener.as_raw_fd(), socket::Shutdown::Both);
     }
 }
 
-/// Serves a connection until the client ends or fails. The client reports failures.
+/// Returns the changed bytes of a connection until the client closes it or it fails. Failures are
+/// reported by the client.
 fn turn_back(mut stream: TcpStream) {
     drop(stream.set_nodelay(true));
     let mut bytes = [0; 1024];
@@ -75,7 +76,7 @@ fn turn_back(mut stream: TcpStream) {
     }
 }
 
-/// Connections that trickle.
+/// Open connections that send drops continuously.
 #[derive(Debug)]
 pub struct Trickle {
     stop: Arc<AtomicBool>,
@@ -86,9 +87,9 @@ pub struct Trickle {
 /// Result of one connection, every byte of which was correct.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
-    /// Bytes that were sent and returned.
+    /// Number of bytes that were sent and returned.
     pub bytes: u64,
-    /// Longest time of an answer.
+    /// Longest time until a drop was returned.
     pub longest: Duration,
 }
 
@@ -169,7 +170,7 @@ fn flow(to: SocketAddr, number: u64, stop: &AtomicBool, drops: &AtomicU64) -> Re
     Ok(flow)
 }
 
-/// A sequence of bytes that differs from those of the other connections (xorshift).
+/// A pseudo-random sequence of bytes, different for each connection (xorshift).
 struct Source(u64);
 
 impl Source {

@@ -1,4 +1,4 @@
-//! Waiting for a condition with a deadline, in place of sleeping and hoping.
+//! Waiting for a condition with a deadline, instead of sleeping for a fixed time.
 
 use std::{
     thread,
@@ -7,13 +7,14 @@ use std::{
 
 use anyhow::{Result, bail};
 
-/// The pause between two looks: short enough to time things to the millisecond or two.
+/// Pause between two calls of `look`: short enough to measure times to about 2 ms.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Looks until `look` finds something and returns it.
+/// Calls `look` repeatedly until it returns a value, and returns that value.
 ///
 /// # Errors
-/// When `limit` has passed: says what was waited for. An error of `look` ends the waiting at once.
+/// When `limit` has passed; the error says what was waited for. An error of `look` ends the waiting at
+/// once.
 pub fn until<T>(
     what: &str,
     limit: Duration,
@@ -31,7 +32,7 @@ pub fn until<T>(
     }
 }
 
-/// Looks until `look` says yes.
+/// Calls `look` repeatedly until it returns true.
 ///
 /// # Errors
 /// As [`until`].

@@ -13,16 +13,16 @@ use crate::{host::Host, process::Process, wait};
 /// Directory on the host that nginx serves files from and stores uploads in.
 pub const WWW: &str = "/run/nginx/www";
 
-/// The size of `/slow` and `/100k`, in bytes: all of them are `y`.
+/// Size of `/slow` and `/100k` in bytes, each of which is `y`.
 pub const SLOW_BYTES: usize = 100 << 10;
 
-/// While this file exists, `/app` answers 500.
+/// While this file exists on the host, `/app` answers with status 500.
 pub const BROKEN: &str = "/run/nginx/broken";
 
 /// Number of concurrent requests for `/limited` that a web server accepts.
 pub const LIMITED: usize = 2;
 
-/// Time limit for nginx to listen.
+/// Time-out for nginx to listen.
 const STARTING: Duration = Duration::from_secs(10);
 
 /// A web server of the lab.
@@ -41,7 +41,7 @@ const STARTING: Duration = Duration::from_secs(10);
 /// | `PUT /upload/NAME` | stores the body as a file of that name |
 /// | any other | a file of [`WWW`] |
 ///
-/// Every answer has the server's name in `X-Backend`.
+/// Every response has the server's name in the header field `X-Backend`.
 #[derive(Debug)]
 pub struct Web {
     host: Host,
@@ -60,19 +60,19 @@ impl Web {
         }
     }
 
-    /// Returns the host that it runs on.
+    /// Returns the host that the server runs on.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
     }
 
-    /// Returns its name: `web1` to `web4`.
+    /// Returns the server's name, `web1` to `web4`.
     #[must_use]
     pub fn name(&self) -> &str {
         self.host.name()
     }
 
-    /// Returns the address that it listens on.
+    /// Returns the address that the server listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((self.address, 80))
@@ -116,7 +116,7 @@ impl Web {
             .with_context(|| format!("nginx on {} said: {}", self.name(), self.log()))
     }
 
-    /// Kills all processes of nginx together, as a power cut would, without closing connections
+    /// Kills all processes of nginx together, as a power failure would, without closing connections
     /// gracefully.
     ///
     /// # Errors
@@ -126,17 +126,18 @@ impl Web {
             .nginx
             .take()
             .with_context(|| format!("nginx does not run on {}", self.name()))?;
-        // The master first, or it would start new workers.
+        // The master process first, because it would start new workers.
         nginx.signal(Signal::SIGKILL)?;
         self.host.run("pkill", &["-KILL", "-x", "nginx"])?;
         nginx.wait(STARTING)?;
-        // A killed worker holds the port until the kernel has removed it.
+        // The port stays open until the kernel has removed the killed workers.
         wait::until_true("the port being closed", STARTING, || {
             Ok(self.host.run("ss", &["-Htln"])?.trim().is_empty())
         })
     }
 
-    /// Stops nginx gracefully: its port is closed, and the host answers connections to it with RST.
+    /// Stops nginx gracefully. Its port is then closed, and the host answers new connections to it with
+    /// RST.
     ///
     /// # Errors
     /// It is not running, or does not end.
@@ -149,7 +150,7 @@ impl Web {
         nginx.wait(STARTING).map(drop)
     }
 
-    /// Disconnects it from the network: packets to it are lost silently.
+    /// Disconnects the server from the network: packets to it are lost silently.
     ///
     /// # Errors
     /// The kernel's.
@@ -157,7 +158,7 @@ impl Web {
         self.host.script("ip link set eth0 down").map(drop)
     }
 
-    /// Reconnects it to the network.
+    /// Reconnects the server to the network.
     ///
     /// # Errors
     /// The kernel's.
@@ -183,7 +184,8 @@ impl Web {
         Ok(log.lines().map(str::to_owned).collect())
     }
 
-    /// Returns the lines of the access log with one user agent; health checks have another.
+    /// Returns the lines of the access log with this `User-Agent`, which tells requests from health
+    /// checks.
     ///
     /// # Errors
     /// When there is no log.

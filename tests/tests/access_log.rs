@@ -81,7 +81,7 @@ fn ask(lab: &Lab, path: &str, more: &[&str]) -> Result<()> {
     lab.client.run("curl", &arguments).map(drop)
 }
 
-/// Waits for the line of a request.
+/// Waits until the access log has a line for a request of this path, and returns it.
 fn wait_for_line(lab: &Lab, file: &str, path: &str) -> Result<Value> {
     let what = format!("a line of {path} in {file}");
     wait::until(&what, Duration::from_secs(5), || {

@@ -1,5 +1,5 @@
-//! A pair obtains one certificate, through the active host, from a real pebble that rejects 90 % of
-//! the nonces.
+//! A pair obtains one certificate, through the active host, from pebble, a real ACME server, which
+//! rejects 90 % of the nonces.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -15,10 +15,10 @@ use lab::{
     wait,
 };
 
-/// Address of pebble, on the host that represents the Internet.
+/// Address of pebble, on the host that stands for the Internet.
 const DIRECTORY: &str = "172.31.0.1";
 const PORT: u16 = 14_000;
-/// File of the certificate on both hosts.
+/// Path of the certificate file on both hosts.
 const FILE: &str = "/run/lb/acme/172.31.0.1_14000_dir/certificates/site.pem";
 const ACCOUNT: &str = "/run/lb/acme/172.31.0.1_14000_dir/account.json";
 
@@ -39,7 +39,7 @@ fn a_certificate_is_ordered_once_and_served_by_both_hosts() -> Result<()> {
         ensure!(site.orders() == 1, "{} orders", site.orders());
         ensure!(site.served()? == fingerprint(&site, &first)?);
 
-        // The other host serves the same certificate, and orders none when it becomes active.
+        // The other host serves the same certificate, and does not order one when it becomes active.
         site.move_role(1)?;
         ensure!(site.served()? == fingerprint(&site, &first)?);
         let refused = site.renew(0).expect_err("it stands by");
@@ -49,7 +49,8 @@ fn a_certificate_is_ordered_once_and_served_by_both_hosts() -> Result<()> {
             "{refused}"
         );
 
-        // It renews by itself, with the account that the first host created.
+        // The new active host renews the certificate itself, with the account that the first host
+        // created.
         let said = site.renew(1).with_context(|| site.logs())?;
         ensure!(said.contains("has a new certificate"), "{said}");
         let second = site.shared_certificate(Some(&first))?;
@@ -67,7 +68,8 @@ fn a_certificate_is_ordered_once_and_served_by_both_hosts() -> Result<()> {
 #[test]
 fn the_role_moves_in_the_middle_of_an_order() -> Result<()> {
     let _alone = alone();
-    // Each validation takes up to 11 s, and there are several: some are in progress at the loss.
+    // Each validation takes up to 11 s, and there are several, so some are in progress when the active
+    // host is lost.
     let names: Vec<_> = (0..8).map(|one| format!("www{one}.example.org")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     for challenge in ["tls-alpn-01", "http-01"] {
@@ -75,14 +77,15 @@ fn the_role_moves_in_the_middle_of_an_order() -> Result<()> {
         wait::until_true("validations under way", LIMIT, || {
             Ok(site.directory.log().contains("Sleeping for"))
         })?;
-        // From now on directory and clients reach the other host.
+        // From here on pebble and the clients reach the other host.
         site.move_role(1)?;
         ensure!(
             site.pair.host(0).read(FILE).is_err() && site.pair.host(1).read(FILE).is_err(),
             "the order had ended before the role moved"
         );
         let certificate = site.shared_certificate(None)?;
-        // The new active host waited for the order that the other had begun.
+        // Shows that the new active host waited for the order that its peer had begun, and places no
+        // second one.
         thread::sleep(Duration::from_secs(2));
         ensure!(
             site.orders() == 1,
@@ -113,7 +116,7 @@ fn the_host_that_is_left_orders_where_the_one_that_had_begun_is_lost() -> Result
     })
     .with_context(|| site.logs())?;
     ensure!(site.orders() == 2, "{} orders", site.orders());
-    // The other host returns and receives the certificate.
+    // The other host returns, and receives the certificate from its peer.
     let certificate = site.pair.host(1).read(FILE)?;
     site.pair.start_again(0)?;
     site.pair.wait_until_agreed(0)?;
@@ -123,7 +126,7 @@ fn the_host_that_is_left_orders_where_the_one_that_had_begun_is_lost() -> Result
     Ok(())
 }
 
-/// A pair that obtains the certificate of a service `site`.
+/// A pair that obtains the certificate of a service named `site`, and the ACME server.
 struct Site {
     pair: Pair,
     directory: Process,
@@ -132,7 +135,7 @@ struct Site {
 }
 
 impl Site {
-    /// `sleep`: maximum duration of a validation in seconds.
+    /// Starts the pair and pebble. `sleep` is the longest duration of a validation in seconds.
     fn raise(challenge: &str, names: &[&str], sleep: u32) -> Result<Self> {
         let lab = Lab::raise()?;
         let internet = lab.internet_gateway.host();
@@ -147,10 +150,10 @@ impl Site {
             balancer.write("/run/lb/acme-ca.pem", lab.authority.certificate_pem())?;
         }
         let settings = Settings::virtual_pair(&lab).map(|settings| Settings {
-            // Otherwise the kernel would steer port 80 of the address, which HTTP-01 needs.
+            // On the virtual address the kernel would steer port 80, which HTTP-01 needs for the agent.
             listen: BALANCERS[settings.balancer].1,
             more: services(challenge, names),
-            // A busy machine must not look like a lost host.
+            // Long intervals, so a busy machine does not look like a lost host.
             ha: settings.ha.map(|ha| HaSettings {
                 advert_interval: Duration::from_secs(1),
                 ..ha
@@ -165,7 +168,7 @@ impl Site {
         })
     }
 
-    /// Waits until both hosts have the same certificate, which is not `old`.
+    /// Waits until both hosts have the same certificate, other than `old`, and returns it.
     fn shared_certificate(&self, old: Option<&str>) -> Result<String> {
         let limit = 2 * LIMIT;
         let shared = wait::until("one certificate on both hosts", limit, || {
@@ -175,7 +178,7 @@ impl Site {
         shared.with_context(|| self.logs())
     }
 
-    /// Makes the other host active.
+    /// Makes the host with the index `to` active.
     fn move_role(&self, to: usize) -> Result<()> {
         if !self.pair.actives()[to] {
             self.pair.agent(1 - to)?.operate(&["failover"])?;
@@ -198,12 +201,12 @@ impl Site {
         self.lab.internet_gateway.host().script(&script)
     }
 
-    /// Returns the number of orders at pebble.
+    /// Returns the number of orders that pebble has received.
     fn orders(&self) -> usize {
         self.directory.log().matches("Added order").count()
     }
 
-    /// Returns the number of accounts at pebble.
+    /// Returns the number of accounts that pebble has created.
     fn accounts(&self) -> usize {
         self.directory.log().matches("accounts in memory").count()
     }

@@ -15,10 +15,10 @@ use lab::{
 };
 use serde_json::Value;
 
-/// Exit statuses of `timeout` after it killed the agent, which therefore ran.
+/// Exit statuses that show that the agent ran: `timeout` had to kill it.
 const RAN: [i32; 2] = [124, 137];
 
-/// Maximum number of lines: a sentence, the line of the file, a hint, and a count.
+/// Maximum number of lines of an error message: a sentence, the line of the file, a hint, and a count.
 const MOST_LINES: usize = 8;
 
 #[test]
@@ -64,7 +64,7 @@ fn an_interface_that_does_not_exist_is_refused() -> Result<()> {
 #[test]
 fn a_missing_certificate_file_is_refused() -> Result<()> {
     let lab = Lab::raise()?;
-    // It is not installed.
+    // The certificate that the configuration names was not installed.
     refused(&lab, &Settings::of(&lab).toml(), &[CERTIFICATE_FILE])
 }
 
@@ -157,7 +157,8 @@ fn unload_leaves_nothing_behind() -> Result<()> {
     nothing_applied(lab.lb_a())
 }
 
-/// Runs the agent with one part of its configuration replaced.
+/// Runs the agent with `right` replaced by `wrong` in its configuration, and checks that it refuses to
+/// start with an error that contains `words`.
 fn refused_as(right: &str, wrong: &str, words: &[&str]) -> Result<()> {
     let lab = Lab::raise()?;
     agent::install_certificate(&lab)?;
@@ -172,7 +173,7 @@ fn refused(lab: &Lab, config: &str, words: &[&str]) -> Result<()> {
     nothing_applied(lab.lb_a())
 }
 
-/// Checks that it exited with an error message that contains these words.
+/// Checks that the agent exited with an error message that contains these words.
 fn said(output: &Output, words: &[&str]) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     let code = output.status.code().context("a signal ended it")?;
@@ -196,7 +197,7 @@ fn said(output: &Output, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that there is no pin, no program on the interface, and no listener.
+/// Checks that the host has no pin, no program on its interface, and no listener of the agent.
 fn nothing_applied(host: &Host) -> Result<()> {
     let pins = host.script(&format!("find {PINS} -type f 2>/dev/null || true"))?;
     ensure!(pins.is_empty(), "pins were left behind:\n{pins}");

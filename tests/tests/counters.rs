@@ -1,4 +1,4 @@
-//! Counters are exact, and readable by the usual tools.
+//! Counters are exact, and can be read by the usual tools.
 
 use std::{
     io::Write as _,
@@ -19,7 +19,7 @@ use serde_json::Value;
 fn every_received_packet_is_in_exactly_one_verdict_counter() -> Result<()> {
     let lab = Lab::raise()?;
     let settings = Settings {
-        // Long, so that no packets are sent between two checks.
+        // A long interval, so no packets are sent between two health checks.
         interval: Duration::from_secs(2),
         ..Settings::of(&lab)
     };
@@ -33,7 +33,7 @@ fn every_received_packet_is_in_exactly_one_verdict_counter() -> Result<()> {
         };
         plan.run(&lab.client)?.all_answered()?;
     }
-    // Packets for no service, and invalid ones.
+    // Packets that belong to no service, and invalid ones.
     lab.client
         .run("ping", &["-c", "20", "-i", "0.01", "203.0.113.74"])?;
     lab.client.script(

@@ -1,4 +1,4 @@
-//! The agent is killed at any time, and the kernel continues to forward.
+//! The agent is killed at various moments, and the kernel continues to forward.
 
 use std::{thread, time::Duration};
 
@@ -45,7 +45,8 @@ fn no_connection_breaks_when_the_agent_is_killed_and_the_counters_go_on() -> Res
 #[test]
 fn a_service_that_is_killed_and_restarted_keeps_its_connections() -> Result<()> {
     let lab = Lab::raise()?;
-    // First as root: the unit adopts the pins of an agent that was started by hand.
+    // The first agent runs as root, to show that the unit adopts the pins of an agent that was started
+    // by hand.
     drop(Agent::start(&lab, &Settings::of(&lab))?.quiet());
     let agent = Agent::start_as_unit(lab.lb_a())?;
     let kept = gentle(Reuse::Always).start(&lab.client);
@@ -88,7 +89,7 @@ fn an_agent_that_ends_in_order_hands_over_to_the_next() -> Result<()> {
     report.all_answered()
 }
 
-/// Continuous requests, with a pause after each.
+/// Returns a plan of continuous requests, with a pause after each.
 fn gentle(reuse: Reuse) -> Plan {
     Plan {
         reuse,
@@ -97,7 +98,7 @@ fn gentle(reuse: Reuse) -> Plan {
     }
 }
 
-/// Checks that a new agent does not reset the counters of the kernel.
+/// Checks that a new agent has not reset the kernel's counters.
 fn went_on(before: &Metrics, after: &Metrics) -> Result<()> {
     let kernels = [
         "lb_xdp_packets_total",

@@ -20,7 +20,7 @@ const BALANCERS: &[(&str, Ipv4Addr)] = &[
 
 const API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5000);
 
-/// A host and an EC2 on it, called with curl.
+/// A host with a fake EC2 API, which the tests call with curl.
 struct Site {
     host: Host,
     ec2: FakeEc2,

@@ -1,4 +1,4 @@
-//! Whatever the EC2 API does, the Elastic IP moves to the active host, and the status reports the cause
+//! Whatever the EC2 API does, the Elastic IP moves to the active host, and `lb status` reports the cause
 //! of delays.
 
 use std::{
@@ -17,11 +17,11 @@ use lab::{
     topology::METADATA,
 };
 
-/// Time limit for the address to reach the active host once the API answers again: the longest pause
-/// between two attempts, and their jitter.
+/// Time limit for the Elastic IP to reach the active host once the API answers again: the longest pause
+/// between two attempts, and its jitter.
 const PUT_RIGHT: Duration = Duration::from_secs(8);
 
-/// Time limit for an active host to detect that the address was moved away, and to move it back.
+/// Time limit for an active host to detect that the Elastic IP was moved away, and to move it back.
 const NOTICED: Duration = Duration::from_secs(10);
 
 const SOON: Duration = Duration::from_secs(5);
@@ -57,7 +57,8 @@ fn an_api_that_hangs_is_given_up_and_asked_again() -> Result<()> {
     })
 }
 
-/// The active host is lost while the API fails; the address moves when the API works again.
+/// Kills the active host while the API fails, and checks that the address moves once the API works
+/// again.
 fn lost_while(outcome: &str, fault: impl FnOnce(&mut Faults)) -> Result<()> {
     let _alone = alone();
     let mut scene = Scene::raise()?;
@@ -79,7 +80,7 @@ fn lost_while(outcome: &str, fault: impl FnOnce(&mut Faults)) -> Result<()> {
     scene
         .wait_until_owner(1, left + PUT_RIGHT)
         .with_context(|| scene.pair.statuses())?;
-    // The rate is limited: at most four calls in any second.
+    // The agent limits its calls to four in any second.
     let attempts = scene.associations().len();
     let most = 4 * (began.elapsed().as_secs() as usize + 1);
     ensure!(
@@ -115,7 +116,7 @@ fn descriptions_that_are_behind_the_truth_make_nobody_flap() -> Result<()> {
     has_the_address(scene.pair.agent(0)?)?;
     ensure!(scene.ec2.moves() == 2, "{} moves", scene.ec2.moves());
     let timeline = watch.stop()?;
-    // Standby at the start, then active, and standby again.
+    // The second host was standby at the start, then active, and finally standby again.
     let roles = timeline.roles(1);
     ensure!(roles.len() == 3, "lb-b was {roles:?}");
     answered(&scene)
@@ -154,7 +155,7 @@ fn an_address_that_is_moved_by_hand_comes_back() -> Result<()> {
     let scene = Scene::raise()?;
     for away in [Some(1), None] {
         scene.ec2.move_to(away);
-        // Lets the gateway follow: the wait must not see the owner from before the move.
+        // Time for the gateway to follow: the wait below must not see the owner from before the move.
         thread::sleep(Duration::from_millis(200));
         scene
             .wait_until_owner(0, NOTICED)

@@ -1,10 +1,10 @@
-//! The failure of a backend breaks no new connection of clients: neither those of `:80`, which the
-//! kernel steers, nor the requests of `:443`, which the agent forwards.
+//! The failure of a backend breaks no new client connection: neither those to port 80, which the kernel
+//! steers, nor the requests to port 443, which the agent forwards.
 //!
-//! Only connections that were established with the backend when it failed are lost, because they
-//! cannot be moved. The tests count them, by the time at which the client's kernel had them
-//! established, and limit their number. The agent retries requests that may be sent twice, so that
-//! no request on `:443` is lost.
+//! Only connections that were established with the backend when it failed are lost, because they cannot
+//! be moved. The tests count them, by the time at which the client's kernel had them established, and
+//! limit their number. The agent retries requests that may be sent twice, so no request to port 443 is
+//! lost.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Duration of the load before and after the failure.
 const AROUND: Duration = Duration::from_secs(2);
 
-/// Maximum number of connections that are established with a backend at one moment: it gets a quarter
-/// of 200 per second, and each lasts a millisecond, or some tens on a busy machine.
+/// Maximum number of connections that are established with one backend at a time: it gets a quarter of
+/// 200 per second, and each lasts about a millisecond, or some tens of them on a busy machine.
 const AT_ONCE: usize = 5;
 
 /// Serialises the tests: concurrent loads would distort the results.
@@ -102,7 +102,7 @@ fn costs_nothing(fail: impl FnOnce(&mut Web) -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// Returns the number of failed connections that were established at this moment.
+/// Returns the number of failed connections that had been established before this moment.
 fn established_before(report: &Report, moment: Instant) -> usize {
     let established = report
         .failures

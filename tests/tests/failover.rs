@@ -15,16 +15,16 @@ use lab::{
     stall::Meter,
 };
 
-/// Maximum time of the median round.
+/// Maximum time without service in the median round.
 const MEDIAN: Duration = Duration::from_millis(600);
 
-/// Maximum time of the worst round.
+/// Maximum time without service in the worst round.
 const WORST: Duration = Duration::from_secs(1);
 
-/// Time-out without service.
+/// Time-out of a failover.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Serialises the tests: they measure times, which a concurrent one would distort.
+/// Serialises the tests: they measure times, which a concurrent test would distort.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -99,8 +99,8 @@ fn the_loss_of_the_standby_moves_nothing_and_nobody_notices() -> Result<()> {
 fn tls_sessions_resume_on_the_other_host() -> Result<()> {
     let _alone = alone();
     let mut scene = Scene::raise()?;
-    // Sequentially, so that each has the ticket of the one before. The sessions are stored in the
-    // plan's TLS configuration, which its clones share.
+    // One connection at a time, so each has the session ticket from the one before. The sessions are
+    // stored in the plan's TLS configuration, which clones of the plan share.
     let plan = Plan {
         requests: Some(10),
         connections: 1,
@@ -125,7 +125,7 @@ fn tls_sessions_resume_on_the_other_host() -> Result<()> {
     Ok(())
 }
 
-/// Returns the measured time without service, minus the delays of the machine itself.
+/// The time without service in each round, minus the scheduling delays of the machine itself.
 #[derive(Default)]
 struct Rounds(Vec<Duration>);
 
@@ -157,7 +157,7 @@ impl Rounds {
     }
 }
 
-/// Checks that one loss moved the Elastic IP once, to this balancer.
+/// Checks that the loss moved the Elastic IP exactly once, to this balancer.
 fn moved_once(scene: &Scene, before: usize, to: usize) -> Result<()> {
     scene.wait_until_owner(to, LIMIT)?;
     // A second call would follow within this time.

@@ -16,17 +16,17 @@ use lab::{
     web::SLOW_BYTES,
 };
 
-/// Time limit for the kernel to stop choosing a dead backend, in addition to the failing checks.
+/// Time limit for the kernel to stop choosing a dead backend, after the health checks have failed.
 const ALLOWANCE: Duration = Duration::from_millis(100);
 
-/// Time for which the load continues after a failed backend should be down: requests that are sent
-/// to it then fail.
+/// Time for which the load continues after a failed backend should be down, in which any request that is
+/// still sent to it fails.
 const AFTERWARDS: Duration = Duration::from_secs(1);
 
 /// HTTPS connections of each load.
 const CONNECTIONS: usize = 4;
 
-/// Serialises the tests: they measure times, which a concurrent one would distort.
+/// Serialises the tests: they measure times, which a concurrent test would distort.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -83,8 +83,8 @@ fn a_backend_that_falls_silent_is_left_out_in_time() -> Result<()> {
     let reports = loads.stop()?;
     reports.left_out("web2", silent, settings.detection(), late)?;
     for report in reports.https {
-        // Pending requests to web2 are lost: at most one per connection. No request was sent there
-        // later.
+        // Requests to web2 that were in flight are lost: at most one per connection. Later requests are
+        // not sent to it.
         ensure!(
             report.failures.len() <= CONNECTIONS,
             "{:?}",
@@ -148,13 +148,13 @@ fn a_drained_backend_ends_what_it_began_and_gets_nothing_new() -> Result<()> {
     takes_its_share(&lab, "web2")
 }
 
-/// Load on both paths.
+/// Loads through the kernel and through the agent.
 struct Loads {
     xdp: Load,
     https: Vec<Load>,
 }
 
-/// Results of the load.
+/// Results of the loads.
 struct Reports {
     xdp: Report,
     https: Vec<Report>,
@@ -168,7 +168,7 @@ impl Loads {
             ..plan
         };
         let xdp = Plan {
-            // A dead backend must not block the generator.
+            // A short time-out, so a dead backend does not block the load generator.
             patience: Duration::from_millis(200),
             connections: 16,
             ..gentle(Plan::http())
@@ -197,8 +197,8 @@ impl Loads {
 }
 
 impl Reports {
-    /// Checks that the kernel stopped choosing a backend in time after it died. The delay `late` of the
-    /// machine counts twice: at the start of the check, and at its end.
+    /// Checks that the kernel stopped choosing a backend in time after the backend died. The machine's
+    /// delay `late` is allowed for twice: at the start of the health check, and at its end.
     fn left_out(
         &self,
         backend: &str,
@@ -228,8 +228,9 @@ impl Reports {
     }
 }
 
-/// The agent reports a backend as up before the last ring is written, and its workers avoid a backend
-/// for a second after a failed connection: so this may take that long, but not longer.
+/// Checks that a recovered backend soon gets its full share of requests. The agent reports it as up
+/// before the last ring is written, and its workers avoid a backend for a second after a failed
+/// connection, so this may take that long, but not longer.
 fn takes_its_share(lab: &Lab, backend: &str) -> Result<()> {
     for plan in [Plan::http(), Plan::https(lab)?] {
         let plan = Plan {

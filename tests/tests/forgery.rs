@@ -1,11 +1,11 @@
-//! Forged packets with the address of either end do not end a connection, nor give its source port to
-//! another one.
+//! Forged packets with the address of either end do not end a connection, and do not make the balancer
+//! give its source port to another connection.
 //!
 //! The attackers here know everything except the exact sequence numbers. A RST whose sequence number is
-//! exactly the next one ends any TCP connection at its endpoint (RFC 5961, section 3.2), and so does
-//! a FIN or data anywhere within the window; no balancer can tell those from the real ones. All
-//! others the endpoints ignore or answer with a challenge ACK, so they must leave the connection
-//! as it was.
+//! exactly the next one ends any TCP connection at its endpoint (RFC 5961, section 3.2), and so does a
+//! FIN or data anywhere within the window; no balancer can tell those from the real ones. Endpoints
+//! ignore all other forged segments or answer them with a challenge ACK, so the balancer must not end
+//! the connection because of them either.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -29,10 +29,10 @@ use lab::{
     web::{WWW, Web},
 };
 
-/// Number of bytes of each transfer.
+/// Number of bytes in each transfer.
 const BYTES: u64 = 64 << 20;
 
-/// Bytes per second: a transfer takes several seconds.
+/// Rate in bytes per second, at which a transfer takes several seconds.
 const RATE: u64 = 12 << 20;
 
 /// Number of bytes that are transferred before the first forgery, and before the pause.
@@ -42,7 +42,7 @@ const UNTIL_PAUSE: u64 = BYTES / 4 * 3;
 /// Time limit of a part of a transfer, generous for a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Time-out of the other clients for a connection or an answer.
+/// Time-out of a connection or a response of the other clients.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Time for which the connections are idle after the forgery: longer than the quarantine of a source
@@ -52,16 +52,17 @@ const IDLE: Duration = Duration::from_secs(4);
 /// Few source ports, so that the other clients use each of them.
 const SOURCE_PORTS: RangeInclusive<u16> = 20_000..=21_023;
 
-/// Concurrent connections of the other clients: two thirds of all source ports of two backends.
+/// Number of concurrent connections of the other clients: two thirds of all source ports of two
+/// backends.
 const CROWD: usize = 1_400;
 
-/// Forged segments of each kind.
+/// Number of forged segments of each kind.
 const TIMES: usize = 50;
 
-/// Address of the service for clients.
+/// Address of the service that clients connect to.
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(ELASTIC_IP, 80);
 
-/// Serialises the tests: each loads the machine.
+/// Serialises the tests: each of them loads the machine.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -82,7 +83,7 @@ fn a_forger_who_sees_the_packets_and_is_a_little_late_ends_no_connection() -> Re
     site.transfer_while(|ports, _| miss(&site, &tap, ports))
 }
 
-/// Failures with the balancer in between are then caused by the balancer.
+/// Shows that failures in the other tests are caused by the balancer and not by the endpoints.
 #[test]
 fn the_endpoints_themselves_survive_the_same_segments() -> Result<()> {
     let _alone = alone();
@@ -94,8 +95,9 @@ fn the_endpoints_themselves_survive_the_same_segments() -> Result<()> {
     })
 }
 
-/// While data is sent. On an idle connection the balancer believes a RST with the backend's address,
-/// which nothing contradicts: the network must prevent forged addresses of backends.
+/// The forger only acts while data is sent. On an idle connection the balancer believes a RST with the
+/// backend's address, because nothing contradicts it: the network must prevent forged addresses of
+/// backends.
 #[test]
 fn a_forger_in_the_backends_names_ends_no_connection_that_carries_data() -> Result<()> {
     let _alone = alone();
@@ -105,7 +107,7 @@ fn a_forger_in_the_backends_names_ends_no_connection_that_carries_data() -> Resu
         if idle {
             return Ok(());
         }
-        // Blind: every source port that the balancer might use, and random numbers.
+        // A blind attacker: every source port that the balancer might use, with random numbers.
         let mut numbers = Numbers::new(2);
         for flags in [RST, FIN | ACK] {
             for backend in backends() {
@@ -114,15 +116,17 @@ fn a_forger_in_the_backends_names_ends_no_connection_that_carries_data() -> Resu
                 forge(&site.lab.router, all)?;
             }
         }
-        // Observing: the correct ports, and numbers that are slightly wrong. Full segments lie between two
-        // numbers that the client may expect next.
+        // An observing attacker: the correct ports, with numbers that are slightly wrong. The sequence
+        // numbers that the client may expect next are whole segments apart, so none of these is one of
+        // them.
         let source_ports = site.source_ports()?;
         for _ in 0..TIMES {
             for port in ports {
                 let at = tap.position(port)?;
                 let ahead = [1, 113].map(|ahead| at.server.wrapping_add(ahead));
                 let around = [ahead[0], ahead[1], at.server.wrapping_sub(1_000)];
-                // The client of a source port does not matter: both get all segments.
+                // Which client a source port belongs to does not matter: both source ports get all
+                // segments.
                 for &(backend, to) in &source_ports {
                     let reset =
                         |sequence| in_backend_s_name(backend, to, RST, (sequence, at.client));
@@ -134,7 +138,7 @@ fn a_forger_in_the_backends_names_ends_no_connection_that_carries_data() -> Resu
     })
 }
 
-/// Returns segments with the client's address and random numbers.
+/// Sends segments with the client's address and random numbers.
 fn guess(site: &Site, ports: [u16; 2]) -> Result<()> {
     let mut numbers = Numbers::new(1);
     for _ in 0..TIMES {
@@ -147,22 +151,23 @@ fn guess(site: &Site, ports: [u16; 2]) -> Result<()> {
     Ok(())
 }
 
-/// Returns segments with the client's address and nearly correct numbers.
+/// Sends segments with the client's address and nearly correct numbers.
 fn miss(site: &Site, tap: &Tap, ports: [u16; 2]) -> Result<()> {
     for _ in 0..TIMES {
         for port in ports {
             let at = tap.position(port)?;
-            // In the window, where a RST is answered with a challenge ACK. Full segments lie between
-            // two numbers that the server may expect next, so none of these is one.
+            // Numbers within the window, where a RST is answered with a challenge ACK. The numbers that
+            // the server may expect next are whole segments apart, so none of these is one of them.
             let ahead = [1, 7, 113].map(|ahead| at.client.wrapping_add(ahead));
             let behind = [1, 1_000, 70_000].map(|behind| at.client.wrapping_sub(behind));
             let forged =
                 |flags| move |sequence| in_client_s_name(port, flags, (sequence, at.server));
             forge(&site.lab.client, ahead.map(forged(RST)))?;
             forge(&site.lab.client, behind.map(forged(RST)))?;
-            // A FIN ahead would become part of the stream when the stream reaches it.
+            // No FIN is sent with a number ahead: it would become part of the stream when the stream
+            // gets there.
             forge(&site.lab.client, behind.map(forged(FIN | ACK)))?;
-            // A SYN is answered with a challenge ACK wherever it is (RFC 5961, section 4.2).
+            // A SYN is answered with a challenge ACK whatever its number is (RFC 5961, section 4.2).
             forge(&site.lab.client, ahead.map(forged(SYN)))?;
         }
     }
@@ -191,7 +196,7 @@ impl Site {
         Self::with_content(lab, Some(agent))
     }
 
-    /// The Elastic IP is translated to a web server itself.
+    /// A lab without a balancer: the Elastic IP is translated to the address of a web server.
     fn without_a_balancer() -> Result<Self> {
         let lab = Lab::raise()?;
         let igw = lab.internet_gateway.host();
@@ -213,9 +218,10 @@ impl Site {
         })
     }
 
-    /// Transfers in both directions concurrently, over a connection each. After a quarter, calls
-    /// `attack` with the clients' ports while data is sent, and again when both connections are idle
-    /// (`true`); then other clients connect and leave, and the rest is transferred.
+    /// Transfers data in both directions at once, over one connection each. After a quarter, calls
+    /// `attack` with the clients' ports: first with `false` while data is sent, then with `true` when
+    /// both connections are idle. After that, other clients connect and disconnect, and the rest is
+    /// transferred.
     fn transfer_while(&self, mut attack: impl FnMut([u16; 2], bool) -> Result<()>) -> Result<()> {
         let transfers = [(Way::Down, "/content"), (Way::Up, "/upload/content")]
             .map(|(way, path)| self.transfer(way, path));
@@ -264,8 +270,8 @@ impl Site {
         Transfer::start(&self.lab.client, plan)
     }
 
-    /// Returns the backend and the source port of each steered connection, as an observer of the
-    /// packets knows them.
+    /// Returns the backend and the source port of each steered connection, which an observer of the
+    /// packets would know.
     fn source_ports(&self) -> Result<Vec<(SocketAddrV4, u16)>> {
         let balancer = BALANCERS[0].1.to_string();
         let mut found = Vec::new();
@@ -283,8 +289,8 @@ impl Site {
         Ok(found)
     }
 
-    /// Opens other connections, nearly as many as there are source ports, twice: each sends a request
-    /// when it is open and another when all are, and must get exactly the correct answers.
+    /// Twice, opens connections of other clients that use two thirds of the source ports. Each
+    /// connection sends two requests once all are open, and must get exactly the correct responses.
     fn crowd(&self) -> Result<()> {
         thread::sleep(IDLE);
         for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! No request is lost in planned hand-overs.
+//! No request is lost in a planned hand-over.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -33,7 +33,7 @@ fn no_request_fails_when_the_operator_hands_over_and_back() -> Result<()> {
             thread::sleep(AROUND);
             let said = scene.pair.agent(from)?.operate(&["failover"])?;
             println!("round {round}: {}", said.trim());
-            // The hand-over is complete when the command ends.
+            // The hand-over is complete when the command `lb failover` exits.
             scene.wait_until_owner(1 - from, Duration::from_millis(200))?;
             scene.wait_until_agreed(1 - from)?;
             loads.none_failed(&scene)?;
@@ -65,7 +65,7 @@ fn no_request_fails_when_the_active_agent_is_told_to_end_and_when_it_returns() -
             .none_failed(&scene)
             .with_context(|| format!("when the agent ended, round {round}"))?;
         thread::sleep(AROUND);
-        // Its priority is higher: it takes over again without a command.
+        // This host has the higher priority, so it takes over again without a command.
         scene.pair.start_again(0)?;
         scene.wait_until_agreed(0)?;
         loads
@@ -83,7 +83,7 @@ fn a_host_that_was_told_to_hand_over_leaves_it_at_that() -> Result<()> {
     scene.pair.agent(0)?.operate(&["failover"])?;
     scene.wait_until_agreed(1)?;
     let moves = scene.ec2.moves();
-    // Its priority is higher, and it preempts.
+    // Time in which the other host, which has the higher priority, would preempt.
     thread::sleep(Duration::from_secs(3));
     scene.wait_until_agreed(1)?;
     ensure!(scene.ec2.moves() == moves, "it took the address back");
@@ -95,8 +95,8 @@ fn a_host_that_was_told_to_hand_over_leaves_it_at_that() -> Result<()> {
     Ok(())
 }
 
-/// 200 requests per second: a new connection every 10 ms, regardless of earlier ones, and as many
-/// requests on persistent connections.
+/// Loads of 200 requests per second: half of them on new connections, one every 10 ms whether or not
+/// earlier ones were answered, and half on persistent connections.
 struct Loads {
     fresh: Probe,
     kept: Load,
@@ -112,7 +112,8 @@ impl Loads {
         let kept = Plan {
             connections: 4,
             reuse: Reuse::Always,
-            // Each answer takes a few additional milliseconds.
+            // With the few milliseconds that a response takes, each connection sends a request every 40
+            // ms.
             pause: Duration::from_millis(36),
             ..patient.clone()
         };
@@ -147,7 +148,7 @@ impl Loads {
     }
 }
 
-/// Returns the times of failed requests relative to the moves of the address, for the message.
+/// Returns when requests failed relative to the moves of the address, for the message of a failed test.
 fn when(scene: &Scene, report: &Report) -> String {
     let moves = scene.follower.moves();
     let from = |moved: Instant, at: Instant| match at.checked_duration_since(moved) {

@@ -1,4 +1,5 @@
-//! Header edits of a service and of its routes, and redirects that keep the method, before real nginx.
+//! Header edits of a service and of its routes, and redirects that keep the method, with real nginx as
+//! the backends.
 
 use anyhow::{Result, ensure};
 use lab::{
@@ -8,7 +9,7 @@ use lab::{
     web::WWW,
 };
 
-/// Keys of the service, and its routes.
+/// Lines of the configuration: keys of the service, and its routes.
 const EDITS: &str = r#"
 [service.request_headers]
 set = { X-App = "service {scheme} {host}{path}{query}", X-Real-IP = "{client_ip}" }
@@ -59,7 +60,7 @@ fn edits_reach_nginx_and_clients_and_a_redirected_upload_arrives() -> Result<()>
                 &[&sent[..], &["-H", "X-Real-IP: 192.0.2.1"]].concat(),
                 path,
             )?;
-            // HTTP/2 has field names in lower case.
+            // Field names are in lower case in HTTP/2.
             let (head, body) = page.split_once("\r\n\r\n").unwrap_or((&page, ""));
             Ok::<_, anyhow::Error>((head.to_ascii_lowercase() + "\r\n", body.to_owned()))
         };
@@ -89,7 +90,7 @@ fn edits_reach_nginx_and_clients_and_a_redirected_upload_arrives() -> Result<()>
             "{version}:\n{head}"
         );
 
-        // 308 keeps the method and the body (RFC 9110 §15.4.9).
+        // Status 308 keeps the method and the body (RFC 9110 §15.4.9).
         let name = format!("/old/{}", version.trim_start_matches('-'));
         let body = format!("uploaded over {version}");
         let sent = [

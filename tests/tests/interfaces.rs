@@ -1,5 +1,5 @@
-//! Several interfaces: packets are redirected between them, and none is lost on the way to one without
-//! the XDP program.
+//! A balancer with several interfaces: packets are redirected between them, and none is lost by
+//! redirecting it to an interface without the XDP program.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use serde_json::Value;
 
 const REQUESTS: u64 = 500;
 
-/// Number of bytes, many times the size of all windows and queues on the path.
+/// Number of bytes in each transfer, many times the size of all windows and queues on the path.
 const BYTES: u64 = 64 << 20;
 
 #[test]
 fn traffic_between_two_interfaces_is_redirected_and_counted_as_that() -> Result<()> {
     let lab = Lab::raise_with(Wiring::TwoInterfaces)?;
     let settings = Settings {
-        // Long, so that no packets are sent between two checks.
+        // A long interval, so no packets are sent between two health checks.
         interval: Duration::from_secs(2),
         ..on_both(&lab)
     };
@@ -60,7 +60,8 @@ fn a_transfer_between_two_interfaces_arrives_whole() -> Result<()> {
     let settings = on_both(&lab).only(&["web1"]);
     let agent = Agent::start(&lab, &settings)?;
     there_and_back(&mut lab)?;
-    // Redirected packets that the far end dropped would have been retransmitted.
+    // A transfer arrives whole also if redirected packets are dropped and retransmitted, so the counters
+    // are checked as well.
     let metrics = agent.metrics()?;
     ensure!(metrics.sum(VERDICTS, &[("reason", "no_interface")]) == 0.0);
     ensure!(metrics.sum(VERDICTS, &[("verdict", "redirect")]) > 0.0);
@@ -96,7 +97,7 @@ fn generic_mode_carries_traffic_between_two_interfaces() -> Result<()> {
 #[test]
 fn where_one_interface_refuses_native_mode_all_are_generic_and_the_log_says_why() -> Result<()> {
     let lab = Lab::raise()?;
-    // A virtual interface accepts native XDP only if packets of its other end fit into a page.
+    // A virtual interface accepts native XDP only if the MTU of its other end fits into a page.
     third_interface(lab.lb_a(), 9001)?;
     let agent = Agent::start(&lab, &Settings::of(&lab).on(&["eth0", "eth2"]))?;
     attached(&agent, "generic", &["eth0", "eth2"])?;
@@ -121,7 +122,8 @@ fn backends_behind_an_interface_without_the_program_are_refused_at_the_start() -
         .write(CONFIG_FILE, Settings::of(&lab).on(&["eth0"]).toml())?;
     let output = try_to_run(lab.lb_a())?;
     let said = String::from_utf8_lossy(&output.stderr);
-    // With status 2 systemd would not restart it, but a route may appear later.
+    // The exit status must not be 2, with which systemd would not restart the agent: a suitable route
+    // may appear later.
     ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
     for (web, line) in lab.webs.iter().zip([30, 34, 38, 42]) {
         let name = format!("backend {} ({})", web.name(), web.address());
@@ -137,7 +139,7 @@ fn backends_behind_an_interface_without_the_program_are_refused_at_the_start() -
         ensure!(said.contains(words), "the refusal lacks {words:?}: {said}");
     }
     ensure!(programs(lab.lb_a())?.is_empty(), "something was attached");
-    // `lb check` does not check the state of the host.
+    // `lb check` accepts the configuration, because it does not check the state of the host.
     lab.lb_a()
         .run(&path_of_lb()?, &["check", "--config", CONFIG_FILE])?;
     Ok(())
@@ -233,7 +235,7 @@ fn generic(settings: Settings) -> Settings {
     }
 }
 
-/// Checks both paths to every backend.
+/// Checks that every backend answers, through the kernel and through the agent.
 fn answered_by_all(lab: &Lab) -> Result<()> {
     for (plan, requests) in [(Plan::http(), REQUESTS), (Plan::https(lab)?, 100)] {
         let plan = Plan {
@@ -275,7 +277,7 @@ fn sha256(host: &Host, file: &str) -> Result<String> {
     Ok(sum.to_owned())
 }
 
-/// Adds a cable from a host to itself: `eth2` to `far2`.
+/// Adds a cable whose two ends, `eth2` and `far2`, are both on this host.
 fn third_interface(host: &Host, mtu: u32) -> Result<()> {
     host.script(&format!(
         "ip link add eth2 mtu {mtu} type veth peer name far2 mtu {mtu}\n\
@@ -285,7 +287,7 @@ fn third_interface(host: &Host, mtu: u32) -> Result<()> {
     Ok(())
 }
 
-/// Checks how the program is attached, according to the status of the agent.
+/// Checks in which mode and on which interfaces the program is attached, according to `lb status`.
 fn attached(agent: &Agent, mode: &str, interfaces: &[&str]) -> Result<()> {
     let status = agent.status()?;
     let listed = status["xdp"]["interfaces"].as_array().context("no list")?;
@@ -312,7 +314,7 @@ fn attached(agent: &Agent, mode: &str, interfaces: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Returns the names of the host's interfaces with an XDP program.
+/// Returns the names of the host's interfaces that have an XDP program.
 fn programs(host: &Host) -> Result<Vec<String>> {
     let json = host.run("ip", &["-j", "link", "show"])?;
     let links: Value = serde_json::from_str(&json)?;
@@ -334,7 +336,7 @@ fn redirects_to(host: &Host) -> Result<usize> {
     Ok(entries.as_array().context("a dump is a list")?.len())
 }
 
-/// Returns the numbers of received and counted packets at a moment without traffic.
+/// Numbers of received and of counted packets, read at a moment without traffic.
 struct Reading {
     received: u64,
     metrics: Metrics,

@@ -1,4 +1,4 @@
-//! A pair of an agent and real keepalived, each as master and as backup, in VRRP versions 2 and 3.
+//! A pair of an agent and the real keepalived, each as master and as backup, in VRRP versions 2 and 3.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -25,13 +25,13 @@ const STRONG: u8 = 150;
 /// Priority of the intended backup.
 const WEAK: u8 = 100;
 
-/// Serialises the tests: they measure times, which a concurrent one would distort.
+/// Serialises the tests: they measure times, which a concurrent test would distort.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An agent on the first balancer and keepalived on the second, of one version.
+/// An agent on the first balancer and keepalived on the second, both with the same version of VRRP.
 struct Scene {
     lab: Lab,
     version: u8,
@@ -43,7 +43,7 @@ impl Scene {
     fn raise(version: u8, agent_priority: u8, keepalived_priority: u8) -> Result<Self> {
         let lab = Lab::raise()?;
         agent::install_certificate(&lab)?;
-        // Long enough to distinguish a goodbye from silence on a busy machine.
+        // The interval is long enough to distinguish a goodbye from silence on a busy machine.
         let interval = match version {
             2 => Duration::from_secs(1),
             _ => Duration::from_millis(500),
@@ -97,8 +97,8 @@ impl Scene {
         has_address(self.lab.lb_b())
     }
 
-    /// Checks that `took`, the time from the end of the master until the backup with the priority
-    /// [`WEAK`] is master, is that after silence.
+    /// Checks that the backup took over because of silence. `took` is the time from the end of the
+    /// master until the backup, with the priority [`WEAK`], is master.
     fn was_missed(&self, took: Duration) -> Result<()> {
         let least = self.longest_goodbye();
         ensure!(
@@ -109,7 +109,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Checks that `took` is the time after a goodbye.
+    /// Checks that the backup took over because of a goodbye, after the time `took`.
     fn said_goodbye(&self, took: Duration) -> Result<()> {
         let most = self.longest_goodbye();
         ensure!(
@@ -120,8 +120,8 @@ impl Scene {
         Ok(())
     }
 
-    /// Returns the limit between both. The last advert before a silence is up to an interval old; after
-    /// a goodbye the backup waits for the skew.
+    /// Returns the limit between the two cases. The last advert before a silence is up to an interval
+    /// old; after a goodbye the backup waits for the skew.
     fn longest_goodbye(&self) -> Duration {
         let backup = KeepalivedSettings {
             priority: WEAK,
@@ -139,7 +139,8 @@ fn has_address(host: &Host) -> Result<()> {
     })
 }
 
-/// Returns the time from the start of `done` to the end of `happens`, which runs concurrently.
+/// Runs `done` and `happens` concurrently, and returns the time from the start of `done` until `happens`
+/// returns.
 fn timed(
     done: impl FnOnce() -> Result<()>,
     happens: impl FnOnce() -> Result<()> + Send,
@@ -280,7 +281,7 @@ fn keepalived_that_does_not_preempt_leaves_an_agent_of_lower_priority_be() -> Re
     Ok(())
 }
 
-/// Checks that the capture has adverts of the agent and that tshark reports no error in them.
+/// Checks that the capture contains adverts of the agent and that tshark reports no error in them.
 fn tshark_is_content(capture: Capture, version: u8) -> Result<()> {
     let agent = BALANCERS[0].1;
     let rows = capture.stop()?.fields(
@@ -293,7 +294,7 @@ fn tshark_is_content(capture: Capture, version: u8) -> Result<()> {
         ],
     )?;
     ensure!(!rows.is_empty(), "the agent sent no advert");
-    // Status 1 of the checksum is "good"; the next column would be errors.
+    // tshark's checksum status 1 means "good"; the columns after it, for errors, must be empty.
     let good = format!("{version}|1||");
     let strange = rows.iter().find(|row| **row != good);
     ensure!(strange.is_none(), "tshark says {strange:?}");
@@ -301,7 +302,7 @@ fn tshark_is_content(capture: Capture, version: u8) -> Result<()> {
     Ok(())
 }
 
-/// Shows that the lab's keepalived works as configured, on which the other tests rely.
+/// Shows that the lab's keepalived works as configured, which the other tests rely on.
 #[test]
 fn two_keepalived_agree_and_hand_over() -> Result<()> {
     let _alone = alone();

@@ -26,7 +26,7 @@ fn ejections(metrics: &Metrics) -> f64 {
     metrics.sum("lb_backend_ejections_total", &[("service", "app")])
 }
 
-/// Returns the state of the backend and whether it is ejected, according to the status.
+/// Returns the backend's state and whether it is ejected, according to `lb status`.
 fn state(agent: &Agent) -> Result<(String, bool)> {
     let status = agent.status()?;
     let pools = status["pools"].as_array().context("pools")?;
@@ -63,7 +63,7 @@ fn a_web_server_that_answers_500_is_ejected_until_it_is_well() -> Result<()> {
         state(&agent)?
     );
     ensure!(agent.is_up("web2")?, "its check is another thing");
-    // Another ejection: a request was tried on it, and failed again.
+    // After the first ejection a request was tried on the backend and failed, so it was ejected again.
     agent.wait_for_metrics("a second ejection", LIMIT, |metrics| {
         ejections(metrics) == 2.0
     })?;
@@ -87,7 +87,7 @@ fn a_web_server_that_answers_500_is_ejected_until_it_is_well() -> Result<()> {
     ensure!(back.duration_since(second) > EJECTION + Duration::from_millis(500));
 
     let report = load.stop()?;
-    // Requests that began before the ejection was observed end shortly after it.
+    // Requests that began before the ejection was observed end at most this long after it.
     let moment = Duration::from_millis(200);
     let within = |from: Instant, to: Instant| {
         let failures = report.failures.iter();
@@ -96,7 +96,7 @@ fn a_web_server_that_answers_500_is_ejected_until_it_is_well() -> Result<()> {
             .count()
     };
     let (tries, again) = (within(began, first), within(first + moment, second));
-    // Three consecutive ones, and those in flight.
+    // Three consecutive failures cause the ejection; requests in flight at that moment fail too.
     ensure!(
         (3..=8).contains(&tries),
         "{tries} failed before the first ejection"

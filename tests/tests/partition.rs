@@ -1,4 +1,4 @@
-//! Partitions between the two hosts.
+//! Network partitions between the two hosts of a pair.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -16,9 +16,9 @@ use lab::{
     stall::Meter,
 };
 
-/// Maximum time for which both may be active. The standby becomes active after a silence of three
-/// adverts and a skew; the other has detected the silence by then and polls the address four times a
-/// second. It steps back when it has found the address elsewhere twice.
+/// Maximum time for which both hosts may be active. The standby becomes active after a silence of three
+/// adverts and a skew. The active host has detected the silence by then, polls the address four times a
+/// second, and steps back when it has found the address elsewhere twice.
 const BOTH: Duration = Duration::from_millis(1000);
 
 /// Time limit for the address to reach the right host after a change.
@@ -51,7 +51,7 @@ fn when_both_paths_are_lost_the_owner_decides_and_the_address_moves_once() -> Re
         observed.moves_were(1)?;
 
         partition.heal()?;
-        // The host with the higher priority takes over again by a hand-over.
+        // The host with the higher priority becomes active again, by a hand-over.
         scene.wait_until_agreed(0)?;
         observed.moves_were(2)?;
         observed
@@ -111,12 +111,13 @@ fn a_pause_of_the_active_agent_ends_with_one_active_host() -> Result<()> {
     let _alone = alone();
     let scene = Scene::raise()?;
     let observed = Observed::begin(&scene)?;
-    // As on a machine that swaps or is migrated by its hypervisor: it continues where it stopped.
+    // The process is paused, as on a machine that swaps or is migrated by its hypervisor, and later
+    // continues where it stopped.
     scene.pair.agent(0)?.pause()?;
     scene.wait_until_owner(1, SETTLING)?;
     thread::sleep(Duration::from_secs(1));
     scene.pair.agent(0)?.go_on()?;
-    // They hear each other again immediately, so priorities apply.
+    // The hosts hear each other again immediately, so their priorities decide.
     scene.wait_until_agreed(0)?;
     let moves = observed.moves();
     ensure!(moves <= 2, "there and back are {moves} moves");
@@ -124,7 +125,8 @@ fn a_pause_of_the_active_agent_ends_with_one_active_host() -> Result<()> {
     scene.calls_were_one_by_one()
 }
 
-/// Records the roles of both hosts and the moves of the address during an event and its end.
+/// Records the roles of both hosts and the moves of the address while a test causes and ends a
+/// disturbance.
 struct Observed<'a> {
     scene: &'a Scene,
     watch: lab::agent::Watch,
@@ -157,7 +159,8 @@ impl<'a> Observed<'a> {
         Ok(())
     }
 
-    /// Checks that both were not active for longer than `limit` plus the delay of the machine.
+    /// Stops recording, and checks that both hosts were not active at once for longer than `limit` plus
+    /// the machine's delay.
     fn end(self, limit: Duration) -> Result<Timeline> {
         let timeline = self.watch.stop()?;
         let (both, late) = (timeline.longest_with_two_actives(), self.meter.stop());

@@ -1,5 +1,5 @@
-//! A pool with a limit of concurrent requests per backend, before real nginx that refuses any request
-//! above its own limit with 429.
+//! A pool with a limit of concurrent requests per backend, whose backends are real nginx that refuse
+//! every request above their own limit with status 429.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use lab::{
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Returns a load of many concurrent requests of a second each, each on a separate connection.
+/// Returns a plan of many concurrent requests that take about a second each, each on a new connection.
 fn plan(lab: &Lab, requests: u64) -> Result<Plan> {
     Ok(Plan {
         path: "/limited".to_owned(),
@@ -45,7 +45,7 @@ fn says_503(report: &Report) -> bool {
 #[test]
 fn a_backend_never_has_more_than_its_limit_and_the_others_wait() -> Result<()> {
     let lab = Lab::raise()?;
-    // Shows that one request above the limit of nginx would be detected.
+    // First shows that a single request above the limit of nginx would be detected.
     let lines = |limit: usize| format!("max_connections = {limit}");
     let agent = Agent::start(&lab, &Settings::of(&lab).with_app(&lines(LIMITED + 1)))?;
     let too_many = plan(&lab, 24)?.run(&lab.client)?;
@@ -90,7 +90,7 @@ fn one_that_finds_the_queue_full_gets_503_and_none_fails_otherwise() -> Result<(
     let lines = format!("max_connections = {LIMITED}\nqueue = {{ size = 4 }}");
     let agent = Agent::start(&lab, &Settings::of(&lab).with_app(&lines))?;
     let report = plan(&lab, 24)?.run(&lab.client)?;
-    // Eight are served concurrently, four wait.
+    // Eight requests are served at a time, and four wait.
     ensure!(
         report.answers.len() >= 12,
         "{} answered",

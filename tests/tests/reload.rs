@@ -84,7 +84,7 @@ fn loads(lab: &Lab) -> Result<Vec<Load>> {
                 pause: Duration::from_millis(4),
                 ..plan
             };
-            // A persistent connection through the kernel stays with its first backend.
+            // Persistent connections through the kernel are left out: each stays with its first backend.
             if plan.tls.is_some() || reuse == Reuse::Never {
                 loads.push(plan.start(&lab.client));
             }
@@ -110,7 +110,7 @@ fn answers_come_from(lab: &Lab, backends: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Certificates are overwritten, atomically or slowly, and a renewal fails: clients always get a
+/// Certificate files are overwritten, atomically or slowly, and one renewal fails: clients always get a
 /// certificate that they trust.
 #[test]
 fn certificates_are_replaced_under_load_and_no_request_fails() -> Result<()> {

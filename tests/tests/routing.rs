@@ -1,5 +1,5 @@
-//! Routes of an HTTPS service before real nginx: pools by host and path, redirects, header edits, a
-//! maintenance answer, an error page, and reloads that change routes under traffic.
+//! Routes of an HTTPS service with real nginx as the backends: pools by host and path, redirects, header
+//! edits, a maintenance response, an error page, and reloads that change routes under traffic.
 
 use std::{thread, time::Duration};
 
@@ -11,11 +11,12 @@ use lab::{
     topology::{CA_FILE, CLIENT, SITE},
 };
 
-/// Files on the agent's host.
+/// Paths of the files on the agent's host that the routes answer with.
 const MAINTENANCE: &str = "/run/lb/maintenance.html";
 const SORRY: &str = "/run/lb/sorry.html";
 
-/// The pools of the routes: one web server of the lab, and an address without a host.
+/// The pools that the routes name: one of a web server of the lab, and one whose only address belongs to
+/// no host.
 const POOLS: &str = r#"
 [[pool]]
 name = "api"
@@ -36,7 +37,7 @@ mode = "http"
 redirect = { to = "https://{host}{path}{query}", status = 308 }
 "#;
 
-/// Keys of the service `https`.
+/// Lines of the configuration: keys and routes of the service `https`.
 const ROUTES: &str = r#"
 error_pages = { 503 = "/run/lb/sorry.html" }
 [service.request_headers]
@@ -74,7 +75,7 @@ fn configuration(settings: &Settings, lines: &str) -> String {
     let toml = settings.toml();
     let mode = "mode = \"https\"\n";
     assert_eq!(toml.matches(mode).count(), 1, "{toml}");
-    // Keys must precede the tables of the section.
+    // In TOML the keys of a section must precede its tables.
     let (keys, tables) = match lines.trim_start().split_once("\n[") {
         Some((keys, tables)) => (keys, format!("[{tables}")),
         None => ("", String::new()),
@@ -119,7 +120,7 @@ impl Front {
         self.agent.operate(&["reload"]).map(drop)
     }
 
-    /// Returns the head and the body of the response for a path of a host, over HTTP/1.1 or HTTP/2.
+    /// Returns the head and the body of the response to a path of a host, over HTTP/1.1 or HTTP/2.
     fn get(&self, version: &str, host: &str, path: &str) -> Result<String> {
         let (header, url) = (format!("Host: {host}"), format!("https://{SITE}{path}"));
         let arguments = [
@@ -167,7 +168,7 @@ fn requests_are_routed_redirected_and_answered() -> Result<()> {
             ),
         ] {
             let page = front.get(version, &host, path)?;
-            // HTTP/2 has field names in lower case.
+            // Field names are in lower case in HTTP/2.
             let page = page.replace("Retry-After", "retry-after");
             ensure!(
                 wanted.iter().all(|part| page.contains(part)),
@@ -249,7 +250,7 @@ fn routes_change_by_reloads_under_traffic_and_no_request_fails() -> Result<()> {
         thread::sleep(Duration::from_millis(100));
         front.reload(if turn % 2 == 0 { &all_to_api } else { ROUTES })?;
     }
-    // A new configuration applies from the next request on.
+    // A new configuration applies to all requests that arrive after the reload.
     front.reload(&all_to_api)?;
     let plan = Plan {
         requests: Some(50),

@@ -1,7 +1,7 @@
-//! Source ports of NAT are reused: they do not limit the total number of short connections.
+//! Source ports of NAT are reused, so they do not limit the total number of short connections.
 //!
-//! Each load makes three times as many connections as there are ports, all of them within the
-//! minute for which a TCP keeps a connection in TIME-WAIT.
+//! Each load opens three times as many connections as there are source ports, all of them within the
+//! minute for which Linux keeps a connection in TIME-WAIT.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
@@ -18,22 +18,23 @@ use lab::{
     topology::{BALANCERS, BALANCERS_PREFIX, ELASTIC_IP},
 };
 
-/// The smallest range that the configuration accepts: 1,024 ports, for each of four backends.
+/// The smallest range that the configuration accepts: 1,024 ports, which each of the four backends has
+/// separately.
 const SOURCE_PORTS: &str = "[dataplane]\nsource_ports = \"10240-11263\"";
 
 /// A second address of `lb-a`.
 const FURTHER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 70);
 
-/// Number of connections: three for each port of each backend.
+/// Number of connections in a load: three for each source port of each backend.
 const CONNECTIONS: u64 = 3 * 4 * 1024;
 
-/// Connections per second: all take 21 s.
+/// Connections per second, at which a load takes 21 s.
 const RATE: u32 = 600;
 
-/// Time limit of the load on a busy machine, well within a minute.
+/// Time limit for a load on a busy machine, well within the minute of TIME-WAIT.
 const LIMIT: Duration = Duration::from_secs(45);
 
-/// Time limit for the metrics to show connections, which are counted once a second.
+/// Time limit for the metrics to show connections, which the agent counts once a second.
 const SOON: Duration = Duration::from_secs(10);
 
 #[test]
@@ -80,7 +81,8 @@ fn open_connections_are_seen_in_the_source_ports_that_are_held() -> Result<()> {
         let held = [("service", "http"), ("state", "held")];
         let held = metrics.samples("lb_backend_source_ports", &held);
         let sum: f64 = held.iter().map(|sample| sample.value).sum();
-        // Each CPU takes backends in turn by itself.
+        // The shares are not equal: each CPU assigns backends in rotation independently of the other
+        // CPUs.
         sum == 40.0 && held.iter().all(|sample| sample.value > 0.0)
     })?;
     drop(open);
@@ -154,7 +156,8 @@ fn backends_see_a_further_source_address_that_the_host_has() -> Result<()> {
     plan.run(&lab.client)?.all_answered()
 }
 
-/// Opens three connections for each source port from one client, through an agent with few ports.
+/// Opens three connections for each source port from one client, through an agent with few source ports,
+/// and checks that none fails.
 fn none_fails(lab: &Lab, closing: Closing) -> Result<()> {
     let settings = Settings {
         more: SOURCE_PORTS.to_owned(),

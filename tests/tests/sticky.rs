@@ -1,4 +1,4 @@
-//! Sticky sessions with real nginx survive reloads, until the backend is removed.
+//! Sticky sessions, with real nginx as the backends, survive reloads until their backend is removed.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ const KEY_FILE: &str = "/run/lb/sticky.key";
 const STICKY: &str = r#"sticky = { cookie = "lb", key_file = "/run/lb/sticky.key" }"#;
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Sends a request as a browser with this cookie file, and returns the server that answered.
+/// Sends a request with the cookies of this file, as a browser would, and returns the name of the server
+/// that answered.
 fn ask(lab: &Lab, version: &str, jar: &str) -> Result<String> {
     let url = format!("https://{SITE}:{APP_PORT}/app");
     let arguments = [
@@ -23,8 +24,8 @@ fn ask(lab: &Lab, version: &str, jar: &str) -> Result<String> {
     Ok(name.trim_end().to_owned())
 }
 
-/// Returns the server of each of these browsers, after several requests over both protocols: always the
-/// same one.
+/// Sends several requests over both protocols with each of these cookie files, checks that the same
+/// server answers all requests of one file, and returns that server for each file.
 fn backends(lab: &Lab, jars: &[String]) -> Result<Vec<String>> {
     let backends = jars.iter().map(|jar| {
         let first = ask(lab, "--http1.1", jar)?;
@@ -57,14 +58,14 @@ fn a_session_stays_over_reloads_and_moves_when_its_nginx_is_stopped() -> Result<
     used.dedup();
     ensure!(used.len() >= 3, "eight sessions began on {used:?} alone");
 
-    // The pool differs after each of these reloads.
+    // Each of these reloads changes the pool.
     for retries in [1, 2] {
         let lines = format!("{STICKY}\nretries = {retries}");
         agent.reconfigure(&Settings::of(&lab).with_app(&lines))?;
         ensure!(backends(&lab, &jars)? == before, "sessions moved");
     }
 
-    // New sessions use other backends; existing ones stay.
+    // While a backend is drained, new sessions use other backends and existing ones stay.
     let drained = before[0].clone();
     agent.operate(&["backend", "drain", &format!("app/{drained}")])?;
     ensure!(
@@ -85,7 +86,7 @@ fn a_session_stays_over_reloads_and_moves_when_its_nginx_is_stopped() -> Result<
     }
     wait_for_app(&agent, &drained, 0.0)?;
     ensure!(backends(&lab, &jars)? == moved, "a session moved twice");
-    // It returns, and the sessions that moved stay on their new backends.
+    // When the stopped server returns, the sessions that moved stay on their new backends.
     lab.web(&drained)?.start()?;
     wait_for_app(&agent, &drained, 1.0)?;
     ensure!(backends(&lab, &jars)? == moved, "a session went back");

@@ -1,4 +1,4 @@
-//! Other hosts on the network send packets to the pair: they are counted, and have no effect.
+//! Other hosts on the network send packets to the pair, which are counted and have no other effect.
 
 use std::{
     io::{Read as _, Write as _},
@@ -19,17 +19,17 @@ use lab::{
 };
 use rustls::{ClientConfig, ClientConnection, Stream};
 
-/// Number of attempts of each kind.
+/// Number of packets or connections of each kind.
 const TIMES: usize = 20;
 
-/// Address of the link, on the host that accepts it: the one with the higher address.
+/// Address of the link, on the host that accepts its connection: the one with the higher address.
 const LINK: SocketAddr = SocketAddr::new(IpAddr::V4(BALANCERS[1].1), 9146);
 
 const SOON: Duration = Duration::from_secs(5);
 
 const KEY_FILE: &str = "/run/lb/adverts.key";
 
-/// An address in the balancers' network that no host has.
+/// An address in the balancers' network that belongs to no balancer.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
 
 /// Serialises the tests: two concurrent pairs would delay each other.
@@ -112,7 +112,7 @@ fn signed_adverts_are_not_to_be_forged_or_replayed() -> Result<()> {
         trailer: vec![0x42; 28],
         ..right
     };
-    // Any part of a forged signature may be found wrong first.
+    // Which part of a forged signature is found wrong first is not determined, so any reason will do.
     refused(&scene, 1, "", vec![signed.packet(); TIMES])?;
 
     let heard = overhear(&scene.pair.host(1).clone(), TIMES, SOON)?;
@@ -137,7 +137,7 @@ fn signed_adverts_are_not_to_be_forged_or_replayed() -> Result<()> {
 fn strangers_at_the_link_are_counted_and_change_nothing() -> Result<()> {
     let _alone = alone();
     let scene = Scene::raise()?;
-    // From another address, and from that of the peer.
+    // Connections from an address other than the peer's, and from the peer's.
     for from in [scene.lab.internet_gateway.host(), scene.lab.lb_a()] {
         unimpressed(&scene, from, talk_junk)?;
         let tls = trust(&scene.lab.authority)?;
@@ -153,7 +153,7 @@ fn connections_that_say_nothing_do_not_keep_the_peer_out() -> Result<()> {
     scene.pair.take(0)?.sigkill()?;
     scene.wait_until_owner(1, SOON)?;
     let connect = || {
-        // The host refuses those above its limit.
+        // The host refuses connections above its limit.
         let connect = |_| TcpStream::connect_timeout(&LINK, Duration::from_millis(200)).ok();
         Ok((0..200).filter_map(connect).collect::<Vec<_>>())
     };
@@ -171,7 +171,7 @@ fn talk_junk() -> Result<()> {
         stream.set_read_timeout(Some(SOON))?;
         let length = 1 << (round % 14);
         let bytes: Vec<u8> = (0..length).map(|at| (at * 31 + round) as u8).collect();
-        // The connection may be closed before everything is sent.
+        // The host may close the connection before everything is sent.
         drop(stream.write_all(&bytes));
         drop(stream.shutdown(Shutdown::Write));
         drop(stream.read(&mut [0; 64]));
@@ -179,7 +179,7 @@ fn talk_junk() -> Result<()> {
     Ok(())
 }
 
-/// Connects as a host that uses TLS without the secret.
+/// Attempts a TLS handshake with the link, as a host without the secret would.
 fn shake_hands(tls: &Arc<ClientConfig>) -> Result<()> {
     for _ in 0..TIMES {
         let mut socket = TcpStream::connect_timeout(&LINK, SOON)?;
@@ -191,8 +191,8 @@ fn shake_hands(tls: &Arc<ClientConfig>) -> Result<()> {
     Ok(())
 }
 
-/// Sends adverts from the gateway to a balancer, and checks that all are refused, for this reason if
-/// one is given.
+/// Sends adverts from the gateway to a balancer, and checks that all of them are refused, and for this
+/// reason unless it is empty.
 fn refused(scene: &Scene, target: usize, reason: &str, packets: Vec<Vec<u8>>) -> Result<()> {
     let labels: &[_] = if reason.is_empty() {
         &[]
@@ -232,13 +232,14 @@ fn unimpressed(
     })
 }
 
-/// Checks that neither role changes, the address does not move, and the link stays up.
+/// Checks that during `meanwhile` neither role changes, the address does not move, and the link stays
+/// up.
 fn undisturbed(scene: &Scene, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
     let moves = scene.ec2.moves();
     let watch = Watch::start(&scene.lab.balancers);
     thread::sleep(Duration::from_millis(100));
     meanwhile()?;
-    // An effect would show with the next adverts.
+    // An effect would show when the next adverts are due.
     thread::sleep(Duration::from_millis(500));
     let timeline = watch.stop()?;
     for host in [0, 1] {

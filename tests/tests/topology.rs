@@ -1,4 +1,4 @@
-//! Tests of the lab itself with HAProxy as the balancer, so that a failing test of the balancer is not
+//! Tests of the lab itself, with HAProxy as the balancer: they show that a failing test of `lb` is not
 //! caused by the lab.
 
 use std::{
@@ -20,7 +20,7 @@ use lab::{
     wait,
 };
 
-/// Time limit for a disconnected host to serve again.
+/// Time limit for a host to serve again after it was disconnected.
 const SETTLING: Duration = Duration::from_secs(15);
 
 #[test]
@@ -130,7 +130,7 @@ fn the_gateway_follows_what_it_is_told_of_the_elastic_ip() -> Result<()> {
     lab.lb_b().restore()?;
     tell(Some(BALANCERS[1].1));
     follower.wait_for(Some(BALANCERS[1].1), limit)?;
-    // It may have marked its servers as down.
+    // HAProxy may have marked its servers as down while the host was disconnected.
     wait::until_true("answers with the link restored", SETTLING, answers)?;
     lab.lb_b().destroy()?;
     ensure!(!answers()?, "lb-b answers after its end");
@@ -167,7 +167,8 @@ fn a_partition_is_between_the_balancers_only_and_heals() -> Result<()> {
     partition.heal()?;
     ensure!(from_a() && from_b(), "they stay parted");
 
-    // There is no answer if either direction is lost.
+    // With either direction lost no response arrives, so a one-way partition looks like a full one: only
+    // its end is checked.
     drop(lab.part(Lost::Everything, Way::From(1))?);
     ensure!(from_a() && from_b(), "they stay parted");
     let _partition = lab.part(Lost::Adverts, Way::Both)?;
@@ -183,8 +184,8 @@ fn the_virtual_ip_is_reached_wherever_it_is() -> Result<()> {
     for host in &lab.balancers {
         let address = format!("{VIRTUAL_IP}/{BALANCERS_PREFIX}");
         host.run("ip", &["address", "add", &address, "dev", "eth0"])?;
-        // The host that moves the address would announce it to its neighbours; here their caches are
-        // cleared.
+        // A host that moves the address would announce it to its neighbours; instead this clears their
+        // neighbour caches.
         for neighbour in [lab.internet_gateway.host(), &lab.router] {
             neighbour.run("ip", &["neighbour", "flush", "to", &VIRTUAL_IP.to_string()])?;
         }
@@ -253,7 +254,7 @@ fn a_lab_ends_with_its_process_even_by_sigkill() -> Result<()> {
         .stdout(Stdio::piped())
         .spawn()?;
     let stdout = holder.stdout.take().context("no stdout")?;
-    // One line per host: its name and the PID of its process 1.
+    // The output has one line per host: its name and the process id of its process 1.
     let pids: Vec<String> = BufReader::new(stdout)
         .lines()
         .map_while(Result::ok)

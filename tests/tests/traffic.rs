@@ -11,7 +11,7 @@ use lab::{
     wait,
 };
 
-/// Expected share of each server: a quarter, with a tolerance.
+/// Accepted range of each server's share: a quarter, with a tolerance.
 const EVEN: std::ops::RangeInclusive<f64> = 0.23..=0.27;
 
 #[test]
@@ -20,7 +20,7 @@ fn a_thousand_requests_through_xdp_are_all_answered_and_dealt_evenly() -> Result
     let _agent = Agent::start(&lab, &Settings::of(&lab))?;
     let report = a_thousand(Plan::http()).run(&lab.client)?;
     dealt_evenly(&lab, &report)?;
-    // Through the kernel, a server sees only the balancer's address.
+    // For connections through the kernel, a server sees only the balancer's address.
     let seen: Vec<String> = page_requests(&lab)?;
     let balancer = format!("{} ", BALANCERS[0].1);
     ensure!(
@@ -148,8 +148,8 @@ fn dealt_evenly(lab: &Lab, report: &Report) -> Result<()> {
     Ok(())
 }
 
-/// Returns the load generator's thousand requests from the logs of all servers. nginx writes a line
-/// after the client has its answer.
+/// Returns the lines of the load generator's thousand requests in the logs of all servers. It waits for
+/// them, because nginx writes a line after the client has its response.
 fn page_requests(lab: &Lab) -> Result<Vec<String>> {
     wait::until(
         "a thousand lines in the logs",

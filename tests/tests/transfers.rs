@@ -1,4 +1,4 @@
-//! Transfers of a gibibyte in each direction, on both paths.
+//! Transfers of a gibibyte in each direction, through the kernel and through the agent.
 
 use std::time::Instant;
 
@@ -27,10 +27,10 @@ fn a_gibibyte_each_way_through_tls_and_http_2_arrives_whole() -> Result<()> {
     there_and_back(&format!("https://{SITE}"), "--http2")
 }
 
-/// Uploads random bytes, and downloads them again.
+/// Uploads random bytes, downloads them again, and checks that they are the same.
 fn there_and_back(site: &str, version: &str) -> Result<()> {
     let mut lab = Lab::raise()?;
-    // One server, so that the upload can be downloaded again.
+    // There is only one server, so what was uploaded can be downloaded again.
     let _agent = Agent::start(&lab, &Settings::of(&lab).only(&["web1"]))?;
     lab.client
         .script(&format!("head -c {BYTES} /dev/urandom >/run/random"))?;

@@ -13,10 +13,10 @@ use lab::{
     wait,
 };
 
-/// Port of the service for streams.
+/// Port of the service for long-lived streams.
 const PORT: u16 = 8081;
 
-/// Time limit for an agent to end after its last connection.
+/// Time limit for an agent to exit after its last connection.
 const ENDING: Duration = Duration::from_secs(20);
 
 #[test]
@@ -35,12 +35,12 @@ fn nothing_is_lost_by_reloads_and_by_processes_that_take_over() -> Result<()> {
     for _ in 0..upgrades {
         let said = agent.upgrade()?;
         ensure!(said.contains("has taken over"), "{said}");
-        // From now on each process reports only its own state.
+        // From here on status and metrics are those of the new process alone.
         agent.status()?;
         wait::until_true("handshakes with the next process", ENDING, || {
             Ok(handshakes(agent, "true")? > 20.0)
         })?;
-        // Each persistent connection is reopened with the TLS session of its client.
+        // Clients reopen their persistent connections, and resume their TLS sessions on them.
         let full = handshakes(agent, "false")?;
         ensure!(
             full < 5.0,
@@ -52,7 +52,7 @@ fn nothing_is_lost_by_reloads_and_by_processes_that_take_over() -> Result<()> {
         report.all_answered()?;
         ensure!(report.shares().len() == 4, "{:?}", report.shares());
     }
-    // They began in the first process, which still serves them.
+    // The streams began in the first process, which still serves them.
     let messages = streams.stop()?;
     ensure!(messages.iter().all(|count| *count > 20), "{messages:?}");
     wait::until_true("one agent that is left", ENDING, || {
@@ -74,11 +74,11 @@ fn a_process_that_cannot_take_over_leaves_the_other_serving() -> Result<()> {
         );
         agent.status().map(drop)
     };
-    // An error that is found before anything is handed over …
+    // First an error that is found before anything is handed over to the new process.
     let toml = site.settings.toml();
     site.write(&toml.replace("round_robin", "round_robbing"))?;
     refused("round_robbing")?;
-    // … and one that is found later: an address that another program uses.
+    // Then an error that is found later: another program uses an address of the new configuration.
     let taken = format!("{}:22443", BALANCERS[0].1);
     let other = Backend::start(site.lab.lb_a(), taken.parse()?)?;
     site.write(&format!(
@@ -118,13 +118,13 @@ fn settings_that_are_bound_at_the_start_take_effect_with_the_next_process() -> R
     site.everything_answers()
 }
 
-/// Returns the number of TLS handshakes of the present agent.
+/// Returns the number of TLS handshakes that the agent's current process has counted.
 fn handshakes(agent: &Agent, resumed: &str) -> Result<f64> {
     let metrics = agent.metrics()?;
     Ok(metrics.sum("lb_tls_handshakes_total", &[("resumed", resumed)]))
 }
 
-/// A balancer whose agent runs as its systemd unit starts it, with a service for streams.
+/// A balancer whose agent runs as its systemd unit starts it, with a service for long-lived streams.
 struct Site {
     agent: Agent,
     settings: Settings,
@@ -163,7 +163,7 @@ impl Site {
         })
     }
 
-    /// Writes another configuration, for the user that the agent runs as.
+    /// Writes another configuration, readable by the user that the agent runs as.
     fn write(&self, toml: &str) -> Result<()> {
         let host = self.lab.lb_a();
         host.write(CONFIG_FILE, toml)?;
@@ -173,7 +173,8 @@ impl Site {
         .map(drop)
     }
 
-    /// Starts loads of new and of persistent connections on both paths, until stopped.
+    /// Starts loads on new and on persistent connections, through the kernel and through the agent,
+    /// until stopped.
     fn loads(&self) -> Result<Vec<Load>> {
         let https = Plan::https(&self.lab)?;
         let plans = [

@@ -17,7 +17,7 @@ use lab::{
     wait,
 };
 
-/// Port of the service for streams.
+/// Port of the service for long-lived streams.
 const PORT: u16 = 8081;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -52,10 +52,10 @@ fn both_hosts_of_a_pair_are_upgraded_and_nothing_is_lost() -> Result<()> {
         report.all_answered()?;
         ensure!(report.shares().len() == 4, "{:?}", report.shares());
     }
-    // They began in the first process of the active host, which still serves them.
+    // The streams began in the first process of the active host, which still serves them.
     let messages = streams.stop()?;
     ensure!(messages.iter().all(|count| *count > 20), "{messages:?}");
-    // The other host can still take over from the next process.
+    // The other host can still take over, now from the new process.
     site.pair.agent(0)?.operate(&["failover"])?;
     site.pair.wait_until_agreed(1)
 }
@@ -102,11 +102,11 @@ fn a_process_that_cannot_go_on_in_the_pair_leaves_the_role_where_it_is() -> Resu
         lab.balancers[host].write(CONFIG_FILE, site.settings[host].toml())?;
         site.stood_by(1 - host, watch)
     };
-    // An error that is found before the running process leaves the pair …
+    // First an error that is found before the running process gives up the pair.
     let toml = site.settings[0].toml();
     let other = toml.replace(&VIRTUAL_IP.to_string(), "172.31.0.201");
     refused(0, &other, "addresses that move")?;
-    // … and one that is found later: another program uses the port of the link.
+    // Then an error that is found later: another program uses the port of the link.
     site.pair.agent(0)?.operate(&["failover"])?;
     site.pair.wait_until_agreed(1)?;
     let taken = SocketAddr::from((BALANCERS[1].1, 9246));
@@ -126,7 +126,7 @@ fn a_process_that_cannot_go_on_in_the_pair_leaves_the_role_where_it_is() -> Resu
     Ok(())
 }
 
-/// A pair with a service for streams.
+/// A pair with a service for long-lived streams.
 struct Site<'lab> {
     pair: Pair,
     settings: [Settings; 2],
@@ -167,7 +167,7 @@ impl<'lab> Site<'lab> {
         Ok(())
     }
 
-    /// Checks that this host never was active.
+    /// Checks that this host was never active while it was watched.
     fn stood_by(&self, host: usize, watch: Watch) -> Result<()> {
         let roles = watch.stop()?.roles(host);
         ensure!(
@@ -178,7 +178,8 @@ impl<'lab> Site<'lab> {
         Ok(())
     }
 
-    /// Starts loads of new and of persistent connections on both paths, until stopped.
+    /// Starts loads on new and on persistent connections, through the kernel and through the agent,
+    /// until stopped.
     fn loads(&self) -> Result<Vec<Load>> {
         let https = Plan::https(self.lab)?;
         let plans = [

@@ -69,7 +69,7 @@ fn the_virtual_ip_is_with_one_host_and_answers_soon_after_a_loss() -> Result<()>
         gap < Duration::from_secs(1),
         "there was no service for {gap:?}"
     );
-    // The killed agent could not remove the address; the next one does.
+    // The killed agent could not remove the address; the agent that is started next removes it.
     site.pair.start_again(0)?;
     site.pair.wait_until_agreed(0)?;
     let limit = Duration::from_secs(2);
@@ -156,8 +156,8 @@ impl Site {
         })
     }
 
-    /// Sends data on connections before, during and after an event. Returns the longest time without an
-    /// answer.
+    /// Sends data on connections before, during and after `happens`. Returns the longest time until a
+    /// response.
     fn trickle_while(&self, happens: impl FnOnce() -> Result<()>) -> Result<Duration> {
         let to = SocketAddr::from((ELASTIC_IP, PORT));
         let trickle = Trickle::start(&self.lab.client, to, CONNECTIONS);
@@ -177,7 +177,7 @@ impl Site {
         Ok(longest.unwrap_or_default())
     }
 
-    /// Returns which hosts have the address on their interface.
+    /// Returns for each host whether it has the address on its interface.
     fn holders(&self) -> Result<Vec<bool>> {
         let has = |host: &lab::Host| {
             let addresses = host.run("ip", &["-4", "-br", "address", "show", "dev", "eth0"])?;

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 
-/// Samples of one scrape.
+/// The samples of one scrape of `/metrics`.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     samples: Vec<Sample>,
 }
 
-/// A sample.
+/// One line of a scrape: the value of a metric with one set of labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// The metric's name.
@@ -35,7 +35,7 @@ impl Metrics {
         Ok(Self { samples })
     }
 
-    /// All samples of a metric that have these labels.
+    /// Returns all samples of a metric that have these labels, whatever other labels they have.
     #[must_use]
     pub fn samples(&self, name: &str, labels: &[(&str, &str)]) -> Vec<&Sample> {
         self.samples
@@ -44,7 +44,7 @@ impl Metrics {
             .collect()
     }
 
-    /// The sum of these samples.
+    /// Returns the sum of the samples of a metric that have these labels.
     #[must_use]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.samples(name, labels)
@@ -88,7 +88,8 @@ fn labels(mut text: &str) -> Option<BTreeMap<String, String>> {
     Some(labels)
 }
 
-/// Splits at the closing quote.
+/// Splits the text after an opening quote at the closing quote. Returns the unescaped value and the
+/// rest.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut letters = text.char_indices();

@@ -33,7 +33,8 @@ pub const CERTIFICATE_FILE: &str = "/run/lb/tls/site.pem";
 /// Path of the link's secret on both balancer hosts.
 pub const LINK_SECRET_FILE: &str = "/run/lb/peer.secret";
 
-/// Variables of the agent's environment, a line each, as systemd's `EnvironmentFile` has them.
+/// Path of the file with the agent's environment variables, one per line, as systemd's `EnvironmentFile`
+/// has them.
 pub const ENVIRONMENT_FILE: &str = "/run/lb/environment";
 
 /// Directory of the pins on a balancer host.
@@ -53,7 +54,7 @@ const ENDING: Duration = Duration::from_secs(30);
 pub struct Agent {
     host: Host,
     process: Process,
-    /// Offset of its log, after those of earlier agents.
+    /// Offset in the host's log file at which this agent's log begins, after those of earlier agents.
     log_begins: usize,
     quiet: bool,
 }
@@ -78,7 +79,7 @@ impl Agent {
         Self::start_again(host)
     }
 
-    /// Starts an agent with the configuration, certificate and environment that lie on the host.
+    /// Starts an agent with the configuration, certificate and environment that are already on the host.
     ///
     /// # Errors
     /// As [`Agent::start`].
@@ -91,7 +92,7 @@ impl Agent {
         Self::start_by(host, command)
     }
 
-    /// Starts an agent by a command, and waits as [`Agent::start`] does.
+    /// Starts an agent with the given command, and waits as [`Agent::start`] does.
     fn start_by(host: &Host, command: Command) -> Result<Self> {
         let log_begins = host.read("/run/log/lb.log").unwrap_or_default().len();
         let mut agent = Self {
@@ -104,27 +105,28 @@ impl Agent {
             Ok(()) => Ok(agent),
             Err(error) => {
                 let error = error.context(format!("the agent logged:\n{}", agent.log()));
-                // The error has the log. Printed as well, it would end up among a benchmark's figures.
+                // The error contains the log. If it were printed as well, it would appear among a
+                // benchmark's figures.
                 agent.quiet = true;
                 Err(error)
             }
         }
     }
 
-    /// Suppresses its log at the end, which is otherwise printed for failed tests.
+    /// Suppresses the printing of the agent's log on drop, which is meant for failed tests.
     #[must_use]
     pub fn quiet(mut self) -> Self {
         self.quiet = true;
         self
     }
 
-    /// The host it runs on.
+    /// The host that the agent runs on.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
     }
 
-    /// What it has logged.
+    /// What the agent has logged so far.
     #[must_use]
     pub fn log(&self) -> String {
         let log = self.process.log();
@@ -139,7 +141,7 @@ impl Agent {
         self.process.cpu_time()
     }
 
-    /// Kills it with SIGKILL, without any cleanup.
+    /// Kills the agent with SIGKILL, so it cannot clean up.
     ///
     /// # Errors
     /// When it is not running.
@@ -147,7 +149,7 @@ impl Agent {
         self.process.kill()
     }
 
-    /// Suspends it (SIGSTOP), as if the machine were paused.
+    /// Suspends the agent (SIGSTOP), as if the machine were paused.
     ///
     /// # Errors
     /// When it is not running.
@@ -155,7 +157,7 @@ impl Agent {
         self.process.signal(Signal::SIGSTOP)
     }
 
-    /// Resumes it (SIGCONT).
+    /// Resumes a suspended agent (SIGCONT).
     ///
     /// # Errors
     /// When it is not running.
@@ -163,7 +165,7 @@ impl Agent {
         self.process.signal(Signal::SIGCONT)
     }
 
-    /// Makes it reopen its access log.
+    /// Makes the agent reopen its access log.
     ///
     /// # Errors
     /// When it is not running.
@@ -171,7 +173,7 @@ impl Agent {
         self.process.signal(Signal::SIGUSR1)
     }
 
-    /// Stops it (SIGTERM), and waits.
+    /// Stops the agent with SIGTERM, and waits until it has exited.
     ///
     /// # Errors
     /// When it is not running, or does not end.
@@ -180,7 +182,7 @@ impl Agent {
         self.process.wait(ENDING)
     }
 
-    /// Runs `lb …` on its host, as an operator would, and returns the output.
+    /// Runs `lb` with these arguments on the agent's host, as an operator would, and returns the output.
     ///
     /// # Errors
     /// When the exit status is not 0.
@@ -188,7 +190,7 @@ impl Agent {
         self.host.run(path_of(&binary()?)?, arguments)
     }
 
-    /// `lb status --json`.
+    /// Returns the parsed output of `lb status --json`.
     ///
     /// # Errors
     /// When the command fails or prints no JSON.
@@ -197,7 +199,7 @@ impl Agent {
             .context("`lb status --json` printed no JSON")
     }
 
-    /// Writes other settings and reloads.
+    /// Replaces the configuration by one with these settings, and reloads the agent.
     ///
     /// # Errors
     /// When the agent refuses them.
@@ -224,7 +226,7 @@ impl Agent {
         Metrics::parse(&self.metrics_text()?)
     }
 
-    /// Returns its role, from its metrics; `None` if they do not contain one.
+    /// Returns the agent's role according to its metrics; `None` if they do not contain one.
     ///
     /// # Errors
     /// When it does not answer.
@@ -232,7 +234,7 @@ impl Agent {
         Ok(Role::of(&self.metrics()?))
     }
 
-    /// Waits until it is `role`.
+    /// Waits until the agent has the role `role`.
     ///
     /// # Errors
     /// When it does not become so within `limit`.
@@ -241,7 +243,7 @@ impl Agent {
         wait::until_true(&what, limit, || Ok(self.role()? == Some(role)))
     }
 
-    /// Waits until its metrics satisfy a condition, and returns them.
+    /// Waits until the agent's metrics satisfy a condition, and returns them.
     ///
     /// # Errors
     /// When they do not within `limit`.
@@ -254,7 +256,7 @@ impl Agent {
         wait::until(what, limit, || Ok(Some(self.metrics()?).filter(&holds)))
     }
 
-    /// Whether a backend is up, by its metric.
+    /// Whether a backend is up, according to its metric.
     ///
     /// # Errors
     /// When the agent does not say.
@@ -284,7 +286,7 @@ impl Agent {
             if !self.process.is_running()? {
                 bail!("the agent exited");
             }
-            // A request may fail while it starts; a permanent fault shows at the deadline.
+            // A request may fail while the agent starts; a permanent fault shows at the deadline.
             let Ok(metrics) = self.metrics() else {
                 return Ok(false);
             };
@@ -306,7 +308,7 @@ impl Drop for Agent {
     }
 }
 
-/// Puts the site's certificate and its key where the configuration has them, on every balancer.
+/// Installs the site's certificate and key on every balancer, at the path in the configuration.
 ///
 /// # Errors
 /// When it cannot be made or written.
@@ -316,13 +318,13 @@ pub fn install_certificate(lab: &Lab) -> Result<()> {
     hosts.try_for_each(|host| host.write(CERTIFICATE_FILE, &certificate))
 }
 
-/// Runs `lb run` on a host where it should refuse to start, and returns the result.
+/// Runs `lb run` on a host where it should refuse to start, and returns its exit status and output.
 ///
 /// # Errors
 /// When it cannot be started.
 pub fn try_to_run(host: &Host) -> Result<Output> {
     let lb = binary()?;
-    // An agent that does start is stopped with status 124.
+    // An agent that does start is killed by `timeout` after 15 s.
     Ok(under(host, &["timeout", "--signal=KILL", "15"])
         .arg(lb)
         .args(["run", "--config", CONFIG_FILE])
@@ -348,7 +350,7 @@ fn under(host: &Host, wrapper: &[&str]) -> Command {
     command
 }
 
-/// Path of the binary `lb`: from `LB_BINARY`, or built by cargo beside this one.
+/// Path of the binary `lb`: the value of `LB_BINARY`, or the one that cargo built beside this program.
 ///
 /// # Errors
 /// When there is none; the error explains how to build it.
@@ -363,7 +365,7 @@ pub fn binary() -> Result<PathBuf> {
         return Ok(named.canonicalize()?);
     }
     let ours = env::current_exe()?;
-    // `target/debug/lb-lab`, or a test in `target/debug/deps`.
+    // This program is `target/PROFILE/lb-lab`, or a test in `target/PROFILE/deps`.
     let profile = (ours.ancestors().skip(1).take(2))
         .find(|folder| !folder.ends_with("deps"))
         .context("the path of this program has no directory")?;

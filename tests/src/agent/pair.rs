@@ -10,14 +10,14 @@ use super::{
 };
 use crate::{Host, Lab, wait};
 
-/// What is 1 on both hosts of a pair whose link is as it should be.
+/// Metrics that are 1 on both hosts of a pair whose link is up and whose flows are synced.
 const LINK_GAUGES: [&str; 2] = ["lb_peer_link_up", "lb_peer_flows_synced"];
 
 /// Time-out for a pair to agree on its roles and synchronise.
 const AGREEING: Duration = Duration::from_secs(20);
 
-/// The agents of both balancers, in the order of [`crate::topology::BALANCERS`]; `None` where none
-/// runs.
+/// The agents of both balancers, in the order of [`crate::topology::BALANCERS`]; `None` for a balancer
+/// whose agent is not running.
 #[derive(Debug)]
 pub struct Pair {
     hosts: Vec<Host>,
@@ -26,8 +26,8 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Installs the files of both, starts them, and waits until the first is active and the second
-    /// is standby, with the link up if there is one.
+    /// Installs the files of both hosts, starts their agents, and waits until the first is active and
+    /// the second is standby, with the link up if the settings have one.
     ///
     /// # Errors
     /// When they do not get there; the error contains their logs.
@@ -35,8 +35,8 @@ impl Pair {
         Self::install(lab, settings)?.started()
     }
 
-    /// As [`Pair::start`], with the credentials from the metadata service and not from the
-    /// environment.
+    /// Like [`Pair::start`], but the agents get their AWS credentials from the metadata service instead
+    /// of the environment.
     ///
     /// # Errors
     /// As [`Pair::start`].
@@ -56,8 +56,8 @@ impl Pair {
         Ok(self)
     }
 
-    /// Writes the certificate, the configurations of both, and the link's secret, where they have a
-    /// link; starts nothing.
+    /// Writes the certificate, the configurations of both hosts and, if they have a link, its secret.
+    /// Starts nothing.
     ///
     /// # Errors
     /// When a file cannot be written, or `lb peer init` makes no secret.
@@ -70,7 +70,7 @@ impl Pair {
         }
         for (host, settings) in hosts.iter().zip(settings) {
             host.write(CONFIG_FILE, settings.toml())?;
-            // The lab's clouds take any; they do not look at the signature.
+            // The EC2 APIs of the lab accept any credentials: they do not verify signatures.
             host.write(
                 ENVIRONMENT_FILE,
                 format!(
@@ -86,7 +86,7 @@ impl Pair {
         })
     }
 
-    /// Suppresses the agents' logs at the end.
+    /// Suppresses the printing of both agents' logs on drop.
     #[must_use]
     pub fn quiet(mut self) -> Self {
         self.quiet = true;
@@ -94,7 +94,7 @@ impl Pair {
         self
     }
 
-    /// Starts the agent of a host with the installed files.
+    /// Starts the agent of one host with the files that are installed there.
     ///
     /// # Errors
     /// When it does not come up: with what it logged.
@@ -107,13 +107,13 @@ impl Pair {
         Ok(())
     }
 
-    /// The host of that index.
+    /// The host with this index in [`crate::topology::BALANCERS`].
     #[must_use]
     pub fn host(&self, index: usize) -> &Host {
         &self.hosts[index]
     }
 
-    /// The agent of that host.
+    /// The agent of the host with this index.
     ///
     /// # Errors
     /// When it is not running.
@@ -123,7 +123,7 @@ impl Pair {
         agent.with_context(|| format!("no agent runs on {name}"))
     }
 
-    /// Takes the agent of that host, to end it.
+    /// Removes the agent of the host with this index from the pair, so the caller can stop or kill it.
     ///
     /// # Errors
     /// When it is not running.
@@ -134,8 +134,8 @@ impl Pair {
             .with_context(|| format!("no agent runs on {name}"))
     }
 
-    /// Waits until this host is active and the other standby, and, if they have a link, it is up,
-    /// both have the flows, and either could take over.
+    /// Waits until the host with the index `active` is active and the other is standby and, if they have
+    /// a link, until it is up, both have the flows, and either could take over.
     ///
     /// # Errors
     /// When they do not come to that: with what both say of themselves.
@@ -163,14 +163,14 @@ impl Pair {
         agreed.with_context(|| format!("they say of themselves:\n{}", self.statuses()))
     }
 
-    /// Whether this host knows that the other one can take over, which needs a link.
+    /// Whether the host with this index knows that its peer can take over; true without a link.
     fn knows_its_peer(&self, active: usize) -> Result<bool> {
         let ha = &self.agent(active)?.status()?["ha"];
         Ok(ha["link"].is_null() || ha["peer"]["ready"] == true)
     }
 
-    /// Whether what is on each host says that it is active, in the order of the hosts. An agent that
-    /// does not answer is not.
+    /// Returns for each host, in order, whether its agent reports that it is active. An agent that does
+    /// not answer counts as not active.
     #[must_use]
     pub fn actives(&self) -> [bool; 2] {
         self.agents.each_ref().map(|agent| {
@@ -181,13 +181,13 @@ impl Pair {
         })
     }
 
-    /// Begins to watch the roles of both.
+    /// Starts recording the roles of both agents.
     #[must_use]
     pub fn watch(&self) -> Watch {
         Watch::start(&self.hosts)
     }
 
-    /// The status of both, for failed tests.
+    /// Returns the status of both agents as text, for the messages of failed tests.
     #[must_use]
     pub fn statuses(&self) -> String {
         let say = |agent: &Option<Agent>| match agent {

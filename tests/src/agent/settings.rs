@@ -35,7 +35,7 @@ pub struct Settings {
     pub timeout: Duration,
     /// Successes until a backend is healthy.
     pub rise: u32,
-    /// Failures until it is unhealthy.
+    /// Failures until a backend is unhealthy.
     pub fall: u32,
     /// How the `tcp` service forwards: `nat` or `dnat`.
     pub forward: &'static str,
@@ -47,14 +47,14 @@ pub struct Settings {
     pub backends: Vec<(String, SocketAddr)>,
     /// `[ha]`; `None` for a single host.
     pub ha: Option<HaSettings>,
-    /// Further tables, verbatim.
+    /// Additional tables of the configuration file, verbatim.
     pub more: String,
 }
 
-/// `[ha]` of one host.
+/// Settings of the table `[ha]` of one host.
 #[derive(Clone, Debug)]
 pub struct HaSettings {
-    /// 1 to 254.
+    /// Priority of the host, 1 to 254.
     pub priority: u8,
     /// Advert interval.
     pub advert_interval: Duration,
@@ -64,7 +64,7 @@ pub struct HaSettings {
     pub moves: Moves,
     /// Whether the agents have a link: `[ha.link]`.
     pub link: bool,
-    /// Further keys of `[ha]` and tables below it, verbatim.
+    /// Additional keys of `[ha]`, and tables below it, verbatim.
     pub more: String,
 }
 
@@ -73,7 +73,7 @@ pub struct HaSettings {
 pub enum Moves {
     /// The Elastic IP, by an EC2 API.
     ElasticIp {
-        /// Its allocation, `eipalloc-…`.
+        /// Allocation id of the Elastic IP, `eipalloc-…`.
         allocation_id: String,
         /// The region that it belongs to.
         region: String,
@@ -81,7 +81,7 @@ pub enum Moves {
         endpoint: String,
         /// Network interface of the host, `eni-…`; `None` to query the metadata service.
         network_interface_id: Option<String>,
-        /// Whether [`VIRTUAL_IP`] moves with it, as a secondary private address.
+        /// Whether [`VIRTUAL_IP`] moves with the Elastic IP, as a secondary private address.
         takes_private_ip: bool,
     },
     /// [`VIRTUAL_IP`], by gratuitous ARP.
@@ -89,7 +89,8 @@ pub enum Moves {
 }
 
 impl Settings {
-    /// All web servers of the lab, checked five times a second by `lb-a`, which is alone.
+    /// Settings of a single balancer, `lb-a`, with all web servers of the lab as backends, each checked
+    /// five times a second.
     #[must_use]
     pub fn of(lab: &Lab) -> Self {
         let backend = |web: &Web| (web.name().to_owned(), web.address());
@@ -110,8 +111,8 @@ impl Settings {
         }
     }
 
-    /// A service `app` besides, over HTTPS at port [`APP_PORT`], whose pool `app` has all web servers,
-    /// checked at `/check` with patience for a busy machine, and these lines.
+    /// Adds an HTTPS service `app` at port [`APP_PORT`], whose pool `app` has all web servers, checked
+    /// at `/check` with time limits that suit a busy machine. `lines` are additional keys of the pool.
     #[must_use]
     pub fn with_app(mut self, lines: &str) -> Self {
         let listen = self.listen;
@@ -140,8 +141,8 @@ certificates = ["{CERTIFICATE_FILE}"]
         self
     }
 
-    /// The same for one of a pair of balancers, with adverts ten times a second and a link. The
-    /// first has the higher priority; both preempt.
+    /// Turns the settings into those of one balancer of a pair, with adverts ten times a second and a
+    /// link. The first balancer has the higher priority; both preempt.
     #[must_use]
     pub fn paired(self, balancer: usize, moves: Moves) -> Self {
         let listen = match moves {
@@ -167,13 +168,14 @@ certificates = ["{CERTIFICATE_FILE}"]
         }
     }
 
-    /// Both of a pair between which the Elastic IP of an EC2 moves.
+    /// Settings of both balancers of a pair between which the Elastic IP of an EC2 moves.
     #[must_use]
     pub fn elastic_pair(lab: &Lab, ec2: &(impl Ec2 + ?Sized)) -> [Self; 2] {
         [0, 1].map(|balancer| Self::of(lab).paired(balancer, Moves::elastic_ip(ec2, balancer)))
     }
 
-    /// Both of a pair between which the Elastic IP of an EC2 moves, and [`VIRTUAL_IP`] with it.
+    /// Settings of both balancers of a pair between which the Elastic IP of an EC2 and [`VIRTUAL_IP`]
+    /// move together.
     #[must_use]
     pub fn elastic_pair_with_address(lab: &Lab, ec2: &(impl Ec2 + ?Sized)) -> [Self; 2] {
         [0, 1].map(|balancer| {
@@ -188,13 +190,13 @@ certificates = ["{CERTIFICATE_FILE}"]
         })
     }
 
-    /// Both of a pair between which [`VIRTUAL_IP`] moves.
+    /// Settings of both balancers of a pair between which [`VIRTUAL_IP`] moves.
     #[must_use]
     pub fn virtual_pair(lab: &Lab) -> [Self; 2] {
         [0, 1].map(|balancer| Self::of(lab).paired(balancer, Moves::VirtualIp))
     }
 
-    /// The same with the XDP program on these interfaces.
+    /// Changes the interfaces on which the XDP program runs to these.
     #[must_use]
     pub fn on(self, interfaces: &[&str]) -> Self {
         let interfaces = interfaces.iter().map(|name| (*name).to_owned());
@@ -204,21 +206,21 @@ certificates = ["{CERTIFICATE_FILE}"]
         }
     }
 
-    /// The same with only these backends.
+    /// Keeps only the backends with these names.
     #[must_use]
     pub fn only(mut self, names: &[&str]) -> Self {
         self.backends.retain(|(name, _)| names.contains(&&**name));
         self
     }
 
-    /// Maximum time from the failure of a backend to its being down: all checks that must fail, one
-    /// interval apart, the first one a whole interval after the failure.
+    /// Maximum time from the failure of a backend until it is down: `fall` checks must fail, one
+    /// interval apart, and the first of them may be a whole interval after the failure.
     #[must_use]
     pub fn detection(&self) -> Duration {
         self.interval * self.fall
     }
 
-    /// The configuration file.
+    /// Formats the settings as a configuration file.
     #[must_use]
     pub fn toml(&self) -> String {
         let Self {
@@ -322,7 +324,7 @@ preempt = {preempt}
 }
 
 impl Moves {
-    /// The Elastic IP of an EC2, to this balancer's interface.
+    /// Settings by which the Elastic IP of an EC2 moves to this balancer's network interface.
     #[must_use]
     pub fn elastic_ip(ec2: &(impl Ec2 + ?Sized), balancer: usize) -> Self {
         Self::ElasticIp {

@@ -13,18 +13,19 @@ const UNIT: &str = include_str!("../../../deploy/lb.service");
 /// User id of the agent in the lab, which has no user `lb`.
 const USER: &str = "65534";
 
-/// Path of a copy that this user can execute.
+/// Path of a copy of the binary that [`USER`] can execute.
 const PROGRAM: &str = "/run/lb/lb";
 
 impl Agent {
-    /// Starts an agent with the configuration and certificate that lie on the host, with the user's
-    /// rights and the capabilities of the unit, and waits as [`Agent::start`] does.
+    /// Starts an agent as the systemd unit does, without root and with only the unit's capabilities,
+    /// with the configuration and certificate that are on the host. Waits as [`Agent::start`] does.
     ///
     /// # Errors
     /// As [`Agent::start`].
     pub fn start_as_unit(host: &Host) -> Result<Self> {
         install(host)?;
-        // As the unit does before the agent starts, and as its directories permit.
+        // Prepares the directories as the unit does before the agent starts, with the unit's
+        // permissions.
         host.script(&format!(
             "chmod o+x /sys/fs/bpf\n\
              mkdir -p /sys/fs/bpf/lb\n\
@@ -33,8 +34,8 @@ impl Agent {
         Self::start_by(host, as_user(host)?)
     }
 
-    /// Installs the binary again, in another file of the same name, as a package manager does, and has it
-    /// take over. Returns what `lb upgrade` printed.
+    /// Replaces the binary by a new file of the same name, as a package manager does, and runs `lb
+    /// upgrade`. Returns what that command printed.
     ///
     /// # Errors
     /// When the new process does not take over.

@@ -15,7 +15,7 @@ use anyhow::Result;
 use super::{ADMIN, Metrics, scrape};
 use crate::{Host, host::joined};
 
-/// Polling interval.
+/// Interval at which each agent is polled.
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// Time-out of a request.
@@ -43,14 +43,14 @@ impl Role {
         (Self::Fault, "fault"),
     ];
 
-    /// Name in metrics and status.
+    /// Name of the role in metrics and status.
     #[must_use]
     pub fn name(self) -> &'static str {
         let named = Self::ALL.iter().find(|(role, _)| *role == self);
         named.map_or("", |(_, name)| name)
     }
 
-    /// The role in a scrape; `None` if it contains none or several.
+    /// Returns the role that a scrape reports; `None` if it reports none or several.
     #[must_use]
     pub fn of(metrics: &Metrics) -> Option<Self> {
         let is = |name| metrics.sum("lb_vrrp_state", &[("state", name)]) == 1.0;
@@ -69,13 +69,13 @@ pub struct Sighting {
     pub asked: Instant,
     /// Time of the response.
     pub answered: Instant,
-    /// Its role; `None` without a response.
+    /// The agent's role; `None` if it did not respond.
     pub role: Option<Role>,
-    /// Its metrics of the pair; empty without a response.
+    /// The agent's metrics about the pair; empty if it did not respond.
     pub metrics: Metrics,
 }
 
-/// Polls the agents of hosts 50 times a second.
+/// Polls the agents of several hosts, 50 times a second each.
 #[derive(Debug)]
 pub struct Watch {
     stop: Arc<AtomicBool>,
@@ -146,13 +146,13 @@ fn about_the_pair(text: &str) -> String {
 /// Observations of each host, in the order of the hosts.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
-    /// The observations of each host, in order.
+    /// The observations of each host, oldest first.
     pub hosts: Vec<Vec<Sighting>>,
 }
 
 impl Timeline {
-    /// Longest time for which two hosts were observed to be active: from the first response of the
-    /// later one to the last of the earlier one.
+    /// Returns the longest time for which two hosts were observed to be active at once: from the first
+    /// such observation of the host that became active later to the last one of the other.
     #[must_use]
     pub fn longest_with_two_actives(&self) -> Duration {
         let spans: Vec<_> = self.hosts.iter().map(|host| active_spans(host)).collect();

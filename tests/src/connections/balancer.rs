@@ -1,4 +1,4 @@
-//! The balancer on the host: `lb`, rules of nftables, or HAProxy.
+//! The measured balancer on `lb-a`: `lb`, rules of nftables, or HAProxy.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -25,7 +25,7 @@ pub(super) enum Balancer {
     Haproxy(Process),
 }
 
-/// Packets by verdict and reason.
+/// Number of packets by verdict and reason, as the XDP program counts them.
 pub(super) struct Verdicts(BTreeMap<(String, String), f64>);
 
 impl Balancer {
@@ -43,7 +43,7 @@ impl Balancer {
         }
     }
 
-    /// User and system time of its process; `None` without one.
+    /// User and system time of the balancer's process; `None` for nftables, which has no process.
     pub(super) fn cpu_time(&self) -> Result<Option<Duration>> {
         match self {
             Self::Lb(agent) => agent.cpu_time().map(Some),
@@ -52,7 +52,7 @@ impl Balancer {
         }
     }
 
-    /// Counters of the XDP program; `None` without one.
+    /// Counters of the XDP program; `None` for a balancer other than `lb`.
     pub(super) fn verdicts(&self) -> Result<Option<Verdicts>> {
         match self {
             Self::Lb(agent) => Verdicts::of(agent).map(Some),
@@ -60,7 +60,8 @@ impl Balancer {
         }
     }
 
-    /// Number of connections that the kernel tracks, and its limit; `None` if it tracks none.
+    /// Number of connections that the kernel tracks, and its limit; `None` for a balancer other than
+    /// nftables.
     pub(super) fn conntrack(&self) -> Result<Option<Value>> {
         let Self::Nftables(host) = self else {
             return Ok(None);
@@ -95,7 +96,7 @@ impl Verdicts {
         Ok(Self(verdicts))
     }
 
-    /// Differences to earlier counters.
+    /// Returns how much each counter has grown since `earlier`.
     pub(super) fn since(mut self, earlier: &Self) -> Self {
         for (key, packets) in &mut self.0 {
             *packets -= earlier.0.get(key).unwrap_or(&0.0);
@@ -109,7 +110,7 @@ impl Verdicts {
     }
 }
 
-/// Checks as in its documentation; defaults otherwise.
+/// Starts `lb` with the health checks that its documentation shows, and defaults otherwise.
 fn start_lb(lab: &Lab, forward: &'static str) -> Result<Balancer> {
     let settings = Settings {
         interval: Duration::from_secs(2),
@@ -120,10 +121,10 @@ fn start_lb(lab: &Lab, forward: &'static str) -> Result<Balancer> {
     Ok(Balancer::Lb(Agent::start(lab, &settings)?.quiet()))
 }
 
-/// The web servers in turn, and the balancer's address in the client's place, so that the answers
-/// come back through it. A network namespace has the machine's limit on tracked connections, often
-/// 262,144, and cannot raise it: with the usual 120 s of TIME-WAIT that is 2,184 connections a
-/// second, so they are tracked for 15 s after their end, which is room for 17,000.
+/// Loads rules that use the web servers in turn and replace the client's address by the balancer's, so
+/// answers come back through it. A network namespace has the machine's limit on tracked connections,
+/// often 262,144, and cannot raise it: with the usual 120 s of TIME-WAIT that allows 2,184 connections a
+/// second. So connections are tracked for only 15 s after their end, which allows 17,000 a second.
 fn start_nftables(lab: &Lab) -> Result<Balancer> {
     let host = lab.lb_a();
     let address = BALANCERS[0].1;
@@ -143,19 +144,20 @@ fn start_nftables(lab: &Lab) -> Result<Balancer> {
            }}\n\
          }}\n"
     );
-    // A host with one interface would otherwise tell the router, and the gateway, to go without it.
+    // Without this, a host with one interface would send ICMP redirects that tell the router and the
+    // gateway to bypass it.
     host.script(
         "sysctl -qw net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0\n\
          sysctl -qw net.ipv4.ip_forward=1",
     )?;
     nft(host, &rules)?;
-    // The setting exists from the first rule that tracks connections on.
+    // This setting exists only once a rule that tracks connections is loaded.
     host.script("sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_time_wait=15")?;
     Ok(Balancer::Nftables(host.clone()))
 }
 
-/// One process, as many threads as it takes by itself, the servers in turn. The kernel lends it
-/// the ports that its documentation advises, and ports in TIME-WAIT again.
+/// Starts HAProxy as one process with its default number of threads, which uses the servers in turn. The
+/// kernel gives it the range of ports that its documentation recommends, and reuses ports in TIME-WAIT.
 fn start_haproxy(lab: &Lab) -> Result<Balancer> {
     let host = lab.lb_a();
     let servers: String = (lab.webs.iter())

@@ -19,20 +19,20 @@ use serde_json::{Value, json};
 
 use super::Load;
 
-/// Addresses of the client where it closes first: of the 64,512 ports of each Linux gives out half before
-/// it searches long, and a connection keeps one for the 60 s of TIME-WAIT, so that one address alone
-/// begins 540 connections a second.
+/// Number of client addresses where the client closes first. Of the 64,512 ports of an address, Linux
+/// gives out half before its search becomes slow, and a closed connection keeps its port for the 60 s of
+/// TIME-WAIT, so one address can open only 540 connections a second.
 const CLOSING_CLIENTS: u8 = 64;
 
-/// Maximum delay of reading a count, after which it does not represent its second.
+/// Maximum delay in reading a count of connections, beyond which it does not represent its second.
 const LATE: Duration = Duration::from_millis(500);
 
-/// Addresses of many clients.
+/// Number of client addresses in the loads with many clients.
 const MANY_CLIENTS: u8 = 200;
 
 /// Result of a load.
 pub(super) struct Outcome {
-    /// Connections by the second, from the start of the load.
+    /// Number of connections in each second, from the start of the load.
     pub(super) per_second: Vec<u64>,
     /// Number of answered connections.
     pub(super) answered: u64,
@@ -48,17 +48,17 @@ pub(super) struct Times {
     pub(super) p50: f64,
     /// 99th percentile.
     pub(super) p99: f64,
-    /// Whether the time to connect is included.
+    /// Whether the times include the time to connect.
     pub(super) with_connect: bool,
 }
 
 impl Load {
-    /// Configures the addresses and ports of the load on the client, and returns the addresses.
+    /// Configures the load's source addresses and port range on the client, and returns the addresses.
     pub(super) fn prepare(self, lab: &Lab) -> Result<Vec<Ipv4Addr>> {
         let count = match self {
-            // wrk closes when it has the answer, which through HAProxy is before the server's close
-            // arrives: TIME-WAIT is then the client's, and its 28,232 ports would be the limit, of
-            // 470 connections a second.
+            // wrk closes as soon as it has the answer. Through HAProxy that is before the server's close
+            // arrives, so the client keeps the connection in TIME-WAIT: its 28,232 ports would then
+            // limit the load to 470 connections a second.
             Self::Wrk => {
                 lab.client.script("sysctl -qw net.ipv4.tcp_tw_reuse=1")?;
                 return Ok(vec![CLIENT]);
@@ -66,8 +66,8 @@ impl Load {
             Self::ClientCloses => CLOSING_CLIENTS,
             Self::ManyClients | Self::ManyClientsClose => MANY_CLIENTS,
         };
-        // All of them share the limit of one host on connections in TIME-WAIT, past which the
-        // kernel forgets them at once: hosts of their own would not.
+        // All these addresses share the client host's limit on connections in TIME-WAIT, beyond which
+        // the kernel forgets them at once. Separate hosts would not share a limit.
         lab.client.script(
             "sysctl -qw net.ipv4.ip_local_port_range='1024 65535'\n\
              sysctl -qw net.ipv4.tcp_max_tw_buckets=4000000",
@@ -115,8 +115,8 @@ impl Outcome {
     }
 }
 
-/// wrk prints sums only: the course over time is what the client's kernel counts of connections
-/// begun, of which at most sixteen are under way.
+/// Runs wrk, which prints only totals. The rate over time is therefore read from the client's kernel, as
+/// the number of connections opened, of which at most sixteen are unfinished.
 fn wrk(client: &Host, seconds: u32) -> Result<Outcome> {
     let host = client.clone();
     let lasts = format!("{seconds}s");
@@ -144,7 +144,7 @@ fn wrk(client: &Host, seconds: u32) -> Result<Outcome> {
         let due = Duration::from_secs(second.into());
         thread::sleep(due.saturating_sub(began.elapsed()));
         counts.push(tcp::active_opens(client)?);
-        // wrk runs on while this process is stopped, and the counts would be of other seconds.
+        // wrk continues while this process is stopped, so late counts would belong to other seconds.
         let late = began.elapsed().saturating_sub(due);
         ensure!(
             late < LATE,
@@ -163,7 +163,7 @@ fn wrk(client: &Host, seconds: u32) -> Result<Outcome> {
     })
 }
 
-/// Output of wrk.
+/// Figures parsed from the output of wrk.
 struct Summary {
     requests: u64,
     failures: BTreeMap<String, u64>,
@@ -171,8 +171,8 @@ struct Summary {
 }
 
 impl Summary {
-    /// `50%  1.20ms`, `99%  7.53ms`, `211436 requests in 30.02s, 35.29MB read`,
-    /// `Socket errors: connect 0, read 3, write 0, timeout 1`, `Non-2xx or 3xx responses: 7`.
+    /// Parses lines such as `50%  1.20ms`, `99%  7.53ms`, `211436 requests in 30.02s, 35.29MB read`,
+    /// `Socket errors: connect 0, read 3, write 0, timeout 1` and `Non-2xx or 3xx responses: 7`.
     fn parse(printed: &str) -> Option<Self> {
         let after = |what: &str| {
             let lines = printed.lines().map(str::trim);
@@ -202,7 +202,7 @@ impl Summary {
     }
 }
 
-/// A time as wrk prints it: `843.00us`, `1.20ms`, `1.50s`, `2.00m`.
+/// Converts a time as wrk prints it (`843.00us`, `1.20ms`, `1.50s`, `2.00m`) to milliseconds.
 fn milliseconds(time: &str) -> Option<f64> {
     let time = time.trim();
     let unit = time.find(|letter: char| letter.is_ascii_alphabetic())?;

@@ -22,8 +22,8 @@ use loads::Outcome;
 /// Load (0 to 1) below which the machine is considered idle.
 const IDLE: f64 = 0.05;
 
-/// Maximum wait for the machine to become idle after the previous lab, whose connections the kernel
-/// frees. The measurement then starts in any case; the figures contain the load.
+/// Maximum time to wait until the machine is idle: the kernel still frees the connections of the
+/// previous lab. After that the measurement starts anyway, and its figures contain the machine's load.
 const CALMING: Duration = Duration::from_secs(10);
 
 /// The balancer.
@@ -52,8 +52,8 @@ pub(crate) enum Load {
     ManyClientsClose,
 }
 
-/// Measures each setup under each load and prints the figures as JSON, including failures, which do
-/// not stop the others.
+/// Measures each setup under each load and prints the figures as JSON. A measurement that fails is
+/// printed as such, and the remaining ones still run.
 pub(crate) fn run(seconds: u32, setups: &[Setup], loads: &[Load]) {
     let (mut runs, mut broken) = (Vec::new(), Vec::new());
     for load in loads {
@@ -80,7 +80,7 @@ pub(crate) fn run(seconds: u32, setups: &[Setup], loads: &[Load]) {
 }
 
 impl Setup {
-    /// All of them.
+    /// All setups, in the order in which they are measured.
     pub(crate) const ALL: [Self; 4] = [Self::Lb, Self::Dnat, Self::Nftables, Self::Haproxy];
 
     fn name(self) -> &'static str {
@@ -94,7 +94,7 @@ impl Setup {
 }
 
 impl Load {
-    /// All of them.
+    /// All loads, in the order in which they are measured.
     pub(crate) const ALL: [Self; 4] = [
         Self::Wrk,
         Self::ClientCloses,
@@ -112,7 +112,8 @@ impl Load {
     }
 }
 
-/// Runs one load in a new lab: no earlier load is left in a table, and no connection in TIME-WAIT.
+/// Measures one setup under one load in a new lab, so no table entry or connection in TIME-WAIT is left
+/// from an earlier load.
 fn measure(setup: Setup, load: Load, seconds: u32) -> Result<Value> {
     let mut lab = Lab::raise()?;
     (lab.webs.iter_mut()).try_for_each(lab::web::Web::restart_without_access_log)?;

@@ -21,9 +21,9 @@ pub(crate) struct Stage {
     screen: Screen,
     lab: Lab,
     settings: Settings,
-    /// `None` while it is not running.
+    /// The agent of `lb-a`; `None` while it is not running, and once the pair runs.
     agent: Option<Agent>,
-    /// `None` until the second balancer joins; then it has both agents.
+    /// Both agents, once the second balancer has joined; `None` before.
     paired: Option<Paired>,
 }
 
@@ -56,14 +56,14 @@ fn show(screen: Screen, once: bool) -> Result<()> {
         return Ok(());
     }
     tour::offer(&stage)?;
-    // A signal ends this process, and with it the lab.
+    // A signal terminates this process, which also ends the lab.
     loop {
         std::thread::park();
     }
 }
 
 impl Stage {
-    /// The agent of lb-a.
+    /// Returns the agent of `lb-a`.
     fn agent(&self) -> Result<&Agent> {
         match &self.paired {
             Some(paired) => paired.pair.agent(0),

@@ -20,13 +20,13 @@ use super::{
     screen::{Tone, grouped, milliseconds},
 };
 
-/// Time-out of each step.
+/// Time-out of each step of the demo's second half.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Maximum time without service after the loss of a host.
 const WORST: Duration = Duration::from_secs(1);
 
-/// Time shown before and after each change.
+/// Time for which the table is shown before and after each change.
 const AROUND: Duration = Duration::from_secs(1);
 
 pub(crate) fn lb_b_joins(stage: &mut Stage) -> Result<()> {
@@ -41,7 +41,7 @@ pub(crate) fn lb_b_joins(stage: &mut Stage) -> Result<()> {
     follower.wait_for(BALANCERS[0].1, LIMIT)?;
     screen.done(whose, &milliseconds(began.elapsed()));
 
-    // The agents of a pair know of each other from their start: stop the single one.
+    // An agent learns of its peer only when it starts, so the single one is stopped first.
     let alone = stage.agent.take().context("the agent is not running")?;
     let status = alone.sigterm()?;
     ensure!(status.success(), "the agent ended with {status}");
@@ -121,7 +121,7 @@ pub(crate) fn operator_hands_over(stage: &Stage) -> Result<()> {
     paired.pair.wait_until_agreed(0)
 }
 
-/// moto if it is installed, otherwise the lab's own EC2 API.
+/// Starts moto if it is installed, otherwise the lab's own EC2 API. Returns it with its name.
 fn cloud(stage: &Stage) -> Result<(Arc<dyn Ec2>, &'static str)> {
     if Moto::is_installed() {
         return Ok((stage.lab.moto()?, "moto plays EC2"));
@@ -132,7 +132,7 @@ fn cloud(stage: &Stage) -> Result<(Arc<dyn Ec2>, &'static str)> {
     ))
 }
 
-/// A line with the status of an agent.
+/// Formats a line with the status of an agent.
 fn who_is(agent: &Agent) -> Result<String> {
     let ha = agent.status()?["ha"].clone();
     let word = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
@@ -146,7 +146,7 @@ fn who_is(agent: &Agent) -> Result<String> {
     ))
 }
 
-/// Requests on new connections, and on persistent ones.
+/// Two loads: requests on new connections, and requests on persistent ones.
 struct Loads([Load; 2]);
 
 impl Loads {
@@ -164,7 +164,7 @@ impl Loads {
         Ok(Self([load(Reuse::Never)?, load(Reuse::Always)?]))
     }
 
-    /// Checks that every request was answered, and prints their number.
+    /// Stops the loads, checks that every request was answered, and prints their number.
     fn stop(self, stage: &Stage) -> Result<()> {
         let (mut answered, mut longest) = (0, Duration::ZERO);
         for load in self.0 {

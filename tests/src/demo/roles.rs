@@ -20,17 +20,17 @@ use super::{
 /// Interval between rows of the table.
 const ROW: Duration = Duration::from_millis(500);
 
-/// Polling interval of a condition.
+/// Interval at which a condition is polled.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// Counts of requests.
+/// Numbers of answered and of failed requests.
 #[derive(Clone, Copy, Default)]
 struct Tally {
     answered: usize,
     failed: usize,
 }
 
-/// The table.
+/// The live table: the loads and hosts that it observes, and what it has shown so far.
 pub(crate) struct Roles<'a> {
     screen: Screen,
     paired: &'a Paired,
@@ -40,7 +40,7 @@ pub(crate) struct Roles<'a> {
 }
 
 impl<'a> Roles<'a> {
-    /// Prints the head of the table.
+    /// Prints the table's header, and returns the table.
     pub(crate) fn watch(screen: Screen, paired: &'a Paired, loads: Vec<&'a Load>) -> Self {
         let [(a, _), (b, _)] = BALANCERS else {
             unreachable!("a pair is two")
@@ -59,12 +59,12 @@ impl<'a> Roles<'a> {
         }
     }
 
-    /// Watches for a while.
+    /// Prints rows for the duration `span`.
     pub(crate) fn look_on(&mut self, span: Duration) -> Result<()> {
         self.look_on_until(span, || Ok(None::<()>)).map(drop)
     }
 
-    /// Watches until a value is available, or the time is over.
+    /// Prints rows until a value is available, or the time is over.
     pub(crate) fn look_on_until<T>(
         &mut self,
         at_most: Duration,
@@ -85,7 +85,7 @@ impl<'a> Roles<'a> {
         Ok(None)
     }
 
-    /// Prints a remark in the table.
+    /// Prints a remark between the rows of the table.
     pub(crate) fn remark(&mut self, what: &str) {
         let what = self.screen.tinted(Tone::Notice, &format!("<- {what}"));
         self.print(&what);
@@ -105,7 +105,7 @@ impl<'a> Roles<'a> {
         ));
     }
 
-    /// Counts since the last row.
+    /// Returns the numbers of requests since the last row.
     fn news(&mut self) -> Tally {
         let failed = self.loads.iter().map(|load| load.failed()).sum();
         let done: usize = self.loads.iter().map(|load| load.done()).sum();

@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-/// Width of the column of labels.
+/// Width of the column of labels, in characters.
 const LABEL: usize = 34;
 
-/// Width of a full bar.
+/// Width of a full bar, in characters.
 const BAR: usize = 30;
 
-/// Properties of the output.
+/// Where the demo prints: whether standard output is a terminal, and whether it gets colours.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Screen {
     terminal: bool,
@@ -38,7 +38,7 @@ impl Screen {
         }
     }
 
-    /// Colours a text if possible.
+    /// Returns a text in the colour of a tone if colours are enabled, otherwise unchanged.
     pub(crate) fn tinted(self, tone: Tone, text: &str) -> String {
         let code = match tone {
             Tone::Bold => 1,
@@ -81,7 +81,7 @@ impl Screen {
         println!("{}", format!("      {text}").trim_end());
     }
 
-    /// Prints the current activity until the next line; only on a terminal.
+    /// Prints the current activity, which the next line overwrites; only on a terminal.
     pub(crate) fn doing(self, what: &str) {
         if self.terminal {
             self.clear();
@@ -91,7 +91,7 @@ impl Screen {
         }
     }
 
-    /// Prints a progress bar, as [`Screen::doing`].
+    /// Prints a progress bar, which the next line overwrites; only on a terminal.
     pub(crate) fn progress(self, what: &str, done: usize, all: usize) {
         let full = BAR * done.min(all) / all.max(1);
         let bar = format!("{}{}", "#".repeat(full), ".".repeat(BAR - full));
@@ -102,7 +102,7 @@ impl Screen {
         ));
     }
 
-    /// Prints a backend's share.
+    /// Prints a backend's share of all requests, as a bar and in percent.
     pub(crate) fn share(self, backend: &str, count: usize, all: usize) {
         let part = count as f64 / all.max(1) as f64;
         let bar = "#".repeat((part * BAR as f64).round() as usize);

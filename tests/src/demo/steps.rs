@@ -27,7 +27,7 @@ const REQUESTS: usize = 2000;
 /// Tolerance of a share in percentage points.
 const TOLERANCE: f64 = 2.0;
 
-/// Time-out for a change of a backend's state: generous, because the demo prints the time taken.
+/// Time-out for a change of a backend's state: generous, because the demo prints the time that it took.
 const NOTICING: Duration = Duration::from_secs(10);
 
 pub(crate) fn raise(screen: Screen) -> Result<Stage> {
@@ -109,7 +109,7 @@ pub(crate) fn backend_fails(stage: &mut Stage) -> Result<()> {
                 .map_or(Duration::ZERO, |moment| moment.end().elapsed()),
         );
         watch.remark("web2 is down");
-        // Clients that were steered to it retransmit after a second.
+        // Clients whose SYN went to the failed web server retransmit it after a second.
         watch.look_on(Duration::from_millis(1500));
         fix(web2)?;
         watch.remark(fixed);
@@ -133,7 +133,7 @@ pub(crate) fn backend_fails(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// A failure of a web server and its repair, each with its remark.
+/// One way in which a web server fails and is repaired, each with its remark.
 type WayToFail = (
     &'static str,
     fn(&mut Web) -> Result<()>,
@@ -158,8 +158,8 @@ const WAYS_TO_FAIL: [WayToFail; 3] = [
 ];
 
 /// Checks that no request failed when a web server did, except those in progress: an established
-/// connection cannot be moved without terminating it. `failed`: from the command to the completed
-/// failure.
+/// connection cannot be moved without ending it. `failed` has the time of each failure, from the command
+/// that caused it until it was complete.
 fn costs_nothing(
     screen: Screen,
     outcome: &Outcome,
@@ -303,7 +303,7 @@ fn dealt_evenly(stage: &Stage, plan: Plan) -> Result<()> {
     let what = format!("{} requests", grouped(REQUESTS));
     let began = Instant::now();
     let load = plan.start(&stage.lab.client);
-    // Stop at the first failure: each of the others may take as long.
+    // Stop at the first failure: each further failure may take as long as the first.
     while load.done() < REQUESTS && load.failed() == 0 {
         screen.progress(&what, load.done(), REQUESTS);
         thread::sleep(Duration::from_millis(50));

@@ -12,7 +12,7 @@ use lab::{
 
 use super::{Stage, screen::Tone};
 
-/// Opens forwarders from this machine into the lab, and prints the commands.
+/// Opens forwarders from this machine's loopback to hosts of the lab, and prints commands that use them.
 ///
 /// # Errors
 /// When no port is available on loopback.

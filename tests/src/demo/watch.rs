@@ -1,4 +1,4 @@
-//! Load on both paths, with a live table.
+//! Load through the kernel and through the agent, with a live table.
 
 use std::{
     thread,
@@ -18,42 +18,43 @@ use super::screen::{Screen, Tone};
 /// Interval between rows of the table.
 const ROW: Duration = Duration::from_millis(500);
 
-/// Polling interval of a condition, which must leave the agent time for its work.
+/// Interval at which a condition is polled. It must leave the agent time for its work.
 const GLANCE: Duration = Duration::from_millis(25);
 
-/// Interval between new connections through the kernel: 200 a second, whatever the state of earlier
-/// ones.
+/// Interval between new connections through the kernel: 200 a second, whether or not earlier ones were
+/// answered.
 const INTERVAL: Duration = Duration::from_millis(5);
 
 /// Time-out of a client: three retransmissions of its SYN, after 1, 3 and 7 s.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Load on both paths, with its table.
+/// Loads through the kernel and through the agent, with a table of their results.
 pub(crate) struct Watch<'a> {
     screen: Screen,
     began: Instant,
     agent: &'a Agent,
     http: Probe,
     http_seen: Seen,
-    /// Counts of retried SYN segments at the beginning, and at the last row.
+    /// Number of SYN segments that the kernel had retried at another backend when the load began. The
+    /// next field is their number at the last row.
     retried_before: f64,
     retried: f64,
     https: Load,
     https_seen: Seen,
 }
 
-/// Result of the load.
+/// Results of the loads.
 pub(crate) struct Outcome {
     pub(crate) http: Report,
     pub(crate) https: Report,
-    /// SYN segments that were retried at another backend, because the first one did not answer or
-    /// refused.
+    /// Number of SYN segments that were retried at another backend, because the first one refused or did
+    /// not answer.
     pub(crate) retried: u64,
 }
 
 impl<'a> Watch<'a> {
-    /// Starts the load and prints the head of the table. Connections through the kernel carry one
-    /// request each; those to the agent are kept.
+    /// Starts the loads and prints the table's header. Connections through the kernel carry one request
+    /// each; those to the agent are kept open.
     pub(crate) fn start(screen: Screen, lab: &Lab, agent: &'a Agent) -> Result<Self> {
         let http = Plan {
             patience: PATIENCE,
@@ -82,12 +83,12 @@ impl<'a> Watch<'a> {
         Ok(watch)
     }
 
-    /// Watches for a while: a row for every half second.
+    /// Prints a row every half second, for this long.
     pub(crate) fn look_on(&mut self, for_: Duration) {
         self.look_on_until(for_, || Ok(false)).unwrap_or_default();
     }
 
-    /// Watches until a condition holds, or the time is over.
+    /// Prints rows until a condition holds, or the time is over.
     pub(crate) fn look_on_until(
         &mut self,
         at_most: Duration,
@@ -105,13 +106,13 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Prints a remark in the table.
+    /// Prints a remark between the rows of the table.
     pub(crate) fn remark(&mut self, what: &str) {
         let what = self.screen.tinted(Tone::Notice, &format!("<- {what}"));
         self.print_row(&what);
     }
 
-    /// Stops the load.
+    /// Stops the loads and returns their results.
     pub(crate) fn stop(self) -> Result<Outcome> {
         Ok(Outcome {
             http: self.http.stop()?,
@@ -152,7 +153,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Number of SYN segments that were retried at another backend.
+/// Returns the number of SYN segments that were retried at another backend.
 fn retried(agent: &Agent) -> Result<f64> {
     let metrics = agent.metrics()?;
     Ok(metrics.sum("lb_xdp_packets_total", &[("reason", "retried")]))

@@ -15,13 +15,13 @@ use super::{
     refusal::Refusal,
 };
 
-/// Retention of past states, for delayed views.
+/// How long past states are kept, for descriptions that lag behind the true state.
 const MEMORY: Duration = Duration::from_secs(300);
 
 /// The outcome of a call whose caller closed the connection.
 const GAVE_UP: &str = "gave up";
 
-/// Maximum delay of detecting it.
+/// Maximum time until it is detected that a caller has closed its connection.
 const HANGING_UP: Duration = Duration::from_millis(100);
 
 /// A recorded call.
@@ -34,25 +34,25 @@ pub struct Call {
     pub from_port: u16,
     /// The action, such as `AssociateAddress`.
     pub action: String,
-    /// Whether it was a dry run.
+    /// Whether the call was a dry run.
     pub dry_run: bool,
-    /// The named interface, if any.
+    /// The network interface that the call named, if any.
     pub network_interface_id: Option<String>,
     /// The access key that the call was signed with.
     pub access_key: Option<String>,
-    /// Time of arrival.
+    /// When the call arrived.
     pub began: Instant,
     /// Time of the response, or when the caller gave up; `None` while pending.
     pub ended: Option<Instant>,
     /// Result: `ok`, an error code of EC2, or `gave up`; `None` while pending.
     pub outcome: Option<String>,
-    /// Whether it changed the owner of the Elastic IP.
+    /// Whether the call changed the owner of the Elastic IP.
     pub moved: bool,
 }
 
 impl Call {
-    /// Whether its caller was waiting at that time. A caller that gave up ended before this was
-    /// detected.
+    /// Whether the caller was waiting at that time. Where a caller gave up, the recorded end may be
+    /// later than the real one by the time that detecting it takes, which is allowed for.
     pub(super) fn is_under_way_at(&self, then: Instant) -> bool {
         let unseen = match self.outcome.as_deref() {
             Some(GAVE_UP) => HANGING_UP,
@@ -62,16 +62,16 @@ impl Call {
     }
 }
 
-/// The API.
+/// The fake API: its state, shared by the threads that serve callers.
 pub(super) struct Api(Mutex<State>);
 
 pub(super) struct State {
     pub(super) cloud: Cloud,
-    /// Past states with the times of their ends, oldest first.
+    /// Past states, oldest first, each with the time at which it was replaced.
     past: VecDeque<(Instant, Cloud)>,
     pub(super) faults: Faults,
     pub(super) calls: Vec<Call>,
-    /// Total number of calls.
+    /// Total number of calls, from which each call gets its number.
     count: u64,
 }
 
@@ -80,7 +80,7 @@ impl State {
         self.calls.iter_mut().find(|call| call.number == number)
     }
 
-    /// The state that long ago.
+    /// Returns the state as it was `ago` before now.
     pub(super) fn as_of(&self, ago: Duration) -> &Cloud {
         let now = Instant::now();
         self.past
@@ -235,7 +235,8 @@ impl Api {
         Ok(query::done(action, &content))
     }
 
-    /// Changes the state; also returns whether the owner of the Elastic IP changed.
+    /// Executes an action. Returns the content of the response or the refusal, and whether the owner of
+    /// the Elastic IP changed.
     fn act(&self, action: &str, parameters: &Parameters) -> (Result<String, Refusal>, bool) {
         let refuses_to_reassign = self.state().faults.refuses_to_reassign;
         self.change(|cloud| changed(cloud, action, parameters, refuses_to_reassign))
@@ -266,7 +267,7 @@ impl Api {
     }
 }
 
-/// Executes a changing action; returns the content of the response.
+/// Executes an action that changes the state; returns the content of the response.
 fn changed(
     cloud: &mut Cloud,
     action: &str,
@@ -282,7 +283,7 @@ fn changed(
             };
             let private_ip = parameters.address("PrivateIpAddress")?;
             refuse_dry_run(parameters)?;
-            // AWS reassociates unless it is told not to.
+            // AWS moves an associated Elastic IP unless the call forbids it.
             let may_move = parameters.flag("AllowReassociation").unwrap_or(true);
             let id = cloud.associate(interface, private_ip, may_move)?;
             Ok(format!(
@@ -327,8 +328,8 @@ fn changed(
     }
 }
 
-/// Checks that the Elastic IP is named: by its allocation, or by its address, as in scripts from
-/// before VPCs.
+/// Checks that the call names the Elastic IP: by its allocation, or by its address, as scripts written
+/// before VPCs existed do.
 fn known_address(cloud: &Cloud, parameters: &Parameters) -> Result<(), Refusal> {
     match parameters.address("PublicIp")? {
         Some(address) => cloud.known_public_ip(address),
@@ -359,7 +360,7 @@ fn refuse_dry_run(parameters: &Parameters) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The key that signed the request. The signature is not verified.
+/// Returns the access key that the request was signed with. The signature is not verified.
 fn access_key(request: &Request) -> Option<&str> {
     let authorization = request.header("authorization")?;
     let signed = authorization.strip_prefix("AWS4-HMAC-SHA256 ")?;

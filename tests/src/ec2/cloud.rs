@@ -7,15 +7,15 @@ use super::{Interface, refusal::Refusal};
 /// One Elastic IP and the interfaces that it may be associated with.
 #[derive(Clone, Debug)]
 pub struct Cloud {
-    /// The Elastic IP's allocation.
+    /// Allocation id of the Elastic IP.
     pub allocation_id: String,
-    /// The Elastic IP.
+    /// The Elastic IP's address.
     pub public_ip: Ipv4Addr,
-    /// The interfaces.
+    /// The balancers' network interfaces.
     pub interfaces: Vec<Interface>,
     /// The secondary private addresses of each interface.
     pub secondary: Vec<Vec<Ipv4Addr>>,
-    /// Association of the Elastic IP.
+    /// What the Elastic IP is associated with; `None` if it is not.
     pub association: Option<Association>,
     associations: u32,
 }
@@ -23,11 +23,11 @@ pub struct Cloud {
 /// An association of an Elastic IP.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Association {
-    /// `eipassoc-…`, new for each association.
+    /// Association id, `eipassoc-…`, new for each association.
     pub id: String,
     /// The index in [`Cloud::interfaces`].
     pub interface: usize,
-    /// The private address, primary or secondary.
+    /// The private address of the interface that the Elastic IP is translated to, primary or secondary.
     pub private_ip: Ipv4Addr,
 }
 
@@ -84,7 +84,7 @@ impl Cloud {
         Ok(id)
     }
 
-    /// `DisassociateAddress`.
+    /// `DisassociateAddress`: ends the association with this id.
     pub(super) fn disassociate(&mut self, association: &str) -> Result<(), Refusal> {
         let here = |now: &Association| now.id == association;
         if !self.association.as_ref().is_some_and(here) {
@@ -98,7 +98,8 @@ impl Cloud {
         Ok(())
     }
 
-    /// `AssignPrivateIpAddresses`: the Elastic IP that is associated with an address moves with it.
+    /// `AssignPrivateIpAddresses`: assigns a secondary address to an interface. If it moves from another
+    /// interface, an Elastic IP that is associated with it moves too.
     pub(super) fn assign(
         &mut self,
         interface: usize,
@@ -130,7 +131,8 @@ impl Cloud {
         Ok(())
     }
 
-    /// `UnassignPrivateIpAddresses`: also ends the association of an Elastic IP with it.
+    /// `UnassignPrivateIpAddresses`: removes a secondary address from an interface, and ends an Elastic
+    /// IP's association with that address.
     pub(super) fn unassign(&mut self, interface: usize, address: Ipv4Addr) -> Result<(), Refusal> {
         if !self.secondary[interface].contains(&address) {
             return Err(Refusal::invalid(format!(
@@ -144,7 +146,7 @@ impl Cloud {
         Ok(())
     }
 
-    /// The interface of that ID.
+    /// Returns the index of the interface with this id.
     pub(super) fn interface(&self, id: &str) -> Result<usize, Refusal> {
         self.interfaces
             .iter()
@@ -158,7 +160,7 @@ impl Cloud {
             })
     }
 
-    /// The interface of that instance.
+    /// Returns the index of the interface that belongs to the instance with this id.
     pub(super) fn interface_of_instance(&self, id: &str) -> Result<usize, Refusal> {
         self.interfaces
             .iter()
@@ -172,7 +174,7 @@ impl Cloud {
             })
     }
 
-    /// The association of the Elastic IP.
+    /// Returns the id of the Elastic IP's association.
     pub(super) fn association_id(&self) -> Result<String, Refusal> {
         let association = self.association.as_ref();
         association
@@ -186,7 +188,7 @@ impl Cloud {
             })
     }
 
-    /// Checks that this is the Elastic IP.
+    /// Checks that this address is the Elastic IP.
     pub(super) fn known_public_ip(&self, address: Ipv4Addr) -> Result<(), Refusal> {
         if address == self.public_ip {
             return Ok(());
@@ -198,7 +200,7 @@ impl Cloud {
         ))
     }
 
-    /// Checks the allocation of the Elastic IP.
+    /// Checks that this is the allocation id of the Elastic IP.
     pub(super) fn known_allocation(&self, id: &str) -> Result<(), Refusal> {
         if id == self.allocation_id {
             return Ok(());
@@ -210,7 +212,7 @@ impl Cloud {
         ))
     }
 
-    /// Whether an interface has that private address, as its primary one or another.
+    /// Whether an interface has this private address, as its primary or a secondary one.
     pub(super) fn has(&self, interface: usize, address: Ipv4Addr) -> bool {
         self.interfaces[interface].private_ip == address
             || self.secondary[interface].contains(&address)

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{Host, elastic_ip::ELASTIC_IP};
 
-/// A fake EC2 API: the six actions that a balancer needs, with AWS's semantics and optional
-/// [`Faults`]. It ends when it is dropped.
+/// A fake EC2 API: the six actions that a balancer needs, with AWS's semantics and optional [`Faults`].
+/// Dropping it stops it.
 pub struct FakeEc2 {
     endpoint: String,
     place: (Option<Host>, SocketAddr),
@@ -27,7 +27,7 @@ pub struct FakeEc2 {
 }
 
 impl FakeEc2 {
-    /// Starts it at `address`, on a host of the lab or in the network of this process, with an
+    /// Starts the API at `address`, on a host of the lab or in the network of this process, with an
     /// interface for each of `balancers` and an unassociated Elastic IP.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl FakeEc2 {
         change(&mut self.api.state().faults);
     }
 
-    /// Denies an action, such as `AssociateAddress`.
+    /// Makes the API refuse an action, such as `AssociateAddress`, as not permitted.
     pub fn deny(&self, action: &str) {
         self.faults(|faults| {
             faults.denied.insert(action.to_owned());
@@ -74,8 +74,8 @@ impl FakeEc2 {
         self.faults(|faults| *faults = Faults::default());
     }
 
-    /// Moves the Elastic IP to the primary address of an interface, or disassociates it, as at
-    /// AWS's console. Not recorded as a call.
+    /// Moves the Elastic IP to the primary address of an interface, or disassociates it, as a person
+    /// could in AWS's console. This is not recorded as a call.
     pub fn move_to(&self, interface: Option<usize>) {
         self.api.change(|cloud| match interface {
             Some(interface) => drop(cloud.associate(interface, None, true)),
@@ -83,20 +83,20 @@ impl FakeEc2 {
         });
     }
 
-    /// Assigns a secondary private address to an interface, as at AWS's console. Not recorded as a
-    /// call.
+    /// Assigns a secondary private address to an interface, as a person could in AWS's console. This is
+    /// not recorded as a call.
     pub fn give_secondary(&self, interface: usize, address: Ipv4Addr) {
         self.api
             .change(|cloud| drop(cloud.assign(interface, address, true)));
     }
 
-    /// The state of the account.
+    /// Returns a copy of the account's state.
     #[must_use]
     pub fn cloud(&self) -> Cloud {
         self.api.state().cloud.clone()
     }
 
-    /// Every call so far, in the order in which they came.
+    /// Returns every call so far, in order of arrival.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.api.state().calls.clone()
@@ -107,7 +107,7 @@ impl FakeEc2 {
         self.api.state().calls.retain(|call| call.ended.is_none());
     }
 
-    /// Finds two concurrent calls of one caller.
+    /// Returns two calls of one caller that overlapped in time; `None` if there were none.
     #[must_use]
     pub fn overlap(&self) -> Option<(Call, Call)> {
         let calls = self.calls();
@@ -124,18 +124,18 @@ impl FakeEc2 {
             .next()
     }
 
-    /// Number of calls that changed the owner of the Elastic IP.
+    /// Returns the number of calls that changed the owner of the Elastic IP.
     #[must_use]
     pub fn moves(&self) -> usize {
         self.calls().iter().filter(|call| call.moved).count()
     }
 
-    /// Stops listening and closes every connection: callers are refused. The state is kept.
+    /// Stops listening and closes every connection, so callers are refused. The state is kept.
     pub fn close(&self) {
         drop(self.server().take());
     }
 
-    /// Listens again.
+    /// Listens again after [`Self::close`].
     ///
     /// # Errors
     /// When the address is in use.

@@ -7,40 +7,41 @@ use std::{
 
 /// The current faults, set through [`super::FakeEc2::faults`]; none by default.
 ///
-/// Time spans end automatically: `faults.throttled = Faults::lasting(Duration::from_secs(30))`.
+/// Faults that are set to a time end by themselves: `faults.throttled =
+/// Faults::lasting(Duration::from_secs(30))`.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Until then every call is answered with 503, `RequestLimitExceeded`.
+    /// Until this time every call is answered with status 503, `RequestLimitExceeded`.
     pub throttled: Option<Instant>,
-    /// Until then every call is answered with 500, `InternalError`.
+    /// Until this time every call is answered with status 500, `InternalError`.
     pub failing: Option<Instant>,
-    /// Until then every call is received, but neither executed nor answered.
+    /// Until this time every call is received, but neither executed nor answered.
     pub hanging: Option<Instant>,
-    /// Until then every call is executed, and answered with invalid XML.
+    /// Until this time every call is executed, and answered with invalid XML.
     pub babbling: Option<Instant>,
-    /// These actions are answered with 403, `UnauthorizedOperation`; with `DryRun` too.
+    /// These actions are answered with status 403, `UnauthorizedOperation`, also as dry runs.
     pub denied: BTreeSet<String>,
-    /// An address that is assigned to its own interface once more is refused. What AWS does then
-    /// is not documented.
+    /// Whether assigning an address to the interface that already has it is refused. What AWS does in
+    /// this case is not documented.
     pub refuses_to_reassign: bool,
-    /// Duration of executing a call, which happens even if its caller gives up.
+    /// Time that executing a call takes; it is executed even if its caller gives up meanwhile.
     pub delay: Duration,
-    /// Delay of the response after that.
+    /// Additional delay of the response, after the call was executed.
     pub answer_delay: Duration,
-    /// Delay of descriptions behind the true state.
+    /// How far descriptions lag behind the true state.
     pub stale: Duration,
-    /// Delay of AWS's network behind the API: on AWS a move takes 5 to 6 s.
+    /// How far AWS's network lags behind the API: on AWS a move takes effect after 5 to 6 s.
     pub settling: Duration,
 }
 
 impl Faults {
-    /// End of a time span that begins now.
+    /// Returns the end of a fault that begins now and lasts for `span`.
     #[must_use]
     pub fn lasting(span: Duration) -> Option<Instant> {
         Instant::now().checked_add(span)
     }
 
-    /// The fault of a call that arrives now.
+    /// Returns the fault that a call arriving now meets, whatever its action.
     pub(super) fn of_the_whole_api(&self) -> Option<Fault> {
         let now = Instant::now();
         let lasts = |until: Option<Instant>| until.is_some_and(|until| now < until);
@@ -58,7 +59,7 @@ impl Faults {
     }
 }
 
-/// Fault that replaces the execution of a call.
+/// A fault of the whole API, which replaces the execution of a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Fault {
     Hang,

@@ -19,26 +19,26 @@ use nix::sys::socket;
 
 use crate::{Host, host::joined};
 
-/// Maximum size of a request in bytes.
+/// Maximum size of a request's body, in bytes.
 const LARGEST_BODY: usize = 1 << 20;
 
 /// Time-out of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A request.
+/// A request as the server received it.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) method: String,
     /// The path and query.
     pub(super) target: String,
-    /// By lower-case name.
+    /// Header fields, by lower-case name.
     headers: HashMap<String, String>,
     pub(super) body: Vec<u8>,
     pub(super) from: SocketAddr,
 }
 
 impl Request {
-    /// The header of that lower-case name.
+    /// Returns the value of the header field with this lower-case name.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
@@ -67,11 +67,11 @@ impl Response {
     }
 }
 
-/// Detects whether the caller still waits for a response.
+/// The connection of a caller that waits for a response, to detect whether it gives up.
 pub(super) struct Waiting<'a>(&'a TcpStream);
 
 impl Waiting<'_> {
-    /// Waits. Returns when the caller gave up, if it did.
+    /// Waits for this time. Returns the time at which the caller gave up; `None` if it did not.
     pub(super) fn pause(&self, time: Duration) -> Option<Instant> {
         let deadline = Instant::now() + time;
         let mut gave_up = None;
@@ -88,7 +88,7 @@ impl Waiting<'_> {
         }
     }
 
-    /// Returns when the caller has given up, or the server is closed.
+    /// Waits until the caller gives up or the server is closed, and returns the time of that.
     pub(super) fn until_given_up(&self) -> Instant {
         loop {
             if let Some(when) = self.gives_up_within(Duration::from_secs(60)) {
@@ -99,7 +99,8 @@ impl Waiting<'_> {
 
     fn gives_up_within(&self, time: Duration) -> Option<Instant> {
         let mut byte = [0];
-        // Whoever waits for an answer has nothing to send.
+        // A caller that waits for a response sends nothing, so only the end of the connection wakes
+        // this.
         drop(self.0.set_read_timeout(Some(time)));
         let peeked = self.0.peek(&mut byte);
         drop(self.0.set_read_timeout(None));
@@ -117,7 +118,7 @@ impl Waiting<'_> {
     }
 }
 
-/// A listener in the network of a host or of this process.
+/// Listens at an address, in the network of a host or of this process.
 pub(super) fn listen(host: Option<&Host>, address: SocketAddr) -> Result<TcpListener> {
     let bind = move || {
         TcpListener::bind(address).with_context(|| format!("could not listen at {address}"))
@@ -142,7 +143,8 @@ struct State {
 }
 
 impl Server {
-    /// Answers each request with the result of `handler`; closes the connection at `None`.
+    /// Starts a server that answers each request with the result of `handler`, and closes the connection
+    /// where the result is `None`.
     pub(super) fn start<H>(listener: TcpListener, handler: H) -> Self
     where
         H: Fn(&Request, &Waiting<'_>) -> Option<Response> + Send + Sync + 'static,
@@ -158,7 +160,7 @@ impl Server {
             while let Ok((stream, from)) = accepting.listener.accept() {
                 if accepting.admit(&stream) {
                     let handler = Arc::clone(&handler);
-                    // How it ended is the business of the one who called.
+                    // Errors of a connection are ignored here: the caller sees them.
                     thread::spawn(move || drop(converse(&stream, from, &*handler)));
                 }
             }
@@ -168,7 +170,7 @@ impl Server {
 }
 
 impl State {
-    /// Whether the server still serves; if so, the connection is closed with it.
+    /// Registers a connection, so it is closed with the server. Returns whether the server still serves.
     fn admit(&self, stream: &TcpStream) -> bool {
         let mut connections = self.connections();
         connections.retain(|stream| stream.peer_addr().is_ok());
@@ -188,7 +190,7 @@ impl State {
 impl Drop for Server {
     fn drop(&mut self) {
         self.state.closed.store(true, Ordering::SeqCst);
-        // Wakes the thread that accepts, and with it the listener ends.
+        // Wakes the accepting thread, whose end closes the listener.
         let _ = socket::shutdown(self.state.listener.as_raw_fd(), socket::Shutdown::Both);
         for stream in self.state.connections().drain(..) {
             drop(stream.shutdown(Shutdown::Both));
@@ -255,7 +257,7 @@ fn read_request(
     }))
 }
 
-/// The first line and the headers; `None` at the end of the connection.
+/// Reads the request line and the header fields; returns `None` at the end of the connection.
 fn read_head(
     reader: &mut BufReader<&TcpStream>,
 ) -> io::Result<Option<(String, HashMap<String, String>)>> {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::Host;
 
-/// Role of the instances.
+/// Name of the IAM role that all instances have.
 const ROLE: &str = "lb";
 
 /// Maximum lifetime of a token in seconds.
@@ -24,28 +24,28 @@ const LONGEST_LIFE: u64 = 21600;
 
 const METADATA: &str = "/latest/meta-data/";
 
-/// An instance metadata service, which recognises each instance by its source address. It ends when
-/// it is dropped.
+/// An instance metadata service, which recognises each instance by its source address. Dropping it stops
+/// it.
 pub struct Imds {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
     _server: Server,
 }
 
-/// An instance.
+/// An instance, as the metadata service knows it.
 #[derive(Clone, Debug)]
 pub struct Instance {
-    /// Its only network interface, and its own ID.
+    /// The instance's only network interface, which also names the instance's id.
     pub interface: Interface,
-    /// Its source addresses.
+    /// The source addresses of the instance's requests.
     pub asks_from: Vec<Ipv4Addr>,
-    /// The access key of its role's credentials.
+    /// The access key of the credentials that the instance gets through its role.
     pub access_key: String,
 }
 
 impl Instance {
-    /// The instances of an EC2's interfaces, each asking from its private address, with the access
-    /// keys `ASIALAB1`, `ASIALAB2` and so on.
+    /// Returns an instance for each interface of an EC2. Each sends its requests from its private
+    /// address; their access keys are `ASIALAB1`, `ASIALAB2` and so on.
     #[must_use]
     pub fn of(ec2: &dyn Ec2) -> Vec<Self> {
         (1..)
@@ -64,13 +64,13 @@ struct State {
     silent: bool,
     without_role: bool,
     credentials_last: Duration,
-    /// Instance and expiry of each token.
+    /// Source address of the instance, and expiry, of each token.
     tokens: HashMap<String, (IpAddr, Instant)>,
     requests: Vec<String>,
 }
 
 impl Imds {
-    /// Starts it at `address`, on a host of the lab or in the network of this process.
+    /// Starts the service at `address`, on a host of the lab or in the network of this process.
     ///
     /// # Errors
     /// When the address cannot be listened at.
@@ -100,13 +100,13 @@ impl Imds {
         })
     }
 
-    /// Its URL, for `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
+    /// Returns the service's URL, for `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Suspends or resumes its responses.
+    /// Makes the service stop answering, or answer again.
     pub fn be_silent(&self, silent: bool) {
         locked(&self.state).silent = silent;
     }
@@ -116,7 +116,7 @@ impl Imds {
         locked(&self.state).without_role = taken;
     }
 
-    /// Sets the lifetime of credentials; six hours by default.
+    /// Sets the lifetime of the credentials that are given out; it is six hours by default.
     pub fn credentials_last(&self, time: Duration) {
         locked(&self.state).credentials_last = time;
     }
@@ -126,7 +126,7 @@ impl Imds {
         locked(&self.state).tokens.clear();
     }
 
-    /// Every request so far: method, path and the status of the answer.
+    /// Returns every request so far: its method, path, and the status of its answer.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         locked(&self.state).requests.clone()
@@ -186,7 +186,7 @@ fn token(state: &mut State, request: &Request) -> Response {
     if request.method != "PUT" {
         return Response::new(405, "Not Allowed");
     }
-    // Whoever forwards for others must not get a token for them.
+    // A proxy must not get a token on behalf of its clients.
     if request.header("x-forwarded-for").is_some() {
         return Response::new(403, "Forbidden");
     }

@@ -31,17 +31,17 @@ pub const REGION: &str = "me-central-1";
 /// A network interface of a balancer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Interface {
-    /// `eni-…`.
+    /// The interface's id, `eni-…`.
     pub id: String,
     /// The instance that it is attached to, `i-…`.
     pub instance_id: String,
-    /// Its primary private address.
+    /// The interface's primary private address.
     pub private_ip: Ipv4Addr,
-    /// Its MAC address, six pairs of digits joined by `:`.
+    /// The interface's MAC address, six pairs of hexadecimal digits joined by `:`.
     pub mac: String,
 }
 
-/// Owner of the Elastic IP.
+/// The interface and address that the Elastic IP is associated with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Owner {
     /// The index in [`Ec2::interfaces`].
@@ -50,19 +50,19 @@ pub struct Owner {
     pub private_ip: Ipv4Addr,
 }
 
-/// An EC2 with one Elastic IP and an interface for each balancer.
+/// An EC2 API with one Elastic IP and a network interface for each balancer.
 pub trait Ec2: Send + Sync {
     /// The API's URL: what `[ha.elastic_ip] endpoint` is set to.
     fn endpoint(&self) -> &str;
 
-    /// The Elastic IP's allocation, `eipalloc-…`.
+    /// The Elastic IP's allocation id, `eipalloc-…`.
     fn allocation_id(&self) -> &str;
 
     /// The balancers' interfaces, in the order in which they were named.
     fn interfaces(&self) -> &[Interface];
 
-    /// Returns the current owner of the Elastic IP in AWS's network, ahead of what the API may
-    /// report.
+    /// Returns the current owner of the Elastic IP in AWS's network, which descriptions by the API may
+    /// lag behind.
     ///
     /// # Errors
     /// When it cannot be determined.

@@ -1,9 +1,9 @@
 //! moto: an independent implementation of the EC2 API.
 //!
-//! Differences from AWS: it refuses to reassociate without permission; it ignores
-//! `PrivateIpAddress`; after a move both instances show the address, so that only
-//! `DescribeAddresses` is correct; an address that is assigned to another interface also stays on
-//! the first; the allocated Elastic IP is in 127.0.0.0/8.
+//! Differences from AWS: moto refuses to move an associated Elastic IP without explicit permission; it
+//! ignores `PrivateIpAddress`; after a move both instances show the Elastic IP, so only
+//! `DescribeAddresses` is correct; an address that is assigned to another interface also stays on the
+//! first; the allocated Elastic IP is in 127.0.0.0/8.
 
 use std::{
     env, fmt,
@@ -17,16 +17,17 @@ use anyhow::{Context as _, Result, ensure};
 use super::{Ec2, Interface, Owner, REGION, http};
 use crate::{Host, Process};
 
-/// Names the program, where it is neither beside what cargo built nor on `PATH`.
+/// Environment variable with the path of moto's server, for where it is neither in cargo's target
+/// directory nor on `PATH`.
 pub(super) const PROGRAM: &str = "LB_MOTO_SERVER";
 
 /// Time-out for moto to start: it loads much Python code.
 const STARTING: Duration = Duration::from_secs(60);
 
-/// An image that every moto has.
+/// A machine image (AMI) that moto has by default.
 const IMAGE: &str = "ami-12c6146b";
 
-/// A running moto with an Elastic IP and an instance for each balancer. Dropping it ends it.
+/// A running moto with an Elastic IP and an instance for each balancer. Dropping it stops moto.
 pub struct Moto {
     host: Host,
     address: SocketAddr,
@@ -47,9 +48,9 @@ impl Moto {
             })
     }
 
-    /// Starts moto on a host of the lab, waits until it serves, and makes an instance with a
-    /// network interface for each of `balancers` and an Elastic IP that belongs to nobody. Their
-    /// addresses must be of 172.31.0.0/20.
+    /// Starts moto on a host of the lab, waits until it serves, and creates an unassociated Elastic IP,
+    /// and for each of `balancers` an instance with a network interface. The balancers' addresses must
+    /// be in 172.31.0.0/20.
     ///
     /// # Errors
     /// When moto is not installed, does not come up in time, or refuses.
@@ -57,7 +58,7 @@ impl Moto {
         Self::start_with(host, address, balancers, &[])
     }
 
-    /// As [`Moto::start`], with additional environment variables.
+    /// Like [`Moto::start`], with additional environment variables.
     ///
     /// # Errors
     /// As [`Moto::start`].
@@ -98,7 +99,8 @@ impl Moto {
         Ok(moto)
     }
 
-    /// Makes a call of EC2's, such as `Action=DescribeAddresses`, and returns the XML that answers.
+    /// Calls the EC2 API with a form such as `Action=DescribeAddresses`, and returns the XML of the
+    /// response.
     ///
     /// # Errors
     /// When there is no answer, or it is not 200.
@@ -123,7 +125,7 @@ impl Moto {
         Ok(answer)
     }
 
-    /// Moves the Elastic IP to an interface, or disassociates it, as a person would.
+    /// Moves the Elastic IP to an interface, or disassociates it, as a person could.
     ///
     /// # Errors
     /// When moto refuses.
@@ -148,7 +150,7 @@ impl Moto {
         .map(drop)
     }
 
-    /// Output of moto: a line for each call.
+    /// Returns moto's output, which has a line for each call.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()
@@ -237,8 +239,8 @@ impl fmt::Debug for Moto {
     }
 }
 
-/// `moto_server`: the one that is named in the environment, or was installed by xtask, or is found
-/// on `PATH`.
+/// Returns the path of `moto_server`: the one named in the environment, else the one that xtask
+/// installed, else the one on `PATH`.
 fn program() -> PathBuf {
     if let Some(named) = env::var_os(PROGRAM) {
         return named.into();
@@ -250,7 +252,7 @@ fn program() -> PathBuf {
         .unwrap_or_else(|| "moto_server".into())
 }
 
-/// Content of the first element with that name.
+/// Returns the content of the first element with that name.
 fn text<'a>(xml: &'a str, element: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{element}>"))?;
     rest.split_once("</").map(|(text, _)| text)

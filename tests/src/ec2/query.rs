@@ -8,7 +8,7 @@ const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 
 const REQUEST_ID: &str = "7a62c49f-347e-4fc4-9331-6e8e00000000";
 
-/// A refusal as EC2 answers it.
+/// Formats a refusal as EC2's error response.
 pub(super) fn refused(refusal: &Refusal) -> Response {
     let Refusal {
         status,
@@ -67,7 +67,7 @@ impl Parameters {
             .transpose()
     }
 
-    /// `NAME.1`, `NAME.2` and so on.
+    /// Returns the values of `NAME.1`, `NAME.2` and so on.
     pub(super) fn list(&self, name: &str) -> Vec<&str> {
         (1..)
             .map_while(|number| self.text(&format!("{name}.{number}")))
@@ -91,7 +91,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The answer to an action that went well.
+/// Formats the response to a successful action.
 pub(super) fn done(action: &str, content: &str) -> Response {
     xml(
         200,
@@ -102,7 +102,7 @@ pub(super) fn done(action: &str, content: &str) -> Response {
     )
 }
 
-/// The content of the answer to `DescribeAddresses`.
+/// Returns the content of the response to `DescribeAddresses`.
 pub(super) fn address_set(cloud: &Cloud) -> String {
     let association = cloud
         .association
@@ -125,7 +125,8 @@ pub(super) fn address_set(cloud: &Cloud) -> String {
     )
 }
 
-/// The content of the answer to `DescribeNetworkInterfaces`.
+/// Returns the content of the response to `DescribeNetworkInterfaces` for the interfaces with these
+/// indexes.
 pub(super) fn interface_set(cloud: &Cloud, wanted: &[usize]) -> String {
     let items: String = wanted
         .iter()

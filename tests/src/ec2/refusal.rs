@@ -1,6 +1,6 @@
 //! Errors of the EC2 API.
 
-/// An error as EC2 answers it.
+/// An error response of EC2: its status, code and message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Refusal {
     pub(super) status: u16,

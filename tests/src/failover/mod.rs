@@ -1,5 +1,5 @@
-//! Time without service after the loss of the active host: HAProxy and keepalived with usual
-//! settings, the same with the fastest settings, and `lb`, in the same lab.
+//! Time without service after the loss of the active host, for three pairs in the same lab: HAProxy and
+//! keepalived with usual settings, the same programs with their fastest settings, and `lb`.
 
 mod ours;
 mod peers;
@@ -11,10 +11,10 @@ use clap::ValueEnum;
 use lab::{Lab, ec2::FakeEc2, gateway::Follower, load::outage, topology::BALANCERS};
 use serde_json::{Value, json};
 
-/// Time-out: no failover happened.
+/// Time-out of a failover, after which it counts as failed.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Time for which the second host is active before the first returns.
+/// Time for which the second host stays active before the first one returns.
 const SETTLING: Duration = Duration::from_millis(500);
 
 /// The measured pairs.
@@ -31,33 +31,33 @@ pub(crate) enum Setup {
 /// The kind of loss.
 #[derive(Clone, Copy, Debug)]
 enum Loss {
-    /// The balancer's process, by SIGKILL.
+    /// The balancer's process is killed with SIGKILL.
     Process,
-    /// The host: its cables are cut.
+    /// The host is lost: its cables are cut.
     Host,
 }
 
 /// A pair of balancers, the first of which is active.
 trait Balancers {
-    /// Interval of the health checks of the balancer: a loss may happen at any time within it.
+    /// Interval of the balancer's health checks: a loss may happen at any time within it.
     fn rhythm(&self) -> Duration;
 
     /// Kills the active balancer's process.
     fn kill(&mut self) -> Result<()>;
 
-    /// Restarts it.
+    /// Restarts the process that [`Balancers::kill`] killed.
     fn restart(&mut self) -> Result<()>;
 
     /// Waits until the first host is active, and the second one is standby.
     fn wait_until_calm(&self) -> Result<()>;
 }
 
-/// A lab with balancers in it.
+/// A lab with a pair of balancers in it.
 struct Stage {
     balancers: Box<dyn Balancers>,
     lab: Lab,
     follower: Follower,
-    // Serves until it is dropped.
+    // Kept because the API serves only until it is dropped.
     _ec2: Arc<FakeEc2>,
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn run(rounds: u32, setups: &[Setup]) -> Result<()> {
 }
 
 impl Setup {
-    /// All of them.
+    /// All setups, in the order in which they are measured.
     pub(crate) const ALL: [Self; 3] = [Self::Usual, Self::Tuned, Self::Lb];
 
     fn name(self) -> &'static str {
@@ -121,8 +121,8 @@ impl Stage {
     fn measure(&mut self, setup: Setup, loss: Loss, rounds: u32) -> Result<Value> {
         let mut gaps = Vec::new();
         for round in 0..rounds {
-            // Spread evenly over the interval, because the preceding recovery is synchronous with
-            // it.
+            // Losses are spread evenly over the interval: the preceding recovery is synchronous with it,
+            // so without this every loss would happen at the same point of an interval.
             let moment = self.balancers.rhythm() * round / rounds;
             let what = format!("{}, {} lost", setup.name(), loss.name());
             let gap = (self.round(loss, moment))
@@ -133,7 +133,7 @@ impl Stage {
         Ok(json!({ "setup": setup.name(), "lost": loss.name(), "milliseconds": gaps }))
     }
 
-    /// Fails the active host; returns the time to the first response of the other.
+    /// Fails the active host in the given way; returns the time to the first response of the other host.
     fn round(&mut self, loss: Loss, moment: Duration) -> Result<Duration> {
         self.wait_until_calm()?;
         thread::sleep(moment);

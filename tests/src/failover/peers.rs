@@ -40,7 +40,8 @@ impl Peers {
             host.write(CERTIFICATE_FILE, &certificate)?;
             host.write(HAPROXY_FILE, haproxy(lab))?;
             host.write(SCRIPT, script(ec2, &interface.instance_id))?;
-            // Debian's pidof is another name of killall5, by which keepalived would call it.
+            // keepalived runs a script under the target of its symbolic link. Debian's pidof is a link
+            // to killall5, which behaves differently under its own name, so a script calls it.
             host.write(CHECK, "#!/bin/sh\npidof haproxy\n")?;
             for script in [SCRIPT, CHECK] {
                 fs::set_permissions(host.path(script), Permissions::from_mode(0o700))?;
@@ -81,7 +82,7 @@ impl Balancers for Peers {
     }
 }
 
-/// Interval of the checks of HAProxy: a second is keepalived's minimum.
+/// Interval of keepalived's check of HAProxy: a second is the shortest that keepalived supports.
 fn check(setup: Setup) -> Duration {
     match setup {
         Setup::Tuned => Duration::from_secs(1),
@@ -89,7 +90,7 @@ fn check(setup: Setup) -> Duration {
     }
 }
 
-/// The usual configuration, and the fastest one.
+/// keepalived's configuration on one balancer: the usual one, or the fastest one.
 fn keepalived(setup: Setup, balancer: usize) -> KeepalivedSettings {
     let (source, peer) = (BALANCERS[balancer].1, BALANCERS[1 - balancer].1);
     let usual = KeepalivedSettings {
@@ -111,15 +112,15 @@ fn keepalived(setup: Setup, balancer: usize) -> KeepalivedSettings {
         Setup::Tuned => KeepalivedSettings {
             version: 3,
             advert_interval: Duration::from_millis(100),
-            // Version 3 does not start without an address.
+            // keepalived does not start in VRRP version 3 without a virtual address.
             virtual_addresses: vec![format!("{VIRTUAL_IP}/{BALANCERS_PREFIX}")],
             ..usual
         },
     }
 }
 
-/// A usual script of keepalived's, its two calls made with curl: the AWS CLI takes half a second longer
-/// for each.
+/// A usual notify script of keepalived that moves the Elastic IP. Its two API calls are made with curl,
+/// because the AWS CLI takes half a second longer for each.
 fn script(ec2: &FakeEc2, instance_id: &str) -> String {
     let endpoint = ec2.endpoint();
     format!(
@@ -141,7 +142,7 @@ fn start_haproxy(host: &Host, balancer: usize) -> Result<Process> {
     Ok(haproxy)
 }
 
-/// A usual front that ends TLS.
+/// A usual configuration of HAProxy that terminates TLS.
 fn haproxy(lab: &Lab) -> String {
     let servers: String = (lab.webs.iter())
         .map(|web| format!("  server {} {} check\n", web.name(), web.address()))

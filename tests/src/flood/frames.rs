@@ -1,4 +1,4 @@
-//! Frames of a flood: built once, with other senders before each use.
+//! Frames of a flood: built once, and given other senders before each use.
 
 use std::net::SocketAddrV4;
 
@@ -8,10 +8,10 @@ use crate::{
     segment::{EMPTY_SEGMENT, IPV4_HEADER, SYN, Segment, folded, sum},
 };
 
-/// Bytes of an Ethernet header.
+/// Length of an Ethernet header in bytes.
 const ETHERNET_HEADER: usize = 14;
 
-/// Bytes of a frame.
+/// Length of a frame in bytes.
 const FRAME: usize = ETHERNET_HEADER + EMPTY_SEGMENT;
 
 /// Offsets of fields in a frame.
@@ -21,14 +21,14 @@ const TCP: usize = ETHERNET_HEADER + IPV4_HEADER;
 const SEQUENCE: usize = TCP + 4;
 const TCP_CHECKSUM: usize = TCP + 16;
 
-/// Frames with a SYN segment each.
+/// Ethernet frames, each with one SYN segment.
 pub(super) struct Frames {
     frames: Vec<[u8; FRAME]>,
     numbers: Numbers,
-    /// The common bits of the senders' addresses, and the mask of the others.
+    /// The network part of the senders' addresses. The next field is the mask of the host part.
     network: u32,
     hosts: u32,
-    /// Sums of the constant words of each header.
+    /// Sums of the words of the IPv4 and TCP headers that are the same in all frames.
     ipv4_sum: u32,
     tcp_sum: u32,
 }
@@ -51,7 +51,7 @@ impl Frames {
         frame[6..12].copy_from_slice(&source_mac);
         frame[12..14].copy_from_slice(&[0x08, 0x00]);
         frame[ETHERNET_HEADER..].copy_from_slice(&segment.packet());
-        // Without their own checksums.
+        // The sums below must not include the checksums themselves.
         frame[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].fill(0);
         frame[TCP_CHECKSUM..TCP_CHECKSUM + 2].fill(0);
         let destination = sum(&frame[SOURCE + 4..TCP]);

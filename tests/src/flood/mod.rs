@@ -1,4 +1,4 @@
-//! A flood of SYN segments, each from another sender, and its effect on other traffic.
+//! A flood of SYN segments, each from a different sender, and its effect on other traffic.
 
 mod frames;
 mod scenario;
@@ -30,26 +30,26 @@ use crate::host::{Host, joined};
 use frames::Frames;
 pub use scenario::{Outcome, Scenario};
 
-/// Frames of one system call.
+/// Number of frames in one system call.
 const BATCH: usize = 128;
 
-/// Pause for the receiver when its ring is full.
+/// Pause of the sender when the receiver's ring is full.
 const RING_FULL: Duration = Duration::from_micros(20);
 
 /// Parameters of a flood.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The interface that the frames leave by, on the sending host.
+    /// The sending host's interface that the frames leave by.
     pub interface: String,
     /// Destination MAC address.
     pub destination_mac: [u8; 6],
     /// Destination address and port.
     pub to: SocketAddrV4,
-    /// Network of the senders.
+    /// Network that the senders' addresses are taken from.
     pub sources: Network,
     /// Frames per second; `None` for as many as one core can send.
     pub rate: Option<u32>,
-    /// Duration.
+    /// Duration of the flood.
     pub lasts: Duration,
     /// Maximum number of frames.
     pub most: u64,
@@ -58,9 +58,9 @@ pub struct Plan {
 /// A network of IPv4.
 #[derive(Clone, Copy, Debug)]
 pub struct Network {
-    /// Its lowest address.
+    /// The network's lowest address.
     pub base: Ipv4Addr,
-    /// The length of its prefix.
+    /// The length of the network's prefix, in bits.
     pub prefix: u8,
 }
 
@@ -77,7 +77,7 @@ pub struct Flood {
 pub struct Sent {
     /// Frames accepted by the interface.
     pub frames: u64,
-    /// Duration.
+    /// Duration of the sending.
     pub lasted: Duration,
 }
 
@@ -95,13 +95,13 @@ impl Flood {
         }
     }
 
-    /// Number of frames so far.
+    /// Number of frames sent so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Waits for its end.
+    /// Waits until the flood ends, and returns its result.
     ///
     /// # Errors
     /// When the interface is not there or takes no frames.
@@ -131,7 +131,7 @@ fn pour(plan: &Plan, stop: &AtomicBool, sent: &AtomicU64) -> Result<Duration> {
         AddressFamily::Packet,
         SockType::Raw,
         SockFlag::SOCK_CLOEXEC,
-        // Without a protocol it receives nothing.
+        // A packet socket without a protocol receives nothing.
         None,
     )?;
     bind(socket.as_raw_fd(), &link)?;
@@ -168,8 +168,8 @@ fn pour(plan: &Plan, stop: &AtomicBool, sent: &AtomicU64) -> Result<Duration> {
             Ok(taken) => {
                 sent.fetch_add(taken.count() as u64, Ordering::Relaxed);
             }
-            // The receiver's ring of 256 frames is full. Its work is done on this core, which only a
-            // sleep gives up at once.
+            // The receiver's ring of 256 frames is full. The kernel empties it on this core, which only
+            // a sleep releases at once.
             Err(Errno::ENOBUFS) => thread::sleep(RING_FULL),
             Err(error) => {
                 return Err(error).with_context(|| format!("{} took no frames", plan.interface));
@@ -179,8 +179,8 @@ fn pour(plan: &Plan, stop: &AtomicBool, sent: &AtomicU64) -> Result<Duration> {
     Ok(began.elapsed())
 }
 
-/// The receiving host's work for a virtual cable is done on the sender's core: the other cores are
-/// for everybody else.
+/// Binds the calling thread to the machine's last core. With a virtual cable, the kernel receives the
+/// frames on the sender's core, so the other cores are left to everything else.
 fn stay_on_the_last_core() -> Result<()> {
     let mut cores = CpuSet::new();
     cores.set(thread::available_parallelism()?.get() - 1)?;

@@ -1,4 +1,5 @@
-//! A flood against the steered service, beside established connections and legitimate clients.
+//! A flood against the service that the kernel steers, while established connections and legitimate
+//! clients use it.
 
 use std::{collections::BTreeMap, net::SocketAddr, net::SocketAddrV4, thread, time::Duration};
 
@@ -14,7 +15,7 @@ use crate::{
     topology::{BALANCERS, ELASTIC_IP},
 };
 
-/// Senders of the flood: shared address space (RFC 6598), which the lab does not use.
+/// Addresses of the flood's senders: shared address space (RFC 6598), which the lab does not use.
 const SENDERS: Network = Network {
     base: std::net::Ipv4Addr::new(100, 64, 0, 0),
     prefix: 10,
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Time before the flood begins, and after it has ended.
 const AROUND: Duration = Duration::from_secs(2);
 
-/// Maximum number of packets in a flood: what ten cores could send in ten minutes.
+/// Maximum number of packets in a flood: as many as ten cores could send in ten minutes.
 const MOST: u64 = 6_000_000_000;
 
 /// Parameters of the scenario.
@@ -34,13 +35,13 @@ const MOST: u64 = 6_000_000_000;
 pub struct Scenario {
     /// Connections that are established before the flood begins.
     pub established: usize,
-    /// How often each of them asks: once a period.
+    /// Interval between the requests of each established connection.
     pub period: Duration,
-    /// Connections that honest clients begin, one request each, a second.
+    /// Number of connections per second that legitimate clients open, with one request each.
     pub honest: u32,
-    /// How long the flood lasts.
+    /// Duration of the flood.
     pub lasts: Duration,
-    /// Its packets a second; `None`: as many as one core can send.
+    /// Packets per second of the flood; `None` for as many as one core can send.
     pub rate: Option<u32>,
 }
 
@@ -53,14 +54,14 @@ pub struct Outcome {
     pub established: throng::Outcome,
     /// Results of the legitimate clients' requests.
     pub honest: Report,
-    /// Packets that the balancer's interface received from beginning to end.
+    /// Number of packets that the balancer's interface received during the scenario.
     pub received: u64,
-    /// The verdicts on them: verdict and reason.
+    /// Number of those packets by verdict and reason.
     pub verdicts: BTreeMap<(String, String), u64>,
 }
 
 impl Scenario {
-    /// Starts a lab with an agent and runs the scenario.
+    /// Starts a lab with an agent, runs the scenario, and returns its results.
     ///
     /// # Errors
     /// When the lab does not come up, or the connections cannot be established before the flood.
@@ -68,10 +69,10 @@ impl Scenario {
     pub fn play(&self) -> Result<Outcome> {
         let lab = Lab::raise()?;
         let igw = lab.internet_gateway.host();
-        // No host answers at the senders' addresses; without a route the gateway would reply.
+        // No host answers at the senders' addresses; without this route the gateway would reply to them.
         igw.script("ip route add blackhole 100.64.0.0/10")?;
         let settings = Settings {
-            // Long, so that the interface falls silent between two checks.
+            // A long interval, so the interface is silent between two health checks.
             interval: Duration::from_secs(2),
             timeout: Duration::from_secs(1),
             ..Settings::of(&lab)
@@ -90,7 +91,8 @@ impl Scenario {
         thread::sleep(AROUND);
         let honest = honest.stop()?;
         let established = throng.stop()?;
-        // What comes late, such as the web servers' retransmissions to the senders, ends here.
+        // Late packets, such as the web servers' retransmissions to the senders, would keep the counters
+        // changing: cut the balancer off.
         lab.lb_a().cut()?;
         let after = Counted::of(&agent)?;
         Ok(Outcome {
@@ -123,13 +125,14 @@ impl Outcome {
         answered as f64 / (answered + self.honest.failures.len()).max(1) as f64
     }
 
-    /// Packets that the interface received and no verdict counts, or the other way round.
+    /// Difference between the number of packets that the interface received and the number that verdicts
+    /// count, in either direction.
     #[must_use]
     pub fn unexplained(&self) -> u64 {
         self.received.abs_diff(self.verdicts.values().sum())
     }
 
-    /// Packets of the flood a second.
+    /// Packets per second of the flood.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.flood.frames as f64 / self.flood.lasted.as_secs_f64()
@@ -162,14 +165,14 @@ impl Outcome {
     }
 }
 
-/// The counters at one moment.
+/// The numbers of received packets and of verdicts at one moment.
 struct Counted {
     received: u64,
     verdicts: BTreeMap<(String, String), u64>,
 }
 
 impl Counted {
-    /// At a moment when no packet comes.
+    /// Reads the counters at a moment when no packet arrives, so both numbers are of the same packets.
     fn of(agent: &Agent) -> Result<Self> {
         crate::wait::until("a moment without a packet", Duration::from_secs(30), || {
             let received = received(agent.host())?;
@@ -197,7 +200,7 @@ impl Counted {
     }
 }
 
-/// Packets that a balancer's interface has received.
+/// Returns the number of packets that a balancer's interface has received.
 fn received(host: &Host) -> Result<u64> {
     let json = host.run("ip", &["-s", "-j", "link", "show", "eth0"])?;
     let links: Value = serde_json::from_str(&json)?;
@@ -206,7 +209,7 @@ fn received(host: &Host) -> Result<u64> {
         .context("`ip -s link` shows no packets")
 }
 
-/// The MAC address of a balancer's interface.
+/// Returns the MAC address of a balancer's interface.
 fn mac(host: &Host) -> Result<[u8; 6]> {
     let text = host.run("cat", &["/sys/class/net/eth0/address"])?;
     let octets = text

@@ -1,4 +1,4 @@
-//! Links between hosts: pairs of virtual Ethernet interfaces.
+//! Cables between hosts: pairs of virtual Ethernet interfaces.
 
 use anyhow::Result;
 use object::{
@@ -13,29 +13,30 @@ use super::Host;
 pub struct End<'a> {
     /// The host.
     pub host: &'a Host,
-    /// What the interface is called there, at most 15 bytes.
+    /// Name of the interface on the host, at most 15 bytes.
     pub interface: &'a str,
 }
 
 impl<'a> End<'a> {
-    /// An end that is still to be plugged in.
+    /// Describes an end that [`connect`] will create.
     #[must_use]
     pub fn new(host: &'a Host, interface: &'a str) -> Self {
         Self { host, interface }
     }
 }
 
-/// Creates a link between two hosts. Both ends are up, without addresses.
+/// Connects two hosts by a cable. Both ends are up, without addresses.
 ///
-/// The ends finish their checksums and segments themselves: a virtual interface would otherwise
-/// leave both to "hardware" that is not there, and an XDP program, which stands before the stack,
-/// would forward packets with half a checksum. What a real network card delivers is finished.
+/// Both ends compute checksums and split segments in software. By default a virtual interface leaves
+/// both to hardware that does not exist, and an XDP program, which runs before the network stack, would
+/// forward packets with incomplete checksums. Packets from a real network card are complete.
 ///
 /// # Errors
 /// When the kernel refuses an operation.
 pub fn connect(a: End<'_>, b: End<'_>) -> Result<()> {
     let (a_pid, b_pid) = (a.host.pid().to_string(), b.host.pid().to_string());
-    // In the network of `a`, but not among its processes: `netns PID` means the outside's numbers.
+    // The command runs in the network of `a`, but not in its PID namespace: `netns PID` expects process
+    // ids of the outer one.
     let status = std::process::Command::new("nsenter")
         .args(["-t", &a_pid, "-n", "--", "ip", "link", "add", a.interface])
         .args(["type", "veth", "peer", "name", b.interface, "netns", &b_pid])
@@ -54,10 +55,10 @@ pub fn connect(a: End<'_>, b: End<'_>) -> Result<()> {
 
 /// Makes an interface deliver what an XDP program on the cable's other end transmits.
 ///
-/// A virtual interface takes such frames when it has a receive ring, for which GRO would do, but it
-/// is woken for them only when it has an XDP program of its own (drivers/net/veth.c,
-/// `veth_xdp_flush`). With GRO alone the ring fills up unseen, and then takes nothing from anybody.
-/// The program here lets everything pass.
+/// A virtual interface accepts such frames if it has a receive ring, for which enabling GRO would be
+/// enough. But it is woken for them only if it has an XDP program itself (drivers/net/veth.c,
+/// `veth_xdp_flush`): with GRO alone the ring fills up, and then accepts no frames at all. So this
+/// attaches a program that lets every packet pass.
 ///
 /// # Errors
 /// When `bpftool` is missing or the kernel refuses.
@@ -71,9 +72,9 @@ pub fn accept_xdp_frames(end: End<'_>) -> Result<()> {
     Ok(())
 }
 
-/// An object file with one XDP program, `return XDP_PASS`.
+/// Returns an object file with one XDP program, which is `return XDP_PASS`.
 fn pass_all() -> Result<Vec<u8>> {
-    // r0 = 2; exit
+    // The instructions `r0 = 2` (`XDP_PASS`) and `exit`.
     const PROGRAM: [u8; 16] = [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
     let mut file = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
     let text = file.add_section(Vec::new(), b"xdp".to_vec(), SectionKind::Text);
@@ -91,13 +92,14 @@ fn pass_all() -> Result<Vec<u8>> {
     Ok(file.write()?)
 }
 
-/// Packets of one flow are worked off by one CPU, as a network card with several queues does it.
+/// Configures an end and brings it up. All packets of a flow are processed by one CPU, as with a network
+/// card that has several queues.
 ///
-/// Left to itself a virtual interface hands each packet to whichever CPU sent it, and Linux before 6.19
-/// answers data with a reset where it overtakes the work on the acknowledgement that opened its
-/// connection: for a moment neither the request nor the socket is in the table
-/// (net/ipv4/inet_hashtables.c, `inet_ehash_insert`). Seen once in 200,000 connections, whatever
-/// balancer was in between.
+/// By default a virtual interface processes each packet on the CPU that sent it. Linux before 6.19
+/// answers data with a reset if it overtakes the acknowledgement that completes the handshake: for a
+/// moment the connection is in the table neither as a request nor as a socket
+/// (net/ipv4/inet_hashtables.c, `inet_ehash_insert`). This was seen once in 200,000 connections, with
+/// every balancer.
 fn plug_in(end: End<'_>) -> Result<()> {
     let interface = end.interface;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
@@ -110,5 +112,5 @@ fn plug_in(end: End<'_>) -> Result<()> {
     Ok(())
 }
 
-/// More share the flows of no interface.
+/// Maximum number of CPUs that share the flows of an interface.
 const MOST_CPUS: usize = 16;

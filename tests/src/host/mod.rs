@@ -1,9 +1,9 @@
 //! A host of the lab: a network, mount, PID and UTS namespace that exists as long as its holder
 //! process.
 //!
-//! A host has no name outside: no named namespace, file or interface. When the process that created
-//! it ends, the kernel ends the holder, every process of the host, and the namespaces. So there is
-//! nothing to clean up after a crash, and several labs can run at the same time.
+//! A host has no name that is visible outside of it: no named namespace, file or interface. When the
+//! process that created it ends, the kernel ends the holder, every process of the host, and the
+//! namespaces. So nothing needs cleaning up after a crash, and several labs can run at the same time.
 
 use std::{
     fs::{self, File},
@@ -30,8 +30,8 @@ pub mod process;
 use self::{cable::End, process::Process};
 use crate::{spawner, wait};
 
-/// What process 1 of a host does: makes the host its own, says so, and stays until its standard
-/// input ends. It is the shell, not `cat`, that stays: it reaps the orphans.
+/// Script of a host's process 1: it sets up the host, prints `ready`, and stays until its standard input
+/// ends. The shell stays, rather than being replaced by `cat`, because it reaps orphaned processes.
 const HOLD: &str = r#"
 set -e
 hostname "$1"
@@ -46,29 +46,29 @@ cat <&3 >/dev/null &
 wait $!
 "#;
 
-/// What the holder of a host calls itself; its host's name is its last argument.
+/// Name in the command line of every host's holder, followed by the host's name as the last argument.
 pub const HOLDER: &str = "lb-lab-host";
 
-/// Time-out for creating a host: generous, for a machine that builds at the same time.
+/// Time-out for creating a host: generous, because the machine may run a build at the same time.
 const RAISING: Duration = Duration::from_secs(10);
 
-/// A host of the lab. Clones are the same host; it ends with the last of them.
+/// A host of the lab. Clones refer to the same host, which ends when the last of them is dropped.
 #[derive(Clone, Debug)]
 pub struct Host(Arc<Holder>);
 
 #[derive(Debug)]
 struct Holder {
     name: String,
-    /// Process 1 of the host, as the outside sees it.
+    /// Process id of the host's process 1, in the outer PID namespace.
     pid: i32,
     child: Child,
-    /// The host ends when this is closed.
+    /// Standard input of the holder: the host ends when it is closed.
     _stdin: ChildStdin,
-    /// Where its cables lead to.
+    /// The far ends of the host's cables.
     far_ends: Mutex<Vec<FarEnd>>,
 }
 
-/// The other end of a cable. It does not keep the other host alive.
+/// The far end of a cable. It does not keep the other host alive.
 #[derive(Debug)]
 struct FarEnd {
     host: Weak<Holder>,
@@ -76,7 +76,7 @@ struct FarEnd {
 }
 
 impl Host {
-    /// Creates a host with a loopback interface, `/run` and a bpffs.
+    /// Creates a host with a loopback interface, `/run` and a BPF file system.
     ///
     /// # Errors
     /// When we are not root, or the kernel refuses a namespace or a mount.
@@ -89,7 +89,7 @@ impl Host {
             .context("could not start `setpriv` and `unshare` (package util-linux)")?;
         let stdin = child.stdin.take().context("the holder has no stdin")?;
         if let Err(error) = wait_until_ready(&mut child) {
-            // It may still be there, and has nothing to live for.
+            // The holder may still be running without a usable host.
             drop(child.kill());
             drop(child.wait());
             return Err(error.context(format!("could not raise the host {name}")));
@@ -110,13 +110,14 @@ impl Host {
         &self.0.name
     }
 
-    /// Its process 1, as the outside sees it: `nsenter -t PID -a` enters the host.
+    /// Process id of the host's process 1 in the outer PID namespace: `nsenter -t PID -a` enters the
+    /// host.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.0.pid
     }
 
-    /// Where the outside finds a file of this host.
+    /// Returns the path by which a file of this host can be reached from outside.
     #[must_use]
     pub fn path(&self, inside: &str) -> PathBuf {
         Path::new("/proc")
@@ -125,8 +126,8 @@ impl Host {
             .join(inside.trim_start_matches('/'))
     }
 
-    /// A command that will run in this host, in a process group of its own: a Ctrl-C on the
-    /// terminal is for the lab, not for each of its processes.
+    /// Returns a command that will run in this host, in a separate process group, so Ctrl-C on the
+    /// terminal interrupts only the lab and not each of its processes.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
@@ -138,7 +139,7 @@ impl Host {
         command
     }
 
-    /// Runs a command to its end and returns what it printed.
+    /// Runs a command until it exits, and returns its standard output.
     ///
     /// # Errors
     /// When it cannot be started or does not end with 0: with what it said.
@@ -158,7 +159,7 @@ impl Host {
         Ok(said(&output))
     }
 
-    /// Runs a shell script, which ends at its first failing line.
+    /// Runs a shell script, which stops at the first command that fails.
     ///
     /// # Errors
     /// As [`Host::run`].
@@ -166,7 +167,7 @@ impl Host {
         self.run("sh", &["-ec", script])
     }
 
-    /// Starts a command that goes on, its output in `/run/log/NAME.log` of the host.
+    /// Starts a command that keeps running, with its output in `/run/log/NAME.log` of the host.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -176,8 +177,8 @@ impl Host {
         Process::start(self, name, command)
     }
 
-    /// Runs `work` on a thread of ours whose sockets are in this host's network. Such a thread does
-    /// not keep the host alive.
+    /// Runs `work` on a thread of this process whose sockets are in this host's network. Such a thread
+    /// does not keep the host alive.
     pub fn inside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -201,7 +202,7 @@ impl Host {
         self.set_far_ends("down")
     }
 
-    /// Restores what [`Host::cut`] cut.
+    /// Restores the links that [`Host::cut`] cut.
     ///
     /// # Errors
     /// The kernel's.
@@ -255,7 +256,7 @@ impl Host {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        // Re-created, so that the mode is ours and not that of an earlier file.
+        // The file is created anew, so it gets this mode and not that of an earlier file.
         drop(fs::remove_file(&path));
         fs::OpenOptions::new()
             .write(true)
@@ -275,7 +276,7 @@ impl Host {
             .with_context(|| format!("could not read {inside} on {}", self.name()))
     }
 
-    /// Waits until something takes connections at `address`, seen from this host.
+    /// Waits until a connection to `address` from this host succeeds.
     ///
     /// # Errors
     /// When nothing does within `limit`.
@@ -289,17 +290,17 @@ impl Host {
     }
 }
 
-/// What a thread of ours came to.
+/// Joins a thread of the lab, and returns its result.
 ///
 /// # Errors
-/// Its own, or that it panicked.
+/// The thread's error, or that it panicked.
 pub fn joined<T>(thread: JoinHandle<Result<T>>) -> Result<T> {
     thread
         .join()
         .unwrap_or_else(|_| bail!("a thread of the lab panicked"))
 }
 
-/// The only child of a process; `None` before it has one.
+/// Returns the process id of a process's only child; `None` before it has one.
 pub(crate) fn only_child_of(pid: u32) -> Result<Option<i32>> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     Ok(children
@@ -311,7 +312,7 @@ pub(crate) fn only_child_of(pid: u32) -> Result<Option<i32>> {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        // `unshare --kill-child` takes process 1 with it, and that takes the rest.
+        // With `unshare --kill-child`, process 1 is killed too, and with it the rest of the host.
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -337,7 +338,7 @@ fn wait_until_ready(child: &mut Child) -> Result<()> {
     thread::spawn(move || {
         let mut line = String::new();
         let read = BufReader::new(stdout).read_line(&mut line);
-        // Nobody listens any more when we took too long.
+        // If the time-out has passed, nothing receives this line any more.
         drop(sender.send(read.map(|_| line)));
     });
     let line = receiver

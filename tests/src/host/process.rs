@@ -16,13 +16,13 @@ use nix::{
 use super::{Host, only_child_of};
 use crate::{cpu, wait};
 
-/// A process that runs in a host. Dropping it kills it.
+/// A process that runs on a host. Dropping this value kills the process.
 #[derive(Debug)]
 pub struct Process {
     name: String,
-    /// `nsenter`, which waits for the process and ends as it ends.
+    /// `nsenter`, which waits for the process and exits with the same status.
     entry: Child,
-    /// PID of the process in the outer namespace. `None`: it had ended before it was looked up.
+    /// Process id in the outer PID namespace; `None` if the process had exited before it was looked up.
     pid: Option<Pid>,
     log: PathBuf,
     /// Keeps the host alive while the process exists.
@@ -52,7 +52,7 @@ impl Process {
         })
     }
 
-    /// Sends it a signal.
+    /// Sends the process a signal.
     ///
     /// # Errors
     /// It has ended.
@@ -64,11 +64,11 @@ impl Process {
         Ok(())
     }
 
-    /// Continues `nsenter`, which stops itself when its child is stopped and then would not notice its
-    /// end. When continued, it continues its child too.
+    /// Continues `nsenter`, which stops itself when its child is stopped, and then would not notice the
+    /// child's end. When continued, it continues the child too.
     fn wake_entry(&self) {
         if let Ok(entry) = i32::try_from(self.entry.id()) {
-            // Gone already is what we want.
+            // An error means that `nsenter` has exited, which is fine here.
             let _ = signal::kill(Pid::from_raw(entry), Signal::SIGCONT);
         }
     }
@@ -86,12 +86,12 @@ impl Process {
         })
     }
 
-    /// Process id outside of the host; `None` if it has ended.
+    /// Process id in the outer PID namespace; `None` if the process exited before it was looked up.
     pub(crate) fn pid(&self) -> Option<Pid> {
         self.pid
     }
 
-    /// Returns the CPU time of all its threads, user and system, without interrupts.
+    /// Returns the CPU time of all threads of the process: user and system time, without interrupts.
     ///
     /// # Errors
     /// It has ended.
@@ -104,7 +104,7 @@ impl Process {
         })
     }
 
-    /// Kills it and waits until it has ended.
+    /// Kills the process and waits until it has exited.
     ///
     /// # Errors
     /// It has ended already.
@@ -114,7 +114,7 @@ impl Process {
         Ok(())
     }
 
-    /// Waits until it has ended.
+    /// Waits until the process has exited, and returns its status.
     ///
     /// # Errors
     /// It has not ended within `limit`.
@@ -123,7 +123,7 @@ impl Process {
         wait::until(&what, limit, || Ok(self.entry.try_wait()?))
     }
 
-    /// Whether it runs.
+    /// Whether the process is running.
     ///
     /// # Errors
     /// The kernel's.
@@ -131,14 +131,14 @@ impl Process {
         Ok(self.entry.try_wait()?.is_none())
     }
 
-    /// Returns the output of this and earlier processes of its name on the host.
+    /// Returns the output of this process, and of earlier ones of the same name on the host.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
 
-/// Returns the process that `nsenter` started; `None` if it has already ended.
+/// Returns the process id of the process that `nsenter` started; `None` if it has already exited.
 fn entered(entry: &mut Child) -> Result<Option<Pid>> {
     wait::until("nsenter's child", Duration::from_secs(5), || {
         if entry.try_wait()?.is_some() {
@@ -151,7 +151,7 @@ fn entered(entry: &mut Child) -> Result<Option<Pid>> {
 impl Drop for Process {
     fn drop(&mut self) {
         if let (Some(pid), Ok(None)) = (self.pid, self.entry.try_wait()) {
-            // Gone already is what we want.
+            // An error means that the process has exited, which is fine here.
             let _ = signal::kill(pid, Signal::SIGKILL);
             self.wake_entry();
         }

@@ -14,10 +14,10 @@ use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use super::{Body, Plan, Reuse, USER_AGENT};
 use crate::certificate::Authority;
 
-/// Maximum number of headers.
+/// Maximum number of header fields in a response.
 const MOST_HEADERS: usize = 64;
 
-/// A TLS configuration that trusts only the lab's authority, with HTTP/1.1.
+/// Returns a TLS configuration for HTTP/1.1 that trusts only the lab's authority.
 ///
 /// # Errors
 /// The authority's certificate does not parse.
@@ -37,7 +37,7 @@ pub fn trust(authority: &Authority) -> Result<Arc<ClientConfig>> {
 pub(super) struct Connection {
     stream: BufReader<Stream>,
     established: Instant,
-    /// The server has announced the end of the connection.
+    /// Whether the server has announced that it will close the connection.
     ending: bool,
 }
 
@@ -69,13 +69,13 @@ impl Connection {
         })
     }
 
-    /// Returns when it was established.
+    /// Returns when the connection was established.
     pub(super) fn established(&self) -> Instant {
         self.established
     }
 
-    /// Whether another request may be sent on it: the server has neither announced its end nor
-    /// closed it. All clients check this before they reuse a connection.
+    /// Whether another request may be sent on the connection: the server has neither announced its end
+    /// nor closed it. Real clients check this before they reuse a connection.
     pub(super) fn is_open(&self) -> bool {
         !self.ending && self.stream.get_ref().is_silent()
     }
@@ -88,7 +88,7 @@ impl Connection {
         }
     }
 
-    /// Sends a request, reads the complete answer, and returns the server's name.
+    /// Sends a request, reads the complete response, and returns the name of the server that answered.
     pub(super) fn ask(&mut self, plan: &Plan) -> Result<String> {
         let connection = match plan.reuse {
             Reuse::Never => "close",
@@ -159,8 +159,8 @@ struct Head {
 }
 
 impl Stream {
-    /// Whether no unexpected data has arrived: data between two answers, or the end of the stream,
-    /// ends the connection.
+    /// Whether the connection is still usable: no data has arrived between two responses, nor the end of
+    /// the stream.
     fn is_silent(&self) -> bool {
         let socket = match self {
             Self::Plain(socket) => socket,

@@ -33,7 +33,7 @@ pub use connection::trust;
 pub use probe::{Outage, Probe, outage};
 pub use report::{Answer, Failure, Report};
 
-/// User agent of the load generator.
+/// `User-Agent` of the load generator's requests.
 pub const USER_AGENT: &str = "lb-lab";
 
 /// Parameters of a load.
@@ -41,13 +41,13 @@ pub const USER_AGENT: &str = "lb-lab";
 pub struct Plan {
     /// Address of the server.
     pub address: SocketAddr,
-    /// TLS, for the name in `host`; `None`: plain HTTP.
+    /// TLS configuration for `https://`, with `host` as the server name; `None` for plain HTTP.
     pub tls: Option<Arc<ClientConfig>>,
-    /// The Host header and the TLS server name.
+    /// The `Host` header and the TLS server name.
     pub host: String,
     /// The request target.
     pub path: String,
-    /// Expected body.
+    /// Expected body of each response.
     pub body: Body,
     /// Number of concurrent connections.
     pub connections: usize,
@@ -57,16 +57,16 @@ pub struct Plan {
     pub pause: Duration,
     /// Time-out of connecting, and of each read.
     pub patience: Duration,
-    /// Total number of requests; `None` until stopped.
+    /// Total number of requests; `None` for no limit until the load is stopped.
     pub requests: Option<u64>,
 }
 
-/// Expected body of a response: anything else is a failure.
+/// Expected body of a response: any other is counted as a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Body {
-    /// The name from the `X-Backend` header, and a line end.
+    /// The server's name as in the `X-Backend` header, and a newline.
     BackendName,
-    /// This many bytes of one kind.
+    /// The given byte, repeated this many times.
     Filled(u8, usize),
 }
 
@@ -75,14 +75,14 @@ pub enum Body {
 pub enum Reuse {
     /// A new connection for every request.
     Never,
-    /// The same connection as long as it lives. Its end in the middle of a request is a failure;
-    /// its end between two is not, and shows in the number of connections.
+    /// The same connection for as long as it stays open. If it ends during a request, that is a failure;
+    /// if it ends between two, it is replaced and shows only in the number of connections.
     Always,
 }
 
 impl Plan {
-    /// Returns a plan for the Elastic IP over `http://`: a new connection for each request, eight concurrent
-    /// ones, until stopped.
+    /// Returns a plan for `http://` to the Elastic IP: eight concurrent connections, a new one for each
+    /// request, until stopped.
     #[must_use]
     pub fn http() -> Self {
         Self {
@@ -144,7 +144,7 @@ impl Plan {
             let workers: Vec<_> = (0..plan.connections)
                 .map(|_| {
                     let (plan, shared) = (Arc::clone(&plan), Arc::clone(shared));
-                    // A thread inherits the network that its parent has entered.
+                    // A thread inherits the network namespace that its parent thread has entered.
                     thread::spawn(move || {
                         worker(&plan, &shared);
                         Ok(())
@@ -174,7 +174,7 @@ impl Drop for End {
     }
 }
 
-/// Read position of an observer.
+/// Position up to which an observer has read the results of a load.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
     answers: usize,
@@ -221,7 +221,7 @@ impl Load {
         self.shared.with_report(|report| report.failures.len())
     }
 
-    /// Returns the results since `seen`, which is advanced.
+    /// Returns the results since the position `seen`, which is moved to the end.
     #[must_use]
     pub fn news(&self, seen: &mut Seen) -> Report {
         self.shared.with_report(|report| {
@@ -237,7 +237,7 @@ impl Load {
         })
     }
 
-    /// Stops and returns the results. Waits for requests in flight.
+    /// Stops the load, waits for requests in flight, and returns the results.
     ///
     /// # Errors
     /// The host could not be entered.
@@ -261,7 +261,7 @@ impl Shared {
         look(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reserves one of the remaining requests. Returns whether there was one.
+    /// Takes one of the remaining requests. Returns whether there was one.
     fn another(&self) -> bool {
         !self.stop.load(Ordering::Relaxed)
             && self
@@ -309,7 +309,7 @@ fn attempt(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) {
     }
 }
 
-/// Sends a request on the connection, or on a new one if it has ended. Records when that was
+/// Sends a request on the connection, or on a new one if it has ended. Records when the connection was
 /// established.
 fn request(
     plan: &Plan,

@@ -1,4 +1,4 @@
-//! A probe: new connections at a constant rate, whatever the state of earlier ones.
+//! A probe: new connections at a constant rate, whether or not earlier ones were answered.
 
 use std::{
     sync::Arc,
@@ -12,8 +12,8 @@ use rustls::client::Resumption;
 use super::{Answer, Load, Plan, Report, Reuse, attempt};
 use crate::{Host, Lab, wait};
 
-/// Repeatedly sends a request on a new connection. A connection without a response does not delay
-/// the next one, so that the first response after an outage is detected within one interval.
+/// Repeatedly sends a request on a new connection. A connection without a response does not delay the
+/// next one, so the first response after an outage is detected within one interval.
 #[derive(Debug)]
 pub struct Probe(Load);
 
@@ -21,7 +21,7 @@ impl Probe {
     /// Interval between connections.
     pub const INTERVAL: Duration = Duration::from_millis(10);
 
-    /// Time-out of a connection, shorter than the first retransmission after a second.
+    /// Time-out of a connection: shorter than a SYN's first retransmission, which is after a second.
     pub const PATIENCE: Duration = Duration::from_millis(200);
 
     /// Starts probing from a host with the requests of a plan, at [`Self::INTERVAL`] and with
@@ -30,7 +30,7 @@ impl Probe {
     pub fn start(plan: Plan, from: &Host) -> Self {
         let plan = Plan {
             patience: Self::PATIENCE,
-            // Another host may not know the TLS sessions of the lost one.
+            // TLS sessions are not resumed: another host may not know those of the lost host.
             tls: plan.tls.map(|config| {
                 let mut config = (*config).clone();
                 config.resumption = Resumption::disabled();
@@ -53,7 +53,7 @@ impl Probe {
             let mut next = Instant::now();
             while shared.another() {
                 let (plan, shared) = (Arc::clone(&plan), Arc::clone(shared));
-                // A thread inherits the network that its parent has entered.
+                // A thread inherits the network namespace that its parent thread has entered.
                 let connection = thread::Builder::new()
                     .spawn(move || attempt(&plan, &mut None, &shared))
                     .context("could not start a connection's thread")?;
@@ -81,14 +81,14 @@ impl Probe {
         })
     }
 
-    /// Returns the first response after a loss: connections that were answered before the first failure
-    /// were served by the lost host.
+    /// Returns the first response after a loss at the time `lost`. Connections that were answered before
+    /// the first failure were still served by the lost host, so they are skipped.
     #[must_use]
     pub fn recovery(&self, lost: Instant) -> Option<Answer> {
         self.answer_since(self.first_failure(lost)?)
     }
 
-    /// Returns the first answer so far to a connection that was begun at `since` or later.
+    /// Returns the first response so far to a connection that was opened at `since` or later.
     fn answer_since(&self, since: Instant) -> Option<Answer> {
         self.0.shared.with_report(|report| {
             let later = report.answers.iter().rev();
@@ -99,7 +99,7 @@ impl Probe {
         })
     }
 
-    /// Returns when the earliest failed connection was begun, of those begun at `since` or later.
+    /// Returns when the first failed connection was opened, of those opened at `since` or later.
     fn first_failure(&self, since: Instant) -> Option<Instant> {
         self.0.shared.with_report(|report| {
             let later = report.failures.iter().rev();
@@ -110,13 +110,13 @@ impl Probe {
         })
     }
 
-    /// Returns the load.
+    /// Returns the probe's connections as a load, which can be observed.
     #[must_use]
     pub fn load(&self) -> &Load {
         &self.0
     }
 
-    /// Stops, and returns the results of all connections.
+    /// Stops probing, and returns the results of all connections.
     ///
     /// # Errors
     /// The host could not be entered.
@@ -128,7 +128,7 @@ impl Probe {
 /// An outage, with the results of connections during it.
 #[derive(Clone, Debug)]
 pub struct Outage {
-    /// Time from just before the loss to the first answer on a connection that was begun after the
+    /// Time from just before the loss to the first response on a connection that was opened after the
     /// first one that failed.
     pub lasted: Duration,
     /// Results of the requests since the loss.

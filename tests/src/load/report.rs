@@ -23,9 +23,9 @@ pub struct Report {
 /// A successful request.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Start, including opening the connection if it needed one.
+    /// When the request was begun; this includes opening the connection if it needed a new one.
     pub began: Instant,
-    /// When the last byte had arrived.
+    /// When the last byte of the response had arrived.
     pub ended: Instant,
     /// Name of the server that answered.
     pub backend: String,
@@ -34,13 +34,14 @@ pub struct Answer {
 /// A failed request.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// When it was begun.
+    /// When the request was begun.
     pub began: Instant,
-    /// When its connection was established, according to the client's kernel; `None`: never.
+    /// When the request's connection was established, according to the client's kernel; `None` if it
+    /// never was.
     pub connected: Option<Instant>,
-    /// When it failed or timed out.
+    /// When the request failed or timed out.
     pub ended: Instant,
-    /// The reason.
+    /// The reason of the failure.
     pub why: String,
 }
 
@@ -55,14 +56,14 @@ impl Report {
         shares
     }
 
-    /// Returns the share of answers from one backend, 0 to 1.
+    /// Returns the share of responses that came from one backend, 0 to 1.
     #[must_use]
     pub fn share(&self, backend: &str) -> f64 {
         let all = self.answers.len().max(1) as f64;
         *self.shares().get(backend).unwrap_or(&0) as f64 / all
     }
 
-    /// Returns the longest time of a response.
+    /// Returns the longest time from the start of a request to its response.
     #[must_use]
     pub fn longest(&self) -> Duration {
         let took = |answer: &Answer| answer.ended.duration_since(answer.began);

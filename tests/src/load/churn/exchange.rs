@@ -1,4 +1,4 @@
-//! One short connection: connect, one request, its answer, close.
+//! One short connection: connect, one request, its response, close.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -15,10 +15,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Closing;
 
-/// Size limit of an answer; the pages of this load have a few bytes.
+/// Maximum size of a response in bytes; the pages of this load have only a few.
 const LONGEST_ANSWER: usize = 64 << 10;
 
-/// A connection that has begun and not ended.
+/// An open connection of the load.
 pub(super) struct Exchange {
     socket: Socket,
     began: Instant,
@@ -30,12 +30,12 @@ pub(super) struct Exchange {
 enum State {
     Connecting,
     Waiting,
-    /// The answer was complete after this time from the SYN; the server has not closed yet.
+    /// The response is complete, this long after the SYN, but the server has not closed yet.
     Answered(Duration),
 }
 
 impl Exchange {
-    /// Begins a connection. Its events carry `data`; they are edge-triggered, so
+    /// Opens a connection. Its epoll events carry `data`; they are edge-triggered, so
     /// [`Exchange::advance`] must be called after each.
     pub(super) fn open(
         epoll: &Epoll,
@@ -46,8 +46,8 @@ impl Exchange {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
             .context("could not make a socket")?;
         socket.set_nonblocking(true)?;
-        // Chooses the port when the server's address is known: otherwise no two connections of one
-        // source address could have the same port.
+        // With this option the kernel chooses the port only when the server's address is known;
+        // otherwise no two connections from one source address could use the same port.
         setsockopt(&socket, IpBindAddressNoPort, &true)?;
         (socket.bind(&SocketAddrV4::new(source, 0).into()))
             .with_context(|| format!("could not bind to the source address {source}"))?;
@@ -69,8 +69,8 @@ impl Exchange {
         })
     }
 
-    /// Proceeds as far as the socket allows. Returns the time from the SYN to the last byte of the
-    /// answer when the connection may be closed.
+    /// Sends and reads as much as the socket allows. Returns the time from the SYN to the last byte of
+    /// the response once the connection may be closed.
     pub(super) fn advance(&mut self, request: &[u8], closing: Closing) -> Result<Option<Duration>> {
         if let State::Connecting = self.state {
             if let Some(error) = self.socket.take_error()? {
@@ -146,7 +146,7 @@ impl Exchange {
     }
 }
 
-/// Whether these bytes are a complete answer with status 200.
+/// Whether these bytes are a complete response with status 200.
 fn is_whole(received: &[u8]) -> Result<bool> {
     ensure!(
         received.len() <= LONGEST_ANSWER,

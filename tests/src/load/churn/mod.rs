@@ -1,8 +1,8 @@
 //! A load generator of short connections: connect, one request, its response, close.
 //!
-//! It is one thread with epoll, as wrk is, so that it costs the machine about as much. Unlike wrk
-//! it includes the time to connect in its times, chooses the source address of each connection,
-//! and decides which side closes first: that side keeps the connection in TIME-WAIT.
+//! The generator is one thread with epoll, as wrk is, so it costs the machine about as much. Unlike wrk
+//! it includes the time to connect in its times, chooses the source address of each connection, and
+//! decides which side closes first: that side keeps the connection in TIME-WAIT.
 
 mod exchange;
 mod report;
@@ -22,10 +22,10 @@ use crate::{
 use exchange::Exchange;
 pub use report::ChurnReport;
 
-/// Interval at which deadlines are checked.
+/// Interval at which time-outs are checked.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Short connections of one client host, for a bounded time.
+/// Parameters of a load of short connections from one client host, for a limited time.
 #[derive(Clone, Debug)]
 pub struct Churn {
     /// The server's address.
@@ -34,9 +34,9 @@ pub struct Churn {
     pub host: String,
     /// The request target.
     pub path: String,
-    /// Source addresses, used in turn. The client host has them on an interface.
+    /// Source addresses, used in turn, which an interface of the client host has.
     pub sources: Vec<Ipv4Addr>,
-    /// Connections at the same time.
+    /// Number of concurrent connections.
     pub connections: usize,
     /// Which side closes first.
     pub closing: Closing,
@@ -104,12 +104,12 @@ impl Churn {
     }
 }
 
-/// The open connections, and the results of the others.
+/// The open connections, and the results of those that have ended.
 struct Generator<'a> {
     plan: &'a Churn,
     request: Vec<u8>,
     epoll: Epoll,
-    /// One for each concurrent connection; an event carries the index.
+    /// A slot for each concurrent connection; an epoll event carries the slot's index.
     slots: Vec<Option<Exchange>>,
     report: ChurnReport,
     began: Instant,
@@ -144,7 +144,7 @@ impl<'a> Generator<'a> {
             }
             let ready = self.wait(&mut events)?;
             for event in &events[..ready] {
-                // An event's data is the index that `fill` gave.
+                // An event's data is the slot's index, which `fill` set.
                 self.advance(event.data() as usize);
             }
             let now = Instant::now();
@@ -155,13 +155,13 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Whether no more connections begin.
+    /// Whether no more connections are opened.
     fn is_over(&self, elapsed: Duration) -> bool {
         let is_last = |total| self.begun >= total;
         elapsed >= self.plan.lasts || self.plan.total.is_some_and(is_last)
     }
 
-    /// Begins connections in the free slots, as far as the rate allows.
+    /// Opens connections in the free slots, as far as the rate allows.
     fn fill(&mut self, elapsed: Duration) {
         for index in 0..self.slots.len() {
             if self.is_over(elapsed) || !self.is_due(elapsed) {
@@ -187,8 +187,8 @@ impl<'a> Generator<'a> {
             .is_none_or(|rate| (self.begun as f64) < due(rate))
     }
 
-    /// Waits for events: at most until the next check of deadlines or, with a rate, until about one
-    /// more connection is due.
+    /// Waits for events, but no longer than until the next check of time-outs or, with a rate, until
+    /// about one more connection is due. Returns the number of events.
     fn wait(&self, events: &mut [EpollEvent]) -> Result<usize> {
         let limit = match self.plan.rate {
             None => LOOK,
@@ -209,7 +209,7 @@ impl<'a> Generator<'a> {
             Ok(Some(took)) => self.report.answered(self.began.elapsed(), took),
             Err(error) => self.report.failed(&error),
         }
-        // This closes the socket, which removes it from the epoll.
+        // Dropping the connection closes its socket, which also removes it from epoll.
         self.slots[index] = None;
     }
 

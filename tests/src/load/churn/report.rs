@@ -1,16 +1,16 @@
-//! Result of a load of short connections.
+//! Results of a load of short connections.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Error, Result, bail};
 
-/// Result of a load of short connections: each is counted as answered or as failed.
+/// Results of a load of short connections, each of which is counted as answered or as failed.
 #[derive(Clone, Debug, Default)]
 pub struct ChurnReport {
-    /// Answered connections by the second in which they ended, from the start of the load.
+    /// Number of answered connections by the second in which they ended, from the start of the load.
     pub per_second: Vec<u64>,
-    /// Time of each answered connection from the SYN to the last byte of the answer, in microseconds,
-    /// in the order of their ends.
+    /// Time from the SYN to the last byte of the response of each answered connection, in microseconds,
+    /// in the order in which they ended.
     pub microseconds: Vec<u32>,
     /// Failed connections by reason.
     pub failures: BTreeMap<String, u64>,
