@@ -44,7 +44,7 @@ pub(crate) fn clippy_ebpf(workspace: &Workspace) -> anyhow::Result<()> {
     ebpf::clippy(workspace)
 }
 
-/// Builds the documentation, and checks that its links lead somewhere, private items included.
+/// Builds the documentation, private items included, and checks that its links are valid.
 ///
 /// # Errors
 /// rustdoc has a warning.
@@ -54,7 +54,7 @@ pub(crate) fn documentation(workspace: &Workspace) -> anyhow::Result<()> {
             .arg("doc")
             .args(HOST_PACKAGES)
             .args(["--no-deps", "--lib", "--document-private-items"])
-            // The documentation is read in the repository, where private items are there.
+            // Links to private items are allowed, because the documentation is built with them.
             .env(
                 "RUSTDOCFLAGS",
                 "-D warnings -A rustdoc::private_intra_doc_links",
@@ -65,7 +65,7 @@ pub(crate) fn documentation(workspace: &Workspace) -> anyhow::Result<()> {
 /// Checks that words are spelt as in British English, except for those that `typos.toml` lists.
 ///
 /// # Errors
-/// A word is not: with its place and the right spelling.
+/// A word is misspelt; its place and the right spelling are printed.
 pub(crate) fn spelling(workspace: &Workspace) -> anyhow::Result<()> {
     let typos = setup::typos().context("typos is not installed: run `cargo xtask setup`")?;
     child::run(Command::new(typos).current_dir(&workspace.root))
@@ -96,7 +96,7 @@ pub(crate) fn advisories(workspace: &Workspace) -> anyhow::Result<()> {
 /// unifies the features of the selected packages, and would otherwise recompile dependencies.
 pub(crate) const HOST_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "lb-ebpf"];
 
-/// The host's cargo, in the repository.
+/// Returns a command of the host's cargo, run in the repository's root.
 pub(crate) fn cargo(workspace: &Workspace) -> Command {
     let mut cargo = child::command("cargo");
     cargo

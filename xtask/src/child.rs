@@ -103,7 +103,7 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// The search path of [`command`] with one directory in front.
+/// Returns the search path of [`command`] with one directory added at the front.
 pub(crate) fn path_with_first(directory: &str) -> OsString {
     let mut path = OsString::from(directory);
     if let Some(rest) = search_path() {
@@ -113,7 +113,7 @@ pub(crate) fn path_with_first(directory: &str) -> OsString {
     path
 }
 
-/// A command as typed in a shell.
+/// Formats a command as it would be typed in a shell.
 pub(crate) fn line(command: &Command) -> String {
     std::iter::once(command.get_program())
         .chain(command.get_args())
@@ -123,7 +123,7 @@ pub(crate) fn line(command: &Command) -> String {
 }
 
 fn left_behind_by_cargo(name: &OsStr) -> bool {
-    // User settings of cargo's directories and network.
+    // Variables that are kept: the user's settings of cargo's directories and network.
     const KEPT: [&str; 8] = [
         "CARGO_HOME",
         "CARGO_BUILD_JOBS",
@@ -151,7 +151,8 @@ fn left_behind_by_cargo(name: &OsStr) -> bool {
         || name.starts_with("CARGO_") && !KEPT.iter().any(|kept| name.starts_with(kept))
 }
 
-/// `PATH`, and the directory of `cargo install`, which Debian's cargo does not add.
+/// Returns `PATH` with the directory that `cargo install` installs to, which Debian's cargo does not
+/// add.
 fn search_path() -> Option<OsString> {
     let path = env::var_os("PATH")?;
     let installed = env::var_os("CARGO_HOME")

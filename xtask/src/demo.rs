@@ -12,7 +12,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Builds the eBPF object and the agent for use.
+/// Builds the eBPF object and the agent with the release profile.
 ///
 /// # Errors
 /// A build failed.
@@ -35,7 +35,7 @@ pub(crate) fn demo(workspace: &Workspace, once: bool) -> anyhow::Result<()> {
     release(workspace, &[&HOST_PACKAGES[..], &binaries].concat())?;
     let mut binary = OsString::from("LB_BINARY=");
     binary.push(workspace.release_binary("lb"));
-    // Through `env`, because sudo does not pass variables.
+    // The variables are set through `env`, because sudo does not pass them on.
     let mut demo = Privilege::Root.command("env")?;
     demo.arg(binary)
         .arg(workspace.release_binary("lb-lab"))
@@ -45,7 +45,7 @@ pub(crate) fn demo(workspace: &Workspace, once: bool) -> anyhow::Result<()> {
     Err(failure).with_context(|| format!("could not start `{}`", child::line(&demo)))
 }
 
-/// Builds with the release profile, and says beforehand how long that takes where it is the first time.
+/// Builds with the release profile. Before the first such build, prints how long it takes.
 fn release(workspace: &Workspace, selection: &[&str]) -> anyhow::Result<()> {
     if !workspace.target.join("release").exists() {
         println!(

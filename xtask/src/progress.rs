@@ -1,8 +1,8 @@
-//! A cargo build that says how far it is.
+//! A cargo build that reports its progress.
 //!
-//! On a terminal cargo shows a progress bar of its own. Elsewhere (a log, CI) it prints a line when it begins
-//! with a package and is silent until the next, which for the largest takes minutes: there a line every
-//! half minute names the packages that are being compiled.
+//! On a terminal cargo shows a progress bar. Elsewhere (a log, CI) it prints a line when it begins to
+//! compile a package and is silent until the next, which for the largest package takes minutes. There
+//! this module prints a line every half minute that names the packages that are being compiled.
 
 use std::{
     collections::BTreeSet,
@@ -62,7 +62,7 @@ pub(crate) fn build(command: &mut Command) -> anyhow::Result<()> {
 struct Compiling(Mutex<BTreeSet<String>>);
 
 impl Compiling {
-    /// Reads cargo's messages for people, and prints them.
+    /// Reads and prints cargo's messages for people, and records the packages that it begins to compile.
     fn started(&self, messages: impl Read) {
         for line in BufReader::new(messages).lines().map_while(Result::ok) {
             eprintln!("{line}");
@@ -72,7 +72,7 @@ impl Compiling {
         }
     }
 
-    /// Reads cargo's messages in JSON.
+    /// Reads cargo's JSON messages, and removes the packages that are compiled.
     fn finished(&self, messages: impl Read) {
         for line in BufReader::new(messages).lines().map_while(Result::ok) {
             if let Some(package) = finished(&line) {
@@ -97,7 +97,7 @@ impl Compiling {
     }
 }
 
-/// The package of cargo's line `   Compiling tokio v1.54.1 (…)`.
+/// Returns the package that cargo's line `   Compiling tokio v1.54.1 (…)` names.
 fn package_of(line: &str) -> Option<&str> {
     line.trim_start()
         .strip_prefix("Compiling ")?
@@ -105,7 +105,8 @@ fn package_of(line: &str) -> Option<&str> {
         .next()
 }
 
-/// The package that a message says is compiled. A build script, and its run, are not yet the package.
+/// Returns the package that a JSON message reports as compiled; `None` for other messages, and for a
+/// package's build script.
 fn finished(line: &str) -> Option<String> {
     let message: Value = serde_json::from_str(line).ok()?;
     let target = &message["target"];
@@ -114,14 +115,14 @@ fn finished(line: &str) -> Option<String> {
     if !is_artifact || is_script {
         return None;
     }
-    // `registry+https://…#tokio@1.54.1`, `path+file:///…/lb-ha#0.1.0`.
+    // Package ids look like `registry+https://…#tokio@1.54.1` or `path+file:///…/lb-ha#0.1.0`.
     let id = message["package_id"].as_str()?;
     let (place, name) = id.rsplit_once('#')?;
     let name = name.split_once('@').map(|(name, _)| name);
     Some(name.or_else(|| place.rsplit('/').next())?.to_owned())
 }
 
-/// A time in minutes and seconds: `3 min 05 s`.
+/// Formats a time in minutes and seconds: `3 min 05 s`.
 fn minutes(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds / 60 {

@@ -13,7 +13,7 @@ use self::need::{NEEDS, Need};
 pub(crate) use self::probe::typos;
 use crate::table::{Column, Table};
 
-/// Purpose of the set-up.
+/// Why tools are needed: the command that needs them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Purpose {
     /// `cargo xtask build-ebpf` and `build`.
@@ -50,7 +50,7 @@ pub(crate) fn run(purposes: &[Purpose], dry_run: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The set-up that a command runs itself: prints one line if nothing is missing.
+/// Installs what a command needs before it runs. Prints only one line if nothing is missing.
 ///
 /// # Errors
 /// As [`run`].

@@ -8,7 +8,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Number of runs in `cargo xtask test`.
+/// Number of simulated runs in `cargo xtask test`.
 const SEEDS: u64 = 100_000;
 
 /// Options of the simulation.
@@ -46,7 +46,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &SimArguments) -> anyhow::Re
     child::run(&mut sim)
 }
 
-/// The number of runs that `cargo xtask test` has.
+/// Runs the simulator with as many seeds as `cargo xtask test` uses.
 ///
 /// # Errors
 /// As [`run`].

@@ -9,7 +9,7 @@ use anyhow::bail;
 
 use crate::table::{Column, Table};
 
-/// The completed steps.
+/// The steps taken so far, with their outcomes and times.
 #[derive(Default)]
 pub(crate) struct Steps {
     taken: Vec<Step>,

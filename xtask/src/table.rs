@@ -10,9 +10,9 @@ pub(crate) struct Table<const COLUMNS: usize> {
 
 /// Heading and alignment of a column.
 pub(crate) enum Column {
-    /// Text.
+    /// A column of text, aligned to the left.
     Left(&'static str),
-    /// Numbers.
+    /// A column of numbers, aligned to the right.
     Right(&'static str),
 }
 

@@ -14,7 +14,7 @@ use crate::{
 /// Runs all checks and tests, and prints a summary.
 ///
 /// # Errors
-/// One of them failed. The others ran nevertheless, unless nothing could be built.
+/// One of them failed. The remaining ones run nevertheless, unless a build failed.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     let mut steps = Steps::default();
     if steps.take("set-up", || setup::ensure(Purpose::Test))
@@ -64,8 +64,8 @@ fn static_checks(steps: &mut Steps, workspace: &Workspace) {
     steps.take("documentation", || checks::documentation(workspace));
 }
 
-/// Checks, unit tests and the binaries of the end-to-end tests share one profile, so that no
-/// dependency is compiled twice.
+/// Builds everything that the tests need. Checks, unit tests and the binaries of the end-to-end tests
+/// share one profile, so no dependency is compiled twice.
 fn build(workspace: &Workspace) -> anyhow::Result<()> {
     child::run(
         cargo(workspace)
@@ -79,7 +79,7 @@ fn unit_tests(workspace: &Workspace) -> anyhow::Result<()> {
     child::run(cargo_test(workspace).args(["--lib", "--bins"]))
 }
 
-/// Tests of the kernel and the lab: they need root.
+/// Runs the tests of the kernel and of the lab, which need root.
 fn integration_tests(workspace: &Workspace) -> anyhow::Result<()> {
     let mut tests = cargo_test(workspace);
     tests
@@ -111,7 +111,7 @@ fn miri(workspace: &Workspace) -> anyhow::Result<()> {
         nightly_cargo()
             .args(["miri", "test", "--package", "lb-common"])
             .current_dir(&workspace.root)
-            // Miri is slower by two orders of magnitude.
+            // Fewer cases than usual, because Miri is slower by two orders of magnitude.
             .env("PROPTEST_CASES", "16")
             .env("MIRIFLAGS", "-Zmiri-disable-isolation")
             .env("CARGO_TARGET_DIR", workspace.target.join("miri")),

@@ -11,15 +11,15 @@ use anyhow::Context as _;
 pub(crate) struct Workspace {
     /// The directory of the workspace's `Cargo.toml`.
     pub(crate) root: PathBuf,
-    /// Cargo's target directory; `CARGO_TARGET_DIR` if it is set.
+    /// Cargo's target directory, which `CARGO_TARGET_DIR` may set.
     pub(crate) target: PathBuf,
 }
 
 impl Workspace {
-    /// The workspace that this program was built from.
+    /// Returns the workspace that this program was built from.
     ///
     /// # Errors
-    /// The repository was moved since.
+    /// The repository was moved after this program was built.
     pub(crate) fn find() -> anyhow::Result<Self> {
         let package = Path::new(env!("CARGO_MANIFEST_DIR"));
         let root = package
@@ -51,7 +51,7 @@ impl Workspace {
         self.target.join("ebpf")
     }
 
-    /// A program of the virtual environment of this name that `setup` makes.
+    /// Path of a program in the virtual environment of this name, which `setup` creates.
     pub(crate) fn python(&self, environment: &str, program: &str) -> PathBuf {
         self.target.join(environment).join("bin").join(program)
     }

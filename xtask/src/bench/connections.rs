@@ -43,7 +43,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &ConnectionsArguments) -> an
         .args(["connections", "--seconds", &arguments.seconds.to_string()])
         .args(arguments.setups.iter().flat_map(|setup| ["--setup", setup]))
         .args(arguments.loads.iter().flat_map(|load| ["--load", load]))
-        // The lab reports its progress.
+        // The lab reports its progress on standard error.
         .stderr(Stdio::inherit());
     let printed = child::output(&mut lab).context("the lab ended without figures")?;
     let measured: Measured = serde_json::from_str(&printed)

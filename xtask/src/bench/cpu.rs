@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, fs, time::Duration};
 
-/// `USER_HZ`: the unit of times in `/proc/PID/stat`, 100 on every architecture Linux shows it to.
+/// Number of ticks per second in `/proc/PID/stat` (`USER_HZ`), which is 100 on every architecture.
 const TICKS_A_SECOND: u32 = 100;
 
-/// User and system time of a process and its living descendants, and of dead ones that were waited
-/// for.
+/// Returns the user and system time of a process and its living descendants, including that of
+/// descendants that have exited and were waited for.
 pub(crate) fn of_tree(root: u32) -> Duration {
     let processes = processes();
     let ticks: u32 = processes
@@ -36,7 +36,8 @@ fn processes() -> HashMap<u32, Process> {
         .collect()
 }
 
-/// proc(5): the name, in parentheses, may hold spaces; the fields after it are counted from 3.
+/// Parses `/proc/PID/stat`. The name, in parentheses, may contain spaces; proc(5) numbers the fields
+/// after it from 3.
 fn parse(stat: &str) -> Option<Process> {
     let (_, fields) = stat.rsplit_once(')')?;
     let fields: Vec<_> = fields.split_whitespace().collect();

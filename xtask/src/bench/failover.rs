@@ -34,7 +34,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &FailoverArguments) -> anyho
         .arg(workspace.release_binary("lb-lab"))
         .args(["failover", "--rounds", &arguments.rounds.to_string()])
         .args(arguments.setups.iter().flat_map(|setup| ["--setup", setup]))
-        // The lab reports its progress.
+        // The lab reports its progress on standard error.
         .stderr(Stdio::inherit());
     let measured = child::output(&mut lab).context("failover was not measured")?;
     let figures = Figures {
@@ -63,7 +63,7 @@ struct Figures {
 struct Gaps {
     setup: String,
     lost: String,
-    /// One figure per round.
+    /// Time without service in each round, in milliseconds.
     milliseconds: Samples,
 }
 
@@ -119,13 +119,13 @@ fn cell(figure: Option<String>) -> String {
     figure.unwrap_or_else(|| "-".to_owned())
 }
 
-/// Kinds of loss: name in the lab, and label.
+/// Kinds of loss: name in the lab, and label in the table.
 const LOSSES: [(&str, &str); 2] = [
     ("process", "the balancer, kill -9"),
     ("host", "the host, cut off"),
 ];
 
-/// Setups: name in the lab, and label.
+/// Setups: name in the lab, and label in the table.
 const SETUPS: [(&str, &str); 3] = [
     ("usual", "HAProxy, keepalived: as usual"),
     ("tuned", "HAProxy, keepalived: 100 ms adverts"),

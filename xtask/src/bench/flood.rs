@@ -21,9 +21,9 @@ const SERVED: f64 = 0.99;
 /// Builds the agent and the lab, and floods the agent in the lab.
 ///
 /// # Errors
-/// The set-up or a build failed; or an established connection was lost, more than 1% of the
-/// legitimate clients were not served, or a packet was not counted. The figures are printed in any
-/// case.
+/// The set-up or a build failed; or an established connection was lost, more than 1% of the legitimate
+/// clients were not served, or a packet was not counted. In the latter three cases the figures are
+/// printed nevertheless.
 pub(crate) fn run(workspace: &Workspace, arguments: &FloodArguments) -> anyhow::Result<()> {
     setup::ensure(Purpose::Bench)?;
     ebpf::build_and_report(workspace)?;
@@ -40,7 +40,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &FloodArguments) -> anyhow::
         .args(["flood", "--seconds", &arguments.seconds.to_string()])
         .args(["--established", &arguments.established.to_string()])
         .args(arguments.rate.map(|rate| format!("--rate={rate}")))
-        // The lab reports its progress.
+        // The lab reports its progress on standard error.
         .stderr(Stdio::inherit());
     let measured = child::output(&mut lab).context("the flood was not measured")?;
     let figures = Figures {
@@ -79,9 +79,9 @@ struct Outcome {
     flood: Flood,
     established: Established,
     honest: Honest,
-    /// Packets that the balancer's interface received.
+    /// Number of packets that the balancer's interface received.
     received: u64,
-    /// Difference between received packets and packets counted by verdict.
+    /// Difference between that number and the number of packets that verdicts count.
     unexplained: u64,
     verdicts: Vec<Verdict>,
 }

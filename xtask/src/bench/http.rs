@@ -137,7 +137,7 @@ fn rounds(
         cpu_microseconds: BTreeMap::new(),
     };
     for proxy in proxies {
-        // Warm-up of caches and connection pools; not counted.
+        // This second of load warms up caches and connection pools, and is not counted.
         work.load(proxy.kind.port(), 1, site)
             .with_context(|| format!("the warm-up of {} failed", proxy.kind.name()))?;
     }
@@ -153,7 +153,7 @@ fn rounds(
     Ok(figures)
 }
 
-/// CPU microseconds of a proxy per request or connection.
+/// Loads a proxy, and returns its CPU time in microseconds per request or connection.
 fn cost(work: &Work, proxy: &Proxy, site: &Site, seconds: u32) -> anyhow::Result<f64> {
     let before = cpu::of_tree(proxy.pid());
     let count = work
@@ -170,7 +170,7 @@ fn cost(work: &Work, proxy: &Proxy, site: &Site, seconds: u32) -> anyhow::Result
     Ok(spent.as_secs_f64() * 1e6 / f64::from(count))
 }
 
-/// `lb` and other proxies.
+/// The table that compares `lb` with other proxies.
 fn beside_peers(works: &[WorkFigures]) -> Table<7> {
     let mut table = Table::new([
         Column::Left("HTTPS, TLS 1.3, P-256"),
@@ -195,7 +195,7 @@ fn beside_peers(works: &[WorkFigures]) -> Table<7> {
     table
 }
 
-/// `lb` and an earlier build, and `lb` with the access log.
+/// The table that compares `lb` with an earlier build, and with itself when it writes an access log.
 fn beside_itself(works: &[WorkFigures]) -> Table<7> {
     let mut table = Table::new([
         Column::Left("HTTPS, TLS 1.3, P-256"),
@@ -221,7 +221,8 @@ fn beside_itself(works: &[WorkFigures]) -> Table<7> {
 }
 
 impl WorkFigures {
-    /// The median of the rounds' ratios, or `-`.
+    /// Formats the median of the ratios within each round of one proxy's cost to another's; `-` without
+    /// rounds.
     fn ratio(&self, of: Kind, to: Kind) -> String {
         let samples = |kind| self.cpu_microseconds.get(&kind);
         let ratio = samples(of)
@@ -230,7 +231,7 @@ impl WorkFigures {
         ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
     }
 
-    /// The median cost, or `-`.
+    /// Formats the median cost of a proxy; `-` without rounds.
     fn cost(&self, kind: Kind) -> String {
         let median = self.cpu_microseconds.get(&kind).and_then(Samples::median);
         median.map_or_else(|| "-".to_owned(), |median| format!("{median:.1}"))

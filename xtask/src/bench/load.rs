@@ -1,4 +1,4 @@
-//! Loads of a proxy, and their tools.
+//! Loads for the measured proxies, and the tools that generate them.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use crate::child;
 pub(crate) struct Work {
     /// Name in the table and in the file.
     pub(crate) name: &'static str,
-    /// Unit that the CPU time is divided by.
+    /// Unit that the CPU time is divided by: request or connection.
     pub(crate) unit: &'static str,
     tool: Tool,
 }
@@ -22,10 +22,10 @@ enum Tool {
     Wrk(&'static str),
     /// HTTP/2 requests for a path.
     H2load(&'static str),
-    /// New connections without a request.
+    /// New TLS connections without a request.
     Handshakes,
-    /// Connections that resume a session, with a request: TLS 1.3 sends the ticket after the
-    /// handshake, so that a client that never reads has none.
+    /// New connections that resume a TLS session, each with a request: in TLS 1.3 the ticket follows the
+    /// handshake, so a client that reads nothing gets none.
     Resumptions,
 }
 
@@ -120,13 +120,13 @@ impl Work {
     }
 }
 
-/// Removes the lines with one letter per connection.
+/// Removes long lines, in which openssl's s_time prints one letter per connection.
 fn readable(output: &str) -> String {
     let lines: Vec<_> = output.lines().filter(|line| line.len() < 200).collect();
     lines.join("\n")
 }
 
-/// Parses `91220 requests in 3.00s, 108.53MB read`, without lines of errors.
+/// Parses wrk's `91220 requests in 3.00s, 108.53MB read`. Fails if wrk also reports errors.
 fn count_wrk(output: &str) -> anyhow::Result<u64> {
     for trouble in ["Socket errors", "Non-2xx"] {
         if let Some(line) = output.lines().find(|line| line.contains(trouble)) {
@@ -136,7 +136,8 @@ fn count_wrk(output: &str) -> anyhow::Result<u64> {
     number_before(output, " requests in ").context("wrk does not report the number of requests")
 }
 
-/// `requests: 100 total, 100 started, 100 done, 100 succeeded, 0 failed, 0 errored, 0 timeout`.
+/// Parses h2load's `requests: 100 total, 100 started, 100 done, 100 succeeded, 0 failed, 0 errored, 0
+/// timeout`.
 fn count_h2load(output: &str) -> anyhow::Result<u64> {
     let line = output
         .lines()
@@ -156,7 +157,8 @@ enum Session {
     Resumed,
 }
 
-/// `812 connections in 0.43s; …`, after one letter for each connection: `r` for a resumed one.
+/// Parses s_time's `812 connections in 0.43s; …`, which follows one letter for each connection: `r` for
+/// one that resumed a session.
 fn count_s_time(output: &str, session: Session) -> anyhow::Result<u64> {
     let count = number_before(output, " connections in ")
         .context("s_time does not report the number of connections")?;
@@ -180,7 +182,7 @@ fn count_s_time(output: &str, session: Session) -> anyhow::Result<u64> {
     Ok(count)
 }
 
-/// Parses the number directly before the first occurrence of a text.
+/// Parses the number directly before the first occurrence of `text`.
 fn number_before(output: &str, text: &str) -> Option<u64> {
     let (before, _) = output.split_once(text)?;
     before

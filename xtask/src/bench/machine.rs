@@ -1,10 +1,10 @@
-//! Description of the machine.
+//! Description of the machine that the benchmarks run on.
 
 use std::{fmt, fs, thread};
 
 use serde::Serialize;
 
-/// The machine.
+/// The hardware and kernel of a machine, as written to the file of figures.
 #[derive(Serialize)]
 pub(crate) struct Machine {
     kernel: String,

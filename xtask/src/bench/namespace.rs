@@ -10,14 +10,14 @@ use crate::child::{self, Privilege};
 /// The address that proxies listen on.
 pub(crate) const ADDRESS: &str = "192.0.2.1";
 
-/// Interface with this address.
+/// Name of the interface that has this address.
 pub(crate) const INTERFACE: &str = "lb0";
 
-/// Interfaces without an address, for further agents: each attaches its program to its own
-/// interface.
+/// Names of interfaces without an address, for additional agents: each agent attaches its program to a
+/// separate interface.
 pub(crate) const OTHER_INTERFACES: [&str; 2] = ["lb1", "lb2"];
 
-/// Runs this command again in new namespaces, with one more argument.
+/// Runs this command again in new namespaces, with `argument` added.
 ///
 /// # Errors
 /// Root or namespaces are not available, or the command failed.

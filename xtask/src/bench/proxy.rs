@@ -34,27 +34,27 @@ pub(crate) enum Kind {
     HaProxy,
 }
 
-/// Paths of the binaries of `lb`.
+/// Paths of the builds of `lb` that are measured.
 #[derive(Debug)]
 pub(crate) struct Programs {
     /// The measured build.
     pub(crate) lb: PathBuf,
-    /// An earlier build.
+    /// An earlier build, if one is compared.
     pub(crate) before: Option<PathBuf>,
 }
 
 /// A running proxy.
 pub(crate) struct Proxy {
-    /// Kind of the proxy.
+    /// Which proxy this is.
     pub(crate) kind: Kind,
     running: Running,
 }
 
 impl Kind {
-    /// `lb` and its peers.
+    /// `lb` and the proxies that it is compared with.
     pub(crate) const PEERS: [Self; 3] = [Self::Lb, Self::Nginx, Self::HaProxy];
 
-    /// Display name.
+    /// Name of the proxy in tables.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Lb => "lb",
@@ -65,7 +65,7 @@ impl Kind {
         }
     }
 
-    /// HTTPS port.
+    /// Port that the proxy accepts HTTPS on.
     pub(crate) fn port(self) -> u16 {
         match self {
             Self::Lb => 8_443,
@@ -76,7 +76,7 @@ impl Kind {
         }
     }
 
-    /// First line of the program's version.
+    /// Returns the first line that the program prints about its version.
     ///
     /// # Errors
     /// The program could not be run.
@@ -87,13 +87,13 @@ impl Kind {
             Self::Nginx | Self::HaProxy => "-v",
         });
         let output = command.output()?;
-        // nginx writes it to standard error.
+        // nginx prints its version to standard error.
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text);
         Ok(text.lines().next().unwrap_or_default().trim().to_owned())
     }
 
-    /// Starts it.
+    /// Starts the proxy and waits until it listens.
     ///
     /// # Errors
     /// The proxy did not start; the error contains its output.
@@ -138,7 +138,8 @@ impl Kind {
         Ok(child::command(path))
     }
 
-    /// Interface, pin directory and admin port of an agent.
+    /// Interface, pin directory and admin port of this proxy's agent, which differ where several agents
+    /// run at once.
     fn place(self) -> (&'static str, &'static str, u16) {
         match self {
             Self::Logged => (OTHER_INTERFACES[0], "/sys/fs/bpf/lb-logged", 9_146),
@@ -149,7 +150,7 @@ impl Kind {
 }
 
 impl Proxy {
-    /// Main process, of which the workers are descendants.
+    /// Process id of the proxy's main process, whose descendants are the workers.
     pub(crate) fn pid(&self) -> u32 {
         self.running.pid()
     }

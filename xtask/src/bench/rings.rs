@@ -1,4 +1,4 @@
-//! Cost of state changes for the agent.
+//! CPU time that state changes of backends cost the agent.
 
 use std::collections::BTreeMap;
 
@@ -64,7 +64,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &RingsArguments) -> anyhow::
 struct Figures {
     machine: Machine,
     pools: u16,
-    /// Backends in each pool.
+    /// Number of backends in each pool.
     backends: u16,
     seconds: u16,
     works: BTreeMap<String, Work>,
@@ -75,10 +75,10 @@ struct Figures {
 struct Work {
     /// CPU time of the process in percent of one core.
     cpu_percent: f64,
-    /// Time from a change to its ring being in force.
+    /// Median time from a change until its ring is in force, in milliseconds.
     delay_median_ms: f64,
     delay_worst_ms: f64,
-    /// Time of the first application of all services.
+    /// Time in milliseconds to apply all services for the first time.
     start_ms: f64,
 }
 

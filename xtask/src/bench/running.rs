@@ -25,7 +25,7 @@ impl Running {
     /// Starts a server, with its output in a file, and waits until it listens.
     ///
     /// # Errors
-    /// The server ended, or did not listen in time; the error contains the end of its output.
+    /// The server exited, or did not listen in time; the error contains the end of its output.
     pub(crate) fn start(
         mut command: Command,
         room: &Path,
@@ -58,7 +58,7 @@ impl Running {
         Ok(running)
     }
 
-    /// Process id.
+    /// Process id of the server.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -66,7 +66,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Workers of a killed main process end with the namespace.
+        // Workers that outlive the killed main process end with the PID namespace.
         let killed = self.child.kill();
         let waited = self.child.wait();
         if let Err(error) = killed.and(waited) {

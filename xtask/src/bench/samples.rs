@@ -1,8 +1,8 @@
-//! Figures of several rounds.
+//! Figures that are measured once in each round.
 
 use serde::{Deserialize, Serialize};
 
-/// Figures of one subject, one per round.
+/// The figures of one subject, such as a proxy: one per round.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Samples(Vec<f64>);
@@ -13,7 +13,7 @@ impl Samples {
         self.0.push(figure);
     }
 
-    /// The median; `None` without a round.
+    /// The median of the rounds; `None` without a round.
     pub(crate) fn median(&self) -> Option<f64> {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -34,8 +34,8 @@ impl Samples {
         self.0.iter().copied().max_by(f64::total_cmp)
     }
 
-    /// The median of the ratios within each round: the machine's clock speed varies between rounds,
-    /// far less within one.
+    /// The median of the ratios within each round, because the machine's clock speed varies much more
+    /// between rounds than within one.
     pub(crate) fn ratio_to(&self, other: &Self) -> Option<f64> {
         let ratios = self
             .0

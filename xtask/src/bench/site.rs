@@ -10,13 +10,13 @@ use anyhow::Context as _;
 use super::running::Running;
 use crate::child;
 
-/// Ports of the four nginx behind the proxies, on loopback.
+/// Ports on loopback of the four nginx servers behind the proxies.
 pub(crate) const BACKEND_PORTS: [u16; 4] = [18_001, 18_002, 18_003, 18_004];
 
 /// A directory with the files and configurations of the proxies.
 pub(crate) struct Site {
     directory: PathBuf,
-    /// Running until this value is dropped.
+    /// The backends, which run until this value is dropped.
     _backends: Vec<Running>,
 }
 
@@ -41,17 +41,17 @@ impl Site {
         })
     }
 
-    /// The certificate: P-256, signed by itself.
+    /// Path of the certificate, which is self-signed with a P-256 key.
     pub(crate) fn certificate(&self) -> PathBuf {
         self.directory.join(CERTIFICATE)
     }
 
-    /// The certificate's key.
+    /// Path of the certificate's key.
     pub(crate) fn key(&self) -> PathBuf {
         self.directory.join(KEY)
     }
 
-    /// The certificate and its key in one file.
+    /// Path of the file with both the certificate and its key.
     pub(crate) fn certificate_and_key(&self) -> PathBuf {
         self.directory.join(BOTH)
     }
@@ -84,7 +84,7 @@ fn certificate(directory: &Path) -> anyhow::Result<()> {
     made.context("cannot create a certificate for the measurement")?;
     let mut both = fs::read(directory.join(CERTIFICATE))?;
     both.extend(fs::read(directory.join(KEY))?);
-    // openssl restricts the key to its owner; so must the copy.
+    // openssl makes the key readable only by its owner, and the copy keeps that mode.
     fs::copy(directory.join(KEY), directory.join(BOTH))?;
     fs::write(directory.join(BOTH), both)?;
     Ok(())

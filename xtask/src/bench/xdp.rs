@@ -43,7 +43,7 @@ pub(crate) struct XdpArguments {
 }
 
 impl XdpArguments {
-    /// Arguments of the example.
+    /// Converts the options to arguments of the example `bench_xdp`.
     fn of_example(&self) -> anyhow::Result<Vec<String>> {
         let mut arguments = Vec::new();
         let mut give = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
@@ -111,7 +111,7 @@ const EXAMPLE: &str = "bench_xdp";
 #[derive(Serialize)]
 struct Figures {
     machine: Machine,
-    /// Whether the kernel's JIT compiler is enabled.
+    /// Whether the kernel's JIT compiler for BPF is enabled.
     #[serde(rename = "jit")]
     compiler: bool,
     #[serde(flatten)]
@@ -121,21 +121,22 @@ struct Figures {
 /// Output of the example; each figure is the median over the rounds.
 #[derive(Deserialize, Serialize)]
 struct Times {
-    /// Nanoseconds of the empty program, already subtracted from the other figures.
+    /// Nanoseconds per packet of an empty program, already subtracted from the other figures.
     empty_ns: f64,
     rounds: u32,
     max_connections: u32,
     cpus: usize,
-    /// Requested rate of connections that open and close.
+    /// Requested number of connections per second that open and close during the measurement.
     churn_rate: u32,
-    /// The lowest rate of a round.
+    /// The lowest such rate that was reached in a round.
     lowest_churn_rate: Option<f64>,
     /// Share of new connections that were dropped with 70% of the source ports in use.
     occupied_refused: Option<f64>,
     paths: Vec<Time>,
 }
 
-/// One path, in nanoseconds per packet; ratios are computed within each round.
+/// Figures of one path through the program, in nanoseconds per packet; ratios are computed within each
+/// round.
 #[derive(Deserialize, Serialize)]
 struct Time {
     /// Name of the path in the example.

@@ -53,7 +53,8 @@ fn build(workspace: &Workspace, toolchain: &Toolchain) -> anyhow::Result<Vec<Pat
     let mut executables = Vec::new();
     for line in BufReader::new(messages).lines() {
         let line = line.context("could not read cargo's output")?;
-        // Other programs may print lines between cargo's.
+        // Other programs may print lines between cargo's messages, so a line that does not parse is
+        // skipped.
         if let Ok(Message {
             executable: Some(executable),
         }) = serde_json::from_str(&line)
@@ -74,8 +75,8 @@ struct Message {
     executable: Option<PathBuf>,
 }
 
-/// Copies an object for the agent's build script; leaves an equal one untouched, so that the agent
-/// is not rebuilt.
+/// Copies an object to where the agent's build script finds it. An identical file there is left
+/// untouched, so the agent is not rebuilt.
 fn publish(executable: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
     let name = executable
         .file_name()

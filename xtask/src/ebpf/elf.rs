@@ -12,20 +12,20 @@ use super::stack;
 
 /// Bytes of an eBPF instruction; a 64-bit load takes two.
 const INSTRUCTION: u64 = 8;
-/// `BPF_JMP | BPF_CALL`.
+/// Opcode of a call: `BPF_JMP | BPF_CALL`.
 const CALL: u8 = 0x85;
-/// `src_reg` of a call to a function of the same object (`BPF_PSEUDO_CALL`).
+/// Value of `src_reg` in a call to a function of the same object (`BPF_PSEUDO_CALL`).
 const PSEUDO_CALL: u8 = 1;
 
 /// A program that the kernel can attach.
 pub(crate) struct Program {
-    /// Its name.
+    /// Name of the program.
     pub(crate) name: String,
     /// ELF section, which determines the attach type.
     pub(crate) section: String,
     /// Number of instructions, including called functions.
     pub(crate) instructions: usize,
-    /// Bytes of stack, including called functions.
+    /// Bytes of stack that the program uses, including called functions.
     pub(crate) stack: usize,
 }
 
@@ -78,7 +78,8 @@ fn functions(file: &File<'_>) -> anyhow::Result<Vec<Function>> {
         .collect()
 }
 
-/// Instructions of a function and of all that it calls, each counted once, as the kernel loads it.
+/// Returns the number of instructions of a function and of all functions that it calls, each counted
+/// once, as the kernel loads them.
 fn instructions(file: &File<'_>, program: &Function) -> anyhow::Result<usize> {
     let all = functions(file)?;
     let mut reached = HashSet::from([program.clone()]);
@@ -100,7 +101,7 @@ fn instructions(file: &File<'_>, program: &Function) -> anyhow::Result<usize> {
     Ok(usize::try_from(bytes / INSTRUCTION)?)
 }
 
-/// Maximum stack depth of a function and the functions that it calls.
+/// Returns the maximum stack depth in bytes of a function and the functions that it calls.
 fn stack(file: &File<'_>, function: &Function, depth: usize) -> anyhow::Result<usize> {
     if depth > MOST_FRAMES {
         bail!("{} is called recursively", function.name);
@@ -125,7 +126,7 @@ fn code<'data>(file: &File<'data>, function: &Function) -> anyhow::Result<&'data
         .with_context(|| format!("{} reaches beyond its section", function.name))
 }
 
-/// Targets of the calls in a function: sections and addresses.
+/// Returns the targets of the calls in a function, as sections and addresses.
 fn calls(file: &File<'_>, function: &Function) -> anyhow::Result<Vec<(SectionIndex, u64)>> {
     let section = section(file, function.section)?;
     let code = code(file, function)?;
@@ -145,7 +146,8 @@ fn calls(file: &File<'_>, function: &Function) -> anyhow::Result<Vec<(SectionInd
                 Some(RelocationTarget::Symbol(symbol)) => {
                     callee(&file.symbol_by_index(symbol)?, relative)?
                 }
-                // Within a section, the linker has already resolved the distance.
+                // A call without a relocation stays within its section: the linker has already resolved
+                // the distance.
                 _ => (
                     function.section,
                     place.wrapping_add_signed(relative * INSTRUCTION.cast_signed()),
@@ -156,8 +158,8 @@ fn calls(file: &File<'_>, function: &Function) -> anyhow::Result<Vec<(SectionInd
     Ok(calls)
 }
 
-/// Target of a relocated call: the symbol's function or, for a section symbol, the function at the
-/// call's offset in that section.
+/// Returns the target of a relocated call: the symbol's function or, for a section symbol, the function
+/// at the call's offset in that section.
 fn callee(symbol: &Symbol<'_, '_>, relative: i64) -> anyhow::Result<(SectionIndex, u64)> {
     let section = symbol
         .section_index()

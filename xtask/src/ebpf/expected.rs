@@ -6,11 +6,11 @@ pub(crate) const INSTRUCTION_BUDGET: usize = 8_192;
 
 /// Required contents of one object.
 pub(crate) struct Expected {
-    /// The binary of `lb-ebpf`.
+    /// Name of the object, a binary of `lb-ebpf`.
     pub(crate) object: &'static str,
-    /// Its programs.
+    /// Names of the programs that the object must contain.
     pub(crate) programs: &'static [&'static str],
-    /// Its maps.
+    /// Names of the maps that the object must contain.
     pub(crate) maps: &'static [&'static str],
 }
 

@@ -42,13 +42,14 @@ pub(crate) fn print(path: &Path) -> anyhow::Result<()> {
 /// Contents of an object.
 struct Contents {
     programs: Vec<Program>,
-    /// By name.
+    /// The object's maps by name.
     maps: Vec<(String, Map)>,
     btf_bytes: usize,
     licence: String,
 }
 
-/// Parsed by the loader's parser, so that the output is what the agent will see.
+/// Reads the maps with the parser that the agent loads objects with, so the output is what the agent
+/// will see.
 fn maps(bytes: &[u8]) -> anyhow::Result<Vec<(String, Map)>> {
     let object = Object::parse(bytes)?;
     let mut maps: Vec<_> = object.maps.into_iter().collect();
@@ -115,7 +116,7 @@ fn add_map(table: &mut Table<5>, name: &str, map: &Map) {
     ]);
 }
 
-/// `lru_hash` for `BPF_MAP_TYPE_LRU_HASH`, as bpftool has it.
+/// Returns the name of a map type as bpftool prints it: `lru_hash` for `BPF_MAP_TYPE_LRU_HASH`.
 fn type_name(number: u32) -> String {
     bpf_map_type::try_from(number).map_or_else(
         |_| format!("type {number}"),

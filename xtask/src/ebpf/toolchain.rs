@@ -1,4 +1,4 @@
-//! The eBPF toolchain.
+//! Finds the compiler and the linker for eBPF.
 
 use std::{fmt, path::Path, process::Command};
 
@@ -14,13 +14,13 @@ pub(crate) const BPF_LINKER: &str = "0.13.0";
 
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
-/// First version of Debian's compiler with a `core` for eBPF.
+/// First version of Debian's compiler that has a `core` for eBPF.
 const DEBIAN_OLDEST: (u32, u32) = (1, 96);
 
 /// A cargo and a rustc that can build for [`TARGET`], and the linker.
 pub(crate) struct Toolchain {
     compiler: Compiler,
-    /// Version of the linker.
+    /// Version of the installed linker.
     linker: String,
 }
 
@@ -36,7 +36,7 @@ impl Toolchain {
     /// Finds a toolchain on this machine.
     ///
     /// # Errors
-    /// Neither compiler, or no linker.
+    /// No compiler or no linker was found.
     pub(crate) fn find() -> anyhow::Result<Self> {
         Ok(Self {
             compiler: Compiler::find()?,
@@ -44,7 +44,7 @@ impl Toolchain {
         })
     }
 
-    /// `cargo COMMAND` for [`TARGET`].
+    /// Returns the command `cargo SUBCOMMAND` for [`TARGET`].
     pub(crate) fn cargo(&self, subcommand: &str) -> Command {
         let mut cargo = match self.compiler {
             Compiler::Debian(_) => {
@@ -119,14 +119,14 @@ impl Compiler {
         )
     }
 
-    /// `rustc 1.96.0`.
+    /// Returns a short name with the version, such as `rustc 1.96.0`.
     pub(crate) fn short(&self) -> String {
         let (Self::Debian(version) | Self::Nightly(version)) = self;
         let words: Vec<_> = version.split_whitespace().take(2).collect();
         words.join(" ")
     }
 
-    /// Version of this compiler's clippy; `None` without one.
+    /// Returns the version of the clippy that belongs to this compiler; `None` if it is not installed.
     pub(crate) fn clippy(&self) -> Option<String> {
         let mut clippy = match self {
             Self::Debian(_) => child::command("/usr/bin/clippy-driver"),
@@ -140,7 +140,7 @@ impl Compiler {
     }
 }
 
-/// Checks for Debian's compiler in at least this version, with a `core` for eBPF.
+/// Whether this version of Debian's compiler has a `core` for eBPF.
 pub(crate) fn is_new_enough(version: (u32, u32)) -> bool {
     version >= DEBIAN_OLDEST
 }
@@ -196,7 +196,7 @@ fn linker() -> anyhow::Result<String> {
         .context("the eBPF linker was not found: run `cargo xtask setup`")
 }
 
-/// Major and minor of `rustc 1.96.0 (…)`.
+/// Parses the major and minor number of `rustc 1.96.0 (…)`.
 fn release(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.split_whitespace().nth(1)?.split('.');
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))

@@ -11,7 +11,7 @@ use crate::{
 /// Policy script that Debian's packages run before they start services.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Packages whose service would start at boot: only their programs are needed.
+/// Packages and their services, which must not start at boot: only the packages' programs are needed.
 const SERVICES: [(&str, &str); 4] = [
     ("nginx", "nginx.service"),
     ("haproxy", "haproxy.service"),
@@ -27,7 +27,7 @@ pub(crate) fn is_here() -> bool {
 /// Fetches the package lists, which a fresh machine lacks.
 ///
 /// # Errors
-/// Neither root nor sudo, or apt's own.
+/// There is neither root nor sudo, or apt failed.
 pub(crate) fn refresh() -> anyhow::Result<()> {
     println!("setup: apt-get update");
     child::run(Privilege::Root.command("apt-get")?.args(["update", "-qq"]))
@@ -42,7 +42,7 @@ pub(crate) fn offers_ebpf_compiler() -> bool {
         })
 }
 
-/// Major and minor of the version that apt would install.
+/// Parses the major and minor number of the version that apt would install.
 fn candidate(policy: &str) -> Option<(u32, u32)> {
     let version = policy
         .lines()
@@ -60,7 +60,7 @@ pub(crate) fn is_installed(package: &str) -> bool {
 /// Installs packages; their services start neither now nor at boot.
 ///
 /// # Errors
-/// Neither root nor sudo, or apt's own.
+/// There is neither root nor sudo, or apt failed.
 pub(crate) fn install(packages: &[&str]) -> anyhow::Result<()> {
     let root = Privilege::Root;
     let held = hold_services()?;

@@ -204,7 +204,7 @@ fn cargo_deny() -> Remedy {
     }
 }
 
-/// Whether Python can create virtual environments: Debian packages that separately.
+/// Whether Python can create virtual environments, which on Debian is a separate package.
 fn python_makes_environments() -> bool {
     child::output(child::command("python3").args(["-c", "import ensurepip, venv"])).is_ok()
 }
@@ -223,7 +223,7 @@ fn python(package: &PythonPackage) -> anyhow::Result<[Remedy; 2]> {
     Ok([
         remedy(
             "python3".to_owned(),
-            // Replace what an interrupted attempt left.
+            // `--clear` replaces what an interrupted attempt left.
             &["-m", "venv", "--clear", environment],
         ),
         remedy(

@@ -13,13 +13,13 @@ use crate::ebpf::toolchain::BPF_LINKER;
 pub(crate) struct Need {
     /// Name of the tool.
     pub(crate) name: &'static str,
-    /// Purpose.
+    /// What the tool is needed for.
     pub(crate) why: &'static str,
-    /// How to detect it.
+    /// How an installed tool is detected.
     pub(crate) probe: Probe,
-    /// How to install it.
+    /// How the tool is installed.
     pub(crate) source: Source,
-    /// Commands that need it.
+    /// The commands that need the tool.
     pub(crate) purposes: &'static [Purpose],
 }
 
@@ -40,7 +40,7 @@ pub(crate) enum Source {
     BpfFileSystem,
     /// `cargo install` of cargo-deny, unoptimised to shorten the build.
     CargoDeny,
-    /// A package from PyPI, in a virtual environment of its own.
+    /// A package from PyPI, in a separate virtual environment.
     Python(PythonPackage),
 }
 
@@ -48,20 +48,20 @@ pub(crate) enum Source {
 pub(crate) const COMPILER_PACKAGES: &[&str] =
     &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
 
-/// The package of clippy for that compiler.
+/// The package of clippy for the compiler for eBPF.
 pub(crate) const CLIPPY_PACKAGE: &str = "rust-web-clippy";
 
 /// The package for Python's virtual environments.
 pub(crate) const VENV_PACKAGE: &str = "python3-venv";
 
-/// The version of cargo-deny that is installed where there is none.
+/// The version of cargo-deny that is installed if none is found.
 pub(crate) const CARGO_DENY: &str = "0.20.2";
 
 /// Packages that bpf-linker is built against.
 pub(crate) const LINKER_PACKAGES: &[&str] = &["llvm-22-dev", "libzstd-dev", "zlib1g-dev"];
 
 impl Source {
-    /// Whether packages of the distribution may be needed.
+    /// Whether this source may install packages of the distribution.
     pub(crate) fn uses_apt(self) -> bool {
         match self {
             Self::Packages(_)

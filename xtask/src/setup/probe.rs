@@ -32,7 +32,7 @@ pub(crate) enum Probe {
 }
 
 impl Probe {
-    /// Short description of what was found; `None` if missing.
+    /// Returns a short description of what was found; `None` if the tool is missing.
     pub(crate) fn look(&self) -> Option<String> {
         match self {
             Self::Program(name) => program(name),
@@ -78,7 +78,7 @@ fn bpf_file_system() -> Option<String> {
         .then(|| "/sys/fs/bpf".to_owned())
 }
 
-/// As in the lab: from the environment, the target directory, or `PATH`.
+/// Finds moto's server where the lab does: from the environment, in the target directory, or on `PATH`.
 fn moto() -> Option<String> {
     if let Some(named) = env::var_os("LB_MOTO_SERVER").map(PathBuf::from) {
         return named.is_file().then(|| named.display().to_string());
@@ -92,7 +92,7 @@ fn moto() -> Option<String> {
     program("moto_server")
 }
 
-/// The spell checker.
+/// Finds the spell checker typos; `None` if it is not installed.
 pub(crate) fn typos() -> Option<PathBuf> {
     let installed = Workspace::find().ok()?.python(TYPOS.directory, "typos");
     if installed.is_file() {

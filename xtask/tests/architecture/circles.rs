@@ -1,4 +1,4 @@
-//! Files that depend on each other in circles cannot be read, tested or moved one without the other.
+//! No files depend on each other in a circle: such files could only be read, tested or moved together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ fn no_files_use_each_other_in_a_circle() {
     );
 }
 
-/// The circles of a package, each as the paths of its files.
+/// Returns the circular dependencies of a package, each as the paths of its files.
 fn circles_of(package: &str) -> Vec<String> {
     let sources = Package::read(package);
     let uses = sources.uses().into_iter().map(|(module, used)| {
@@ -42,13 +42,13 @@ fn circles_of(package: &str) -> Vec<String> {
     described.collect()
 }
 
-/// A module and one inside of it are one unit: the outer one declares the inner, which may use what is
-/// common to its siblings.
+/// Whether one of two modules is inside the other. They count as one unit: the outer one declares the
+/// inner one, which may use what the outer one provides for all modules inside it.
 fn is_family(one: &Module, other: &Module) -> bool {
     one.starts_with(other) || other.starts_with(one)
 }
 
-/// The sets of modules that reach each other: pairs that are reachable both ways, joined.
+/// Returns each set of modules that can all reach each other.
 fn circles(uses: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<BTreeSet<Module>> {
     let reachable: BTreeMap<_, _> = uses
         .keys()
@@ -68,7 +68,8 @@ fn circles(uses: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<BTreeSet<Module>> {
     found
 }
 
-/// The modules that can be reached from one, itself among them where a circle leads back.
+/// Returns the modules that can be reached from `from`, including `from` itself if a circle leads back
+/// to it.
 fn reached(uses: &BTreeMap<Module, BTreeSet<Module>>, from: &Module) -> BTreeSet<Module> {
     let mut reached = BTreeSet::new();
     let mut open: Vec<&Module> = uses[from].iter().collect();

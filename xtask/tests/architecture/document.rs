@@ -1,10 +1,10 @@
-//! The names and paths that the document mentions.
+//! The names and paths that `docs/architecture.md` mentions exist.
 
 use std::{fs, path::Path};
 
 use crate::{document, quoted, root, source::rust_files};
 
-/// Where a relative path of the document may begin.
+/// Directories that a path in the document may be relative to.
 const BASES: [&str; 7] = [
     "",
     "docs",
@@ -36,7 +36,7 @@ fn every_path_in_the_document_exists() {
     );
 }
 
-/// Whether a path begins at one of [`BASES`]; a name alone is that of a file of any room.
+/// Whether a path exists in one of [`BASES`]. A file name alone may be of a file in any room.
 fn is_there(path: &str) -> bool {
     let sources = || rust_files(&root().join("lb-userspace/src"));
     let from_a_base = |base| root().join(base).join(path).exists();
@@ -56,7 +56,7 @@ fn every_item_in_the_document_exists() {
     );
 }
 
-/// `steer::locate`, `lb_ha::pair::Host`: a path of at least two names.
+/// Whether a word is a path of at least two names, such as `steer::locate` or `lb_ha::pair::Host`.
 fn is_item(word: &str) -> bool {
     let is_name = |name: &str| {
         !name.is_empty()
@@ -67,7 +67,7 @@ fn is_item(word: &str) -> bool {
     word.contains("::") && word.split("::").all(is_name) && !word.starts_with("std::")
 }
 
-/// Whether the last name is defined in a file that the names before it lead to.
+/// Whether the last name of a path is defined in a file that the names before it lead to.
 fn exists(item: &str) -> bool {
     let names: Vec<_> = item.split("::").collect();
     let (last, before) = names.split_last().expect("a name");
@@ -84,8 +84,8 @@ fn exists(item: &str) -> bool {
         .any(|file| leads_to(&file, &[modules, &[last]].concat()) || defines(&file, last))
 }
 
-/// Whether the file is that of a module whose path ends with these names, of a type of this name in it, or
-/// of a module inside.
+/// Whether the file's path contains the names of these modules in sequence. Names of types, which begin
+/// with a capital letter, are ignored.
 fn leads_to(file: &Path, modules: &[&str]) -> bool {
     let path = file.with_extension("");
     let parts: Vec<_> = path

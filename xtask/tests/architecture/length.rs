@@ -1,4 +1,4 @@
-//! How long a file may be.
+//! A file has at most 500 lines, unless its head gives a reason.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::{root, source::rust_files};
 
 const MOST_LINES: usize = 500;
 
-/// What the head of a longer file says, before the reason.
+/// Text at the head of a longer file, which the reason follows.
 const REASON: &str = "Longer than 500 lines";
 
 #[test]

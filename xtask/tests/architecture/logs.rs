@@ -1,4 +1,5 @@
-//! Log lines have a fixed message, so that they can be searched for and counted, and variable parts as fields.
+//! Log lines have a fixed message, so they can be searched for and counted, and fields for the variable
+//! parts.
 
 use std::fs;
 
@@ -27,7 +28,7 @@ fn log_messages_are_fixed_text() {
     );
 }
 
-/// The string literals of tracing's macros.
+/// The string literals in calls of tracing's macros.
 #[derive(Default)]
 struct Messages(Vec<String>);
 

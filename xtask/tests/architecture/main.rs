@@ -1,5 +1,5 @@
-//! The structure that `docs/architecture.md` describes, compared with the source: which package and which room
-//! may use which other, that files have no circular dependencies, that names and paths in the
+//! The structure that `docs/architecture.md` describes, compared with the source: which package and
+//! which room may use which other, that files have no circular dependencies, that names and paths in the
 //! document exist, and how long a file may be.
 
 mod circles;
@@ -36,7 +36,7 @@ fn table(header: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The words of a text that are in backticks.
+/// Returns the parts of a text that are in backticks.
 fn quoted(text: &str) -> Vec<String> {
     let words = text.split('`').skip(1).step_by(2);
     words.map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! The packages, and which may depend on which.
+//! Packages depend on each other only as `docs/architecture.md` says.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::{quoted, root, table};
 
-/// The dependencies of each package on other packages of this repository, but for those of tests.
+/// Returns the dependencies of each package on other packages of this repository, without those for
+/// tests only.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version=1"])

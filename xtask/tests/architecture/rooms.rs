@@ -1,4 +1,4 @@
-//! The rooms of the agent, and which may use which.
+//! Rooms of the agent use each other only as `docs/architecture.md` says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,8 @@ use crate::{
 
 type Rooms = BTreeMap<String, BTreeSet<String>>;
 
-/// What the table in the document allows: `| room | concern | may use |`.
+/// Returns which rooms each room may use, according to the table `| room | concern | may use |` of
+/// the document.
 fn allowed() -> Rooms {
     let rows = table("| room | concern | may use |");
     let rooms = rows.iter().map(|cells| {
@@ -20,7 +21,7 @@ fn allowed() -> Rooms {
     rooms.collect()
 }
 
-/// What the sources do.
+/// Returns which rooms each room uses, according to the sources.
 fn used() -> Rooms {
     let sources = Package::read("lb-userspace");
     let mut rooms = Rooms::new();
@@ -73,7 +74,8 @@ fn a_room_uses_only_the_rooms_that_the_document_allows() {
 #[test]
 fn the_rooms_depend_on_each_other_in_one_direction() {
     let mut rooms = allowed();
-    // Those that use none that is left are taken away until nothing changes.
+    // Removes rooms that use none of the remaining rooms, until no more can be removed: a circle
+    // remains.
     loop {
         let before = rooms.len();
         let left: BTreeSet<_> = rooms.keys().cloned().collect();

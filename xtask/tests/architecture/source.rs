@@ -1,4 +1,4 @@
-//! The source files of a package, and which of them use which.
+//! The source files of a package, and which of them use which others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,19 +11,20 @@ use syn::{
     visit::{self, Visit},
 };
 
-/// A path of modules from the root of the package: `["proxy", "tls"]` for `src/proxy/tls.rs`.
+/// The path of a module from the root of its package: `["proxy", "tls"]` for `src/proxy/tls.rs`.
 pub(crate) type Module = Vec<String>;
 
-/// The modules of a package that have a file of their own, without those that are compiled for tests only.
+/// The modules of a package that have their own file, without those that are compiled for tests only.
 pub(crate) struct Package {
     files: BTreeMap<Module, File>,
 }
 
 struct File {
     path: PathBuf,
-    /// Absolute paths that the file names.
+    /// Paths that the file names, from the root of the package.
     used: BTreeSet<Module>,
-    /// What the file re-exports: a name, and the absolute path that it stands for.
+    /// Names that the file re-exports, each with the path that it stands for, from the root of the
+    /// package.
     exported: BTreeMap<String, Module>,
 }
 
@@ -56,12 +57,13 @@ impl Package {
         Self { files }
     }
 
-    /// The module's file, relative to the root of the repository.
+    /// Returns the path of the module's file, relative to the root of the repository.
     pub(crate) fn path(&self, module: &Module) -> &Path {
         &self.files[module].path
     }
 
-    /// Each module, and those that it uses: where the names that it writes are defined.
+    /// Returns for each module the modules that it uses, which are those that define the names that it
+    /// writes.
     pub(crate) fn uses(&self) -> BTreeMap<&Module, BTreeSet<Module>> {
         let uses = self.files.iter().map(|(module, file)| {
             let used = file.used.iter().map(|path| self.defines(path, 0));
@@ -70,7 +72,7 @@ impl Package {
         uses.collect()
     }
 
-    /// The module that defines what a path names, after following re-exports.
+    /// Returns the module that defines what a path names, after following re-exports.
     fn defines(&self, path: &[String], depth: usize) -> Module {
         const MOST_RE_EXPORTS: usize = 8;
         let length = (0..=path.len())
@@ -89,13 +91,13 @@ impl Package {
     }
 }
 
-/// Reads one file.
+/// Reads one file: collects the paths that it uses and re-exports.
 struct Reader {
     /// Path of the module being read; inside an inline `mod`, the path of that module.
     module: Module,
     used: BTreeSet<Module>,
     exported: BTreeMap<String, Module>,
-    /// Modules with a file of their own that are declared for tests only.
+    /// Modules with their own file that this file declares for tests only.
     for_tests: Vec<Module>,
 }
 
@@ -109,7 +111,8 @@ impl Reader {
         }
     }
 
-    /// A path as written, from the root of the package; `None`: it leads to another package.
+    /// Converts a path as written to one from the root of the package; `None` if it leads to another
+    /// package.
     fn absolute(&self, path: &[String]) -> Option<Module> {
         let mut rest = path;
         let mut base = match rest.first()?.as_str() {
@@ -154,7 +157,7 @@ impl Reader {
     }
 
     fn names(&mut self, path: &[String], exported_as: Option<String>) {
-        // A path that begins with a module declared here is one, too.
+        // A path that begins with a module declared in this file also leads into this package.
         let local: Module = [&["self".to_owned()], path].concat();
         let absolute = self.absolute(path).or_else(|| self.absolute(&local));
         let Some(absolute) = absolute else { return };

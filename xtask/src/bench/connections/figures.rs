@@ -13,20 +13,20 @@ pub(super) const WINDOW: usize = 10;
 #[derive(Serialize)]
 pub(super) struct Figures {
     pub(super) machine: Machine,
-    /// One entry for each load on each setup.
+    /// Duration of each load on each setup, in seconds.
     pub(super) seconds: u32,
     #[serde(flatten)]
     pub(super) measured: Measured,
 }
 
-/// Output of the lab.
+/// Results that the lab printed for all loads and setups.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Measured {
     pub(super) runs: Vec<Run>,
     pub(super) broken: Vec<Broken>,
 }
 
-/// A setup that could not be measured with a load.
+/// A load that could not be measured on a setup, and why.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Broken {
     pub(super) setup: String,
@@ -44,38 +44,38 @@ pub(super) struct Run {
     pub(super) answered: u64,
     /// Failed connections by reason.
     pub(super) failures: BTreeMap<String, u64>,
-    /// Connections by the second in which they ended.
+    /// Number of connections by the second in which they ended.
     pub(super) per_second: Vec<u64>,
     pub(super) milliseconds: Times,
     pub(super) cpu_seconds: CpuSeconds,
     pub(super) time_waits: TimeWaits,
-    /// For nftables only.
+    /// Connection tracking of the kernel; for nftables only.
     pub(super) conntrack: Option<Conntrack>,
-    /// For `lb` only: packets during the load.
+    /// Packets during the load by verdict and reason; for `lb` only.
     pub(super) verdicts: Option<Vec<Verdict>>,
 }
 
-/// Durations of connections.
+/// Durations of connections, in milliseconds.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Times {
     pub(super) p50: f64,
     pub(super) p99: f64,
-    /// Whether the time to connect is included.
+    /// Whether the durations include the time to connect.
     pub(super) with_connect: bool,
 }
 
-/// CPU time during the load.
+/// CPU time during the load, in seconds.
 #[derive(Deserialize, Serialize)]
 pub(super) struct CpuSeconds {
     /// CPU time of the whole machine: client, network, balancer and web servers.
     pub(super) machine: f64,
-    /// Its part in soft interrupts.
+    /// The part of `machine` in soft interrupts.
     pub(super) softirq: f64,
     /// User and system time of the balancer's process, if it has one.
     pub(super) process: Option<f64>,
 }
 
-/// Connections in TIME-WAIT at the end of the load: each is on the side that closed first.
+/// Numbers of connections in TIME-WAIT at the end of the load: each is on the side that closed first.
 #[derive(Deserialize, Serialize)]
 pub(super) struct TimeWaits {
     pub(super) client: u64,
@@ -83,7 +83,7 @@ pub(super) struct TimeWaits {
     pub(super) webs: u64,
 }
 
-/// Connections tracked by the balancer's kernel, and the limit.
+/// Number of connections that the balancer's kernel tracks, and its limit.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Conntrack {
     pub(super) count: u64,
@@ -98,12 +98,12 @@ pub(super) struct Verdict {
     pub(super) packets: u64,
 }
 
-/// Connections per second, averaged over ten seconds.
+/// Connections per second, averaged over windows of ten seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Windows {
     pub(super) first: f64,
     pub(super) last: f64,
-    /// Lowest average of all windows that begin at a full second.
+    /// Lowest average of all windows, one of which begins at each full second.
     pub(super) least: f64,
 }
 
@@ -115,7 +115,7 @@ impl Windows {
 }
 
 impl Run {
-    /// Rates during the load; a second without a completed connection counts as zero.
+    /// Computes the rates during the load; a second without a completed connection counts as zero.
     pub(super) fn windows(&self, seconds: u32) -> Windows {
         let mut counts = self.per_second.clone();
         counts.resize((seconds as usize).max(WINDOW), 0);
@@ -132,12 +132,12 @@ impl Run {
         self.failures.values().sum()
     }
 
-    /// Microseconds per connection.
+    /// Returns microseconds of CPU time per answered connection.
     pub(super) fn microseconds(&self, cpu_seconds: f64) -> f64 {
         cpu_seconds * 1e6 / (self.answered.max(1) as f64)
     }
 
-    /// Packets by reason, whatever their verdict.
+    /// Returns the number of packets with this reason, whatever their verdict.
     pub(super) fn packets(&self, reason: &str) -> u64 {
         (self.verdicts.iter().flatten())
             .filter(|verdict| verdict.reason == reason)
@@ -150,7 +150,7 @@ impl Run {
 pub(super) mod tests {
     use super::*;
 
-    /// What the lab prints for one load on one setup.
+    /// Returns the figures that the lab could print for a load on this setup.
     pub(in super::super) fn run(setup: &str, per_second: &[u64]) -> Run {
         Run {
             setup: setup.to_owned(),
@@ -207,7 +207,7 @@ pub(super) mod tests {
         let mut per_second = vec![1_000; 10];
         per_second.extend([500; 5]);
         per_second.extend([800; 10]);
-        // Completed after the load: in no window.
+        // These three were completed after the load, so they are in no window.
         per_second.push(3);
         let windows = run("lb", &per_second).windows(25);
         assert_eq!((windows.first, windows.last), (1_000.0, 800.0));

@@ -1,4 +1,4 @@
-//! The figures of sustained load as tables.
+//! Prints the figures of the sustained-load benchmark as tables.
 
 use super::{
     LOADS, SETUPS,
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::table::{Column, Table, grouped};
 
-/// Load of the machine before a run above which it is not considered idle.
+/// Load of the machine (0 to 1) before a run, above which it is not considered idle.
 const QUIET: f64 = 0.1;
 
 /// Prints the tables, with notes.
@@ -30,7 +30,7 @@ pub(super) fn print(figures: &Figures) {
     }
 }
 
-/// By load, then by setup.
+/// Sorts runs by load, then by setup.
 fn ordered(runs: &[Run]) -> Vec<&Run> {
     let place = |names: &[&str], name: &str| names.iter().position(|known| *known == name);
     let mut ordered: Vec<_> = runs.iter().collect();
@@ -123,7 +123,7 @@ fn print_details(run: &Run) {
     };
     println!("{name}: packets by verdict and reason");
     for verdict in verdicts {
-        // Always show whether source ports ran out.
+        // The reason for running out of source ports is always shown, even at zero.
         if verdict.packets > 0 || verdict.reason == "no_source_port" {
             let packets = grouped(verdict.packets);
             println!("  {packets:>14}  {}, {}", verdict.verdict, verdict.reason);

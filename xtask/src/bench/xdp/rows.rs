@@ -1,9 +1,9 @@
-//! The figures as a table.
+//! Prints the figures of the XDP benchmark as a table.
 
 use super::{Figures, Time, Times};
 use crate::table::{Column, Table, grouped};
 
-/// Label of a path, and the limits of its ratios.
+/// Label of a path in the table, and the highest acceptable values of its ratios.
 struct Row {
     path: &'static str,
     label: &'static str,
@@ -131,7 +131,7 @@ fn rows(times: &Times) -> impl Iterator<Item = (&'static Row, &Time)> {
 }
 
 impl Row {
-    /// The goal, and whether it is met.
+    /// Formats the highest acceptable ratio, and whether it is met; empty if the path has none.
     fn goal(&self, time: &Time) -> String {
         let (at_most, reached, of) = match (self.to_katran, self.to_quiet) {
             (Some(at_most), _) => (at_most, time.ratio, ""),
