@@ -1,4 +1,4 @@
-//! The access log, end to end: one line for each request, however it ends.
+//! The access log, end to end: one line for each request, whatever its outcome.
 
 use std::{
     io::{BufReader, Read as _, Write as _},
@@ -19,7 +19,7 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// Waits until a file has `count` lines, and returns them.
+/// Waits until a log file has `count` lines, and returns them as JSON.
 fn lines(file: &Path, count: usize) -> Vec<Value> {
     let read = || std::fs::read_to_string(file).expect("a file");
     wait_until("the lines are written", || read().lines().count() >= count);

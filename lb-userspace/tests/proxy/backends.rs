@@ -1,4 +1,4 @@
-//! Test backends: each connection has a thread, each request is passed to a closure.
+//! Test backends: each connection has a thread, and each request is passed to a closure.
 
 use std::{
     io::{BufReader, Read as _, Write as _},
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// A backend that listens until the process ends.
+/// A backend that keeps listening until the test's process exits.
 #[derive(Clone)]
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
@@ -24,7 +24,7 @@ pub(crate) struct Seen {
 }
 
 impl Backend {
-    /// Answers each request with what `answer` returns, unchanged.
+    /// Starts a backend that answers each request with the bytes that `answer` returns.
     pub(crate) fn answering(answer: impl Fn(Seen) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::serving(move |mut stream, requests| {
             let mut reader = BufReader::new(stream.try_clone().expect("clone"));
@@ -38,12 +38,12 @@ impl Backend {
         })
     }
 
-    /// Answers with its own name.
+    /// Starts a backend that answers with its name.
     pub(crate) fn named(name: &'static str) -> Self {
         Self::answering(move |_| ok(name.as_bytes()))
     }
 
-    /// Answers with its own name after a delay.
+    /// Starts a backend that answers with its name, after a delay.
     pub(crate) fn slow(name: &'static str, after: Duration) -> Self {
         Self::answering(move |_| {
             std::thread::sleep(after);
@@ -51,7 +51,7 @@ impl Backend {
         })
     }
 
-    /// Passes each connection to a closure.
+    /// Starts a backend that passes each connection to `serve`.
     pub(crate) fn raw(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
         Self::serving(move |stream, requests| {
             requests.fetch_add(1, SeqCst);
@@ -65,7 +65,7 @@ impl Backend {
         listener.local_addr().expect("an address")
     }
 
-    /// Number of requests; of connections for [`Self::raw`].
+    /// Returns the number of requests received so far; for [`Self::raw`], the number of connections.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(SeqCst)
     }
@@ -90,13 +90,13 @@ impl Backend {
     }
 }
 
-/// Formats a response with a Content-Length.
+/// Formats a response with this body and a `Content-Length`.
 pub(crate) fn ok(body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
-/// Reads up to the empty line.
+/// Reads a message's head, up to the empty line; `None` if the connection ends before.
 pub(crate) fn read_head(reader: &mut impl std::io::BufRead) -> Option<String> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -115,7 +115,7 @@ pub(crate) fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     })
 }
 
-/// Reads a body, framed as its head says.
+/// Reads a message's body, framed as its head says; `None` if it is incomplete.
 pub(crate) fn read_body(head: &str, reader: &mut impl std::io::BufRead) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     if header(head, "Transfer-Encoding").is_some() {

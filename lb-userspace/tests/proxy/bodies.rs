@@ -17,15 +17,15 @@ use crate::{
 
 const BYTES: usize = 64 << 20;
 
-/// Returns bytes without repetition.
+/// Returns the bytes of a body that does not repeat itself, so lost or swapped parts are noticed.
 fn pattern() -> Vec<u8> {
     (0..BYTES as u64 / 8)
         .flat_map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
         .collect()
 }
 
-/// Sends the pattern in response to a GET, with a length or chunked; reports whether a POST
-/// contained it.
+/// Returns a backend that answers a GET with the pattern, with a length or chunked, and tells the client
+/// of a POST whether its body was the pattern.
 fn library() -> Backend {
     let pattern = pattern();
     Backend::answering(move |seen| {
@@ -121,7 +121,7 @@ fn a_backend_that_answers_before_the_body_is_heard() {
     assert_eq!(client.rest(), b"");
 }
 
-/// Chunks that a backend sends one by one, each after the previous one has arrived.
+/// A backend sends chunks one by one, each only after the client has received the one before.
 #[test]
 fn a_chunk_goes_on_before_the_next_one_is_waited_for() {
     let (arrived, next) = std::sync::mpsc::channel();
@@ -189,7 +189,8 @@ fn what_came_before_a_response_broke_off_is_passed_on_and_counted_as_broken() {
     }
 }
 
-/// Answers a head with 413, reads nothing of the body, and closes the connection a little later.
+/// Returns a backend that answers a head with 413, reads nothing of the body, and closes the connection
+/// a little later.
 fn refusing() -> Backend {
     Backend::raw(|mut stream| {
         let mut reader = BufReader::with_capacity(1, stream.try_clone().expect("clone"));

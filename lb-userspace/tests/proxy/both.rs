@@ -1,4 +1,4 @@
-//! One table of requests, which HTTP/1 and HTTP/2 must judge alike.
+//! A table of requests that must have the same outcome over HTTP/1 and HTTP/2.
 
 use crate::{
     backends::{Backend, ok},
@@ -7,7 +7,7 @@ use crate::{
     site::Site,
 };
 
-/// A request in terms of both protocols.
+/// A request, described so that it can be sent over either protocol.
 pub(crate) struct Case {
     method: &'static str,
     target: &'static str,
@@ -22,7 +22,7 @@ const GET: Case = Case {
     body: None,
 };
 
-/// Requests and the status of each.
+/// Requests, each with the status that it is answered with.
 pub(crate) const CASES: &[(Case, u16)] = &[
     (GET, 200),
     (
@@ -202,7 +202,7 @@ pub(crate) const CASES: &[(Case, u16)] = &[
 ];
 
 impl Case {
-    /// Formats an HTTP/1.1 request that closes its connection.
+    /// Formats the case as an HTTP/1.1 request that closes its connection.
     pub(crate) fn http1(&self) -> Vec<u8> {
         let mut bytes = format!(
             "{} {} HTTP/1.1\r\nHost: localhost\r\n",
@@ -243,12 +243,13 @@ impl Case {
     }
 }
 
-/// The backend echoes what it receives.
+/// Returns a backend that echoes the head and body that it receives.
 fn mirror() -> Backend {
     Backend::answering(|seen| ok(&[seen.head.as_bytes(), &seen.body].concat()))
 }
 
-/// Lines that differ between the protocols.
+/// Returns the lines of an echoed request in a form that can be compared between the protocols: in lower
+/// case, with the header fields sorted.
 fn told(body: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(body).to_ascii_lowercase();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -260,7 +261,7 @@ fn told(body: &[u8]) -> Vec<String> {
 fn a_request_fares_the_same_over_both_protocols() {
     let backend = mirror();
     let site = Site::https(&[backend.address]);
-    // All requests on one connection: an invalid request ends only its stream.
+    // All HTTP/2 requests share a connection: an invalid request ends only its stream.
     let mut frames = FrameClient::connect(site.address);
     for (case, status) in CASES {
         let request = case.http1();
@@ -279,7 +280,7 @@ fn a_request_fares_the_same_over_both_protocols() {
                 connection_ended: true,
                 ..
             } => panic!("{what}: the connection ended"),
-            // Malformed in terms of HTTP/2 (RFC 9113 §8.1.1).
+            // A request that HTTP/2 calls malformed is answered with a stream error (RFC 9113 §8.1.1).
             Answer {
                 reset: Some(1),
                 status: 0,
@@ -309,7 +310,7 @@ fn an_empty_path_of_http2_ends_its_stream_alone() {
             field.1 = b"";
         }
     }
-    // RFC 9113 §8.3.1.
+    // `:path` must not be empty (RFC 9113 §8.3.1).
     let answer = frames.ask(&fields, None);
     assert!(
         !answer.connection_ended && answer.reset == Some(1),

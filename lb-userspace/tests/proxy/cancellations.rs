@@ -16,10 +16,10 @@ use crate::{
 };
 
 const WINDOW: u32 = 65_535;
-/// ENHANCE_YOUR_CALM (RFC 9113 §7).
+/// The error code ENHANCE_YOUR_CALM, encoded (RFC 9113 §7).
 const CALM: [u8; 4] = 11_u32.to_be_bytes();
 
-/// Answers each request after a delay; counts connections.
+/// Returns a backend that answers each request after a delay, and that counts its connections.
 fn steady(after: Duration) -> Backend {
     Backend::raw(move |mut stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
@@ -32,7 +32,7 @@ fn steady(after: Duration) -> Backend {
     })
 }
 
-/// Sends as many requests as `streams` says and cancels them soon after.
+/// Sends a request on each of these streams, and cancels it soon after.
 fn ask_in_vain(client: &mut Frames, streams: &[u32]) {
     for stream in streams {
         client.request(*stream, "GET", "/", true);

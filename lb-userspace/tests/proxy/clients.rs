@@ -1,4 +1,4 @@
-//! Test clients.
+//! Test clients that speak HTTP/1, and curl.
 
 use std::{
     io::{BufReader, Read, Write},
@@ -17,7 +17,7 @@ use rustls::{
 
 use crate::backends::{read_body, read_head};
 
-/// How long a client waits for bytes that do not arrive.
+/// Time-out of reading from a connection.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An HTTP/1 connection.
@@ -67,7 +67,7 @@ impl TlsClient {
         }
     }
 
-    /// Returns the TLS session.
+    /// Returns the state of the TLS session.
     pub(crate) fn session(&self) -> &ClientConnection {
         &self.stream.get_ref().conn
     }
@@ -90,25 +90,25 @@ impl<S: Read + Write> Client<S> {
         stream.flush().expect("sent");
     }
 
-    /// Reads what the server sends.
+    /// Returns the reader of the bytes that the server sends.
     pub(crate) fn reader(&mut self) -> &mut BufReader<S> {
         &mut self.stream
     }
 
-    /// Sends a GET.
+    /// Sends a GET and reads the response.
     pub(crate) fn get(&mut self, path: &str) -> Response {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         self.response()
     }
 
-    /// Reads a response with a length, or a chunked one.
+    /// Reads a response whose body has a length or is chunked.
     pub(crate) fn response(&mut self) -> Response {
         let head = self.head();
         let body = read_body(&head, &mut self.stream).expect("a whole body");
         Response { head, body }
     }
 
-    /// Reads a head.
+    /// Reads the head of a response.
     pub(crate) fn head(&mut self) -> String {
         read_head(&mut self.stream).expect("a head")
     }
@@ -120,21 +120,21 @@ impl<S: Read + Write> Client<S> {
         bytes
     }
 
-    /// Reads to the end of the connection, orderly or not.
+    /// Reads until the connection ends, whether or not it was closed gracefully.
     pub(crate) fn rest_of_any_kind(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let _end = self.stream.read_to_end(&mut rest);
         rest
     }
 
-    /// Reads to the end of the connection.
+    /// Reads until the connection is closed gracefully.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest).expect("an orderly end");
         rest
     }
 
-    /// Returns whether the connection ended, orderly or not, without any byte before.
+    /// Returns whether the connection has ended, gracefully or not, without any more bytes before.
     pub(crate) fn has_ended(&mut self) -> bool {
         let mut byte = [0];
         match self.stream.read(&mut byte) {
@@ -157,7 +157,7 @@ pub(crate) fn client_config(version: &'static rustls::SupportedProtocolVersion) 
         .with_no_client_auth()
 }
 
-/// Runs curl against an address.
+/// Runs curl with these arguments and returns its output.
 pub(crate) fn curl(arguments: &[&str]) -> Output {
     Command::new("curl")
         .args(["--silent", "--show-error", "--insecure", "--max-time", "60"])

@@ -19,8 +19,8 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// A backend that reads a head, answers with `first`, and counts the connections that the front
-/// closed.
+/// Returns a backend that reads a head, answers with `first` and then stays silent, and the number of
+/// its connections that the front has closed.
 fn silent(first: &'static [u8]) -> (Backend, Arc<AtomicUsize>) {
     let ended = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&ended);

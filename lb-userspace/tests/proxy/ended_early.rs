@@ -1,4 +1,4 @@
-//! What is kept for `lb errors` of requests and connections that ended early.
+//! What the front records for `lb errors` about requests and connections that ended early.
 
 use std::{
     io::{BufReader, Write as _},

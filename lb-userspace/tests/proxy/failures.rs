@@ -1,4 +1,4 @@
-//! Backends that fail.
+//! Requests to backends that fail in various ways.
 
 use std::{
     io::{BufReader, Write as _},
@@ -124,7 +124,7 @@ fn a_post_that_a_dying_backend_took_is_never_sent_twice() {
     assert_eq!(dying.iter().map(Backend::requests).sum::<usize>(), 1);
 }
 
-/// Longer than any of these tests takes.
+/// A time-out longer than any of these tests takes.
 const NEVER: Duration = Duration::from_secs(60);
 
 #[test]
@@ -181,7 +181,8 @@ fn when_all_backends_go_down_what_they_have_is_waited_for() {
 
 #[test]
 fn a_connection_to_a_backend_that_goes_down_is_not_waited_for() {
-    // Its accept queue holds one connection and is never emptied: the kernel drops the next SYN.
+    // The listener's accept queue holds one connection and is never emptied, so the kernel drops the
+    // next SYN.
     let full = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     full.bind(&any.into()).expect("a free port");
@@ -288,7 +289,7 @@ impl Nginx {
         }
     }
 
-    /// SIGKILL.
+    /// Kills nginx with SIGKILL.
     fn kill(&mut self) {
         self.process.kill().expect("killed");
         self.process.wait().expect("reaped");

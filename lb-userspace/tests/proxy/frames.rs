@@ -1,4 +1,4 @@
-//! A client that sends arbitrary HTTP/2 frames (RFC 9113).
+//! An HTTP/2 client that sends arbitrary frames and tracks flow-control windows (RFC 9113).
 
 use std::{
     collections::HashMap,
@@ -18,27 +18,29 @@ use crate::{
     },
 };
 
-/// `SETTINGS_INITIAL_WINDOW_SIZE`.
+/// Identifier of the setting `SETTINGS_INITIAL_WINDOW_SIZE`.
 const INITIAL_WINDOW: u16 = 4;
 
-/// An HTTP/2 connection.
+/// An HTTP/2 connection over TLS.
 pub(crate) struct Frames {
     stream: StreamOwned<ClientConnection, TcpStream>,
-    /// Initial flow-control windows of each request's body and of the connection.
+    /// Initial flow-control window of each request's body, in bytes. The next field is the current
+    /// window of the connection.
     first_window: i64,
     window: i64,
-    /// The current windows of the uploads in flight.
+    /// The current windows of the uploads in flight, by stream, in bytes.
     windows: HashMap<u32, i64>,
 }
 
-/// The initial value of every window.
+/// The initial value of every flow-control window, in bytes (RFC 9113 §6.9.2).
 const DEFAULT_WINDOW: i64 = 65_535;
-/// The largest frame that a server accepts by default.
+/// The payload of the largest frame that a server accepts by default.
 const PIECE: [u8; 16_384] = [0; 16_384];
 const PIECE_BYTES: i64 = 16_384;
 
 impl Frames {
-    /// Connects with this window for each stream and the largest one for the connection.
+    /// Connects, and gives the server a window of `window` bytes for each stream and the largest
+    /// possible window for the connection.
     pub(crate) fn connect(address: SocketAddr, window: u32) -> Self {
         let mut config = client_config(&version::TLS13);
         config.alpn_protocols = vec![b"h2".to_vec()];
@@ -88,7 +90,8 @@ impl Frames {
         self.send(DATA, if end { END_STREAM } else { 0 }, stream, data);
     }
 
-    /// Sends bodies of these requests as long as their windows allow.
+    /// Sends bodies on these streams for as long as the server opens their windows: until no frame
+    /// arrives for 500 ms.
     pub(crate) fn upload_all_that_goes(&mut self, streams: &[u32]) {
         for stream in streams {
             self.windows.insert(*stream, self.first_window);
@@ -114,8 +117,8 @@ impl Frames {
             .expect("a limit");
     }
 
-    /// Sends a body of `pieces` × 16 KiB as far as its windows allow. Returns whether all of it was
-    /// sent.
+    /// Sends a body of `pieces` × 16 KiB for as long as the server opens its windows. Returns whether
+    /// all of it was sent.
     pub(crate) fn upload(&mut self, stream: u32, pieces: usize) -> bool {
         self.windows.insert(stream, self.first_window);
         for piece in 1..=pieces {
@@ -131,7 +134,7 @@ impl Frames {
         true
     }
 
-    /// Cancels a request (CANCEL).
+    /// Cancels a request with RST_STREAM and the error code CANCEL.
     pub(crate) fn reset(&mut self, stream: u32) {
         self.send(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
     }
@@ -143,7 +146,7 @@ impl Frames {
         Some(frame)
     }
 
-    /// Updates the windows.
+    /// Updates the flow-control windows according to a received frame.
     fn note(&mut self, frame: &Frame) {
         let number = |bytes: &[u8]| {
             bytes
@@ -171,7 +174,7 @@ impl Frames {
         }
     }
 
-    /// Reads up to a frame.
+    /// Reads frames until one is wanted, and returns it; `None` if the connection ends before.
     pub(crate) fn find(&mut self, mut wanted: impl FnMut(&Frame) -> bool) -> Option<Frame> {
         loop {
             let frame = self.next()?;
@@ -185,7 +188,8 @@ impl Frames {
         self.raw(&frame(kind, flags, stream, payload));
     }
 
-    /// The server may have closed the connection: what it sent before can still be read.
+    /// Errors are ignored: the server may have closed the connection, but what it sent before can still
+    /// be read.
     fn raw(&mut self, bytes: &[u8]) {
         let _sent = self
             .stream

@@ -1,4 +1,4 @@
-//! Draining connections while the listeners stay, as a host does during a hand-over.
+//! Draining client connections while the listeners stay, as a host does during a hand-over.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ fn a_connection_is_answered_once_more_and_told_that_it_ends() {
     let mut client = TlsClient::tls(site.address);
     assert!(!client.get("/").head.contains("Connection: close"));
     site.proxy().let_connections_end(true);
-    // The command goes to each worker's thread; an idle connection stays for a second after it.
+    // The command first has to reach each worker's thread. An idle connection stays open for a second
+    // after that.
     std::thread::sleep(Duration::from_millis(100));
     let response = client.get("/");
     assert_eq!(response.text(), "a");

@@ -1,4 +1,4 @@
-//! Unusual but valid responses: clients of both protocols get well-formed ones.
+//! Unusual but valid responses of backends: clients of both protocols get well-formed ones.
 
 use std::io::{BufReader, Write as _};
 
@@ -9,7 +9,7 @@ use crate::{
     site::Site,
 };
 
-/// A backend that answers each connection with these bytes and closes it.
+/// Returns a backend that answers each connection with these bytes and closes it.
 fn saying(response: &'static str) -> Backend {
     Backend::raw(move |mut stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));

@@ -30,7 +30,7 @@ fn rules() -> Outlier {
     }
 }
 
-/// A backend that answers 500 while it is broken.
+/// Returns a backend, and a flag: while it is set, the backend answers with status 500.
 fn breakable() -> (Backend, Arc<AtomicBool>) {
     let broken = Arc::new(AtomicBool::new(true));
     let now = Arc::clone(&broken);
@@ -62,7 +62,7 @@ fn a_backend_that_answers_500_is_ejected_and_comes_back() {
     let site = Site::https(&[bad.address, good[0].address, good[1].address]);
     site.change_pool(|pool| pool.per_request.outlier = Some(rules()));
     let began = Instant::now();
-    // Connections may be at different workers, which count together.
+    // Each request may be served by a different worker; the workers count failures together.
     let ask = || TlsClient::tls(site.address).get("/").status();
     let mut failures = 0;
     while failures < 3 {
@@ -98,7 +98,7 @@ fn without_rules_and_after_a_reload_that_takes_them_away_nobody_is_ejected() {
     site.change_pool(|pool| pool.per_request.outlier = Some(rules()));
     assert_eq!(failures(), 3);
     assert_eq!(ejected(&site), [true, false]);
-    // A changed setting does not end the ejection; removing outlier detection does.
+    // A changed setting does not end the ejection, but removing outlier detection does.
     site.change_pool(|pool| {
         pool.per_request.outlier = Some(Outlier {
             consecutive_failures: 4,
@@ -136,7 +136,7 @@ fn the_last_backend_is_not_ejected_and_one_that_is_ejected_serves_where_no_other
     };
     let requests = [&one, &other][first].requests();
     assert_eq!(requests, 3);
-    // The other backend fails its health checks: an ejected backend is better than none.
+    // The other backend fails its health checks, so the ejected one is used: it is better than none.
     site.set(last, BackendState::Down);
     assert_eq!(client.get("/").status(), 500);
     assert_eq!([&one, &other][first].requests(), 4);
@@ -195,7 +195,7 @@ fn a_session_whose_backend_is_ejected_goes_on_with_another() {
 
 #[test]
 fn connections_that_break_and_answers_that_do_not_come_count_and_statuses_only_if_named() {
-    // In turn: no response, half a head, half a body.
+    // The backend breaks by its number: no response, half a head, half a body.
     let breaking = |number: usize| {
         Backend::raw(move |mut stream| {
             let said: &[u8] = match number {
@@ -203,7 +203,7 @@ fn connections_that_break_and_answers_that_do_not_come_count_and_statuses_only_i
                 1 => b"HTTP/1.1 200",
                 _ => b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",
             };
-            // Once the request has arrived.
+            // Wait until the request has arrived.
             let mut byte = [0];
             let _read = std::io::Read::read(&mut stream, &mut byte);
             let _written = stream.write_all(said);

@@ -17,10 +17,11 @@ pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const ACK: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
-/// SETTINGS_HEADER_TABLE_SIZE of 0: the server indexes nothing.
+/// The setting SETTINGS_HEADER_TABLE_SIZE with the value 0, so the server does not use the dynamic
+/// table.
 const NO_TABLE: [u8; 6] = [0, 1, 0, 0, 0, 0];
 
-/// An HTTP/2 connection.
+/// An HTTP/2 connection over TLS.
 pub(crate) struct FrameClient {
     pub(crate) tls: TlsClient,
     next_stream: u32,
@@ -38,12 +39,12 @@ pub(crate) struct Frame {
 /// The outcome of one stream.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Answer {
-    /// The status; 0 if no head arrived.
+    /// Status of the response; 0 if no head arrived.
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
     /// Whether the stream ended with END_STREAM.
     pub(crate) complete: bool,
-    /// The error code of a RST_STREAM.
+    /// The error code of a RST_STREAM, if one arrived.
     pub(crate) reset: Option<u32>,
     /// Whether the connection ended, with or without GOAWAY.
     pub(crate) connection_ended: bool,
@@ -65,7 +66,7 @@ impl FrameClient {
         client
     }
 
-    /// Opens windows of almost 2 GiB, so that the server is never blocked.
+    /// Opens flow-control windows of almost 2 GiB, so the server never has to wait for them.
     pub(crate) fn widen(&mut self) {
         let window = [0, 4, 0x7f, 0xff, 0xff, 0xff];
         self.tls.send(frame(SETTINGS, 0, 0, &window));
@@ -73,7 +74,7 @@ impl FrameClient {
             .send(frame(WINDOW_UPDATE, 0, 0, &0x7f00_0000_u32.to_be_bytes()));
     }
 
-    /// Returns the bytes of a request, and its stream.
+    /// Returns the stream of a new request, and the request's bytes.
     pub(crate) fn request(
         &mut self,
         fields: &[(&str, &[u8])],
@@ -96,7 +97,7 @@ impl FrameClient {
         self.answer(stream)
     }
 
-    /// Reads the outcome of a stream, to its end.
+    /// Reads frames until a stream ends, and returns its outcome.
     pub(crate) fn answer(&mut self, stream: u32) -> Answer {
         let mut answer = Answer::default();
         loop {
@@ -165,7 +166,7 @@ pub(crate) fn read_frame(reader: &mut impl Read) -> Option<Frame> {
     })
 }
 
-/// The fields of a GET, to be followed by others.
+/// Returns the fields of a GET, followed by `more`.
 pub(crate) fn get<'f>(more: &[(&'f str, &'f [u8])]) -> Vec<(&'f str, &'f [u8])> {
     let mut fields: Vec<(&str, &[u8])> = vec![
         (":method", b"GET"),
@@ -213,9 +214,9 @@ fn push_string(block: &mut Vec<u8>, text: &[u8]) {
     block.extend(text);
 }
 
-/// Decodes the status at the beginning of a field block: indexed, or a literal with name index 8.
+/// Decodes the status at the beginning of a field block: indexed, or a literal whose name has index 8.
 fn status(block: &[u8]) -> u16 {
-    // A dynamic table size update of one byte (RFC 7541 §6.3).
+    // Skips a dynamic table size update of one byte (RFC 7541 §6.3).
     let block = block.strip_prefix(&[0x20]).unwrap_or(block);
     match block[0] {
         index @ 0x88..=0x8e => [200, 204, 206, 304, 400, 404, 500][usize::from(index - 0x88)],
@@ -226,8 +227,8 @@ fn status(block: &[u8]) -> u16 {
     }
 }
 
-/// Decodes three digits in HPACK's Huffman code (RFC 7541 appendix B), in which `0` to `2` have
-/// five bits.
+/// Decodes three digits in HPACK's Huffman code (RFC 7541 appendix B), in which the digits `0` to `2`
+/// have five bits.
 fn huffman_digits(coded: &[u8]) -> u16 {
     let mut bits = coded
         .iter()

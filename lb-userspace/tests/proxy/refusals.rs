@@ -1,4 +1,4 @@
-//! Requests that are refused before they reach a backend.
+//! Requests that the front refuses before they reach a backend.
 
 use std::{
     io::{Read as _, Write as _},
@@ -14,7 +14,7 @@ use crate::{
     site::Site,
 };
 
-/// Requests and the status that each is refused with.
+/// Requests, each with the status that it is refused with.
 pub(crate) const REFUSED: &[(&str, u16)] = &[
     (
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -152,7 +152,7 @@ fn a_client_that_leaves_without_a_word_is_no_failed_handshake() {
             .expect("ended from there too");
         assert_eq!(rest, b"");
     }
-    // A client that sends part of a request counts as one.
+    // A client that sends only a part of its ClientHello counts as a failed handshake.
     let mut client = TcpStream::connect(site.address).expect("accepted");
     client.write_all(&[22, 3]).expect("sent");
     drop(client);

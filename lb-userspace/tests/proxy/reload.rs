@@ -1,4 +1,4 @@
-//! Reloads and shutdown.
+//! Reloads and shutdown of the front.
 
 use std::{
     net::TcpStream,

@@ -1,5 +1,5 @@
-//! A corpus of requests and responses, each sent whole, byte by byte, and cut at every place: the
-//! outcome is the same.
+//! A corpus of requests and responses, each sent whole, byte by byte, and in two slices for every place
+//! to cut it: the outcome must be the same.
 
 use std::{
     io::{BufReader, Read as _, Write},
@@ -17,15 +17,15 @@ use crate::{
     site::Site,
 };
 
-/// The front's limit in these tests, which the corpus exceeds.
+/// The front's limit of a head's size in these tests, which parts of the corpus exceed.
 const MAX_HEADER_BYTES: usize = 1024;
-/// Pause between two slices, after which the front has read the first one.
+/// Pause between two slices, long enough for the front to read the first one.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Places that a long message is cut at.
+/// Maximum number of places at which a long message is cut.
 const CUTS: usize = 200;
 const THREADS: usize = 12;
 
-/// How a message is sent.
+/// How a message is sent: whole, byte by byte, or in two slices.
 #[derive(Clone, Copy, Debug)]
 enum Cutting {
     Whole,
@@ -41,7 +41,7 @@ impl Cutting {
         [Self::Whole, Self::Bytes].into_iter().chain(cuts)
     }
 
-    /// Returns a number that a request can name.
+    /// Returns a number for this way of sending, which a request's path can contain.
     fn number(self) -> usize {
         match self {
             Self::Whole => 0,
@@ -58,7 +58,7 @@ impl Cutting {
         }
     }
 
-    /// Sends the message; the receiver may close the connection before the end.
+    /// Sends the message in this way. The receiver may close the connection before the end.
     fn send(self, bytes: &[u8], mut send: impl FnMut(&[u8])) {
         match self {
             Self::Whole => send(bytes),
@@ -80,13 +80,13 @@ impl Cutting {
 /// A response as a client interprets it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Reply {
-    /// Its header lines in order, without date and framing.
+    /// Header lines in order, without `Date` and those that frame the body.
     head: Vec<String>,
     body: Vec<u8>,
     complete: bool,
 }
 
-/// Everything that a server sent on one connection.
+/// Parses everything that a server sent on one connection into responses.
 fn replies(mut bytes: &[u8]) -> Vec<Reply> {
     let mut replies = Vec::new();
     while !bytes.is_empty() {
@@ -123,7 +123,7 @@ fn replies(mut bytes: &[u8]) -> Vec<Reply> {
     replies
 }
 
-/// Decodes a chunked body as far as it is complete.
+/// Decodes a chunked body as far as it goes. Returns it, and whether it was complete.
 fn unchunk(bytes: &mut &[u8]) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     loop {
@@ -141,7 +141,7 @@ fn unchunk(bytes: &mut &[u8]) -> (Vec<u8>, bool) {
     }
 }
 
-/// Sends a request in one way and reads to the end of the connection.
+/// Sends a request in one way, reads to the end of the connection, and returns the responses.
 fn ask(address: SocketAddr, request: &[u8], cutting: Cutting) -> Vec<Reply> {
     let mut client = TcpStream::connect(address).expect("connected");
     client.set_nodelay(true).expect("nodelay");
@@ -156,7 +156,7 @@ fn ask(address: SocketAddr, request: &[u8], cutting: Cutting) -> Vec<Reply> {
     replies(&all)
 }
 
-/// Runs `test` for each of these numbers on several threads.
+/// Runs `test` for each number below `count`, on several threads.
 fn for_each(count: usize, test: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -179,7 +179,7 @@ fn last(line: &str, more: &str) -> Vec<u8> {
     format!("{line}\r\nHost: a\r\nConnection: close\r\n{more}").into_bytes()
 }
 
-/// A GET with a head of this many bytes.
+/// Returns a GET whose head has this many bytes.
 fn padded(length: usize) -> Vec<u8> {
     let mut head = last("GET / HTTP/1.1", "X: ");
     head.resize(length - 4, b'x');
@@ -187,7 +187,7 @@ fn padded(length: usize) -> Vec<u8> {
     head
 }
 
-/// Requests that are valid, invalid, and at the limits.
+/// Returns requests that are valid, invalid, and at the limits.
 pub(crate) fn requests() -> Vec<Vec<u8>> {
     let chunked = "Transfer-Encoding: chunked\r\n\r\n";
     let mut requests: Vec<Vec<u8>> = [
@@ -214,7 +214,7 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
     ] {
         requests.push(padded(length));
     }
-    // The fault lies beyond the limit.
+    // The invalid part of this head lies beyond the limit of its size.
     let mut beyond = padded(1500);
     beyond.truncate(1400);
     beyond.extend(b"\n\r\n");
@@ -245,7 +245,7 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
     requests
 }
 
-/// The backend echoes what it receives.
+/// Returns a backend that echoes the head and body that it receives.
 fn mirror() -> Backend {
     Backend::answering(|seen| ok(&[seen.head.as_bytes(), &seen.body].concat()))
 }
@@ -290,7 +290,7 @@ fn a_request_over_http2_fares_the_same_however_it_is_cut() {
     assert_eq!(site.proxy().counters().panics[0].1, 0);
 }
 
-/// A response with a head of this many bytes.
+/// Returns a response whose head has this many bytes.
 fn long_response(length: usize) -> Vec<u8> {
     let mut head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: ".to_vec();
     head.resize(length - 4, b'x');
@@ -298,7 +298,8 @@ fn long_response(length: usize) -> Vec<u8> {
     head
 }
 
-/// Responses; the backend closes the connection after each.
+/// Returns responses that are valid, invalid, and at the limits. The backend closes the connection after
+/// each.
 pub(crate) fn responses() -> Vec<Vec<u8>> {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     let mut responses: Vec<Vec<u8>> = [
@@ -345,8 +346,8 @@ pub(crate) fn responses() -> Vec<Vec<u8>> {
     responses
 }
 
-/// A backend that sends one of these responses, selected by the request's path: number, then
-/// cutting.
+/// Returns a backend that sends one of these responses. The path of the request selects it, and how it
+/// is cut.
 fn replaying(responses: Vec<Vec<u8>>) -> Backend {
     Backend::raw(move |stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
@@ -369,7 +370,8 @@ fn a_response_fares_the_same_however_it_is_cut() {
     let backend = replaying(responses.clone());
     let limit = |limits: &mut lb::config::Http| {
         limits.max_header_bytes = MAX_HEADER_BYTES;
-        // Bytes after a response belong to no request and must not reach the next one.
+        // Connections are not kept: bytes after a response belong to no request and must not reach the
+        // next one.
         limits.idle_connections = 0;
     };
     let plain = Site::plain(&[backend.address], limit);

@@ -1,4 +1,4 @@
-//! Requests that succeed.
+//! Requests that are answered successfully.
 
 use std::{
     io::{BufReader, Read as _, Write as _},

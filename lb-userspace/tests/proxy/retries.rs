@@ -16,7 +16,8 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// A backend that keeps its connection after one response and closes it on the second request.
+/// Returns a backend that keeps a connection open after one response and closes it at the second
+/// request.
 fn answers_once() -> Backend {
     Backend::raw(|mut stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
@@ -32,7 +33,7 @@ fn backends_that_refuse_are_all_passed_over() {
     let mut addresses = vec![Backend::absent(); 5];
     addresses.extend(good.each_ref().map(|backend| backend.address));
     for _ in 0..8 {
-        // A new front knows nothing about the backends.
+        // Each round has a new front, which knows nothing yet about the backends.
         let site = Site::plain(&addresses, |_| {});
         let mut client = Client::plain(site.address);
         assert_eq!(client.get("/").status(), 200);
@@ -59,7 +60,7 @@ fn kept_connections_that_are_dead_are_no_failure_of_their_backends() {
     for request in 0..30 {
         assert_eq!(client.get("/").status(), 200, "{request}");
     }
-    // None was avoided: each got requests.
+    // The front avoided none of the backends: each got requests.
     for backend in &backends {
         assert!(backend.requests() >= 9, "{}", backend.requests());
     }
@@ -98,7 +99,7 @@ fn retries_add_no_more_load_than_their_budget_where_all_backends_fail() {
         assert_eq!(client.get("/").status(), 502);
     }
     let sent: usize = dying.iter().map(Backend::requests).sum();
-    // Each request is sent once, whatever the budget is.
+    // Each of the 100 requests is sent once whatever the budget is; the others are retries.
     assert!((115..=120).contains(&sent), "{sent}");
     let counters = site.proxy().counters();
     assert_eq!(counters.retries[0].1, sent as u64 - 100);

@@ -23,8 +23,8 @@ use crate::{
     site::{Site, name, wait_until},
 };
 
-/// Parses the service of a site with these lines in its `[[service]]`, which may name the pools
-/// `pool` and `api`. `pool`: it has a pool of its own.
+/// Parses a `[[service]]` of a site. `pool` is the line that sets its pool, or empty if it has none;
+/// `lines` follow it, and may name the pools `pool` and `api`.
 fn service(site: &Site, pool: &str, lines: &str) -> Service {
     let text = format!(
         r#"
@@ -64,7 +64,7 @@ fn site(pool: &[SocketAddr], api: &[SocketAddr], lines: &str) -> Site {
     site
 }
 
-/// A response as printed by curl.
+/// A response, parsed from what curl prints.
 #[derive(Debug)]
 struct Reply {
     status: u16,
@@ -140,7 +140,7 @@ header = [{ name = "Cookie", regex = '(^|; )beta=1(;|$)' }]
 pool = "api"
 "#;
 
-/// A backend that answers with its name and the head it received.
+/// Returns a backend that answers with its name and the head that it received.
 fn telling(name: &'static str) -> Backend {
     Backend::answering(move |seen| {
         let body = format!("{name}\n{}", seen.head);
@@ -237,7 +237,7 @@ fn headers_are_changed_on_both_sides_and_strangers_are_not_believed() {
         assert_eq!(header(&reply.head, "Server"), None, "{reply:?}");
         assert_eq!(header(&reply.head, "X-Served-By"), Some("api"), "{reply:?}");
     }
-    // Also without any edit.
+    // The same holds for a service without header edits.
     let plain = Site::https(&[pool.address]);
     for reply in both(&plain, "GET a /", &spoofed) {
         assert_eq!(header(&reply.body, "X-Real-IP"), None, "{reply:?}");
@@ -265,7 +265,8 @@ fn redirects_and_fixed_answers_reach_no_backend() {
         assert_eq!(reply.status, 200);
         assert_eq!(header(&reply.head, "Content-Length"), Some("6"));
     }
-    // A body that is not read. curl 7.88 cannot handle one beyond HTTP/2's first window.
+    // A request with a body that the front does not read. curl 7.88 cannot handle one that exceeds
+    // HTTP/2's initial window.
     for reply in both(
         &site,
         "POST a /hello",
@@ -312,7 +313,7 @@ fn a_protected_path_is_not_reached_by_another_spelling() {
         .iter()
         .find(|one| one.reason == Reason::ClientHeadAmbiguousPath);
     assert_eq!(ambiguous.map(|one| one.count), Some(12));
-    // Absolute targets are matched by what is forwarded.
+    // A request with an absolute target is matched by what would be forwarded.
     let mut client = TlsClient::tls(site.address);
     client.send("GET https://a/admin HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.response().status(), 403);

@@ -1,4 +1,5 @@
-//! The outcome of a request does not depend on how its bytes are cut, or on pauses between them.
+//! The outcome of a request does not depend on how its bytes are cut into segments, or on pauses between
+//! them.
 
 use std::{thread, time::Duration};
 
@@ -8,7 +9,7 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// Long enough for the front to read what was sent before.
+/// Pause long enough for the front to read what was sent before it.
 const PAUSE: Duration = Duration::from_millis(15);
 
 #[test]
@@ -28,7 +29,7 @@ fn an_empty_line_before_a_request_may_be_cut_in_two() {
         client.send(body);
         assert_eq!(client.response().text(), body);
     }
-    // Also after the last one, as some clients send it after a POST.
+    // An empty line may also follow the last request: some clients send one after a POST.
     client.send("\r");
     thread::sleep(PAUSE);
     client.send("\n");

@@ -1,4 +1,4 @@
-//! A front under test, its certificate and its pools.
+//! A front under test, with its certificate and its pools.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -31,27 +31,27 @@ pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) service: Service,
     view: watch::Sender<Arc<PoolView>>,
-    /// Pools for routes.
+    /// Publishers of the additional pools, which routes name.
     others: Vec<watch::Sender<Arc<PoolView>>>,
 }
 
 impl Site {
-    /// Starts HTTPS with these backends and the certificate of `localhost`.
+    /// Starts a front that serves HTTPS with these backends and a certificate for `localhost`.
     pub(crate) fn https(backends: &[SocketAddr]) -> Self {
         Self::start(backends, true, &own_keys(), |_| {})
     }
 
-    /// Starts HTTPS with these limits.
+    /// Starts an HTTPS front whose limits `change` has changed.
     pub(crate) fn with_limits(backends: &[SocketAddr], change: impl Fn(&mut Http)) -> Self {
         Self::start(backends, true, &own_keys(), change)
     }
 
-    /// Starts HTTP without TLS.
+    /// Starts a front that serves HTTP without TLS, whose limits `change` has changed.
     pub(crate) fn plain(backends: &[SocketAddr], change: impl Fn(&mut Http)) -> Self {
         Self::start(backends, false, &own_keys(), change)
     }
 
-    /// Starts HTTPS with these session ticket keys.
+    /// Starts an HTTPS front with these keys of session tickets.
     pub(crate) fn with_tickets(backends: &[SocketAddr], tickets: &TicketKeys) -> Self {
         Self::start(backends, true, tickets, |_| {})
     }
@@ -107,7 +107,7 @@ impl Site {
         self.proxy.as_ref().expect("running")
     }
 
-    /// Replaces the served services.
+    /// Replaces the front's service, as a reload does.
     pub(crate) fn apply(&self, service: Service) -> Result<(), Vec<lb::proxy::Error>> {
         let views = std::iter::once(&self.view).chain(&self.others);
         let pools = views.map(|view| (view.borrow().pool.name.clone(), view.subscribe()));
@@ -120,7 +120,8 @@ impl Site {
             .apply((&self.limits, &self.log), vec![frontend])
     }
 
-    /// Enables the access log in JSON, with connections. Returns its file.
+    /// Enables the access log in JSON, which also gets lines for connections that ended early. Returns its
+    /// path.
     pub(crate) fn log_requests(&mut self) -> PathBuf {
         let file = self.folder.path().join("access.log");
         self.log.access = Some(AccessLog {
@@ -133,7 +134,7 @@ impl Site {
         file
     }
 
-    /// Returns the last exchange that ended early, for this reason; there must be no other.
+    /// Returns the only exchange that ended early, and asserts that it ended for this reason.
     pub(crate) fn ended_early(&self, reason: Reason) -> EndedEarly {
         let mut entries = self.proxy().ended_early();
         let last = entries.pop().expect("something ended early");
@@ -176,7 +177,7 @@ impl Site {
         self.apply(service).expect("a good pool");
     }
 
-    /// Adds a pool for routes, with all its backends up.
+    /// Adds a pool that routes can name, with all its backends up.
     pub(crate) fn add_pool(&mut self, text: &str, backends: &[SocketAddr]) -> Arc<Pool> {
         let mut pool = (*pool(backends)).clone();
         pool.name = name(text);
@@ -223,7 +224,7 @@ impl Site {
         counted(&self.proxy().counters().handshake_failures, reason)
     }
 
-    /// Shuts down gracefully.
+    /// Shuts the front down gracefully: requests may take `grace` to finish.
     pub(crate) fn shutdown(mut self, grace: Duration) {
         self.proxy.take().expect("running").shutdown(grace);
     }

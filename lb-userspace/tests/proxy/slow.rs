@@ -1,4 +1,4 @@
-//! Clients and backends that are slow, and those that have stopped.
+//! Clients and backends that are slow, and those that have stopped sending or reading.
 
 use std::{
     io::{BufReader, Write as _},
@@ -15,9 +15,10 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// Larger than the kernel's buffers.
+/// Size of a body in bytes, larger than the kernel's buffers.
 const BYTES: usize = 5_250_000;
-/// Bytes a slow client reads at a time; at this pace, emptying a full buffer exceeds `LIMIT`.
+/// Bytes that a slow client reads at a time; at this pace, emptying a full buffer takes longer than
+/// `LIMIT`.
 const PART: usize = 75_000;
 const LIMIT: Duration = Duration::from_millis(600);
 const STEP: Duration = Duration::from_millis(80);

@@ -1,4 +1,4 @@
-//! A backend in slow start gets a growing share.
+//! A backend in slow start gets a growing share of the requests.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ fn a_backend_that_comes_up_gets_more_and_more() {
         let (from, to) = (SLOW_START.mul_f64(from), SLOW_START.mul_f64(to));
         share_within((&site, &backends), (from, to), began)
     };
-    // At the start both have their full share.
+    // Backends that were up when the front started have their full share at once.
     let at_start = measure(0.0, 0.1, Instant::now());
     site.set(0, BackendState::Down);
     site.set(0, BackendState::Up);
@@ -53,7 +53,8 @@ fn a_backend_that_comes_up_gets_more_and_more() {
         measure(0.45, 0.55, began),
         measure(1.0, 1.1, began),
     ];
-    // A tenth, a half and all of its weight, next to a backend of the same weight.
+    // The started backend has a tenth, a half and all of its weight, next to a backend of the same
+    // weight.
     let wanted = [0.45..0.55, 0.07..0.12, 0.3..0.37, 0.45..0.55];
     for (share, wanted) in shares.iter().zip(wanted) {
         assert!(wanted.contains(share), "{shares:?}");

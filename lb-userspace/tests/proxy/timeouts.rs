@@ -1,5 +1,5 @@
-//! Every timeout alone: it expires in time, and is counted and logged under its reason. The other
-//! timeouts are long.
+//! Tests each time-out alone, with all others long: it expires in time, and is counted and logged under
+//! its reason.
 
 use std::{
     io::{BufReader, Read as _, Write as _},
@@ -20,13 +20,13 @@ use crate::{
 };
 
 const LIMIT: Duration = Duration::from_millis(300);
-/// The longest that a timeout of [`LIMIT`] may take on a busy machine.
+/// The longest that a time-out of [`LIMIT`] may take to expire on a busy machine.
 const LATEST: Duration = Duration::from_secs(5);
 const NEVER: Duration = Duration::from_secs(600);
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n";
 
-/// All of them long, except those that `change` sets.
+/// Returns time-outs that are all long, except those that `change` sets.
 fn far_but(change: impl Fn(&mut Timeouts)) -> Timeouts {
     let mut timeouts = Timeouts {
         handshake: NEVER,
@@ -45,7 +45,7 @@ fn far_but(change: impl Fn(&mut Timeouts)) -> Timeouts {
     timeouts
 }
 
-/// Starts a site with one short timeout, set by a reload, and with an access log.
+/// A site with one short time-out, set by a reload, and with an access log.
 struct Case {
     site: Site,
     file: PathBuf,
@@ -63,7 +63,8 @@ impl Case {
         }
     }
 
-    /// Asserts that the timeout expired: counted exactly once, and the only line of the log.
+    /// Asserts that the time-out expired: it was counted exactly once, and is the only line of the
+    /// access log.
     #[track_caller]
     fn reached(&self, reason: Reason, status: Option<u16>) {
         wait_until("it is counted", || {
@@ -88,7 +89,7 @@ impl Case {
     }
 }
 
-/// A backend that reads a head, sends `parts` with a pause before each but the first, and then
+/// Returns a backend that reads a head, sends `parts` with a pause before each but the first, and then
 /// stays silent.
 fn speaking(parts: &'static [&'static str], pause: Duration) -> Backend {
     Backend::raw(move |mut stream| {
@@ -153,7 +154,7 @@ fn body_over_http2() {
     let mut client = FrameClient::connect(case.site.address);
     let fields = raw_http2::get(&[("content-length", b"9")]);
     let (stream, request) = client.request(&fields, Some(b"half"));
-    // Without END_STREAM.
+    // Remove the flag END_STREAM of the DATA frame, so the body is incomplete.
     let at = request.len() - 4 - 9 + 4;
     let mut request = request;
     request[at] = 0;
@@ -185,7 +186,7 @@ fn keep_alive() {
     }
 }
 
-/// Larger than the kernel's buffers.
+/// Size of a body in bytes, larger than the kernel's buffers.
 const LARGE: usize = 20_000_000;
 
 #[test]
@@ -208,7 +209,7 @@ fn send_to_a_client() {
 
 #[test]
 fn send_to_a_backend() {
-    // It reads nothing: its buffers fill up.
+    // The backend reads nothing, so its buffers fill up.
     let backend = Backend::raw(|stream| {
         thread::sleep(Duration::from_secs(20));
         drop(stream);
@@ -232,7 +233,8 @@ fn send_to_a_backend() {
 
 #[test]
 fn connect() {
-    // Its accept queue holds one connection and is never emptied: the kernel drops the next SYN.
+    // The listener's accept queue holds one connection and is never emptied, so the kernel drops the
+    // next SYN.
     let full = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     full.bind(&any.into()).expect("a free port");
@@ -248,7 +250,7 @@ fn connect() {
 
 #[test]
 fn response_head() {
-    // A head that arrives byte by byte does not extend it.
+    // A head that arrives byte by byte does not extend the time-out.
     let parts = &["HTTP/1.1 200 OK\r\n", "X: ", "a", "b", "c", "d", "e", "f"];
     let backend = speaking(parts, Duration::from_millis(60));
     let site = Site::plain(&[backend.address], |_| {});
@@ -259,7 +261,7 @@ fn response_head() {
 
 #[test]
 fn response_body() {
-    // A body that makes progress, however slow, extends it; the head is not due yet.
+    // A body that makes progress, however slow, extends the time-out; the head's time-out is long.
     let parts = &[
         "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
         "a",
@@ -308,7 +310,7 @@ fn half_closed() {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
         read_head(&mut reader);
         stream.write_all(SWITCHING.as_bytes()).expect("sent");
-        // Its own side stays open.
+        // The backend leaves its own side of the connection open.
         let _end = reader.read_to_end(&mut Vec::new());
         thread::sleep(Duration::from_secs(20));
     });

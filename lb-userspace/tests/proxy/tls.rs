@@ -1,4 +1,4 @@
-//! Handshakes: names, resumption, certificates.
+//! TLS handshakes: server names, session resumption, certificates.
 
 use std::{
     io::Write as _,
@@ -20,7 +20,7 @@ use crate::{
     site::{Site, certificate, free_address, wait_until},
 };
 
-/// Returns the names in the certificate for a server name.
+/// Returns the names in the certificate that the front presents for this server name.
 fn shown(site: &Site, name: &str) -> Vec<u8> {
     let config = Arc::new(client_config(&version::TLS13));
     let client = TlsClient::tls_with(site.address, &config, name);
@@ -67,7 +67,7 @@ fn a_malformed_record_after_the_close_is_dropped() {
     client.send("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.response().status(), 400);
     assert_eq!(client.rest(), b"");
-    // Application data that cannot be decrypted.
+    // A record of application data that cannot be decrypted.
     let record = [&[23, 3, 3, 0, 32][..], &[0; 32]].concat();
     let socket = &mut client.reader().get_mut().sock;
     socket.write_all(&record).expect("sent");
@@ -87,7 +87,7 @@ fn sessions_are_resumed_whichever_worker_answers() {
         let kinds: Vec<_> = (0..20)
             .map(|_| {
                 let mut client = TlsClient::tls_with(site.address, &config, "localhost");
-                // TLS 1.3 tickets arrive with the first response.
+                // In TLS 1.3 the session tickets arrive with the first response.
                 assert_eq!(client.get("/").status(), 200);
                 client.session().handshake_kind()
             })
@@ -104,7 +104,7 @@ fn sessions_are_resumed_whichever_worker_answers() {
     }
 }
 
-/// Two hosts of a pair, each with its own keys, and one backend.
+/// The fronts of two hosts of a pair, each with its own ticket keys, and one backend.
 struct Hosts {
     a: (Site, TicketKeys),
     b: (Site, TicketKeys),
@@ -125,7 +125,7 @@ impl Hosts {
         }
     }
 
-    /// As when the link comes up.
+    /// Exchanges the hosts' ticket keys, as when the link comes up.
     fn exchange(&self) {
         let (a, b) = (&self.a.1, &self.b.1);
         let (from_a, from_b) = (a.link_up(), b.link_up());
@@ -134,7 +134,8 @@ impl Hosts {
     }
 }
 
-/// Returns how a client of one host is received at the other.
+/// Connects a client to one host and then to the other. Returns the kind of the second handshake;
+/// resumed if the other host knew the session.
 fn moved(
     version: &'static SupportedProtocolVersion,
     from: &Site,
@@ -142,7 +143,7 @@ fn moved(
 ) -> Option<HandshakeKind> {
     let config = Arc::new(client_config(version));
     let mut client = TlsClient::tls_with(from.address, &config, "localhost");
-    // TLS 1.3 tickets arrive with the first response.
+    // In TLS 1.3 the session tickets arrive with the first response.
     assert_eq!(client.get("/").status(), 200);
     assert_eq!(client.session().handshake_kind(), Some(HandshakeKind::Full));
     let mut client = TlsClient::tls_with(to.address, &config, "localhost");
@@ -192,7 +193,7 @@ fn openssl_resumes_with_a_session_from_a_file() {
     }
 }
 
-/// Creates a certificate file with a key of this type.
+/// Creates a certificate file with a key of this type, and returns its path.
 fn certificate_of(site: &Site, kind: &[&str]) -> PathBuf {
     let path = site.folder.path().join(format!("{}.pem", kind.join("-")));
     let path_text = path.to_str().expect("text");

@@ -21,7 +21,7 @@ use crate::{
     site::Site,
 };
 
-/// Starts a site with these settings, whose backend answers with the head it received.
+/// Starts a site with these TLS settings, whose backend answers with the head that it received.
 fn site(settings: Tls) -> Site {
     let backend = Backend::answering(|seen| ok(seen.head.as_bytes()));
     let site = Site::https(&[backend.address]);
@@ -37,8 +37,8 @@ fn apply(site: &Site, settings: Tls) {
     site.apply(service).expect("applied");
 }
 
-/// Returns whether a handshake succeeds, including the first response: a server may reject a
-/// certificate after the client's part of a TLS 1.3 handshake.
+/// Returns whether a client with this configuration gets a response. The handshake alone does not show
+/// that: in TLS 1.3 a server may reject a client's certificate after the client's part of it.
 fn is_served(site: &Site, config: ClientConfig) -> bool {
     let name = ServerName::try_from("localhost").expect("a name");
     let mut session = ClientConnection::new(Arc::new(config), name).expect("a session");
@@ -95,20 +95,20 @@ fn the_key_exchange_that_withstands_quantum_computers_is_preferred() {
         },
     );
     assert_eq!(group(&site), NamedGroup::secp256r1);
-    // A TLS 1.2 client cannot connect.
+    // A client that speaks only TLS 1.2 cannot connect.
     let config = Arc::new(client_config(&TLS12));
     let client = TlsClient::tls_with(site.address, &config, "localhost");
     let version = client.session().protocol_version();
     assert_eq!(version, Some(ProtocolVersion::TLSv1_2));
 }
 
-/// An authority for client certificates.
+/// An authority that issues certificates for clients.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     file: PathBuf,
 }
 
-/// A client's certificate and key, in one PEM file.
+/// A client's certificate and key, in DER and together in one PEM file.
 struct Shown {
     der: Vec<u8>,
     key: Vec<u8>,
@@ -147,7 +147,7 @@ impl Authority {
         }
     }
 
-    /// A revocation list that expires this many days from now.
+    /// Creates a list that revokes these serial numbers and expires in `year`. Returns its path.
     fn revoking(&self, site: &Site, serials: &[u64], year: i32) -> PathBuf {
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -259,7 +259,7 @@ fn a_revoked_certificate_is_refused_by_the_next_handshake() {
     for _ in 0..2 {
         let mut client = TlsClient::tls_with(site.address, &config, "localhost");
         assert_eq!(client.get("/").status(), 200);
-        // A resumed session would not be checked again.
+        // Sessions are not resumed, because a resumed session would not be checked again.
         assert_ne!(
             client.session().handshake_kind(),
             Some(HandshakeKind::Resumed)
@@ -268,7 +268,7 @@ fn a_revoked_certificate_is_refused_by_the_next_handshake() {
     apply(&site, required(vec![ours.revoking(&site, &[8], 2100)]));
     assert!(!is_served(&site, showing(&revoked, &TLS13)));
     assert!(is_served(&site, showing(&kept, &TLS13)));
-    // An expired list may lack revocations.
+    // With an expired list all clients are refused, because it may lack revocations.
     apply(&site, required(vec![ours.revoking(&site, &[8], 2025)]));
     assert!(!is_served(&site, showing(&kept, &TLS13)));
 }
@@ -304,7 +304,7 @@ fn a_list_of_revoked_certificates_is_read_again_without_a_reload() {
     ours.revoking(&site, &[8], 2100);
     site.proxy().reload_tls_files().expect("a good list");
     assert!(!is_served(&site, showing(&revoked, &TLS13)));
-    // A list that cannot be read does not disable revocation.
+    // A list that cannot be read makes the reload fail instead of disabling revocation.
     fs::remove_file(&list).expect("removed");
     let errors = site.proxy().reload_tls_files().expect_err("no list");
     assert!(errors[0].to_string().contains("revoked.pem"), "{errors:?}");

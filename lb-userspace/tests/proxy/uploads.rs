@@ -1,4 +1,4 @@
-//! Request bodies over HTTP/2.
+//! Uploads: request bodies over HTTP/2.
 
 use std::{
     io::{BufReader, Write as _},
@@ -13,13 +13,13 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// Does not read the body of `/stall`; answers everything else.
+/// Returns a backend that does not read the body of `/stall`, and answers all other requests.
 fn stalling() -> Backend {
     Backend::raw(|mut stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
         while let Some(head) = read_head(&mut reader) {
             if head.starts_with("POST /stall ") {
-                // Unread data fills little of the kernel's memory.
+                // A small buffer, so the unread data uses little of the kernel's memory.
                 let socket = socket2::SockRef::from(&stream);
                 socket.set_recv_buffer_size(4096).expect("a small buffer");
                 thread::sleep(Duration::from_secs(60));

@@ -16,14 +16,15 @@ use crate::{
     replay::responses,
 };
 
-/// Requests to it get valid responses.
+/// Path of requests that get valid responses.
 pub(super) const HONEST: &str = "/honest";
-/// Longer than the front's timeouts in this test.
+/// Time-out of reading, longer than the front's time-outs in this test.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The longest head that it reads.
+/// Maximum size of a request's head, in bytes.
 const MOST: u64 = 65_536;
 
-/// The seed and each request's head determine its behaviour.
+/// Starts a backend that misbehaves in a reproducible way: the seed and each request's head determine
+/// how.
 pub(super) fn misbehaving(seed: u64) -> Backend {
     let mut responses = responses();
     responses.push(ok(&[b'x'; 100_000]));
@@ -76,7 +77,7 @@ fn answer(head: &[u8], reader: &mut impl BufRead, mut stream: &TcpStream) -> boo
     body.is_some_and(|body| stream.write_all(&ok(&body)).is_ok())
 }
 
-/// Returns whether the connection goes on.
+/// Answers a request in a random way. Returns whether the connection stays open.
 fn misbehave(
     random: &mut Random,
     responses: &[Vec<u8>],

@@ -6,7 +6,7 @@ use std::{io, thread, time::Duration};
 pub(super) struct Random(u64);
 
 impl Random {
-    /// Returns a generator for one connection or one response.
+    /// Returns a generator for the connection or response with this number.
     pub(super) fn new(seed: u64, number: u64) -> Self {
         Self(seed ^ number.wrapping_mul(0xd134_2543_de82_ef95))
     }

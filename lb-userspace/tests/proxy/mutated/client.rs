@@ -1,4 +1,4 @@
-//! Clients that send mutated bytes and disconnect in every way.
+//! Clients that send mutated bytes and disconnect in every possible way.
 
 use std::{
     io::{self, Read, Write},
@@ -24,10 +24,10 @@ const GOOD: [&str; 5] = [
     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
 ];
 
-/// What all clients share.
+/// The addresses, settings and requests that all clients share.
 pub(super) struct Clients {
     seed: u64,
-    /// The corpus, most of which is refused.
+    /// The corpus of requests, most of which the front refuses.
     requests: Vec<Vec<u8>>,
     /// Requests that reach a backend.
     good: Vec<Vec<u8>>,
@@ -58,7 +58,7 @@ impl Clients {
         }
     }
 
-    /// Runs one connection. Returns what the client left open.
+    /// Runs the connection with this number. Returns its socket if the client left it open.
     pub(super) fn run(&self, number: u64) -> Option<TcpStream> {
         let mut random = Random::new(self.seed, number);
         match random.below(20) {
@@ -78,7 +78,7 @@ impl Clients {
         }
     }
 
-    /// One to three requests, half of them mutated.
+    /// Returns the bytes of one to three requests, half of them mutated.
     fn http1_bytes(&self, random: &mut Random, number: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
         for _ in 0..=random.below(3) {
@@ -87,7 +87,7 @@ impl Clients {
                 _ => &self.good,
             };
             let mut request = random.pick(requests).clone();
-            // The backend treats each connection differently.
+            // This field differs for each connection, so the backend misbehaves differently in each.
             if let Some(end) = request.windows(6).position(|six| six == b"Host: ") {
                 let mark = format!("X-Number: {number}\r\n");
                 drop(request.splice(end..end, mark.into_bytes()));
@@ -109,7 +109,7 @@ impl Clients {
         let name = ServerName::try_from("localhost").ok()?;
         let mut session = ClientConnection::new(Arc::clone(config), name).ok()?;
         let tcp = connect(random, self.tls)?;
-        // Some mutate TLS records, of the handshake or later.
+        // Some connections mutate TLS records, of the handshake or later.
         let spoils = random.one_in(8);
         let mut wire = Wire {
             tcp,
@@ -130,7 +130,7 @@ fn connect(random: &mut Random, address: SocketAddr) -> Option<TcpStream> {
     let tcp = TcpStream::connect(address).expect("connected");
     tcp.set_nodelay(true).ok()?;
     let patience = match random.below(100) {
-        // Longer than the front's timeouts in this test.
+        // A time-out of reading, in milliseconds, longer than the front's time-outs in this test.
         0 => 1_200,
         1..10 => 100,
         _ => 20,
@@ -141,12 +141,13 @@ fn connect(random: &mut Random, address: SocketAddr) -> Option<TcpStream> {
     Some(tcp)
 }
 
-/// Makes the connection end with a RST on drop.
+/// Makes the connection end with a RST when it is dropped.
 pub(super) fn reset(tcp: &TcpStream) {
     let _gone = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
 }
 
-/// Sends, reads or not, and ends. Returns whether the connection stays open.
+/// Sends bytes, reads the response or not, and ends the connection in a random way. Returns whether it
+/// stays open.
 fn exchange(
     random: &mut Random,
     bytes: &[u8],
@@ -162,7 +163,7 @@ fn exchange(
         let _gone = tcp.shutdown(Shutdown::Write);
     }
     match end {
-        // Disconnects immediately.
+        // The client disconnects immediately.
         0 => return false,
         1 => {
             let _some = stream.read(&mut [0; 100]);
@@ -173,7 +174,7 @@ fn exchange(
             reset(tcp);
             return false;
         }
-        // Reads nothing and stays.
+        // The client reads nothing, and leaves the connection open.
         3 => return true,
         _ => {}
     }

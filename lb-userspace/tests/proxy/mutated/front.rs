@@ -1,4 +1,4 @@
-//! The front in a separate process, whose memory holds nothing else.
+//! The front in a separate process, so the memory of that process is the front's alone.
 
 use std::{
     env,
@@ -12,17 +12,17 @@ use lb::config::Http;
 
 use crate::site::Site;
 
-/// Addresses of the backends, for [`front_process`].
+/// Environment variable with the addresses of the backends, for [`front_process`].
 const BACKENDS: &str = "LB_MUTATED_BACKENDS";
-/// Prefix of the front's lines in the output of the test harness.
+/// Prefix that marks the front's lines in the output of the test harness.
 const MARK: &str = "front:";
-/// Initial limit of connections per client: higher than their number, so that all are counted and
-/// none is refused.
+/// Initial limit of connections per client: higher than the number of connections in the test, so all
+/// are counted and none is refused.
 const PER_CLIENT: usize = 100_000;
-/// Longer than an idle front takes to end.
+/// Time limit for the front to end: longer than an idle front needs.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Short timeouts, so that clients and backends exceed each of them.
+/// Sets short time-outs, so clients and backends exceed each of them.
 fn limits(limits: &mut Http) {
     let short = Duration::from_secs(1);
     limits.timeouts.head = short;
@@ -36,8 +36,9 @@ fn limits(limits: &mut Http) {
     limits.max_connections_per_client = PER_CLIENT;
 }
 
-/// Run by [`Front`]: serves plain HTTP and HTTPS until its input ends. A line with a number sets
-/// the limit of connections per client. Prints the counters after each line.
+/// The separate process, which [`Front`] starts: serves plain HTTP and HTTPS until its standard input
+/// ends. A line with a number sets the limit of connections per client. Prints the counters after each
+/// line.
 #[test]
 #[ignore = "a process that the test of mutated connections starts"]
 fn front_process() {
@@ -74,18 +75,18 @@ fn front_process() {
     println!("{MARK}{}", began.elapsed().as_millis());
 }
 
-/// What is left, and what went wrong.
+/// The front's gauges and counters: what is still open, and what went wrong.
 #[derive(Debug, Default)]
 pub(super) struct Gauges {
-    /// Client connections.
+    /// Number of open client connections.
     pub(super) open: u64,
-    /// Backend connections with a request in flight.
+    /// Number of backend connections with a request in flight.
     pub(super) in_use: u64,
-    /// Bytes buffered for clients.
+    /// Number of bytes buffered for clients.
     pub(super) buffered: u64,
-    /// Panics so far.
+    /// Number of panics so far.
     pub(super) panics: u64,
-    /// Requests so far: answered, refused, aborted.
+    /// Numbers of requests so far: answered, refused, aborted.
     pub(super) requests: [u64; 3],
 }
 
@@ -108,7 +109,7 @@ impl Gauges {
 }
 
 impl Gauges {
-    /// Returns whether nothing is left.
+    /// Returns whether nothing is open, in use or buffered.
     pub(super) fn are_zero(&self) -> bool {
         (self.open, self.in_use, self.buffered) == (0, 0, 0)
     }
@@ -185,7 +186,7 @@ impl Front {
         Gauges::from_line(&next(&mut self.output))
     }
 
-    /// Returns the bytes of anonymous memory (proc(5), `RssAnon`).
+    /// Returns the size in bytes of the front's anonymous memory (proc(5), `RssAnon`).
     pub(super) fn memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
         let status = std::fs::read_to_string(path).expect("the front runs");
@@ -195,7 +196,7 @@ impl Front {
         kib * 1024
     }
 
-    /// Ends the process. Returns how long that took.
+    /// Ends the front's process. Returns how long that took.
     pub(super) fn end(mut self) -> Duration {
         drop(self.input.take());
         let took = next(&mut self.output).parse().expect("milliseconds");
@@ -211,7 +212,7 @@ impl Drop for Front {
     }
 }
 
-/// Returns the front's next line.
+/// Returns the front's next line from the output of the test harness.
 fn next(output: &mut Lines<BufReader<ChildStdout>>) -> String {
     loop {
         let line = output.next().expect("the front runs").expect("a line");

@@ -1,8 +1,7 @@
-//! Mutated connections: bytes and frames are flipped, inserted, removed and cut, with pauses,
-//! resets and half-closes, by clients and backends. Afterwards the front must be in the state of
-//! before.
+//! Mutated connections: clients and backends flip, insert, remove and cut bytes and frames, with pauses,
+//! resets and half-closes. Afterwards the front must be in the same state as before.
 //!
-//! `LB_MUTATED_CONNECTIONS` sets their number, `LB_MUTATED_SEED` the seed.
+//! `LB_MUTATED_CONNECTIONS` sets the number of connections, `LB_MUTATED_SEED` the seed.
 
 mod backend;
 mod bytes;
@@ -30,11 +29,11 @@ use crate::{
 };
 
 const CLIENTS: usize = 48;
-/// Connections that each client leaves open.
+/// Number of connections that each client leaves open at a time.
 const LEFT_OPEN: usize = 6;
-/// A limit that shows connections that are still counted.
+/// Limit of connections per client, low enough to show whether ended connections are still counted.
 const LIMIT: usize = 100;
-/// Long enough for everything to time out and for the allocator to release memory.
+/// Time limit for everything to time out and for the allocator to release memory.
 const SOON: Duration = Duration::from_secs(30);
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -56,7 +55,7 @@ fn mutated_connections_leave_nothing_behind() {
     let before = settled_memory(&front);
     attack(&clients, warm_up..warm_up + count);
     let requests = settle(&mut front);
-    // Some connections must get as far as each of these ends.
+    // Each of these outcomes must occur for some requests.
     assert!(
         requests.iter().all(|some| *some > count / 40),
         "{requests:?}"
@@ -72,7 +71,7 @@ fn mutated_connections_leave_nothing_behind() {
     assert!(took < Duration::from_secs(3), "ended after {took:?}");
 }
 
-/// Runs these connections.
+/// Runs the mutated connections with these numbers, on several threads.
 fn attack(clients: &Clients, numbers: std::ops::Range<u64>) {
     let next = AtomicU64::new(numbers.start);
     thread::scope(|scope| {
@@ -107,7 +106,7 @@ fn settle(front: &mut Front) -> [u64; 3] {
     }
 }
 
-/// Requests of each protocol.
+/// Sends valid requests over each protocol, and checks the responses.
 fn honest(clients: &Clients) {
     let post = format!("POST {HONEST} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
     let mut plain = Client::plain(clients.plain);
@@ -129,7 +128,8 @@ fn honest(clients: &Clients) {
     }
 }
 
-/// A client may have as many connections as the limit says: none that has ended is still counted.
+/// Checks that a client may have exactly as many connections as the limit says, so no connection that
+/// has ended is still counted.
 fn no_lease_is_left(front: &mut Front, clients: &Clients) {
     settle(front);
     front.limit(LIMIT);
@@ -140,7 +140,7 @@ fn no_lease_is_left(front: &mut Front, clients: &Clients) {
     settle(front);
 }
 
-/// Each of these clients is answered, and none beyond them.
+/// Checks that each of these clients is answered, and that one more connection is closed.
 fn answer_all<S: Read + Write>(mut all: Vec<Client<S>>, next_has_ended: impl Fn() -> bool) {
     for client in &mut all {
         assert_eq!(client.get(HONEST).status(), 200);
@@ -148,7 +148,7 @@ fn answer_all<S: Read + Write>(mut all: Vec<Client<S>>, next_has_ended: impl Fn(
     assert!(next_has_ended());
 }
 
-/// Waits until the memory stops shrinking, and returns it.
+/// Waits until the front's memory stops shrinking, and returns its size in bytes.
 fn settled_memory(front: &Front) -> u64 {
     let deadline = Instant::now() + SOON;
     let mut last = front.memory();
@@ -162,7 +162,7 @@ fn settled_memory(front: &Front) -> u64 {
     }
 }
 
-/// Waits until the memory is at most this.
+/// Waits until the front's memory is at most `most` bytes, and returns its size.
 fn memory_within(front: &Front, most: u64) -> u64 {
     let deadline = Instant::now() + SOON;
     loop {
