@@ -97,17 +97,17 @@ pub fn overlap_fresh(plan: &Plan) -> Duration {
     deaf.max(hearing)
 }
 
-/// The same when the silence is old, or the other host was never heard: the first look that shows
-/// the address elsewhere may be [`CALM_LOOK`] away.
+/// Like [`overlap_fresh`], but when the silence is old, or the other host was never heard: the first
+/// look that shows the address elsewhere may be [`CALM_LOOK`] away.
 #[must_use]
 pub fn overlap_calm(plan: &Plan) -> Duration {
     overlap_fresh(plan) + CALM_LOOK
 }
 
-/// The same when both hosts took the address at about the same time, so that one lost it before the
-/// API had confirmed it. A description that shows the address elsewhere may then be stale, so that host
-/// waits for [`SETTLE`] before it takes the address again, and the other one finds it elsewhere. The
-/// same holds for an agent that was suspended while its call was accepted.
+/// Like [`overlap_calm`], but when both hosts took the address at about the same time, so one lost it
+/// before the API had confirmed it. A description that shows the address elsewhere may then be stale,
+/// so that host waits for [`SETTLE`] before it takes the address again, and the other one finds it
+/// elsewhere. This bound also holds for an agent that was suspended while its call was accepted.
 #[must_use]
 pub fn overlap_contested(plan: &Plan) -> Duration {
     SETTLE + overlap_calm(plan)

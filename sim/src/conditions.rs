@@ -14,7 +14,7 @@ pub const PROMPT: Duration = Duration::from_millis(120);
 pub struct Conditions {
     /// Whether the adverts of A, and those of B, are lost.
     pub adverts_cut: [bool; 2],
-    /// Whether the messages of A, and those of B, over the link are lost.
+    /// Whether what A, and what B, sends over the link is held up.
     pub link_cut: [bool; 2],
     /// Percentage of adverts that are lost.
     pub loss: u8,

@@ -10,8 +10,8 @@ use crate::{
     plan::{Plan, Side},
 };
 
-/// A silence shorter than this is fresh: the address is still polled closely for the whole of an
-/// overlap, which is 60 s less the length of an overlap.
+/// A silence shorter than this is fresh. The address is polled closely for 60 s of a silence; what is
+/// left of them is longer than an overlap takes.
 const FRESH: Duration = Duration::from_secs(45);
 /// After troubles of the API its consequences go on: a call takes 5 s, the wait after it 4 s.
 const AFTERMATH: Duration = Duration::from_secs(10);

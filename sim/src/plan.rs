@@ -172,7 +172,7 @@ pub enum What {
         from: [bool; 2],
         /// Whether adverts are lost.
         adverts: bool,
-        /// Whether messages over the link are lost.
+        /// Whether messages over the link are held up.
         link: bool,
     },
     /// The host's cable is pulled: neither the other host nor the EC2 API is there.
