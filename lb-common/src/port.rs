@@ -97,7 +97,7 @@ impl PortWord {
         let by_timestamp = word >> 30 & 1;
         let mask = by_timestamp.wrapping_neg();
         let number = next.timestamp & mask | next.sequence & !mask;
-        // If a client stops sending timestamps, its number cannot be compared.
+        // If a client stops sending timestamps, there is nothing to compare with the stored one.
         let is_known = !by_timestamp & 1 | (next.timestamp | next.timestamp.wrapping_neg()) >> 31;
         // Compares 24-bit serial numbers in the upper bits of 32.
         let ahead = (number >> 9 << 1).wrapping_sub(word) << 8;

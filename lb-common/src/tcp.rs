@@ -304,7 +304,7 @@ impl Numbers {
         }
     }
 
-    /// Packs the numbers into a word of an entry.
+    /// Packs the sequence number and the timestamp into one word of an entry.
     #[must_use]
     #[inline(always)]
     pub const fn word(self) -> u64 {

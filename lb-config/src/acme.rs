@@ -25,8 +25,8 @@ pub(super) static ACME: Schema = Schema {
             (RFC 8555). With this section you agree to the terms of service of the directory. Each \
             service gets one certificate for all its `domains`, with a P-256 key. It is renewed at \
             two thirds of its lifetime, or when the directory suggests it (RFC 9773); the old one \
-            stays in use until then. In a pair the active host orders, and `[ha.link]` sends the \
-            certificates and their keys to the other host: both hosts have the same section.",
+            stays in use until then. In a pair the active host orders them, and `[ha.link]` sends the \
+            certificates and their keys to the other host: both hosts need the same section.",
     presence: "Required if a service has `domains`.",
     keys: &[
         &EMAIL,

@@ -278,7 +278,7 @@ fn is_one_of(name: &str, names: &[&str]) -> bool {
     names.contains(&&*hyphenated(name))
 }
 
-/// Converts a name to lower case and underscores to hyphens: applications treat both alike.
+/// Converts a name to lower case, and `_` to `-`, because applications treat those two alike.
 fn hyphenated(name: &str) -> String {
     name.to_ascii_lowercase().replace('_', "-")
 }

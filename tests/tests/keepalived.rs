@@ -97,8 +97,8 @@ impl Scene {
         has_address(self.lab.lb_b())
     }
 
-    /// Checks that the backup took over because of silence. `took` is the time from the end of the
-    /// master until the backup, with the priority [`WEAK`], is master.
+    /// Checks that the backup took over because adverts stopped without a goodbye. `took` is the time
+    /// from the end of the master until the backup, whose priority is [`WEAK`], became master.
     fn was_missed(&self, took: Duration) -> Result<()> {
         let least = self.longest_goodbye();
         ensure!(

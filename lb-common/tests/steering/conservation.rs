@@ -228,8 +228,8 @@ impl Run {
         TcpPacket::key((address, 40_000 + number as u16), (VIP, service))
     }
 
-    /// Returns, mostly, the next packet of the client's connection; otherwise any packet of either
-    /// side, on a path that another connection may use by now.
+    /// Usually returns the next packet of the client's connection; otherwise an arbitrary packet from
+    /// either side, on a path that may meanwhile belong to another connection.
     fn packet(&mut self, client: FlowKey) -> (TcpPacket, Direction) {
         let known = self.connections.get(&client).copied();
         let any = [SYN, SYN_ACK, ACK, FIN_ACK, RST, RST | ACK, 0x00, 0xff][self.random.below(8)];

@@ -72,11 +72,11 @@ const NEEDLESS: [(&str, &str); 12] = [
     ("proto", "lb speaks HTTP/1.1 to backends"),
     (
         "pool-max-conn",
-        "[http] idle_connections holds for all backends",
+        "[http] idle_connections applies to all backends",
     ),
     (
         "pool-purge-delay",
-        "[http] idle_connections holds for all backends",
+        "[http] idle_connections applies to all backends",
     ),
     ("minconn", "lb's limit does not follow the load"),
 ];
@@ -248,7 +248,7 @@ impl Converter<'_> {
             "slowstart" => servers.slow_start = words::duration(value).map(|time| (time, id)),
             "enabled" | "stick" | "no-ssl" | "no-send-proxy" => {}
             "send-proxy" | "send-proxy-v2" | "send-proxy-v2-ssl" | "send-proxy-v2-ssl-cn" => {
-                self.ledger.lose(id, format!("lb does not send the PROXY protocol ({key}): the backend must not expect it; HTTP backends see the client in X-Forwarded-For, those of a tcp service with forward = \"dnat\""));
+                self.ledger.lose(id, format!("lb does not send the PROXY protocol ({key}): the backend must not expect it; HTTP backends see the client in X-Forwarded-For, backends of a tcp service see it if forward = \"dnat\""));
                 self.ledger.decide(format!(
                     "{}: turn the PROXY protocol off on {}",
                     self.ledger.place(line.id),

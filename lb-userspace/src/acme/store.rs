@@ -58,7 +58,7 @@ impl Store {
             Err(error) => Err(StoreError {
                 what: "write",
                 path,
-                why: format!("these are no credentials of an account: {error}"),
+                why: format!("the peer sent no valid account credentials: {error}"),
             }),
         }
     }

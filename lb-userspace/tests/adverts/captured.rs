@@ -47,7 +47,7 @@ fn tshark_has_nothing_to_say_about_our_adverts() -> Result<()> {
         } else {
             "255||0xc0||20"
         };
-        // In tshark, a checksum status of 1 is "good". The two fields after it are complaints: none.
+        // In tshark, a checksum status of 1 is "good". The two fields after it, for errors, are empty.
         let version = setup.version;
         let expected = [0, 150, 200].map(|priority| format!("{ip}|{version}|41|{priority}|1||"));
         let (rows, expected) = (BTreeSet::from_iter(rows), BTreeSet::from(expected));

@@ -154,7 +154,7 @@ fn wrk(client: &Host, seconds: u32) -> Result<Outcome> {
     }
     let printed = joined(wrk)?;
     let summary = Summary::parse(&printed)
-        .with_context(|| format!("wrk printed something else than its figures:\n{printed}"))?;
+        .with_context(|| format!("wrk printed something other than its figures:\n{printed}"))?;
     Ok(Outcome {
         per_second: counts.windows(2).map(|pair| pair[1] - pair[0]).collect(),
         answered: summary.requests,

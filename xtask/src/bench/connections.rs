@@ -47,7 +47,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &ConnectionsArguments) -> an
         .stderr(Stdio::inherit());
     let printed = child::output(&mut lab).context("the lab ended without figures")?;
     let measured: Measured = serde_json::from_str(&printed)
-        .with_context(|| format!("lb-lab printed something else than its figures: {printed}"))?;
+        .with_context(|| format!("lb-lab printed something other than its figures: {printed}"))?;
     let figures = Figures {
         machine: Machine::this(),
         seconds: arguments.seconds,

@@ -41,7 +41,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &FailoverArguments) -> anyho
         machine: Machine::this(),
         rounds: arguments.rounds,
         gaps: serde_json::from_str(&measured).with_context(|| {
-            format!("lb-lab printed something else than its figures: {measured}")
+            format!("lb-lab printed something other than its figures: {measured}")
         })?,
     };
     print(&figures);

@@ -46,7 +46,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &FloodArguments) -> anyhow::
     let figures = Figures {
         machine: Machine::this(),
         outcome: serde_json::from_str(&measured).with_context(|| {
-            format!("lb-lab printed something else than its figures: {measured}")
+            format!("lb-lab printed something other than its figures: {measured}")
         })?,
     };
     println!(

@@ -44,7 +44,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &RingsArguments) -> anyhow::
     )
     .context("could not measure changes of state")?;
     let works: BTreeMap<String, Work> = serde_json::from_str(&measured).with_context(|| {
-        format!("{EXAMPLE} printed something else than its figures: {measured}")
+        format!("{EXAMPLE} printed something other than its figures: {measured}")
     })?;
     let figures = Figures {
         machine: Machine::this(),

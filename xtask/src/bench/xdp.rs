@@ -91,7 +91,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &XdpArguments) -> anyhow::Re
     )
     .context("could not measure the XDP program")?;
     let times: Times = serde_json::from_str(&timed)
-        .with_context(|| format!("{EXAMPLE} printed something else than its figures: {timed}"))?;
+        .with_context(|| format!("{EXAMPLE} printed something other than its figures: {timed}"))?;
     let figures = Figures {
         machine: Machine::this(),
         compiler: fs::read_to_string("/proc/sys/net/core/bpf_jit_enable")
@@ -145,7 +145,7 @@ struct Time {
     katran_ns: Option<f64>,
     /// Ratio of `lb` to Katran.
     ratio: Option<f64>,
-    /// Ratio of `lb` to itself without churn.
+    /// Ratio of `lb_ns` to the same figure of this path without churn.
     lb_to_quiet: Option<f64>,
     katran_to_quiet: Option<f64>,
 }

@@ -1,4 +1,4 @@
-//! Two exchanges that deliver their messages to each other as the link does.
+//! Tests of two hosts' exchanges, whose messages are delivered as the link would deliver them.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -192,7 +192,7 @@ fn a_certificate_for_other_names_is_asked_for_once_and_refused() {
     let mut one = Host::raise("a", Some(&format!("{NAME} {BEGINS} 1")));
     let mut other = Host::raise("b", None);
     link(&mut one, &mut other);
-    // The peer has another list of domains, and a newer certificate.
+    // The peer has a different list of domains, and a newer certificate.
     let mut told = told_by(&mut one);
     let id = CertificateId {
         not_before: BEGINS + 5,

@@ -26,7 +26,7 @@ pub(crate) trait Fields {
     fn has(&self, name: &str, test: &dyn Fn(&[u8]) -> bool) -> bool;
 }
 
-/// The first condition of a route that fails.
+/// The first condition of a route that the request does not meet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Mismatch {
     /// The host.
