@@ -122,7 +122,11 @@ async fn an_answer_that_is_no_xml_is_a_failure() {
     let site = Site::raise();
     let ec2 = site.connect().await;
     site.lastingly(|faults| &mut faults.babbling);
-    failed(ec2.describe().await, ErrorKind::Other, &["not from EC2"]);
+    failed(
+        ec2.describe().await,
+        ErrorKind::Other,
+        &["did not come from EC2"],
+    );
     failed(
         ec2.associate().await,
         ErrorKind::Other,

@@ -150,7 +150,7 @@ fn a_file_without_certificate_or_key_says_which_is_missing() {
 #[test]
 fn a_key_of_another_certificate_is_refused() {
     let (one, other) = (pair(&["a"]), pair(&["a"]));
-    assert!(sentence(&(one.certificate + &other.key), 0o600).contains("does not belong"));
+    assert!(sentence(&(one.certificate + &other.key), 0o600).contains("does not match"));
 }
 
 #[test]
