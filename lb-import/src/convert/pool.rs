@@ -244,16 +244,18 @@ impl Converter<'_> {
                 continue;
             }
             if line.word(1) == "send" {
-                for pair in line.words.windows(3) {
-                    match &*pair[0] {
-                        "uri" => path = Some((pair[1].clone(), line.id)),
-                        "meth" => method = Some((pair[1].clone(), line.id)),
-                        "hdr" if pair[1].eq_ignore_ascii_case("host") => {
-                            host = Some((pair[2].clone(), line.id));
+                // The last argument has one value after it, `hdr` has two.
+                for (at, word) in line.words.iter().enumerate() {
+                    let (first, second) = (line.word(at + 1), line.word(at + 2));
+                    match &**word {
+                        "uri" => path = Some((first.to_owned(), line.id)),
+                        "meth" => method = Some((first.to_owned(), line.id)),
+                        "hdr" if first.eq_ignore_ascii_case("host") => {
+                            host = Some((second.to_owned(), line.id));
                         }
                         "hdr" => self
                             .ledger
-                            .lose(line.id, format!("lb's check sends no header {}", pair[1])),
+                            .lose(line.id, format!("lb's check sends no header {first}")),
                         _ => {}
                     }
                 }
