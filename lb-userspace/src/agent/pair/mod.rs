@@ -5,6 +5,7 @@
 //! out its [`Effect`]s.
 
 mod act;
+mod flow_sync;
 mod left;
 mod parts;
 mod replicator;

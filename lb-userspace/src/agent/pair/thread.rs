@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     Effect, Left, PairCommand, Start,
     act::{Actuators, Opened},
+    flow_sync::FlowSync,
     parts::Parts,
     settings,
     snapshot::{Clock, PairSnapshot},
@@ -157,10 +158,8 @@ struct PairThread {
     backends_checked: bool,
     /// Whether every tracked object has been checked since the start.
     looked: bool,
-    /// Whether all flows of the peer were imported over the present connection of the link.
-    has_flows: bool,
-    /// Number of the present or the last connection of the link.
-    session: Option<u64>,
+    /// Whether all flows of the peer were imported.
+    flow_sync: FlowSync,
 }
 
 impl PairThread {
@@ -207,8 +206,7 @@ impl PairThread {
             tracked_at: origin,
             backends_checked: false,
             looked: false,
-            has_flows: false,
-            session: None,
+            flow_sync: FlowSync::default(),
         };
         let begin = parts.left.map_or(Event::Start, |left| left.event());
         if let Event::Resume { silent_for, .. } = begin {
@@ -355,12 +353,10 @@ impl PairThread {
                 self.backends_checked = true;
                 self.look_at_tracked();
             }
-            // Flows imported over an older connection say nothing about this one.
-            PairCommand::Synced(session) if Some(session) == self.session => {
-                self.has_flows = true;
+            PairCommand::Synced(session) => {
+                self.flow_sync.imported(session);
                 self.step(Event::Timer);
             }
-            PairCommand::Synced(_older) => {}
             PairCommand::Reconfigure(new) => {
                 let (ha, watched) = *new;
                 if let Some(tracking) = &mut self.tracking {
@@ -378,8 +374,7 @@ impl PairThread {
     fn link(&mut self, event: peer::Event) {
         match event {
             peer::Event::Up(peer) => {
-                self.has_flows = false;
-                self.session = Some(peer.session);
+                self.flow_sync.link_up(peer.session);
                 self.actuators.link_changed(Some(peer));
                 self.step(Event::LinkUp);
             }
@@ -433,7 +428,8 @@ impl PairThread {
     fn look_at_flows(&mut self) {
         let view = self.host.view(self.now());
         let nothing_to_get = view.peer.is_some_and(|peer| peer.state != State::Master);
-        let synced = !self.actuators.shares_flows() || self.has_flows || nothing_to_get;
+        let synced =
+            !self.actuators.shares_flows() || self.flow_sync.is_complete() || nothing_to_get;
         if synced != self.health.synced {
             self.health.synced = synced;
             let actions = self.host.step(self.now(), Event::LocalHealth(self.health));
