@@ -25,7 +25,7 @@ use super::registry::Registry;
 #[derive(Debug, Default)]
 pub(super) struct AdmissionControl {
     in_flight: Registry<SocketAddr, InFlight>,
-    /// Length of the queue.
+    /// Number of requests in the queue.
     waiting: AtomicUsize,
     queue: Mutex<VecDeque<Arc<Waiter>>>,
 }
@@ -46,10 +46,10 @@ impl InFlight {
     }
 }
 
-/// A queued request.
+/// A request in the queue of a pool.
 #[derive(Debug, Default)]
 struct Waiter {
-    /// Whether the request was woken and has not yet tried to acquire a permit since.
+    /// Whether the request was woken and has not tried to acquire a permit since then.
     woken: AtomicBool,
     wake: Notify,
 }
@@ -60,7 +60,8 @@ impl AdmissionControl {
         self.in_flight.get_or_create(&backend)
     }
 
-    /// Returns the counter of a backend's requests in flight; `None` if nothing holds that counter.
+    /// Returns the counter of a backend's requests in flight; `None` if no pool or request uses
+    /// such a counter.
     pub(super) fn get(&self, backend: SocketAddr) -> Option<Arc<InFlight>> {
         self.in_flight.get(&backend)
     }
@@ -75,7 +76,8 @@ impl AdmissionControl {
         self.waiting.load(SeqCst) == 0
     }
 
-    /// Acquires a permit of a backend if fewer than `limit` are taken.
+    /// Acquires a permit of a backend if fewer than `limit` of its permits are taken; returns
+    /// `None` otherwise.
     pub(super) fn try_acquire(
         self: &Arc<Self>,
         in_flight: &Arc<InFlight>,
@@ -89,9 +91,9 @@ impl AdmissionControl {
         })
     }
 
-    /// Enqueues a request; returns `None` if the queue already has `most` entries. The second value
+    /// Enqueues a request; returns `None` if `most` requests are queued already. The second value
     /// is true if the request is the first in the queue: a permit that was released just before
-    /// found no entry to wake, so the first request must try to acquire a permit immediately.
+    /// found no request to wake, so the first request must try to acquire a permit immediately.
     pub(super) fn enqueue(self: &Arc<Self>, most: usize) -> Option<(QueuePlace, bool)> {
         let mut queue = self.queue();
         if queue.len() >= most {
@@ -106,7 +108,7 @@ impl AdmissionControl {
         Some((QueuePlace { admission, waiter }, first))
     }
 
-    /// Wakes all entries, because the set of available backends has changed.
+    /// Wakes all queued requests, because the set of available backends has changed.
     pub(super) fn wake_all(&self) {
         if !self.queue_is_empty() {
             for waiter in &*self.queue() {
@@ -133,7 +135,7 @@ impl Waiter {
     }
 }
 
-/// Wakes the first entry that is not woken yet, leaving out the first `behind` entries.
+/// Wakes the first queued request that is not woken yet, apart from the first `behind` requests.
 fn wake_first(queue: &VecDeque<Arc<Waiter>>, behind: usize) {
     let mut behind = queue.iter().skip(behind);
     if let Some(waiter) = behind.find(|waiter| !waiter.woken.load(SeqCst)) {
@@ -141,7 +143,8 @@ fn wake_first(queue: &VecDeque<Arc<Waiter>>, behind: usize) {
     }
 }
 
-/// An entry of the queue. Dropping this value removes the entry from the queue.
+/// The place of one request in a pool's queue. Dropping this value removes the request from the
+/// queue.
 #[derive(Debug)]
 pub(super) struct QueuePlace {
     admission: Arc<AdmissionControl>,
@@ -149,12 +152,12 @@ pub(super) struct QueuePlace {
 }
 
 impl QueuePlace {
-    /// Waits until a permit may be free.
+    /// Waits until the request is woken, because a permit may be free.
     pub(super) async fn wait(&self) {
         self.waiter.wake.notified().await;
     }
 
-    /// Wakes the next entry in place of this one, whose request can use none of the free permits.
+    /// Wakes the next queued request in place of this one, which can use none of the free permits.
     pub(super) fn pass_on(&self) {
         if self.waiter.woken.swap(false, SeqCst) {
             let queue = self.admission.queue();
@@ -173,15 +176,15 @@ impl Drop for QueuePlace {
         let mut queue = self.admission.queue();
         queue.retain(|other| !self.is(other));
         self.admission.waiting.store(queue.len(), SeqCst);
-        // If this request acquired a permit, more permits may be free for the entries behind it; if
-        // it gave up, the permit that it was woken for is still free.
+        // If this request acquired a permit, more permits may be free for the requests behind it in
+        // the queue; if it gave up, the permit that it was woken for is still free.
         if self.waiter.woken.load(SeqCst) {
             wake_first(&queue, 0);
         }
     }
 }
 
-/// A permit for one request at a backend. Dropping it releases it.
+/// A permit for one request at a backend. Dropping this value releases the permit.
 #[derive(Debug)]
 pub(super) struct Permit {
     admission: Arc<AdmissionControl>,
@@ -225,7 +228,7 @@ mod tests {
         ];
         assert!(taken.iter().all(Option::is_some));
         assert!(!in_flight.has_room(2) && admission.try_acquire(&in_flight, 2).is_none());
-        // A higher limit applies immediately.
+        // With a higher limit, another permit can be acquired immediately.
         let third = admission.try_acquire(&in_flight, 3);
         assert!(third.is_some());
         drop((taken, third));
@@ -266,8 +269,8 @@ mod tests {
         let mut places = places.into_iter();
         let (first, second) = (places.next(), places.next());
         drop(second);
-        // The first entry could not use the permit; it is woken again when the next permit is
-        // released.
+        // The first request in the queue could not use the permit; it is woken again when the next
+        // permit is released.
         assert!(first.as_ref().is_some_and(is_woken));
         drop(first);
         let rest: Vec<_> = places.collect();

@@ -15,10 +15,12 @@ use super::{
     watchdog::{Expired, Watchdog},
 };
 
-/// The chosen backend, and the request's permit if the pool limits requests in flight.
+/// The backend that was chosen for a request, and the request's permit if the pool limits requests
+/// in flight (`None` if it does not).
 pub(super) type Admitted = (Rc<PoolBackend>, Option<Permit>);
 
-/// Chooses a backend that is not in `tried`; if the pool limits requests, waits until one has room.
+/// Chooses a backend that is not in `tried`; if the pool limits requests in flight, waits until a
+/// backend has room for another one.
 ///
 /// # Errors
 /// No backend is available, none had room in time, or the client disconnected.
@@ -31,7 +33,7 @@ pub(super) async fn admit<B: RequestBody>(
     match request.choose(tried, None) {
         Choice::Backend(backend, permit) => Ok((backend, permit)),
         Choice::None => Err(Reason::LbQueueNoBackend),
-        // Boxed, so that requests that do not wait need no memory for it.
+        // The future is boxed, so that requests that do not wait need no memory for it.
         Choice::Full => Box::pin(wait(request, tried, body, watchdog)).await,
     }
 }
@@ -86,7 +88,7 @@ async fn wait<B: RequestBody>(
     }
 }
 
-/// Chooses a backend for a woken request; `None` if it must keep waiting.
+/// Chooses a backend for a queued request that was woken; `None` if it must keep waiting.
 fn choose_woken(
     request: &UpstreamRequest<'_>,
     tried: &[Rc<PoolBackend>],

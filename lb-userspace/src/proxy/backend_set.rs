@@ -25,45 +25,46 @@ pub(super) struct BackendSet {
     /// The pool's backends, in the order of the configuration.
     pub(super) members: Vec<Rc<PoolBackend>>,
     balancer: Balancer,
-    /// Sticky sessions; `None` if the pool has none.
+    /// The sticky sessions of the pool; `None` if the pool has none.
     pub(super) sessions: Option<Rc<StickySessions>>,
-    /// The limit of requests in flight; `None` if there is none.
+    /// Limits the requests in flight at each backend; `None` if the pool has no limit.
     pub(super) limiter: Option<Limiter>,
 }
 
-/// Limits the requests in flight at each backend.
+/// Limits the requests in flight at each backend of the pool.
 #[derive(Debug)]
 pub(super) struct Limiter {
-    /// Counts and queues the requests.
+    /// Counts the requests in flight of all workers, and queues requests.
     pub(super) admission: Arc<AdmissionControl>,
-    /// The limit.
+    /// The configured limit of requests in flight.
     pub(super) limit: RequestLimit,
-    /// The counter of each backend.
+    /// The counter of requests in flight of each backend, by the backend's index.
     in_flight: Vec<Arc<InFlight>>,
 }
 
 /// The outcome of choosing a backend, before a permit is acquired.
 pub(super) enum Candidate {
-    /// The index of a backend.
+    /// The index of the chosen backend.
     Number(usize),
-    /// Every eligible backend has reached its limit.
+    /// Every eligible backend has as many requests in flight as the limit allows.
     Full,
     /// No backend is eligible.
     None,
 }
 
-/// A class of backends; a later class is used only if no earlier one has an eligible backend.
+/// A class of backends; a backend of a later class is chosen only if no earlier class has an
+/// eligible backend.
 struct Tier {
-    /// Whether ejected backends are included.
+    /// Whether the class includes backends that are ejected for failing requests.
     ejected: bool,
     /// True: the class consists of backups. False: it consists of backends that are not backups.
     backup: bool,
-    /// Whether backends are included that were unreachable a moment ago.
+    /// Whether the class includes backends that were unreachable a moment ago.
     avoided: bool,
 }
 
-/// The classes in order of preference. Pools without outlier ejection use only the second half,
-/// which does not exclude ejected backends.
+/// The classes of backends in order of preference. Pools without outlier ejection use only the
+/// second half of this array, whose classes do not exclude ejected backends.
 const TIERS: [Tier; 8] = {
     const fn tier(ejected: bool, backup: bool, avoided: bool) -> Tier {
         Tier {
@@ -85,7 +86,7 @@ const TIERS: [Tier; 8] = {
 };
 
 impl BackendSet {
-    /// Creates the set from a view.
+    /// Creates the backend set of a pool from the pool's view.
     pub(super) fn new(
         view: Arc<PoolView>,
         (upstreams, counters): (&Upstreams, &ServiceCounters),
@@ -116,7 +117,8 @@ impl BackendSet {
         backends
     }
 
-    /// Replaces the view.
+    /// Replaces the view of the pool. If the pool's configuration has changed, the whole set is
+    /// created again.
     pub(super) fn update(
         &mut self,
         view: Arc<PoolView>,
@@ -137,7 +139,7 @@ impl BackendSet {
         }
     }
 
-    /// Updates the weights of backends in slow start.
+    /// Updates the balancing weights of the backends that are in slow start.
     pub(super) fn warm_up(&mut self) {
         let Some(slow_start) = self.view.pool.per_request.slow_start else {
             return;
@@ -154,7 +156,7 @@ impl BackendSet {
         }
     }
 
-    /// Chooses a backend with room for a request.
+    /// Chooses a backend for a request: one that is eligible and has room for another request.
     pub(super) fn candidate(
         &mut self,
         selection: &Selection,
@@ -185,8 +187,8 @@ impl BackendSet {
                     .any(|other| Rc::ptr_eq(&other.upstream, upstream))
         };
         let load = |number: usize| members[number].upstream.load();
-        // If all backends of a class are at their limit, the request waits for them; a less
-        // preferred class is not tried.
+        // If all backends of a class have as many requests in flight as the limit allows, the
+        // request waits for one of them: backends of less preferred classes are not tried.
         let tiers = match view.pool.per_request.outlier {
             Some(_) => &TIERS[..],
             None => &TIERS[TIERS.len() / 2..],
@@ -216,7 +218,8 @@ impl BackendSet {
         Candidate::None
     }
 
-    /// Returns the backend of the request's sticky session if it is available.
+    /// Returns the index of the backend of the request's sticky session; `None` if the request has
+    /// no session or that backend is not available.
     fn of_session(&self, selection: &Selection) -> Option<usize> {
         let session = selection.session.as_ref()?;
         let number = self.sessions.as_ref()?.backend_of(session)?;
@@ -225,7 +228,8 @@ impl BackendSet {
         (serves && !member.upstream.is_avoided()).then_some(number)
     }
 
-    /// Applies the states of the view, and the shared records of failures, to the members.
+    /// Applies the backends' states in the view, and the failure records shared by all workers, to
+    /// the members of this set.
     fn apply_states(&self, shared: &SharedPool) {
         let pool = &self.view.pool;
         let rules = pool.per_request.outlier.as_ref();
@@ -238,7 +242,7 @@ impl BackendSet {
         }
         let now = Instant::now();
         for (member, came_up) in self.members.iter().zip(&self.view.came_up) {
-            // If the clock was set back, the backend counts as having just come up.
+            // If the system's clock was set back, the backend counts as having come up just now.
             let ago = came_up.map(|came_up| came_up.elapsed().unwrap_or_default());
             member.came_up.set(ago.and_then(|ago| now.checked_sub(ago)));
         }
@@ -262,7 +266,7 @@ impl Limiter {
         self.in_flight[backend].has_room(self.limit.per_backend)
     }
 
-    /// Acquires a permit of a backend if it has room.
+    /// Acquires a permit of the backend with this index if it has room for another request.
     pub(super) fn try_acquire(&self, backend: usize) -> Option<Permit> {
         self.admission
             .try_acquire(&self.in_flight[backend], self.limit.per_backend)

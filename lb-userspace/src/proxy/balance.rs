@@ -9,28 +9,29 @@ use crate::config::Balance;
 #[derive(Clone, Debug)]
 pub(super) struct Balancer {
     balance: Balance,
-    /// Weight of each backend multiplied by its slow-start share, in units of 1/[`WHOLE`].
+    /// For each backend, its weight multiplied by its slow-start share, in units of 1/[`WHOLE`].
     weights: Vec<u32>,
-    /// Hash seed of each backend, derived from its address, so that it stays the same when other
-    /// backends are added or removed.
+    /// For each backend, the seed of its hashes, derived from its address, so that the seed stays
+    /// the same when other backends are added or removed.
     seeds: Vec<u64>,
-    /// Round robin: current credit of each backend.
+    /// Round robin: the current credit of each backend.
     credits: Vec<i64>,
 }
 
-/// The inputs of a choice.
+/// The inputs of the choice of a backend for one request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChoiceInput {
-    /// A hash of the client's address, the same in every worker.
+    /// A hash of the client's address, which is the same in every worker.
     pub(super) client: u64,
-    /// A hash of the part of the request that the pool balances by; `None` if the request lacks it.
+    /// A hash of the part of the request by which the pool balances; `None` if the pool balances by
+    /// no such part, or the request lacks it.
     pub(super) request: Option<u64>,
-    /// Random bits, new for each choice.
+    /// Random bits, drawn anew for each choice.
     pub(super) random: u64,
 }
 
 impl Balancer {
-    /// Creates a balancer for backends with these weights, each at least 1, and addresses.
+    /// Creates a balancer for backends, given as pairs of a weight (at least 1) and an address.
     pub(super) fn new(balance: Balance, backends: &[(u32, SocketAddr)]) -> Self {
         Self {
             balance,
@@ -40,16 +41,16 @@ impl Balancer {
         }
     }
 
-    /// Sets the slow-start share of a backend that has this weight; `share` is in units of
-    /// 1/[`WHOLE`].
+    /// Sets the slow-start share of the backend with this index and this weight; `share` is in
+    /// units of 1/[`WHOLE`].
     pub(super) fn set_share(&mut self, number: usize, weight: u32, share: u32) {
         if let Some(own) = self.weights.get_mut(number) {
             *own = weight * share;
         }
     }
 
-    /// Returns the index of an `eligible` backend; `None` if there is none. `load` returns the
-    /// number of requests that a backend has in flight.
+    /// Returns the index of an `eligible` backend; `None` if no backend is eligible. `load` returns
+    /// the number of requests that a backend has in flight.
     pub(super) fn choose(
         &mut self,
         eligible: impl Fn(usize) -> bool,
@@ -68,8 +69,8 @@ impl Balancer {
         }
     }
 
-    /// Smooth weighted round robin: every eligible backend gains its weight in credit; the one with
-    /// the most credit is chosen and pays the total weight.
+    /// Smooth weighted round robin: every eligible backend gains its weight in credit; the backend
+    /// with the most credit is chosen, and the sum of these weights is subtracted from its credit.
     fn in_turn(&mut self, eligible: impl Fn(usize) -> bool) -> Option<usize> {
         let mut total = 0;
         let mut best: Option<usize> = None;
@@ -87,8 +88,8 @@ impl Balancer {
         best
     }
 
-    /// Returns the backend with the fewest requests in flight relative to its weight; ties are
-    /// broken at random.
+    /// Returns the index of the eligible backend with the fewest requests in flight relative to its
+    /// weight; ties are broken at random.
     fn least_loaded(
         &self,
         eligible: impl Fn(usize) -> bool,
@@ -127,7 +128,8 @@ impl Balancer {
         })
     }
 
-    /// Returns a random eligible backend with probability proportional to its weight.
+    /// Returns the index of a random eligible backend; each has a probability proportional to its
+    /// weight.
     fn at_random(&self, eligible: &impl Fn(usize) -> bool, random: u64) -> Option<usize> {
         let candidates = || (0..self.weights.len()).filter(|number| eligible(*number));
         let total: u64 = candidates()
@@ -142,11 +144,12 @@ impl Balancer {
         })
     }
 
-    /// Weighted rendezvous hashing: removing a backend moves only the requests that it had.
+    /// Weighted rendezvous hashing of `hash` over the backends: if a backend is removed, only its
+    /// own requests move to other backends.
     fn by_hash(&self, eligible: impl Fn(usize) -> bool, hash: u64) -> Option<usize> {
         let score = |number: usize| {
             let mixed = mix(hash ^ self.seeds[number]);
-            // 53 bits: a number between 0 and 1, both exclusive.
+            // The upper 53 bits, as a number between 0 and 1, both exclusive.
             let share = ((mixed >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
             -f64::from(self.weights[number]) / share.ln()
         };
@@ -163,7 +166,7 @@ impl Balancer {
     }
 }
 
-/// Hashes an address, the same on every host.
+/// Hashes the address of a backend; the hash is the same on every host.
 fn seed(address: SocketAddr) -> u64 {
     let ip = match address.ip() {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
@@ -181,7 +184,7 @@ pub(super) fn mix(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-/// Maps `random` to a number below `bound`; 0 if `bound` is 0.
+/// Maps the random number `random` to a number below `bound`; returns 0 if `bound` is 0.
 fn pick(random: u64, bound: u64) -> usize {
     usize::try_from((u128::from(random) * u128::from(bound)) >> 64).unwrap_or(0)
 }
@@ -225,7 +228,7 @@ mod tests {
         Balance::Hash,
     ];
 
-    /// Counts how often each backend is chosen in `requests` requests from as many clients.
+    /// Counts how often each backend is chosen for `requests` requests, each from another client.
     fn spread(
         balancer: &mut Balancer,
         requests: u64,
@@ -316,8 +319,8 @@ mod tests {
             for (share, wanted) in [(WHOLE / 10, 323), (WHOLE / 2, 1429), (WHOLE, 2500)] {
                 let mut balancer = balancer(balance, vec![1, 1, 1, 1]);
                 balancer.set_share(3, 1, share);
-                // The load of a backend is the number of requests that it got so far, which least
-                // connections keeps equal in proportion to the weights.
+                // The load of a backend is the number of requests that it has got so far. The
+                // method "least connections" keeps these loads proportional to the weights.
                 let mut chosen = [0_u32; 4];
                 for request in 0..10_000 {
                     let input = ChoiceInput {
@@ -328,8 +331,8 @@ mod tests {
                     let number = balancer.choose(|_| true, |number| chosen[number], input);
                     chosen[number.expect("one of four")] += 1;
                 }
-                // The tolerance is for the method that compares two random backends: it balances
-                // less exactly.
+                // The tolerance of 150 requests is for the method that compares two random
+                // backends: its distribution is less exact.
                 assert!(
                     chosen[3].abs_diff(wanted) < 150,
                     "{balance:?} {share}: {chosen:?}"

@@ -1,6 +1,6 @@
 //! A buffer that is filled at its end and consumed from its beginning.
 
-/// Received bytes that are not consumed yet. The memory is zeroed once, when it grows.
+/// Received bytes that are not consumed yet. The buffer's memory is zeroed only when it grows.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     room: Vec<u8>,
@@ -9,7 +9,7 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// Creates an empty buffer with a capacity of `bytes`.
+    /// Creates an empty buffer with a capacity of this many bytes.
     pub(super) fn with_room(bytes: usize) -> Self {
         Self {
             room: vec![0; bytes],
@@ -18,27 +18,27 @@ impl Buffer {
         }
     }
 
-    /// Returns the capacity in bytes.
+    /// Returns the capacity of the buffer in bytes.
     pub(super) fn room(&self) -> usize {
         self.room.len()
     }
 
-    /// Returns the unconsumed bytes.
+    /// Returns the bytes that are not consumed yet.
     pub(super) fn filled(&self) -> &[u8] {
         &self.room[self.start..self.end]
     }
 
-    /// Returns the unconsumed bytes for modification in place.
+    /// Returns the bytes that are not consumed yet, so that they can be changed in place.
     pub(super) fn filled_mut(&mut self) -> &mut [u8] {
         &mut self.room[self.start..self.end]
     }
 
-    /// Returns whether all bytes are consumed.
+    /// Returns whether the buffer has no unconsumed bytes.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Consumes the first `bytes` bytes.
+    /// Consumes the first `bytes` of the bytes that are not consumed yet.
     pub(super) fn consume(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.end - self.start);
         self.start += bytes;
@@ -48,15 +48,15 @@ impl Buffer {
         }
     }
 
-    /// Discards all bytes.
+    /// Discards all bytes that the buffer has.
     pub(super) fn clear(&mut self) {
         self.start = 0;
         self.end = 0;
     }
 
-    /// Returns space to read into; it is empty only if `limit` bytes are unconsumed. Unconsumed
-    /// bytes are moved to the beginning only if there is no space behind them; the capacity doubles
-    /// up to `limit`.
+    /// Returns the free space of the buffer, to read into; it is empty only if `limit` bytes are
+    /// unconsumed. Unconsumed bytes are moved to the beginning only if there is no space behind
+    /// them; if there is none before them either, the capacity doubles, up to `limit` bytes.
     pub(super) fn space(&mut self, limit: usize) -> &mut [u8] {
         if self.end == self.room.len() {
             if self.start > 0 {
@@ -73,19 +73,19 @@ impl Buffer {
         &mut self.room[self.end..]
     }
 
-    /// Marks `bytes` bytes of [`Self::space`] as filled.
+    /// Marks the first `bytes` bytes of [`Self::space`] as filled.
     pub(super) fn fill(&mut self, bytes: usize) {
         self.end = (self.end + bytes).min(self.room.len());
     }
 
-    /// Grows the capacity to at least `bytes`.
+    /// Grows the capacity of the buffer to at least `bytes`.
     pub(super) fn grow(&mut self, bytes: usize) {
         if self.room.len() < bytes {
             self.room.resize(bytes, 0);
         }
     }
 
-    /// Reduces the capacity to `bytes` if the buffer is empty.
+    /// Reduces the capacity of the buffer to `bytes` if the buffer is empty.
     pub(super) fn shrink(&mut self, bytes: usize) {
         if self.is_empty() && self.room.len() > bytes {
             self.clear();

@@ -29,43 +29,44 @@ mod metrics;
 pub use metrics::CertificateMetrics;
 pub(crate) use metrics::FAMILIES as CERTIFICATE_METRICS;
 
-/// Size limit of a certificate file, larger than any real chain.
+/// Size limit of a certificate file, in bytes: larger than any real chain.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// A certificate in use.
+/// A certificate that a service of the front has in use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CertificateInfo {
-    /// The service that uses it.
+    /// The service that uses the certificate.
     pub service: Name,
-    /// The file it was read from.
+    /// The file that the certificate was read from.
     pub path: PathBuf,
-    /// Its DNS names and IP addresses.
+    /// The DNS names and IP addresses that the certificate is valid for.
     pub names: Vec<String>,
-    /// `notBefore`.
+    /// The beginning of the certificate's validity (`notBefore`).
     pub not_before: SystemTime,
-    /// `notAfter`.
+    /// The end of the certificate's validity (`notAfter`).
     pub not_after: SystemTime,
-    /// The SHA-256 of the certificate.
+    /// The SHA-256 of the certificate in DER.
     pub fingerprint: [u8; 32],
 }
 
-/// The contents of a certificate that matter for renewal.
+/// The properties of a certificate by which the agent decides about its renewal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InspectedCertificate {
-    /// The DNS names and IP addresses.
+    /// The DNS names and IP addresses that the certificate is valid for.
     pub names: Vec<String>,
-    /// `notBefore`.
+    /// The beginning of the certificate's validity (`notBefore`).
     pub not_before: SystemTime,
-    /// `notAfter`.
+    /// The end of the certificate's validity (`notAfter`).
     pub not_after: SystemTime,
-    /// The SHA-256 of the certificate.
+    /// The SHA-256 of the certificate in DER.
     pub fingerprint: [u8; 32],
 }
 
-/// Validates the text of a certificate file, chain and key, and describes its first certificate.
+/// Validates the text of a certificate file, which holds a chain and its key, and describes the
+/// first certificate of the chain.
 ///
 /// # Errors
-/// The certificate could not be served.
+/// The text cannot be used to serve TLS.
 pub fn inspect_certificate(text: &[u8]) -> Result<InspectedCertificate, Problem> {
     let certificate = parse(text)?;
     Ok(InspectedCertificate {
@@ -76,28 +77,30 @@ pub fn inspect_certificate(text: &[u8]) -> Result<InspectedCertificate, Problem>
     })
 }
 
-/// Validates certificate files without serving them. Returns every problem of every file.
+/// Validates certificate files without serving them. Returns the problem of each file that cannot
+/// be used.
 #[must_use]
 pub fn check_certificates(paths: &[PathBuf]) -> Vec<Error> {
     paths.iter().filter_map(|path| load(path).err()).collect()
 }
 
-/// A certificate file that can be served.
+/// The content of a certificate file that can be served.
 #[derive(Clone, Debug)]
 pub(super) struct Certificate {
-    /// Chain and key.
+    /// The certificate chain and the private key.
     pub(super) key: Arc<CertifiedKey>,
-    /// DNS names in lower case, wildcards unchanged, and IP addresses.
+    /// The DNS names of the first certificate in lower case (wildcards unchanged), and its IP
+    /// addresses.
     pub(super) names: Vec<String>,
-    /// `notBefore` of the first certificate.
+    /// The beginning of the first certificate's validity (`notBefore`).
     pub(super) not_before: SystemTime,
-    /// `notAfter` of the first certificate.
+    /// The end of the first certificate's validity (`notAfter`).
     pub(super) not_after: SystemTime,
-    /// The SHA-256 of the first certificate.
+    /// The SHA-256 of the first certificate in DER.
     pub(super) fingerprint: [u8; 32],
 }
 
-/// Reads and validates a certificate file.
+/// Reads and validates the certificate file at this path.
 pub(super) fn load(path: &Path) -> Result<Certificate, Error> {
     read(path)
         .and_then(|text| parse(&text))
@@ -134,16 +137,16 @@ fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     Ok(text)
 }
 
-/// Returns whether a file of this mode can be read by the agent alone: by its owner, and by its
-/// group if the agent is in that group (packages install keys as `root:ssl-cert`, mode 0640).
-/// Only the owner may have permission to write it.
+/// Returns whether a file with these permission bits can be read by the agent alone: by its owner,
+/// and, if `own_group` says that the agent is in the file's group, by that group (packages install
+/// keys as `root:ssl-cert`, mode 0640). Only the owner may have permission to write the file.
 fn is_private(mode: u32, own_group: bool) -> bool {
     let allowed_to_others = if own_group { 0o040 } else { 0 };
     mode & 0o077 & !allowed_to_others == 0
 }
 
-/// Returns whether the agent is in a group. Root counts as a member of all groups, because it
-/// checks files on behalf of an agent that does not run as root.
+/// Returns whether the agent is in the group with this ID. If this process runs as root the answer
+/// is always true, because root checks files on behalf of an agent that does not run as root.
 fn is_own_group(group: u32) -> bool {
     let group = Gid::from_raw(group);
     Uid::effective().is_root()
@@ -188,7 +191,7 @@ fn parse(text: &[u8]) -> Result<Certificate, Problem> {
     })
 }
 
-/// A certificate of a chain.
+/// One certificate of a chain, and the line of the file in which it begins.
 struct Link<'b> {
     line: usize,
     der: &'b CertificateDer<'static>,
@@ -216,7 +219,7 @@ fn chain(blocks: &[Block]) -> Result<Vec<Link<'_>>, Problem> {
     Ok(chain)
 }
 
-/// Returns the only private key.
+/// Returns the private key of a certificate file; an error if there is none, or more than one.
 fn the_key(blocks: &[Block]) -> Result<PrivateKeyDer<'static>, Problem> {
     let mut keys = blocks.iter().filter_map(|block| match &block.content {
         Content::Key(key) => Some(key.clone_key()),

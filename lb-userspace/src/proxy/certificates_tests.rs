@@ -25,7 +25,8 @@ fn file(folder: &tempfile::TempDir, text: &str, mode: u32) -> PathBuf {
     path
 }
 
-/// Returns the error message for a certificate file with this text and mode.
+/// Returns the error message of loading a certificate file with this text and these permission
+/// bits.
 fn sentence(text: &str, mode: u32) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let path = file(&folder, text, mode);
@@ -132,8 +133,8 @@ fn the_agents_own_group_may_read_a_key_and_no_other() {
     let folder = tempfile::tempdir().expect("a folder");
     let pair = pair(&["a"]);
     let path = file(&folder, &(pair.certificate + &pair.key), 0o640);
-    // The file can be loaded, because a new file usually has its creator's group, which the agent
-    // is in.
+    // A file with mode 0640 can be loaded: a new file usually has its creator's group, and the
+    // agent, here the test, is in that group.
     load(&path).unwrap_or_else(|error| panic!("{error}"));
 }
 
@@ -192,7 +193,7 @@ fn what_is_in_an_odd_file_is_said_block_by_block() {
     assert!(sentence("hello", 0o600).ends_with("it holds no PEM block (-----BEGIN …) at all"));
 }
 
-/// Runs openssl in a folder and returns what it prints.
+/// Runs `openssl` in a folder and returns its standard output.
 fn openssl(folder: &tempfile::TempDir, arguments: &str) -> String {
     let output = std::process::Command::new("openssl")
         .args(arguments.split(' '))

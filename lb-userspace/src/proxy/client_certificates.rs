@@ -19,11 +19,11 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 use super::error::{CertificateProblem as Problem, Error};
 use crate::config::{ClientAuthorities, ClientCertificates, Name};
 
-/// Size limit of a file of authorities or revocation lists, in bytes.
+/// Size limit of a file of certificate authorities or revocation lists, in bytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// Validates a service's files of authorities and revocation lists without using them. Returns
-/// every problem of every file.
+/// Validates the files of certificate authorities and revocation lists by which a service verifies
+/// its clients, without using them. Returns every problem of every file.
 #[must_use]
 pub fn check_client_authorities(service: &Name, clients: &ClientCertificates) -> Vec<Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -36,7 +36,7 @@ pub fn check_client_authorities(service: &Name, clients: &ClientCertificates) ->
 /// clients for a certificate.
 ///
 /// # Errors
-/// Everything that is wrong with the files.
+/// Every problem of the files of certificate authorities and revocation lists.
 pub(super) fn verifier(
     service: &Name,
     clients: &ClientCertificates,
@@ -87,7 +87,8 @@ fn roots(paths: &[PathBuf]) -> (RootCertStore, Vec<Error>) {
     (roots, errors)
 }
 
-/// Reads the PEM blocks of one kind from all files; each file must have at least one.
+/// Reads the PEM blocks of one kind from all files, and returns them with the errors; a file
+/// without a block of that kind is an error.
 fn read_all<T: PemObject>(paths: &[PathBuf], kind: &str) -> (Vec<T>, Vec<Error>) {
     let (mut all, mut errors) = (Vec::new(), Vec::new());
     for path in paths {
@@ -137,7 +138,7 @@ pub(super) fn fields(certificate: &CertificateDer<'_>) -> Option<Box<[u8]>> {
     Some(lines.into_bytes().into_boxed_slice())
 }
 
-/// Percent-encodes everything but printable ASCII, and `%` itself.
+/// Percent-encodes every byte of `text` that is not printable ASCII, and `%` itself.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -9,56 +9,56 @@ use super::{
     upstream_request::UpstreamRequest,
 };
 
-/// A slice of a body.
+/// A slice of the body of a request or a response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodySlice<'a> {
-    /// Its bytes.
+    /// The bytes of the slice.
     pub(super) data: &'a [u8],
-    /// Whether the body ends after this slice.
+    /// Whether the body ends with this slice.
     pub(super) last: bool,
 }
 
 /// The body of a request, as the client sends it.
 pub(super) trait RequestBody {
-    /// Returns the current slice without waiting; it is empty if nothing has arrived yet. Returns
-    /// the same slice until [`Self::next`] is called.
+    /// Returns the current slice without waiting; it is empty if nothing has arrived yet. Repeated
+    /// calls return the same slice until [`Self::next`] is called.
     fn current(&mut self) -> Result<BodySlice<'_>, Refusal>;
 
-    /// Releases the current slice and waits for the next one, or for the end.
+    /// Releases the current slice, and waits for the next slice or for the end of the body.
     async fn next(&mut self) -> Result<(), BodyError>;
 
-    /// Returns whether a slice was released; the request can then no longer be sent again.
+    /// Returns whether a slice was released, so that the request can no longer be sent again.
     fn has_moved(&self) -> bool;
 
-    /// Waits until the client disconnects. It is polled after the body was read to its end, so that
-    /// the front does not wait for a response that nobody would receive.
+    /// Waits until the client disconnects. The exchange polls this after the body was read to its
+    /// end, so that it does not wait for a response that nobody would receive.
     async fn gone(&mut self, request: &UpstreamRequest<'_>) -> Disconnect;
 }
 
-/// Why a body ended early.
+/// Why the body of a request ended early.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum BodyError {
-    /// The client violated the protocol.
+    /// The client violated the protocol, in the way that the [`Refusal`] says.
     Refused(Refusal),
-    /// The client disconnected.
+    /// The client disconnected, in the way that the [`Disconnect`] says.
     Gone(Disconnect),
 }
 
-/// The destination of a response.
+/// The destination of a response: a client that speaks HTTP/1 or HTTP/2.
 pub(super) trait ResponseSink {
-    /// Waits until the path to the client has room. Returns the number of bytes that may be read
-    /// from the backend.
+    /// Waits until the path to the client has room for response data. Returns the number of bytes
+    /// that may be read from the backend.
     fn poll_room(&mut self, _context: &mut Context<'_>) -> Poll<Result<usize, ClientGone>> {
         Poll::Ready(Ok(usize::MAX))
     }
 
-    /// Accepts an interim head; [`Self::body`] or [`Self::flush`] sends it.
+    /// Accepts the head of an interim (1xx) response; [`Self::body`] or [`Self::flush`] sends it.
     fn interim(&mut self, response: &Response<'_, '_>);
 
-    /// Accepts the final head; [`Self::body`] sends it.
+    /// Accepts the head of the final response; [`Self::body`] sends it.
     fn begin(&mut self, response: &Response<'_, '_>);
 
-    /// Sends the heads that were accepted.
+    /// Sends the heads that were accepted and not sent yet.
     async fn flush(&mut self) -> Result<(), ClientGone>;
 
     /// Sends the accepted heads, then a slice of the body. With `more`, the caller sends another
@@ -66,6 +66,6 @@ pub(super) trait ResponseSink {
     async fn body(&mut self, slice: BodySlice<'_>, more: bool) -> Result<(), ClientGone>;
 }
 
-/// The client can no longer be written to.
+/// The client can no longer be written to, because it disconnected in this way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct ClientGone(pub(super) Disconnect);

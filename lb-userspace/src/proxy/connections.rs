@@ -23,34 +23,37 @@ use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 use super::{counters::ServiceCounters, reason::Reason};
 use crate::config::Http;
 
-/// File descriptors reserved for the rest of the process.
+/// File descriptors that are reserved for the parts of the process other than the front's
+/// connections.
 const RESERVED_DESCRIPTORS: usize = 128;
-/// Default limit of client connections; an idle TLS connection takes about 27 KiB of memory.
+/// Default limit of client connections of the process; an idle TLS connection takes about 27 KiB of
+/// memory.
 const DEFAULT_CLIENTS: usize = 65_536;
-/// At the limit, this fraction (one in 64) of the connections is closed at a time, because each
-/// search for the oldest connections visits all of them.
+/// At the limit of connections, one in this many is closed at a time, because each search for the
+/// oldest connections visits all of them.
 const CLOSED_AT_ONCE: usize = 64;
 
-/// How long a connection counts as new: its handshake or first request is on its way.
+/// How long a connection counts as new: its TLS handshake or first request may be on its way.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// How long a connection counts as new if all other idle connections are new too. If the listener's
 /// queue is full of silent connections, as many of them as the limit are accepted and closed in
 /// each such period.
 const FIRST_REQUEST_IN_A_CROWD: Duration = Duration::from_millis(100);
-/// Interval of looking for connections that may be closed by now.
+/// Interval at which a worker without room for another client searches for connections that may be
+/// closed by now.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Limits of one worker's connections.
+/// The limits of one worker's connections.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Limits {
-    /// Limit of client connections.
+    /// Limit of the number of client connections.
     clients: usize,
-    /// Limit of client and backend connections together.
+    /// Limit of the number of client and backend connections together.
     descriptors: usize,
 }
 
-/// Returns how many clients a process with this many descriptors can serve: half of the unreserved
-/// ones, so that each client can have a backend connection.
+/// Returns how many clients a process with this many file descriptors can serve: half of those that
+/// are not reserved, so that each client can have a backend connection.
 pub(super) fn most_clients(descriptors: usize) -> usize {
     descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2
 }
@@ -78,21 +81,23 @@ impl Limits {
 pub(super) struct Connections {
     limits: Cell<Limits>,
     clients: RefCell<HashMap<u64, Rc<Entry>>>,
-    /// Number of the next connection.
+    /// The number that the next client connection gets.
     next: Cell<u64>,
-    /// Incremented each time a connection becomes idle; orders connections by idle time.
+    /// Incremented each time a connection becomes idle; its values order connections by how long
+    /// they have been idle.
     clock: Cell<u64>,
-    /// Number of connections to backends.
+    /// Number of open connections to backends.
     backends: Cell<usize>,
-    /// Number of listeners that accept.
+    /// Number of listeners that accept connections.
     accepting: Cell<usize>,
-    /// Notified when a connection ends or becomes idle, or a listener stops.
+    /// Notified when a connection ends or becomes idle, or when a listener stops accepting.
     changed: Notify,
     per_client: Arc<ClientCounts>,
 }
 
 impl Connections {
-    /// Creates the registry. `per_client` counts each client's connections over all workers.
+    /// Creates the registry of a worker's connections. `per_client` counts each client's
+    /// connections over all workers.
     pub(super) fn new(per_client: &Arc<ClientCounts>) -> Rc<Self> {
         Rc::new(Self {
             per_client: Arc::clone(per_client),
@@ -100,18 +105,18 @@ impl Connections {
         })
     }
 
-    /// Sets the limits. Existing connections stay.
+    /// Sets the limits. Connections that exist stay open even if they exceed a new limit.
     pub(super) fn limit(&self, limits: Limits) {
         self.limits.set(limits);
         self.changed.notify_waiters();
     }
 
-    /// Returns the number of client connections.
+    /// Returns the number of open client connections.
     pub(super) fn count(&self) -> usize {
         self.clients.borrow().len()
     }
 
-    /// Waits until there is room for another client, closing idle connections to make room.
+    /// Waits until the worker has room for another client, closing idle connections to make room.
     pub(super) async fn wait_for_room(&self) {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -120,13 +125,13 @@ impl Connections {
                 return;
             }
             self.close_oldest();
-            // A connection that ceases to be new sends no notification, so the search is repeated
-            // at an interval.
+            // A connection that ceases to count as new sends no notification, so the search for
+            // connections to close is repeated at an interval.
             let _expired = tokio::time::timeout(CHECK_INTERVAL, changed).await;
         }
     }
 
-    /// Waits until no client is connected and no listener accepts.
+    /// Waits until no client is connected and no listener accepts connections.
     pub(super) async fn wait_until_closed(&self) {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -138,7 +143,8 @@ impl Connections {
         }
     }
 
-    /// Closes the connections that have been idle longest, unless one is being closed already.
+    /// Closes the client connections that have been idle longest, unless one is being closed
+    /// already.
     pub(super) fn close_oldest(&self) {
         let clients = self.clients.borrow();
         if clients.values().any(|entry| entry.closing.get()) {
@@ -165,14 +171,14 @@ impl Connections {
         }
     }
 
-    /// Counts an accepting listener until the guard is dropped.
+    /// Counts a listener as accepting until the guard that is returned is dropped.
     pub(super) fn accepting(self: &Rc<Self>) -> Accepting {
         self.accepting.set(self.accepting.get() + 1);
         Accepting(Rc::clone(self))
     }
 
-    /// Counts a client connection until the guard is dropped; `None` if the client already has
-    /// `most` connections (0: unlimited).
+    /// Counts a client connection until the guard that is returned is dropped; returns `None` if
+    /// the client already has `most` connections (0: unlimited).
     pub(super) fn open(
         self: &Rc<Self>,
         client: IpAddr,
@@ -205,7 +211,8 @@ impl Connections {
         })
     }
 
-    /// Counts a backend connection until the guard is dropped; `None` if no descriptor is left.
+    /// Counts a connection to a backend until the guard that is returned is dropped; returns `None`
+    /// if the limit of file descriptors is reached.
     pub(super) fn open_backend(self: &Rc<Self>) -> Option<OpenBackend> {
         let open = self.backends.get();
         if open + self.count() >= self.limits.get().descriptors {
@@ -221,15 +228,17 @@ impl Connections {
     }
 }
 
-/// A client connection in the registry.
+/// A client connection in the registry of a worker.
 #[derive(Debug)]
 pub(super) struct Entry {
     opened: Instant,
-    /// Whether it has had a request.
+    /// Whether the connection has had a request.
     was_busy: Cell<bool>,
-    /// Number of requests in flight, plus one while the client has data to receive.
+    /// Number of requests in flight on the connection, plus one while response data waits for the
+    /// client.
     work: Cell<usize>,
-    /// When it became idle, on the clock of [`Connections`]; `None` if it is not idle.
+    /// When the connection became idle, as a value of the clock of [`Connections`]; `None` if it is
+    /// not idle.
     idle_since: Cell<Option<u64>>,
     closing: Cell<bool>,
     task: RefCell<Option<AbortHandle>>,
@@ -238,15 +247,16 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Called when a request begins, or when response data begins to wait for the client.
+    /// Notes that work begins on the connection: a request, or response data that waits for the
+    /// client.
     pub(super) fn begin(&self) {
         self.work.set(self.work.get() + 1);
         self.was_busy.set(true);
         self.idle_since.set(None);
     }
 
-    /// Called when what [`Self::begin`] was called for has ended. A connection without work may be
-    /// closed to make room.
+    /// Notes that the work that [`Self::begin`] was called for has ended. A connection without work
+    /// may be closed to make room.
     pub(super) fn end(&self) {
         let work = self.work.get().saturating_sub(1);
         self.work.set(work);
@@ -255,7 +265,7 @@ impl Entry {
         }
     }
 
-    /// Returns the only connection of a worker.
+    /// Returns a connection that is the only one of its worker.
     #[cfg(test)]
     pub(super) fn alone() -> Rc<Self> {
         let connections = Connections::new(&Arc::default());
@@ -273,13 +283,13 @@ impl Entry {
         }
     }
 
-    /// Sets the task to abort when the connection is closed.
+    /// Sets the task that serves the connection, and that is aborted to close it.
     pub(super) fn set_task(&self, task: AbortHandle) {
         *self.task.borrow_mut() = Some(task);
     }
 
-    /// Returns whether the first request may still be on its way: there was none yet, and the
-    /// connection was opened less than `patience` ago.
+    /// Returns whether the first request may still be on its way: the connection has had none yet,
+    /// and was opened less than `patience` ago.
     fn is_new(&self, now: Instant, patience: Duration) -> bool {
         !self.was_busy.get() && now.duration_since(self.opened) < patience
     }
@@ -293,11 +303,11 @@ impl Entry {
     }
 }
 
-/// Guard of an open client connection.
+/// Guard of an open client connection: dropping it removes the connection from the registry.
 #[derive(Debug)]
 pub(super) struct Open {
     number: u64,
-    /// Its entry in the registry.
+    /// The connection's entry in the registry.
     pub(super) entry: Rc<Entry>,
     _counted: Option<Counted>,
 }
@@ -311,7 +321,7 @@ impl Drop for Open {
     }
 }
 
-/// Guard of an open backend connection.
+/// Guard of an open connection to a backend, which counts as open until this value is dropped.
 #[derive(Debug)]
 pub(super) struct OpenBackend(Rc<Connections>);
 
@@ -321,7 +331,7 @@ impl Drop for OpenBackend {
     }
 }
 
-/// Guard of an accepting listener.
+/// Guard of a listener that counts as accepting until this value is dropped.
 #[derive(Debug)]
 pub(super) struct Accepting(Rc<Connections>);
 
@@ -332,7 +342,7 @@ impl Drop for Accepting {
     }
 }
 
-/// Number of connections of each client, over all workers.
+/// Number of open connections of each client address, over all workers.
 #[derive(Debug, Default)]
 pub(super) struct ClientCounts(Mutex<HashMap<IpAddr, usize>>);
 
@@ -352,8 +362,8 @@ impl ClientCounts {
     }
 }
 
-/// Returns the address that a client's connections are counted by: an IPv4 address, or an IPv6 /64
-/// network, which usually is one host.
+/// Returns the address by which a client's connections are counted: its IPv4 address, or its IPv6
+/// /64 network, which usually belongs to one host.
 fn network(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,
@@ -363,7 +373,8 @@ fn network(client: IpAddr) -> IpAddr {
     }
 }
 
-/// Guard of one counted connection of a client.
+/// Guard of one connection in [`ClientCounts`]: dropping it subtracts the connection from its
+/// client's count.
 #[derive(Debug)]
 struct Counted {
     counts: Arc<ClientCounts>,

@@ -15,7 +15,7 @@ fn connections(clients: usize, descriptors: usize) -> Rc<Connections> {
     connections
 }
 
-/// Opens a connection that stays until it is closed.
+/// Opens a connection, with a task that keeps it open until the registry closes it.
 fn open(connections: &Rc<Connections>) -> Rc<Entry> {
     let open = connections.open(CLIENT, 0, &Arc::default());
     let open = open.expect("no limit for each client");
@@ -33,7 +33,7 @@ fn is_open(connections: &Connections, entry: &Rc<Entry>) -> bool {
     clients.values().any(|other| Rc::ptr_eq(other, entry))
 }
 
-/// Returns whether there was room for a connection within two seconds.
+/// Waits for at most two seconds, and returns whether there was room for another connection.
 async fn room(connections: &Connections) -> bool {
     let limit = Duration::from_secs(2);
     tokio::time::timeout(limit, connections.wait_for_room())
@@ -127,7 +127,8 @@ async fn silent_connections_hold_a_listeners_queue_up_for_a_short_time() {
             assert!(room(&connections).await);
             open(&connections);
         }
-        // Four times as many connections as the limit were closed to make room for others.
+        // In this time, four times as many connections as the limit were closed to make room for
+        // others.
         assert!(began.elapsed() < FIRST_REQUEST * 2, "{:?}", began.elapsed());
     };
     local.run_until(test).await;

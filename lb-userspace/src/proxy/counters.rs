@@ -1,4 +1,4 @@
-//! Counters of the HTTP front. Each worker has its own; they are summed on read.
+//! Counters of the HTTP front. Each worker has its own counters; readers get their sums.
 
 use std::{
     collections::BTreeMap,
@@ -24,13 +24,13 @@ pub const DURATION_BOUNDS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// Number of status codes that are counted: 100 to 599.
+/// Number of status codes that are counted separately: 100 to 599.
 const CODES: usize = 500;
 
 /// The counters of the HTTP front since start, summed over its workers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
-    /// Requests that got a response.
+    /// The number of requests that got a complete response, by service, backend and status.
     pub requests: Vec<RequestCount>,
     /// Requests whose response did not reach the client completely; they are not in
     /// [`Self::requests`].
@@ -39,97 +39,100 @@ pub struct Counters {
     pub refusals: Vec<ReasonCount>,
     /// Requests that the front answered in place of a backend for any other reason.
     pub own_answers: Vec<ReasonCount>,
-    /// Request durations, by service.
+    /// The distribution of the durations of requests, by service.
     pub durations: Vec<(Name, Durations)>,
-    /// Successful TLS handshakes.
+    /// Number of successful TLS handshakes, by service, version and kind.
     pub handshakes: Vec<HandshakeCount>,
-    /// Failed TLS handshakes, including timeouts.
+    /// Number of failed TLS handshakes, including those that timed out, by service and reason.
     pub handshake_failures: Vec<ReasonCount>,
-    /// Open client connections, by service.
+    /// Number of client connections that are open now, by service.
     pub open_connections: Vec<(Name, u64)>,
-    /// Client connections and tunnels that ended early without a request in flight.
+    /// Number of client connections and tunnels that ended early without a request in flight, by
+    /// service and reason.
     pub closed: Vec<ReasonCount>,
-    /// Requests by service and matched route; `default` for requests that matched none.
+    /// Number of requests by service and by the route that they matched; the route is `default` if
+    /// they matched none.
     pub routed: Vec<(Name, Name, u64)>,
-    /// Retried requests, by service.
+    /// Number of retried requests, by service.
     pub retries: Vec<(Name, u64)>,
-    /// Retries refused by the retry budget, by service.
+    /// Number of retries that the retry budget refused, by service.
     pub retries_refused: Vec<(Name, u64)>,
-    /// Requests queued for a backend now, by service.
+    /// Number of requests that wait for a backend now, by service.
     pub queued: Vec<(Name, u64)>,
-    /// Requests that had to wait for a backend, by service.
+    /// Number of requests that had to wait for a backend since start, by service.
     pub queue_waits: Vec<(Name, u64)>,
-    /// Requests rejected because the queue was full or the wait too long, by service.
+    /// Number of requests rejected because the queue was full or the wait too long, by service.
     pub queue_rejections: Vec<(Name, u64)>,
-    /// Connections to backends in use now.
+    /// Connections to backends that are in use now, and the backends' ejections.
     pub backend_connections: Vec<BackendConnections>,
-    /// Panics in tasks of client connections, by service.
+    /// Number of panics in tasks of client connections, by service.
     pub panics: Vec<(Name, u64)>,
-    /// Bytes of buffers in use and of responses that wait for clients.
+    /// Bytes of response buffers in use and of response data that waits for clients.
     pub buffered_bytes: u64,
 }
 
-/// Requests with the same outcome.
+/// The number of requests of a service with the same backend and status.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestCount {
-    /// The service.
+    /// The service that got the requests.
     pub service: Name,
-    /// Pool and name of the backend that answered or failed; `None` if none was chosen.
+    /// The pool and name of the backend that answered or failed; `None` if no backend was chosen.
     pub backend: Option<(Name, Name)>,
     /// The status sent to the client, 100 to 599.
     pub code: u16,
-    /// Number of requests.
+    /// Number of requests with this service, backend and status.
     pub count: u64,
 }
 
-/// Requests or connections that ended for the same reason.
+/// The number of requests or connections of a service that ended for the same reason.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ReasonCount {
-    /// The service.
+    /// The service that the clients were connected to.
     pub service: Name,
-    /// Pool and name of the backend that had the request last; `None` if none had it.
+    /// The pool and name of the backend that had the request last; `None` if no backend had it.
     pub backend: Option<(Name, Name)>,
-    /// The reason.
+    /// The reason for which the requests or connections ended early.
     pub reason: Reason,
-    /// Number of requests or connections.
+    /// Number of requests or connections that ended for this reason.
     pub count: u64,
 }
 
-/// Request durations, from the end of the request's head to the end of the response.
+/// The distribution of request durations, from the end of the request's head to the end of the
+/// response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Durations {
-    /// Requests in each bucket of [`DURATION_BOUNDS`], and in one for longer durations. Not
-    /// cumulative.
+    /// The number of requests in each bucket of [`DURATION_BOUNDS`], and last of those that took
+    /// longer than the last bound. Not cumulative.
     pub buckets: [u64; DURATION_BOUNDS.len() + 1],
-    /// Sum of all durations, in seconds.
+    /// Sum of the durations of all requests, in seconds.
     pub sum: f64,
 }
 
-/// TLS handshakes of one kind.
+/// The number of TLS handshakes of one service, version and kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HandshakeCount {
-    /// The service.
+    /// The service that the clients connected to.
     pub service: Name,
-    /// `1.2` or `1.3`.
+    /// The TLS version: `1.2` or `1.3`.
     pub version: &'static str,
-    /// Whether the handshakes resumed a session.
+    /// Whether these handshakes resumed a session.
     pub resumed: bool,
-    /// Number of handshakes.
+    /// Number of handshakes of this service, version and kind.
     pub count: u64,
 }
 
-/// Connections to one backend, and its ejections.
+/// The connections to one backend that one service has in use, and the backend's ejections.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackendConnections {
-    /// The service.
+    /// The service that uses the backend.
     pub service: Name,
-    /// The backend's pool.
+    /// The name of the backend's pool.
     pub pool: Name,
-    /// The backend.
+    /// The name of the backend.
     pub backend: Name,
-    /// Connections with a request in flight.
+    /// Number of connections with a request in flight now.
     pub in_use: u64,
-    /// Ejections caused by requests of this service.
+    /// Number of ejections caused by requests of this service.
     pub ejections: u64,
 }
 
@@ -138,73 +141,74 @@ pub struct BackendConnections {
 pub(super) struct Count(AtomicU64);
 
 impl Count {
-    /// Adds to the counter. As only one thread writes, a load and a store suffice, which cost less
-    /// than an atomic addition.
+    /// Adds `more` to the counter. As only one thread writes, a load and a store suffice, which
+    /// cost less than an atomic addition.
     pub(super) fn add(&self, more: u64) {
         self.0
             .store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
     }
 
-    /// Subtracts from the counter.
+    /// Subtracts `less` from the counter.
     pub(super) fn sub(&self, less: u64) {
         self.0
             .store(self.0.load(Relaxed).wrapping_sub(less), Relaxed);
     }
 
-    /// Returns the current value.
+    /// Returns the current value of the counter.
     pub(super) fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// The counters of one worker. Services and backends are never removed: counters must not decrease.
+/// The counters of one worker. Entries of services and backends are never removed, because counters
+/// must not decrease.
 #[derive(Debug, Default)]
 pub(super) struct WorkerCounters {
-    /// Bytes of response buffers and of data that waits for clients.
+    /// Bytes of response buffers in use and of response data that waits for clients.
     pub(super) buffered: Count,
     services: Mutex<BTreeMap<Name, Arc<ServiceCounters>>>,
 }
 
-/// A backend's pool and name.
+/// The pool and the name of a backend.
 type InPool = (Name, Name);
 
 /// The counters of one worker for one service.
 #[derive(Debug)]
 pub(super) struct ServiceCounters {
-    /// The counters of each backend, by its pool and name; the key of [`Self::no_backend`] is
-    /// `None`.
+    /// The counters of each backend, by its pool and name. The entry of [`Self::no_backend`] has
+    /// the key `None`.
     backends: Mutex<BTreeMap<Option<InPool>, Arc<BackendCounters>>>,
     buckets: [Count; DURATION_BOUNDS.len() + 1],
     microseconds: Count,
-    /// Successful TLS handshakes, by version (1.2, 1.3), then by whether a session was resumed (no,
-    /// yes).
+    /// Number of successful TLS handshakes, by version (1.2, 1.3), then by whether a session was
+    /// resumed (no, yes).
     handshakes: [[Count; 2]; 2],
-    /// Requests, by the route that they matched.
+    /// Number of requests that matched each route, by the route's name.
     pub(super) routes: Mutex<BTreeMap<Name, Arc<Count>>>,
-    /// Connections and handshakes that ended early.
+    /// Number of connections and handshakes that ended early, by reason.
     closed: [Count; Reason::COUNT],
-    /// Open client connections.
+    /// Number of open client connections now.
     pub(super) open_connections: Count,
-    /// Retried requests.
+    /// Number of retried requests.
     pub(super) retries: Count,
-    /// Retries refused by the budget.
+    /// Number of retries that the retry budget refused.
     pub(super) retries_refused: Count,
-    /// Counters of the service's queued requests.
+    /// The counters of the service's queued requests.
     pub(super) queue: QueueCounters,
-    /// Panics in tasks of the service's client connections.
+    /// Number of panics in tasks of the service's client connections.
     pub(super) panics: Count,
-    /// Responses for which no backend was chosen.
+    /// The counters of responses to requests for which no backend was chosen.
     pub(super) no_backend: Arc<BackendCounters>,
 }
 
 /// The counters of one worker for a service's queued requests.
 #[derive(Debug, Default)]
 pub(super) struct QueueCounters {
-    /// Requests in the queue now.
+    /// Number of requests in the queue now.
     pub(super) waiting: Count,
-    /// Requests that had to wait.
+    /// Number of requests that had to wait.
     pub(super) waited: Count,
-    /// Requests rejected because the queue was full or the wait too long.
+    /// Number of requests rejected because the queue was full or the wait too long.
     pub(super) rejected: Count,
 }
 
@@ -219,26 +223,26 @@ impl QueueCounters {
 #[derive(Debug)]
 pub(super) struct BackendCounters {
     codes: [Count; CODES],
-    /// Responses that the front gave itself, by reason.
+    /// Number of responses that the front gave itself, by reason.
     own: [Count; Reason::COUNT],
     broken: [Count; Reason::COUNT],
-    /// Connections with a request in flight.
+    /// Number of connections with a request in flight now.
     pub(super) in_use: Count,
-    /// Ejections.
+    /// Number of ejections of the backend.
     pub(super) ejections: Count,
 }
 
-/// The number of requests that matched each route.
+/// The counters of the requests that matched each route of a service.
 #[derive(Debug)]
 pub(super) struct RouteCounts {
-    /// Requests that matched each route, by the route's index.
+    /// The counter of requests that matched each route, by the route's index.
     pub(super) routes: Vec<Arc<Count>>,
-    /// Requests that matched no route.
+    /// The counter of requests that matched no route.
     pub(super) default: Arc<Count>,
 }
 
 impl RouteCounts {
-    /// Counts a routed request.
+    /// Counts a request that matched the route with this index; `None`: no route.
     pub(super) fn count(&self, route: Option<usize>) {
         let count = route.and_then(|place| self.routes.get(place));
         count.unwrap_or(&self.default).add(1);
@@ -246,7 +250,7 @@ impl RouteCounts {
 }
 
 impl WorkerCounters {
-    /// Returns the counters of a service, creating them if needed.
+    /// Returns the counters of a service, creating them if they do not exist.
     pub(super) fn service(&self, name: &Name) -> Arc<ServiceCounters> {
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(services.entry(name.clone()).or_default())
@@ -286,14 +290,14 @@ impl Default for BackendCounters {
 }
 
 impl ServiceCounters {
-    /// Returns the counters of a pool's backend, creating them if needed.
+    /// Returns the counters of a pool's backend, creating them if they do not exist.
     pub(super) fn backend(&self, pool: &Name, name: &Name) -> Arc<BackendCounters> {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         let key = Some((pool.clone(), name.clone()));
         Arc::clone(backends.entry(key).or_default())
     }
 
-    /// Returns the counters of the routes with these names, creating them if needed.
+    /// Returns the counters of the routes with these names, creating those that do not exist.
     pub(super) fn route_counts(&self, names: impl Iterator<Item = Name>) -> RouteCounts {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut count = |name: Name| Arc::clone(routes.entry(name).or_default());
@@ -303,7 +307,7 @@ impl ServiceCounters {
         }
     }
 
-    /// Records the duration of a request.
+    /// Counts a finished request and its duration.
     pub(super) fn record_duration(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bucket = DURATION_BOUNDS.partition_point(|bound| *bound < seconds);
@@ -312,32 +316,33 @@ impl ServiceCounters {
             .add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// Counts a connection, handshake or tunnel that ended early.
+    /// Counts a connection, handshake or tunnel that ended early for this reason.
     pub(super) fn closed(&self, reason: Reason) {
         self.closed[reason as usize].add(1);
     }
 
-    /// Counts a successful handshake.
+    /// Counts a successful TLS handshake, by its version (1.3 or 1.2) and whether it resumed a
+    /// session.
     pub(super) fn handshake_succeeded(&self, tls13: bool, resumed: bool) {
         self.handshakes[usize::from(tls13)][usize::from(resumed)].add(1);
     }
 }
 
 impl BackendCounters {
-    /// Counts a response with this status.
+    /// Counts a response with this status, 100 to 599.
     pub(super) fn answered(&self, status: u16) {
         if let Some(count) = self.codes.get(usize::from(status).wrapping_sub(100)) {
             count.add(1);
         }
     }
 
-    /// Counts a response with this status that the front gave itself.
+    /// Counts a response with this status that the front gave itself, for this reason.
     pub(super) fn answered_locally(&self, status: u16, reason: Reason) {
         self.answered(status);
         self.own[reason as usize].add(1);
     }
 
-    /// Counts a request that ended early.
+    /// Counts a request that ended early, for this reason.
     pub(super) fn aborted(&self, reason: Reason) {
         self.broken[reason as usize].add(1);
     }

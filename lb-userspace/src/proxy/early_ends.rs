@@ -1,7 +1,7 @@
 //! The most recent exchanges that ended early, with the bytes that violated the protocol: what `lb
 //! errors` shows.
 //!
-//! A lock protects them. It is taken only when something ends early and when they are read.
+//! A lock protects the list. It is taken only when something ends early and when the list is read.
 
 use std::{
     collections::VecDeque,
@@ -16,29 +16,29 @@ use crate::config::Name;
 /// A request, handshake, connection or tunnel that ended early.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EndedEarly {
-    /// When it ended.
+    /// When the request, handshake, connection or tunnel ended.
     pub time: SystemTime,
-    /// The reason.
+    /// The reason for the early end.
     pub reason: Reason,
-    /// The service.
+    /// The service whose client it was.
     pub service: Name,
-    /// The client.
+    /// The address and port of the client.
     pub client: SocketAddr,
-    /// The status sent to the client; 0 if none was sent.
+    /// The HTTP status sent to the client; 0 if none was sent.
     pub status: u16,
-    /// The backend that had the request last.
+    /// The name of the backend that had the request last; `None` if no backend had it.
     pub backend: Option<Name>,
     /// Number of attempts to send the request to a backend.
     pub attempts: u32,
     /// Time from the end of the request's head to the early end; `None` if there was no request.
     pub after: Option<Duration>,
-    /// The beginning of the request as forwarded: request line and Host.
+    /// The beginning of the request as it was forwarded: request line and Host field.
     pub request: Vec<u8>,
-    /// The beginning of the bytes that violated the protocol.
+    /// The beginning of the bytes that violated the protocol; empty if nothing did.
     pub offending: Vec<u8>,
 }
 
-/// A ring of the most recent early ends.
+/// A ring buffer of the most recent early ends.
 #[derive(Debug, Default)]
 pub(super) struct EarlyEnds(Mutex<Ring>);
 
@@ -49,7 +49,7 @@ struct Ring {
 }
 
 impl EarlyEnds {
-    /// Sets how many early ends are kept.
+    /// Sets how many early ends are kept; the oldest ones are dropped.
     pub(super) fn limit(&self, most: usize) {
         let mut ring = self.ring();
         ring.most = most;
@@ -58,7 +58,7 @@ impl EarlyEnds {
         ring.entries.shrink_to_fit();
     }
 
-    /// Adds an early end; at the limit, it replaces the oldest one.
+    /// Adds an early end; if as many as allowed are kept already, it replaces the oldest one.
     pub(super) fn push(&self, entry: EndedEarly) {
         let mut ring = self.ring();
         let oldest = if ring.entries.len() >= ring.most {
@@ -70,7 +70,7 @@ impl EarlyEnds {
             ring.entries.push_back(entry);
         }
         drop(ring);
-        // The replaced entry is freed only after the lock is released.
+        // The entry that was replaced is freed only after the lock is released.
         drop(oldest);
     }
 

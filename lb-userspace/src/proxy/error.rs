@@ -19,81 +19,81 @@ pub enum Error {
     /// The access log could not be opened.
     #[error(transparent)]
     AccessLog(access_log::Error),
-    /// A worker thread has exited.
+    /// A worker thread has exited, and cannot carry out the command that it was sent.
     #[error("a worker of the HTTP front has ended; restart lb and report what its log said last")]
     WorkerGone,
-    /// An address could not be bound.
+    /// The address of a service could not be listened on.
     #[error("service \"{service}\": cannot listen on {address}: {}", listen_hint(.source))]
     Listen {
-        /// The service.
+        /// The name of the service.
         service: Name,
-        /// The address to listen on.
+        /// The address that the service listens on.
         address: SocketAddr,
-        /// The kernel's error.
+        /// The error that the kernel returned.
         #[source]
         source: io::Error,
     },
-    /// Two services have the same address.
+    /// Two services listen on the same address.
     #[error("services \"{first}\" and \"{second}\" both listen on {address}; give each its own")]
     SameAddress {
-        /// The first of the two services.
+        /// The name of the first of the two services.
         first: Name,
-        /// The second of the two services.
+        /// The name of the second of the two services.
         second: Name,
-        /// The address.
+        /// The address that both services listen on.
         address: SocketAddr,
     },
-    /// A certificate file cannot be used.
+    /// The certificate file at this path cannot be used.
     #[error("certificate file {}: {problem}", path.display())]
     Certificate {
-        /// The file.
+        /// The path of the certificate file.
         path: PathBuf,
-        /// The problem.
+        /// What is wrong with the certificate file.
         problem: CertificateProblem,
     },
-    /// The verifier of client certificates could not be set up.
+    /// The verifier of a service's client certificates could not be set up.
     #[error("service \"{service}\": cannot verify certificates of clients: {what}")]
     ClientCertificates {
-        /// The service.
+        /// The name of the service.
         service: Name,
-        /// The library's error.
+        /// The error of the TLS library.
         what: String,
     },
-    /// rustls rejected the settings.
+    /// rustls rejected the TLS settings of a service.
     #[error("service \"{service}\": cannot set up TLS: {source}")]
     Tls {
-        /// The service.
+        /// The name of the service.
         service: Name,
-        /// The error of rustls.
+        /// The error that rustls returned.
         #[source]
         source: rustls::Error,
     },
     /// A file for a fixed answer or an error page cannot be used.
     #[error("service \"{service}\": file {} for an answer: {problem}", path.display())]
     Page {
-        /// The service.
+        /// The name of the service.
         service: Name,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The problem.
+        /// What is wrong with the file.
         problem: PageProblem,
     },
     /// The key for a pool's session cookies cannot be used.
     #[error("pool \"{pool}\": key file {} for sticky sessions: {problem}", path.display())]
     SessionKey {
-        /// The pool.
+        /// The name of the pool.
         pool: Name,
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
-        /// The problem.
+        /// What is wrong with the key file.
         problem: SessionKeyProblem,
     },
     /// A pool that a service names was not passed to the front.
     #[error("service \"{service}\": its pool \"{pool}\" is not known")]
     NoPool {
-        /// The service.
+        /// The name of the service.
         service: Name,
-        /// The pool.
+        /// The name of the pool.
         pool: Name,
     },
     /// A service that the kernel steers was passed to the front.
@@ -104,96 +104,97 @@ pub enum Error {
 /// A problem with a certificate file.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateProblem {
-    /// The file does not exist.
+    /// The certificate file does not exist.
     #[error("there is no such file")]
     Missing,
-    /// The file holds no valid authorities or revocation lists.
+    /// The file is meant to hold certificate authorities or revocation lists, and holds no valid
+    /// ones.
     #[error("{0}")]
     BadAuthority(String),
-    /// The file cannot be read.
+    /// The certificate file cannot be read.
     #[error("cannot read it: {0}")]
     Unreadable(#[source] io::Error),
-    /// The path is not a regular file.
+    /// The path of the certificate file is not that of a regular file.
     #[error("it is not a regular file")]
     NotAFile,
-    /// Other users could read the private key.
+    /// Users other than the agent's could read the private key in the file.
     #[error(
         "its mode is {mode:04o} and its group {group}, so that others than the agent can reach the private key; run: chmod 600 {path}, or chmod 640 and give it a group that the agent is in",
         path = path.display()
     )]
     Open {
-        /// The permission bits.
+        /// The permission bits of the file.
         mode: u32,
-        /// The group ID.
+        /// The ID of the file's group.
         group: u32,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// The file is not PEM.
+    /// The content of the file is not valid PEM.
     #[error("it is not valid PEM: {0}")]
     Pem(#[source] PemProblem),
-    /// The file has no certificate.
+    /// The file has no certificate in it.
     #[error(
         "there is no certificate in it; it must hold the certificate chain and its key, both as PEM; {0}"
     )]
     NoCertificate(Contents),
-    /// The file has no private key.
+    /// The file has no private key in it.
     #[error(
         "there is no private key in it; it must hold the certificate chain and its key (EC, RSA or PKCS #8), both as PEM; {0}"
     )]
     NoKey(Contents),
-    /// The file has more than one private key.
+    /// The file has more than one private key, where one is expected.
     #[error(
         "there is more than one private key in it; keep the one that belongs to the first certificate; {0}"
     )]
     SeveralKeys(Contents),
-    /// The private key cannot be used.
+    /// The private key in the file cannot be used.
     #[error("its private key cannot be used: {0}")]
     BadKey(rustls::Error),
-    /// A certificate cannot be parsed.
+    /// A certificate in the file cannot be parsed.
     #[error("certificate {number} in it, in line {line}, cannot be parsed: {what}; {contents}")]
     BadCertificate {
-        /// Number of the certificate in the file, from 1.
+        /// Number of the certificate in the file, counted from 1.
         number: usize,
-        /// The line that the certificate begins in.
+        /// The line of the file in which the certificate begins.
         line: usize,
-        /// The parser's error.
+        /// The error of the certificate's parser, as text.
         what: String,
-        /// Description of the file's contents.
+        /// Description of all blocks of the file.
         contents: Contents,
     },
-    /// No certificate has been obtained yet, and no placeholder could be created.
+    /// The agent has not obtained the certificate yet, and no placeholder for it could be created.
     #[error("{0}")]
     Placeholder(#[source] acme::SelfSignedError),
-    /// The private key belongs to none of the certificates.
+    /// The private key in the file belongs to none of the file's certificates.
     #[error("its private key does not match its first certificate; {0}")]
     Mismatch(Contents),
-    /// The private key belongs to a certificate other than the first.
+    /// The private key belongs to a certificate of the file other than the first.
     #[error(
         "its private key belongs to certificate {number}, in line {line}, which must be the first; {contents}"
     )]
     NotFirst {
-        /// Number of the certificate in the file, from 1.
+        /// Number, from 1, of the certificate that the key belongs to.
         number: usize,
-        /// The line that the certificate begins in.
+        /// The line of the file in which that certificate begins.
         line: usize,
-        /// Description of the file's contents.
+        /// Description of the blocks of the file.
         contents: Contents,
     },
 }
 
-/// A problem with the key for session cookies.
+/// A problem with the file of the key for session cookies.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionKeyProblem {
-    /// The file does not exist.
+    /// No file exists at the path.
     #[error(
         "there is no such file; `openssl rand -hex 32` makes a key, which both hosts of a pair need"
     )]
     Missing,
-    /// Other users could read or change the file, or it cannot be read.
+    /// Other users can read or change the file, or the agent cannot read it.
     #[error("{0}")]
     File(#[source] PrivateFileError),
-    /// The key is short enough to be guessed.
+    /// The key is so short that it could be guessed; the number is its length in bytes.
     #[error("it has only {0} bytes, too short for a key; generate one with `openssl rand -hex 32`")]
     Short(usize),
 }

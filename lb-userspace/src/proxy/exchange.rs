@@ -33,24 +33,26 @@ use super::{
     wire::write_all,
 };
 
-/// How an exchange ended. The backend that had the request last is in the request's state.
+/// How the exchange of a request and its response ended. The backend that had the request last is
+/// in the request's `RequestState`.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// The client has the complete response.
+    /// The client has the complete response, with this status.
     Answered(u16),
     /// The backend switched protocols and the client has the 101 response. The buffer holds what
-    /// the backend has sent since.
+    /// the backend has sent after that response.
     Upgraded(PooledConnection, ResponseBuffer),
-    /// The client has no part of a response yet and must be sent an error.
+    /// The client has no part of a response yet, and must be sent an error for this reason.
     Failed(Reason),
-    /// The client's request is invalid.
+    /// The client's request is invalid, for this reason.
     Refused(Refusal),
-    /// The client disconnected, or has part of a response that will not be completed.
+    /// The client disconnected, or has a part of a response that will not be completed, for this
+    /// reason.
     Broken(Reason),
 }
 
 impl Outcome {
-    /// Returns what the outcome says about the backend's health.
+    /// Returns what the outcome of the exchange says about the backend's health.
     fn observation(&self) -> Observation {
         match self {
             Self::Answered(status) => Observation::Answered(*status),
@@ -58,8 +60,8 @@ impl Outcome {
         }
     }
 
-    /// Attaches the permit to a tunnel, which counts as a request in flight for as long as it
-    /// lasts.
+    /// Attaches a request's permit to the tunnel that follows the request, because the tunnel
+    /// counts as a request in flight for as long as it lasts.
     fn with_permit(mut self, permit: Option<Permit>) -> Self {
         if let Self::Upgraded(connection, _) = &mut self {
             connection.permit = permit;
@@ -68,9 +70,9 @@ impl Outcome {
     }
 }
 
-/// Sends a request to a backend and its response to the client. Another backend is tried if one
-/// refuses the connection; and, if sending the request twice is certain to do no harm, also if the
-/// connection died or the backend went down before it answered (see [`Retries`]).
+/// Sends a request to a backend and its response to the client. Another backend is tried if a
+/// backend refuses the connection; and, if sending the request twice is certain to do no harm, also
+/// if the connection died or the backend went down before it answered (see [`Retries`]).
 pub(super) async fn exchange<B: RequestBody, K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     body: &mut B,
@@ -80,7 +82,7 @@ pub(super) async fn exchange<B: RequestBody, K: ResponseSink>(
     let Some(limit) = request.limits.timeouts.request else {
         return attempts(request, body, sink, watchdog).await;
     };
-    // Boxed, so that requests without the timeout `request` need no memory for it.
+    // The future is boxed, so that requests without the timeout `request` need no memory for it.
     let attempts = Box::pin(attempts(request, body, sink, watchdog));
     if let Ok(ended) = tokio::time::timeout(limit, attempts).await {
         return ended;
@@ -155,7 +157,7 @@ async fn attempts<B: RequestBody, K: ResponseSink>(
 }
 
 /// Returns whether, after this failure, the backend is to be avoided for a moment in favour of
-/// others.
+/// other backends.
 fn implicates_backend(failure: Reason, reused: bool) -> bool {
     match failure {
         Reason::BackendConnectRefused
@@ -186,7 +188,7 @@ async fn attempt<B: RequestBody, K: ResponseSink>(
         Some(connection) => connection,
         None => {
             let connect = connect(request, backend, watchdog);
-            // Stops connecting to a backend that has gone down meanwhile.
+            // `unless_down` stops connecting if the backend goes down meanwhile.
             let connected = request.pool.unless_down(backend, connect).await;
             connected.unwrap_or(Err(Reason::BackendConnectDown))?
         }
@@ -236,12 +238,13 @@ async fn connect(
     }
 }
 
-/// Returns whether this host, and not the backend, caused a failure to connect.
+/// Returns whether a connection could not be opened because this host, and not the backend, is at
+/// fault: it has no file descriptors left.
 fn is_out_of_descriptors(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
-/// Sends the request and receives the response, concurrently if there is a body.
+/// Sends a request and receives its response; concurrently, if the request has a body.
 async fn send_and_receive<B: RequestBody, K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     connection: &mut PooledConnection,
@@ -284,7 +287,7 @@ async fn send_and_receive<B: RequestBody, K: ResponseSink>(
         .await;
     }
     request.transfer.complete.set(false);
-    // Boxed, so that requests without a body need no memory for it.
+    // The future is boxed, so that requests without a body need no memory for it.
     Box::pin(send_while_receiving(
         request,
         (&mut reader, &mut writer),
@@ -316,7 +319,8 @@ async fn send_while_receiving<B: RequestBody, K: ResponseSink>(
             }
             let answered = request.transfer.answered.get();
             let received = down.as_mut().poll(context);
-            // The upload also waits for `answered`: it must be polled again when that changes.
+            // The upload, polled above, also waits for `answered`: it must be polled again when
+            // receiving changes that.
             if received.is_ready() || answered == request.transfer.answered.get() {
                 return received.map_err(Failure::Ended);
             }

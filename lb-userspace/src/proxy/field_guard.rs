@@ -16,18 +16,19 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::message::{BrokenBlock, FieldReader, Notice};
 
-/// Length of the client's connection preface (RFC 9113 §3.4).
+/// Length of the connection preface of an HTTP/2 client, in bytes (RFC 9113 §3.4).
 const PREFACE_BYTES: usize = 24;
-/// Length of a frame header (§4.1).
+/// Length of the header of an HTTP/2 frame, in bytes (RFC 9113 §4.1).
 const FRAME_HEAD: usize = 9;
-/// The longest accepted frame: the default of SETTINGS_MAX_FRAME_SIZE (§4.2).
+/// The longest payload of a frame that is accepted, in bytes: the default of
+/// SETTINGS_MAX_FRAME_SIZE (RFC 9113 §4.2).
 const MAX_FRAME: usize = 16_384;
-/// Capacity that empty buffers keep, in bytes.
+/// Capacity, in bytes, that a buffer keeps while it is empty.
 const KEPT_BYTES: usize = 1024;
-/// The lowest limit of a field block with its frame headers, in bytes.
+/// The lowest limit of a field block with its frame headers that a caller can set, in bytes.
 const MIN_LIMIT: usize = 64 * 1024;
-/// Limit of the notices of a connection that wait for their streams. More can accumulate only if
-/// the library refused the streams.
+/// Limit of the notices of a connection that wait for their streams to be served. More than this
+/// can accumulate only if the library refused the streams.
 const MAX_NOTICES: usize = 1024;
 
 const HEADERS: u8 = 1;
@@ -37,12 +38,13 @@ const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
-/// The notices of a connection, by stream.
+/// The notices about faults in the field blocks of a connection, by stream ID.
 #[derive(Debug, Default)]
 pub(super) struct Notices(RefCell<BTreeMap<u32, Notice>>);
 
 impl Notices {
-    /// Removes and returns the notice for a stream. Must be called for streams in ascending order.
+    /// Removes and returns the notice for a stream; an empty one if there is none. Must be called
+    /// for streams in ascending order.
     pub(super) fn take(&self, stream: u32) -> Notice {
         let mut notices = self.0.borrow_mut();
         if notices.is_empty() {
@@ -63,42 +65,44 @@ impl Notices {
     }
 }
 
-/// A client's stream whose field blocks are inspected as they arrive.
+/// The byte stream of an HTTP/2 client, whose field blocks are inspected as they arrive.
 #[derive(Debug)]
 pub(super) struct FieldGuard<S> {
     inner: S,
     reader: FieldReader,
     notices: Rc<Notices>,
-    /// Number of bytes that pass without inspection: the rest of a frame without fields.
+    /// Number of bytes that pass without inspection: the rest of a frame that has no fields.
     passing: usize,
-    /// Received bytes that have not passed: at most one field block, and what follows it.
+    /// Received bytes that the library has not got yet: at most one field block, and what follows
+    /// it.
     held: Vec<u8>,
-    /// Offset in `held` of the next frame of the field block that begins there.
+    /// Offset in `held` of the next frame of the field block with which `held` begins.
     scanned: usize,
-    /// The field block in `held`, without frame headers.
+    /// The field block with which `held` begins, as far as it is scanned, without frame headers.
     block: Vec<u8>,
-    /// Bytes that may pass, from `passed` on.
+    /// Bytes that the library may read, from the offset `passed` on.
     out: Vec<u8>,
     passed: usize,
     /// Limit of a field block with its frame headers, in bytes.
     limit: usize,
-    /// The highest stream that had a request.
+    /// The highest ID of a stream that had a request.
     last_stream: u32,
-    /// Whether the protocol was violated: the library sees the violation and nothing after it.
+    /// Whether the client violated the protocol: the library gets the violation and nothing after
+    /// it.
     broken: bool,
 }
 
-/// A frame within received bytes.
+/// A frame within a slice of received bytes.
 struct Frame {
     kind: u8,
     flags: u8,
     stream: u32,
-    /// Offset of the end of the frame.
+    /// Offset of the end of the frame in the slice.
     end: usize,
 }
 
 impl Frame {
-    /// Parses the frame header at an offset; `None` if it is incomplete.
+    /// Parses the frame header at the offset `at`; `None` if the header is incomplete.
     fn at(bytes: &[u8], at: usize) -> Option<Self> {
         let head = bytes.get(at..at + FRAME_HEAD)?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
@@ -117,7 +121,7 @@ impl Frame {
 
 impl<S> FieldGuard<S> {
     /// Guards a connection from its preface on. A field block may have `limit` bytes with its frame
-    /// headers, at least 64 KiB.
+    /// headers; a `limit` of less than 64 KiB counts as 64 KiB.
     pub(super) fn new(inner: S, limit: usize) -> Self {
         Self {
             inner,
@@ -135,12 +139,12 @@ impl<S> FieldGuard<S> {
         }
     }
 
-    /// Returns the connection's notices, to which this guard keeps adding.
+    /// Returns the notices of the connection, to which this guard keeps adding.
     pub(super) fn notices(&self) -> Rc<Notices> {
         Rc::clone(&self.notices)
     }
 
-    /// Lets received bytes pass as far as they are valid.
+    /// Lets the held bytes pass to the library as far as they are valid and complete.
     fn process(&mut self) {
         loop {
             let passing = self.passing.min(self.held.len());
@@ -157,8 +161,8 @@ impl<S> FieldGuard<S> {
                 self.passing = frame.end;
                 continue;
             }
-            // Frame headers count towards the limit, so a block cannot go on for ever in empty
-            // frames.
+            // Frame headers count towards the limit, so a client cannot continue a block for ever
+            // with empty frames.
             let is_long = frame.end - self.scanned > FRAME_HEAD + MAX_FRAME;
             if is_long || frame.end > self.limit {
                 return self.fail();
@@ -176,7 +180,8 @@ impl<S> FieldGuard<S> {
         }
     }
 
-    /// Returns how many of the bytes `new` belong to frames without fields and may pass in place.
+    /// Returns how many of the bytes `new` belong to frames without fields, and may pass to the
+    /// library where they are.
     fn without_fields(&mut self, new: &[u8]) -> usize {
         let mut at = 0;
         loop {
@@ -198,13 +203,13 @@ impl<S> FieldGuard<S> {
         }
     }
 
-    /// Passes the held bytes, which make the library end the connection.
+    /// Passes the held bytes, which make the library end the connection, and nothing after them.
     fn fail(&mut self) {
         self.pass(self.held.len());
         self.broken = true;
     }
 
-    /// Appends a frame's part of the field block (§6.2, §6.10).
+    /// Appends the part of the field block that a frame carries (RFC 9113 §6.2, §6.10).
     fn append_fragment(&mut self, frame: &Frame) -> Result<(), BrokenBlock> {
         let mut payload = &self.held[self.scanned + FRAME_HEAD..frame.end];
         if frame.kind == HEADERS {
@@ -223,11 +228,12 @@ impl<S> FieldGuard<S> {
         Ok(())
     }
 
-    /// Decodes the complete field block and lets it pass.
+    /// Decodes the complete field block, leaves a notice if it has a fault, and lets the block
+    /// pass.
     fn finish_block(&mut self) -> Result<(), BrokenBlock> {
         let first = Frame::at(&self.held, 0).ok_or(BrokenBlock)?;
         let (notice, rewritten) = self.reader.read(&self.block)?;
-        // A later block on the same stream holds trailers, which are discarded.
+        // A later field block on the same stream has trailers, which are discarded.
         if first.stream > self.last_stream {
             self.last_stream = first.stream;
             if !notice.is_empty() {
@@ -246,7 +252,8 @@ impl<S> FieldGuard<S> {
         Ok(())
     }
 
-    /// Writes the frames of a rewritten block, without padding and priority.
+    /// Writes the frames of a rewritten block, without the padding and the priority of the client's
+    /// frames.
     fn push_frames(&mut self, first: &Frame, block: &[u8]) {
         let mut parts = block.chunks(MAX_FRAME).peekable();
         let (mut kind, mut flags) = (HEADERS, first.flags & END_STREAM);
@@ -263,7 +270,7 @@ impl<S> FieldGuard<S> {
         }
     }
 
-    /// Copies bytes that may pass into `room`.
+    /// Copies as many of the bytes that may pass into `room` as it has space for.
     fn copy_out(&mut self, room: &mut ReadBuf<'_>) {
         let left = &self.out[self.passed..];
         let part = left.len().min(room.remaining());
@@ -296,7 +303,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FieldGuard<S> {
             ready!(Pin::new(&mut this.inner).poll_read(context, room))?;
             let new = &room.filled()[before..];
             if new.is_empty() {
-                // The end of the stream, possibly in the middle of a field block.
+                // The client has closed the connection, possibly in the middle of a field block.
                 this.fail();
                 continue;
             }

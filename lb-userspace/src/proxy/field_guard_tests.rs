@@ -1,5 +1,5 @@
-//! Tests that the guard's output is the same however its input is cut into reads, and equals the
-//! input if that is valid.
+//! Tests that the output of a `FieldGuard` is the same however its input is cut into reads, and
+//! equals the input if the input is valid.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::*;
 
-/// A reader that returns its bytes in several reads, one slice in each.
+/// A reader that returns its bytes in several reads, one of these pieces in each.
 struct Pieces(VecDeque<Vec<u8>>);
 
 impl Pieces {
@@ -47,7 +47,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Returns the output and the notices of a guard that reads `bytes` cut at `places`.
+/// Returns the output and the notices of a `FieldGuard` that reads `bytes`, cut at the offsets
+/// `places`.
 fn guarded(bytes: &[u8], places: &[usize]) -> (Vec<u8>, BTreeMap<u32, Notice>) {
     let mut guard = FieldGuard::new(Pieces::cut(bytes, places), 0);
     let notices = guard.notices();
@@ -60,9 +61,9 @@ fn guarded(bytes: &[u8], places: &[usize]) -> (Vec<u8>, BTreeMap<u32, Notice>) {
     (out, notices)
 }
 
-/// `:method: GET`, by its index.
+/// The field `:method: GET` in HPACK, by its index in the static table.
 const GET: &[u8] = &[0x82];
-/// `x: a\0`, not indexed.
+/// The field `x: a\0` in HPACK, as a literal that is not indexed; NUL is malformed.
 const MALFORMED: &[u8] = &[0, 1, b'x', 2, b'a', 0];
 
 #[test]
@@ -118,7 +119,7 @@ fn a_block_without_end_is_not_held_for_ever() {
     assert!(out.len() < MIN_LIMIT + 2000, "{}", out.len());
 }
 
-/// Generates HTTP/2 frames, most of them valid.
+/// Generates the bytes of HTTP/2 frames, most of them valid.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
     let block = prop_oneof![
         Just(GET.to_vec()),
@@ -151,7 +152,7 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(one, 0..8).prop_map(|frames| frames.concat())
 }
 
-/// Returns whether each field block begins a stream newer than the earlier ones.
+/// Returns whether each field block begins a stream with a higher ID than all earlier ones.
 fn only_requests(bytes: &[u8]) -> bool {
     let (mut at, mut last) = (0, 0);
     while let Some(frame) = Frame::at(bytes, at) {
@@ -173,13 +174,15 @@ proptest! {
         let bytewise: Vec<usize> = (0..bytes.len()).collect();
         let (out, notices) = guarded(&bytes, &bytewise);
         let (cut, cut_notices) = guarded(&bytes, &places);
-        // After a fault, the bytes that arrived in the same read pass too.
+        // After a protocol violation, the guard also passes the bytes that arrived in the same
+        // read.
         prop_assert!(cut.starts_with(&out));
         prop_assert_eq!(&notices, &cut_notices);
         let faultless = guarded(&[&bytes[..], &frame(6, 0, 0, &[7; 8])].concat(), &bytewise).0;
         if faultless.ends_with(&[7; 8]) {
             prop_assert_eq!(out, cut);
-            // A malformed block on an older stream is replaced without a notice.
+            // For a malformed field block on an older stream, the guard replaces the block and
+            // leaves no notice.
             if notices.is_empty() && only_requests(&bytes[PREFACE.len()..]) {
                 prop_assert_eq!(faultless.len(), bytes.len() + 17);
             }

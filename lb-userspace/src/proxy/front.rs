@@ -42,19 +42,19 @@ use crate::{
 pub(super) struct Front {
     /// The name of the service.
     pub(super) name: Name,
-    /// The listening address as text.
+    /// The address and port that the service listens on, as text.
     pub(super) local: String,
-    /// The service's counters.
+    /// The worker's counters of the service.
     pub(super) counters: Arc<ServiceCounters>,
-    /// Tells connections when to end.
+    /// Tells the service's connections when to end.
     pub(super) drain: Drain,
     /// The worker's pool of response buffers.
     pub(super) buffers: Rc<BufferPool>,
-    /// The worker's connections.
+    /// The worker's connections to clients and backends.
     connections: Rc<Connections>,
-    /// Responses to ACME challenges.
+    /// The responses to ACME challenges.
     pub(super) challenges: Challenges,
-    /// The most recent exchanges that ended early.
+    /// The most recent exchanges that ended early, of all services.
     pub(super) early_ends: Arc<EarlyEnds>,
     upstreams: Rc<Upstreams>,
     settings: RefCell<Settings>,
@@ -64,24 +64,24 @@ pub(super) struct Front {
 /// The parts of a worker that all its services share.
 #[derive(Debug)]
 pub(super) struct WorkerContext {
-    /// The backends.
+    /// The connection pools of the backends, by address.
     pub(super) upstreams: Rc<Upstreams>,
     /// The pool of response buffers.
     pub(super) buffers: Rc<BufferPool>,
     /// The connections to clients and backends.
     pub(super) connections: Rc<Connections>,
-    /// Responses to ACME challenges.
+    /// The responses to ACME challenges.
     pub(super) challenges: Challenges,
-    /// The most recent exchanges that ended early.
+    /// The most recent exchanges that ended early, of all services.
     pub(super) early_ends: Arc<EarlyEnds>,
 }
 
 /// The settings of a service that a reload can change.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    /// The limits; each worker has its own copy.
+    /// The limits and timeouts of the service; each worker has its own copy.
     pub(super) limits: Rc<Http>,
-    /// TLS; `None` for plain HTTP.
+    /// The TLS configuration; `None` for plain HTTP.
     pub(super) tls: Option<Arc<ServerConfig>>,
     /// The access log; `None` if none is configured.
     pub(super) log: Option<Rc<AccessLog>>,
@@ -90,11 +90,12 @@ pub(super) struct Settings {
 /// The pools of a service and its routes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RoutePlan {
-    /// Index in `pools` of the pool for requests that match no route.
+    /// Index in `pools` of the pool for requests that match no route; `None` if there is no such
+    /// pool.
     pub(super) default: Option<usize>,
-    /// All pools of the service.
+    /// All pools that the service or one of its routes names.
     pub(super) pools: Vec<PoolPlan>,
-    /// The routes; `None` if every request goes to the default pool.
+    /// The routing table; `None` if every request goes to the default pool.
     pub(super) table: Option<Arc<Table>>,
 }
 
@@ -107,7 +108,7 @@ struct Routes {
 }
 
 impl Front {
-    /// Creates the service at an address.
+    /// Creates the service with this name, listening at the address `listen`.
     pub(super) fn new(
         (name, listen): (Name, SocketAddr),
         counters: Arc<ServiceCounters>,
@@ -131,39 +132,40 @@ impl Front {
         front
     }
 
-    /// Returns the current limits.
+    /// Returns the limits and timeouts that are in force now.
     pub(super) fn limits(&self) -> Rc<Http> {
         Rc::clone(&self.settings.borrow().limits)
     }
 
-    /// Returns the current access log.
+    /// Returns the access log that is in force now; `None` if none is configured.
     pub(super) fn access_log(&self) -> Option<Rc<AccessLog>> {
         self.settings.borrow().log.clone()
     }
 
-    /// Returns whether clients connect over TLS.
+    /// Returns whether the service's clients connect over TLS.
     pub(super) fn is_https(&self) -> bool {
         self.settings.borrow().tls.is_some()
     }
 
-    /// Returns the current TLS configuration; `None` for plain HTTP.
+    /// Returns the TLS configuration that is in force now; `None` for plain HTTP.
     pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
         self.settings.borrow().tls.clone()
     }
 
-    /// Replaces the settings, from the next request and the next handshake on.
+    /// Replaces the settings and the routes. They apply from the next request and the next
+    /// handshake on.
     pub(super) fn update(&self, settings: Settings, routes: RoutePlan) {
         *self.settings.borrow_mut() = settings;
         self.apply_routes(routes);
     }
 
-    /// Replaces the TLS configuration, from the next handshake on.
+    /// Replaces the TLS configuration, which applies from the next handshake on.
     pub(super) fn change_tls(&self, tls: Arc<ServerConfig>) {
         self.settings.borrow_mut().tls = Some(tls);
     }
 
-    /// Applies a plan. A pool that the old plan had too keeps its connections and the state of its
-    /// balancer.
+    /// Applies a plan of pools and routes. A pool that the previous plan had too keeps its
+    /// connections and the state of its balancer.
     fn apply_routes(&self, plan: RoutePlan) {
         let mut before = std::mem::take(&mut *self.routes.borrow_mut()).pools;
         let seed = &raw const *self.buffers as usize as u64;
@@ -193,10 +195,10 @@ impl Front {
         }
     }
 
-    /// Routes a request.
+    /// Routes a request: returns the pool that serves it and the decision of the routing table.
     ///
     /// # Errors
-    /// Routes match on a part of the request that servers interpret differently.
+    /// A route matches on a part of the request that servers may interpret differently.
     pub(super) fn route(&self, request: &routing::Request<'_>) -> Result<Routed, Refusal> {
         let routes = self.routes.borrow();
         let Some((table, counts)) = &routes.table else {
@@ -227,8 +229,8 @@ impl Front {
         routes.table.as_ref().map(|(table, _)| Arc::clone(table))
     }
 
-    /// Reserves a descriptor for a connection to a backend; closes idle backend connections if none
-    /// is left.
+    /// Reserves a file descriptor for a connection to a backend. If none is left, closes the
+    /// worker's idle connections to backends first; returns `None` if that does not help.
     pub(super) fn open_backend(&self) -> Option<OpenBackend> {
         self.connections.open_backend().or_else(|| {
             self.upstreams.drop_idle();
@@ -253,15 +255,15 @@ pub(super) struct Drain {
 enum DrainStage {
     #[default]
     Open,
-    /// Each connection ends after its next response. Idle connections stay a little, as their
-    /// client may be sending a request at this moment.
+    /// Each connection ends after its next response. Idle connections stay open for a moment, as
+    /// their client may be sending a request just then.
     Last,
-    /// Idle connections are closed.
+    /// Idle connections are closed; each other connection ends after its response.
     Ending,
 }
 
 impl Drain {
-    /// Returns whether the next response is the last one of its connection.
+    /// Returns whether the next response of each connection is the last one on that connection.
     pub(super) fn is_last(&self) -> bool {
         self.stage.get() >= DrainStage::Last
     }
@@ -271,20 +273,20 @@ impl Drain {
         self.stage.get() == DrainStage::Ending
     }
 
-    /// Makes the next response of each connection its last.
+    /// Makes the next response of each connection the last response of that connection.
     pub(super) fn announce(&self) {
         self.stage.set(self.stage.get().max(DrainStage::Last));
         self.last.notify_waiters();
     }
 
-    /// Closes idle connections, and the others after their response.
+    /// Closes idle connections, and each other connection after its response.
     pub(super) fn begin(&self) {
         self.stage.set(DrainStage::Ending);
         self.last.notify_waiters();
         self.ending.notify_waiters();
     }
 
-    /// Cancels the drain: new connections stay open.
+    /// Cancels the drain: connections that are opened from now on stay open after a response.
     pub(super) fn cancel(&self) {
         self.stage.set(DrainStage::Open);
     }
@@ -302,27 +304,29 @@ impl Drain {
     }
 }
 
-/// The client of a connection.
+/// The client at the other end of a connection.
 #[derive(Debug)]
 pub(super) struct Client {
-    /// The address; an IPv4-mapped address is converted to IPv4.
+    /// The client's IP address; an IPv4-mapped IPv6 address is converted to IPv4.
     pub(super) address: IpAddr,
-    /// The address as text.
+    /// The client's IP address as text.
     pub(super) text: String,
-    /// A hash of the address, the same in every worker and process.
+    /// A hash of the client's address, which is the same in every worker and process.
     pub(super) hash: u64,
-    /// The port.
+    /// The client's port.
     pub(super) port: u16,
-    /// The TLS session.
+    /// The TLS session of the connection; empty without TLS.
     pub(super) tls: TlsSession,
-    /// The connection's entry among the worker's connections.
+    /// The connection's entry in the worker's registry of connections.
     pub(super) entry: Rc<Entry>,
-    /// Header lines for backends that describe the client's certificate, CR LF included.
+    /// Header lines for backends that describe the client's certificate, CR LF included; `None` if
+    /// the client has presented none.
     pub(super) certificate: Option<Box<[u8]>>,
 }
 
 impl Client {
-    /// Creates the client with this address and port.
+    /// Creates the client with this address and port, whose connection has this entry in the
+    /// registry.
     pub(super) fn new((address, port): (IpAddr, u16), entry: &Rc<Entry>) -> Self {
         let hash = match address {
             IpAddr::V4(address) => mix(u64::from(address.to_bits())),
@@ -342,19 +346,19 @@ impl Client {
         }
     }
 
-    /// Returns whether the client's `X-Forwarded-*` fields are trusted.
+    /// Returns whether the client is a configured proxy, whose `X-Forwarded-*` fields are trusted.
     pub(super) fn is_trusted(&self, limits: &Http) -> bool {
         is_trusted(self.address, limits)
     }
 }
 
-/// Returns whether the `X-Forwarded-*` fields of a client are trusted.
+/// Returns whether a client is a configured proxy, whose `X-Forwarded-*` fields are trusted.
 pub(super) fn is_trusted(client: IpAddr, limits: &Http) -> bool {
     let trusted = &limits.trusted_proxies;
     !trusted.is_empty() && trusted.iter().any(|proxy| proxy.to_canonical() == client)
 }
 
-/// Returns a service without a worker, and the counters it uses.
+/// Returns a service that no worker serves, and the counters that it uses.
 #[cfg(test)]
 pub(super) fn test_front() -> (Rc<Front>, Arc<WorkerCounters>) {
     let name = Name::parse("web").expect("a good name");

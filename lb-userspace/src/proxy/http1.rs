@@ -34,14 +34,15 @@ use super::{
 };
 use crate::config::Http;
 
-/// Time limit for sending an error response, or for closing, on a connection that ends.
+/// Time limit for sending an error response, or for the shutdown of the stream, on a connection
+/// that ends.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-/// The protocol in the access log, except for requests of HTTP/1.0.
+/// The name of the protocol in the access log, unless the request came over HTTP/1.0.
 const HTTP1: &str = "HTTP/1.1";
 
-/// Serves the requests of one connection, one after another. `progress` counts the bytes that the
-/// kernel has accepted for sending.
+/// Serves the requests of one HTTP/1 connection, one after another. `progress` counts the bytes
+/// that the kernel has accepted for sending to the client.
 pub(super) async fn serve<S: ClientStream>(
     (stream, progress): (S, Rc<Progress>),
     front: &Front,
@@ -63,35 +64,36 @@ pub(super) async fn serve<S: ClientStream>(
 
 struct Connection<'a, S> {
     wire: Wire<S>,
-    /// Counts the bytes that the kernel has accepted.
+    /// Counts the bytes that the kernel has accepted for sending to the client.
     progress: Rc<Progress>,
-    /// Received bytes that are not parsed yet.
+    /// Bytes received from the client that are not parsed yet.
     input: Buffer,
-    /// The head for the backend.
+    /// The head of the current request, as it is sent to the backend.
     head: Vec<u8>,
-    /// Bytes to send to the client.
+    /// Bytes that are to be sent to the client.
     reply: Vec<u8>,
     front: &'a Front,
     client: &'a Client,
     watchdog: Watchdog,
 }
 
-/// How a connection continues after a request.
+/// How a client's connection continues after a request.
 enum Disposition<'a> {
-    /// Wait for another request.
+    /// Wait for another request of the client.
     Next,
-    /// Close.
+    /// Close the connection.
     Close,
-    /// Close, although the client may still be sending.
+    /// Close the connection, although the client may still be sending.
     Linger,
-    /// Close without a proper end, so that the client does not take an incomplete response for
-    /// complete.
+    /// Close the connection without a proper end, so that the client does not take an incomplete
+    /// response for complete.
     Abort,
-    /// Become a tunnel.
+    /// Become a tunnel to the backend of this connection; the buffer has what the backend has sent
+    /// after its response.
     Tunnel(PooledConnection, ResponseBuffer, Box<RequestRecorder<'a>>),
 }
 
-/// The properties of a request that are needed after its head was released.
+/// The properties of a request that are needed after the buffer with its head was released.
 struct RequestInfo {
     framing: Framing,
     to_head: bool,
@@ -99,15 +101,15 @@ struct RequestInfo {
     idempotent: bool,
     keep_alive: bool,
     upgrade: bool,
-    /// What answers the request.
+    /// Who answers the request.
     handler: Handler,
 }
 
-/// What answers a request.
+/// Who answers a request.
 enum Handler {
-    /// The front, with the response to an ACME challenge.
+    /// The front, with this response to an ACME challenge.
     Challenge(String),
-    /// A backend or the front, as routed.
+    /// A backend or the front, as the routing decision says.
     Routed(Routed),
 }
 
@@ -125,7 +127,8 @@ impl<'a, S: ClientStream> Connection<'a, S> {
             {
                 NextHead::Head(length) => {
                     self.client.entry.begin();
-                    // The limits may have changed while the head was waited for.
+                    // The limits may have changed by a reload while the connection waited for the
+                    // head.
                     self.answer(length, &front.limits()).await
                 }
                 NextHead::Refused(refusal) => {
@@ -148,8 +151,8 @@ impl<'a, S: ClientStream> Connection<'a, S> {
                 Disposition::Tunnel(connection, late, recorder) => {
                     let early = self.input.filled();
                     let shutdown = Err(Reason::LbTunnelShutdown);
-                    // A tunnel ends when the service drains, because its payload has no end that
-                    // could be waited for.
+                    // A tunnel ends as soon as the service drains, because nothing in its payload
+                    // marks an end that the front could wait for.
                     let ended = if front.drain.has_begun() {
                         shutdown
                     } else {
@@ -200,7 +203,8 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         }
     }
 
-    /// Parses the head and writes the head for the backend.
+    /// Parses the first `length` bytes of the input as a request head, and writes the head for the
+    /// backend to `self.head`.
     fn read_head(
         &mut self,
         length: usize,
@@ -289,7 +293,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
             state.keep_request(&self.head);
         }
         match outcome {
-            // A connection is reusable only if the request's body was read to its end.
+            // The client's connection can be reused only if the request's body was read to its end.
             Outcome::Answered(status) => {
                 let complete = state.transfer.complete.get();
                 recorder.answered(status);
@@ -335,7 +339,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
             .await
     }
 
-    /// Answers an ACME HTTP-01 challenge (RFC 8555 §8.3).
+    /// Sends the response to a request of an ACME HTTP-01 challenge (RFC 8555 §8.3).
     async fn answer_challenge(
         &mut self,
         recorder: RequestRecorder<'_>,
@@ -352,7 +356,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         self.send_reply(keep_alive).await
     }
 
-    /// Sends the answer of a route.
+    /// Sends the front's answer to a request that no pool serves, as the route says.
     async fn answer_routed(
         &mut self,
         recorder: RequestRecorder<'_>,
@@ -371,7 +375,8 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         self.send_reply(keep_alive).await
     }
 
-    /// Sends an answer of the front. `routed` is the routing decision, if there is one.
+    /// Sends an answer of the front itself. `routed` is the routing decision about the request, if
+    /// there is one.
     async fn answer_locally(
         &mut self,
         (recorder, reason): (RequestRecorder<'_>, Reason),
@@ -403,11 +408,12 @@ impl<'a, S: ClientStream> Connection<'a, S> {
     }
 
     async fn close(&mut self) {
-        // A failure is irrelevant: the connection ends either way.
+        // A failure of the shutdown is irrelevant: the connection ends in any case.
         let _closed = self.watchdog.limit(CLOSE_LIMIT, self.wire.shutdown()).await;
     }
 
-    /// Closes so that a client that is still sending can read the response.
+    /// Closes the connection in such a way that a client that is still sending can read the
+    /// response.
     async fn linger(&mut self) {
         self.close().await;
         let (wire, input) = (&self.wire, &mut self.input);

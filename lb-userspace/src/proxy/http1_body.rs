@@ -13,15 +13,15 @@ use super::{
     wire::Wire,
 };
 
-/// Capacity for a body on its way to a backend, in bytes.
+/// Limit of the bytes of a request's body that are buffered on their way to a backend.
 const BODY_BYTES: usize = 64 * 1024;
-/// Limit of pipelined requests that are buffered before the response to the current one, in bytes.
+/// Limit, in bytes, of pipelined requests that are buffered until the current request is answered.
 const PIPELINED_BYTES: usize = 16 * 1024;
-/// Grace period for a client that has half-closed its connection, while there is nothing to send to
-/// it.
+/// How long a client that has half-closed its connection does not yet count as gone, while the
+/// front has nothing to send to it.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
 
-/// The body of an HTTP/1 request. Bytes that follow it stay in the input.
+/// The body of an HTTP/1 request. Bytes that follow the body stay in the connection's input buffer.
 pub(super) struct Http1Body<'a, S> {
     wire: &'a Wire<S>,
     input: &'a mut Buffer,
@@ -30,14 +30,14 @@ pub(super) struct Http1Body<'a, S> {
     moved: bool,
 }
 
-/// What remains of the body after the current slice.
+/// What remains of the body of a request after the current slice.
 enum Rest {
     Nothing,
     Length(u64),
     Chunked(Box<ChunkedDecoder>),
 }
 
-/// A slice at the beginning of the input.
+/// A slice of the body at the beginning of the input.
 #[derive(Clone, Copy)]
 struct Found {
     length: usize,
@@ -45,7 +45,7 @@ struct Found {
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Body<'a, S> {
-    /// Creates the body that begins with the bytes in `input`.
+    /// Creates the body of a request, which begins with the bytes in `input`.
     pub(super) fn new(wire: &'a Wire<S>, input: &'a mut Buffer, framing: Framing) -> Self {
         let rest = match framing {
             Framing::Length(length) => Rest::Length(length),
@@ -61,7 +61,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Body<'a, S> {
         }
     }
 
-    /// Consumes the current slice; the input then begins with the next request.
+    /// Consumes the current slice of the body; if it was the last one, the input then begins with
+    /// the next request.
     pub(super) fn finish(&mut self) {
         if let Some(found) = self.slice.take() {
             self.input.consume(found.length);
@@ -69,8 +70,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Body<'a, S> {
         }
     }
 
-    /// Returns the slice of the body at the beginning of the input, consuming the framing before
-    /// it.
+    /// Returns the slice of the body at the beginning of the input, after consuming the chunk
+    /// framing before it.
     fn find(&mut self) -> Result<Found, Refusal> {
         let available = self.input.filled().len();
         match &mut self.rest {
@@ -137,9 +138,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RequestBody for Http1Body<'_, S> {
         self.moved
     }
 
-    /// Bytes received meanwhile are pipelined requests. A client that has half-closed its
-    /// connection may still read: it counts as gone only when there has been nothing to send to it
-    /// for a while.
+    /// Waits until the client is gone. Bytes that arrive meanwhile are pipelined requests. A client
+    /// that has half-closed its connection may still read: it counts as gone only when there has
+    /// been nothing to send to it for a while.
     async fn gone(&mut self, request: &UpstreamRequest<'_>) -> Disconnect {
         loop {
             let room = self.input.space(PIPELINED_BYTES);
@@ -163,7 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RequestBody for Http1Body<'_, S> {
     }
 }
 
-/// Returns how a client disconnected, given the result of its last read.
+/// Returns how a client disconnected, given the result of the last read from its connection.
 pub(super) fn disconnect_of_read(read: &io::Result<usize>) -> Disconnect {
     read.as_ref()
         .map_or_else(disconnect_of_error, |_| Disconnect::Closed)
@@ -172,7 +173,7 @@ pub(super) fn disconnect_of_read(read: &io::Result<usize>) -> Disconnect {
 /// Returns how a client disconnected, given the error of its connection.
 pub(super) fn disconnect_of_error(error: &io::Error) -> Disconnect {
     if error.kind() == io::ErrorKind::UnexpectedEof {
-        // The connection was closed without TLS close_notify.
+        // The client closed the connection without sending TLS `close_notify` first.
         Disconnect::Closed
     } else {
         Disconnect::Reset

@@ -16,39 +16,39 @@ use super::{
 };
 use crate::config::Http;
 
-/// Initial capacity of a connection's input, in bytes; most request heads fit.
+/// Initial capacity of a connection's input buffer, in bytes; most request heads fit.
 pub(super) const INPUT_BYTES: usize = 4096;
-/// Number of empty lines before a request that are skipped (RFC 9112 §2.2).
+/// Number of empty lines before a request head that are skipped (RFC 9112 §2.2).
 const MAX_EMPTY_LINES: u32 = 8;
-/// The outcome of waiting for a request.
+/// The outcome of waiting for the head of a request.
 pub(super) enum NextHead {
-    /// A complete head of this many bytes.
+    /// The input begins with a complete head of this many bytes.
     Head(usize),
-    /// The connection ended between requests.
+    /// The connection ended between two requests.
     Closed,
-    /// The request is invalid.
+    /// The request is invalid, for this reason.
     Refused(Refusal),
-    /// The connection ended early.
+    /// The connection ended early, for this reason.
     Ended(Reason),
 }
 
-/// Reads the next head of one connection into the connection's input.
+/// Reads the next request head of one connection into the connection's input buffer.
 pub(super) struct HeadReader<'c, S> {
-    /// The client's stream.
+    /// The stream of the client's connection.
     pub(super) wire: &'c Wire<S>,
-    /// What the client sent and nothing has parsed yet.
+    /// Bytes that the client sent and that are not parsed yet.
     pub(super) input: &'c mut Buffer,
-    /// The service.
+    /// The service that the client is connected to.
     pub(super) front: &'c Front,
-    /// The connection's timer.
+    /// The timer for all waits of the connection.
     pub(super) watchdog: &'c mut Watchdog,
 }
 
 impl<S: ClientStream> HeadReader<'_, S> {
-    /// Waits for a complete head: for at most the timeout `keep_alive` (`head` on a new connection)
-    /// until its first byte arrives, then for at most the timeout `head` until its end. An empty
-    /// line before the head does not count as its beginning: the wait for the first byte starts
-    /// again.
+    /// Waits for a complete request head: for at most the timeout `keep_alive` (on a new
+    /// connection: `head`) until its first byte arrives, then for at most the timeout `head` until
+    /// its end. An empty line before the head does not count as its beginning: the wait for the
+    /// first byte starts again.
     pub(super) async fn next(
         mut self,
         limits: &Http,
@@ -100,14 +100,14 @@ impl<S: ClientStream> HeadReader<'_, S> {
         loop {
             let input = self.input.filled();
             match input.first() {
-                // This CR has no LF behind it: CR LF would have been skipped as an empty line.
+                // This CR is not followed by LF: CR LF would have been skipped as an empty line.
                 Some(b'\r') => return NextHead::Refused(Refusal::BareLineEnd),
                 Some(byte) if !byte.is_ascii_graphic() => {
                     return NextHead::Refused(Refusal::RequestLine);
                 }
                 _ => {}
             }
-            // Bytes beyond the limit are ignored, even if they arrived in the same read.
+            // Bytes beyond `max_header_bytes` are ignored, even if they arrived in the same read.
             let within = &input[..input.len().min(limits.max_header_bytes)];
             match scanner.scan(within) {
                 Ok(Some(length)) => return NextHead::Head(length),

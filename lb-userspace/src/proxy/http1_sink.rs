@@ -1,4 +1,4 @@
-//! Writes a response to an HTTP/1 client.
+//! Writes the response to one request of an HTTP/1 client.
 
 use std::io::IoSlice;
 
@@ -13,24 +13,24 @@ use super::{
     wire::Wire,
 };
 
-/// Small chunks are coalesced up to this size, in bytes, while more data is available.
+/// Limit, in bytes, up to which small chunks of a body are coalesced while more data is available.
 const GATHER_BYTES: usize = 32 * 1024;
 
-/// Writes a response to an HTTP/1 client.
+/// Writes the response to one request of an HTTP/1 client.
 pub(super) struct Http1Sink<'a, S> {
     wire: &'a Wire<S>,
-    /// Bytes to send.
+    /// Bytes that are to be sent to the client.
     reply: &'a mut Vec<u8>,
     style: ReplyStyle,
     transfer: &'a TransferState,
-    /// The routing decision.
+    /// The routing decision, which says how the response's header is edited.
     routed: &'a Routed,
     begun: bool,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
-    /// Creates the sink of one response. `keep_alive` says whether the connection may be reused,
-    /// `routed` how the header is edited.
+    /// Creates the sink of one response. `keep_alive` says whether the client's connection may be
+    /// reused afterwards, `routed` how the response's header is edited.
     pub(super) fn new(
         wire: &'a Wire<S>,
         reply: &'a mut Vec<u8>,
@@ -52,12 +52,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
         }
     }
 
-    /// Returns whether the response allows the client to reuse the connection.
+    /// Returns whether the client can reuse its connection after this response.
     pub(super) fn keeps_connection(&self) -> bool {
         self.style.keep_alive
     }
 
-    /// Returns whether a response has begun; no other response can be sent then.
+    /// Returns whether the head of a final response was accepted, so that no other response can be
+    /// sent.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }
@@ -81,15 +82,15 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ResponseSink for Http1Sink<'_, S> {
     fn interim(&mut self, response: &Response<'_, '_>) {
-        // HTTP/1.0 has no interim responses.
+        // Interim responses are not defined for HTTP/1.0, so they are left out.
         if !self.style.http10 {
             response.write_interim_to(self.reply);
         }
     }
 
-    /// Accepts the final head. A response of unknown length is chunked, or, for HTTP/1.0, ends with
-    /// the connection. A response that begins before the end of the request is the last on its
-    /// connection.
+    /// Accepts the head of the final response. The body of a response of unknown length is chunked,
+    /// or, for HTTP/1.0, ends with the connection. A response that begins before the end of the
+    /// request is the last on its connection.
     fn begin(&mut self, response: &Response<'_, '_>) {
         self.begun = true;
         let unknown = matches!(response.framing, Framing::Chunked | Framing::UntilClose);

@@ -33,22 +33,23 @@ use super::{
 };
 use crate::config::Http;
 
-/// The protocol in the access log.
+/// The name of the protocol in the access log.
 const HTTP2: &str = "HTTP/2.0";
-/// Limit of unsent data of one response, in bytes.
+/// Limit of the data of one response that the HTTP/2 library holds unsent, in bytes.
 const SEND_BUFFER: usize = 256 * 1024;
 /// Limit of an encoded field block, as a multiple of `max_header_bytes`; a longer block ends the
 /// connection.
 const BLOCK_LIMIT: usize = 4;
-/// How often within the `send` timeout a write is attempted while the kernel has no room for it.
+/// How often per `send` timeout a connection with open streams attempts a write although the kernel
+/// does not report room for it.
 const PROBES: u32 = 4;
-/// Time limit for sending the final GOAWAY.
+/// Time limit for sending the GOAWAY frame that ends a connection.
 const GOAWAY_LIMIT: Duration = Duration::from_secs(1);
-/// Limit of requests that a client may cancel before they are accepted; more end the connection
-/// (CVE-2023-44487).
+/// Limit of the requests that a client may cancel before the front accepts them; one more ends the
+/// connection (CVE-2023-44487).
 const MAX_EARLY_RESETS: usize = 32;
 
-/// Serves the requests of one connection concurrently.
+/// Serves the requests of one HTTP/2 connection concurrently.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     (stream, progress): (S, Rc<Progress>),
     front: &Rc<Front>,
@@ -97,7 +98,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 connection_ended(front, &client, Why::LbHeadCancellations, b"");
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 let closed = poll_fn(|context| connection.poll_closed(context));
-                // The connection ends whether or not the client receives the GOAWAY.
+                // The connection ends whether or not the client receives the GOAWAY frame.
                 let _closed = watchdog.limit(GOAWAY_LIMIT, closed).await;
                 return;
             }
@@ -111,11 +112,12 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     contained(&front.name, &front.counters, served).await;
                 });
                 if activity.cancellations.are_many() {
-                    // The tasks of the streams run first, to record cancellations before the next request.
+                    // The tasks of open streams run first, to record their cancellations before the
+                    // next request.
                     tokio::task::yield_now().await;
                 }
             }
-            // Nothing arrived, but draining has begun.
+            // No request arrived, but draining has begun.
             Ok(None) => {}
             Ok(Some(Some(Err(error)))) => {
                 return note_end(front, &client, &error);
@@ -125,7 +127,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 activity.last.set(Some(Instant::now()));
                 progress.probe.set(true);
             }
-            // The idle time begins when the last stream has ended.
+            // The wait was shorter than `keep_alive`, which counts from the end of the last stream.
             Err(Expired) if limit < limits.timeouts.keep_alive => {}
             Err(Expired) if ending => return,
             Err(Expired) => {
@@ -137,13 +139,14 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Records the end of a connection whose client violated the protocol. A client that just
-/// disconnects is not recorded, and requests in flight are recorded on their own.
+/// Records the end of a connection whose client violated the protocol. Nothing is recorded for a
+/// client that just disconnects, and requests in flight are recorded separately.
 fn note_end(front: &Front, client: &Client, error: &h2::Error) {
     if error.is_remote() || error.is_io() {
         return;
     }
-    // The client exceeded the library's own limit of requests cancelled before they were accepted.
+    // With this reason, the library's own limit of requests cancelled before they were accepted was
+    // exceeded.
     let reason = if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
         Why::LbHeadCancellations
     } else {
@@ -164,12 +167,12 @@ fn builder(limits: &Http) -> h2::server::Builder {
     builder
 }
 
-/// One request and its response.
+/// One HTTP/2 stream: a request and its response.
 struct Stream {
     front: Rc<Front>,
     client: Rc<Client>,
     activity: Rc<Activity>,
-    /// Whether the request has a body.
+    /// Whether the request has a body, and so counts as an upload.
     uploads: bool,
 }
 
@@ -211,7 +214,7 @@ impl Stream {
         mut respond: SendResponse<CountedBytes>,
     ) {
         if notice.malformed {
-            // RFC 9113 §8.1.1.
+            // A request with a malformed field is answered with a stream error (RFC 9113 §8.1.1).
             let recorder = RequestRecorder::begin(&self.front, &self.client, HTTP2);
             recorder.aborted(Why::ClientHeadHeaderLine);
             return respond.send_reset(Reason::PROTOCOL_ERROR);
@@ -250,7 +253,7 @@ impl Stream {
             Ok((request.framing, routed))
         });
         let method = Method(parts.method.as_str());
-        // The head for the backend has all fields: free the first copy.
+        // The head for the backend has all fields: the library's copy of them can be freed.
         parts.headers = HeaderMap::new();
         let is_empty = matches!(judged, Ok((Framing::Empty, _)));
         let mut body = Http2Body::new(body, is_empty);
@@ -300,7 +303,8 @@ impl Stream {
         self.activity.keep(scratch);
     }
 
-    /// Runs the exchange. An error says how the client cancelled the request.
+    /// Runs the exchange with a backend. An error is the reason for which the client cancelled the
+    /// request.
     async fn exchange(
         &self,
         upstream_request: &UpstreamRequest<'_>,
@@ -330,7 +334,8 @@ impl Stream {
         outcome
     }
 
-    /// Sends the client the result of the exchange if needed, and records it.
+    /// Sends the client an answer of the front if the outcome of the exchange needs one, and
+    /// records the outcome.
     async fn conclude(
         &self,
         (recorder, edits): (RequestRecorder<'_>, Option<&FieldEdits>),
@@ -357,21 +362,22 @@ impl Stream {
             }
             Ok(Outcome::Broken(reason)) => {
                 recorder.aborted(reason);
-                // A client that reads nothing loses the data that waits for it.
+                // If a client does not read its data within the timeout `send`, the data that waits
+                // for it is lost.
                 let written = responder.borrow_mut().written();
                 let limit = self.front.limits().timeouts.send;
                 let _expired = watchdog.limit(limit, written).await;
                 responder.borrow_mut().reset(Reason::INTERNAL_ERROR);
             }
-            // Upgrades are never requested over HTTP/2.
+            // This cannot occur: upgrades are never requested over HTTP/2.
             Ok(Outcome::Upgraded(..)) => {}
             Err(reason) => recorder.aborted(reason),
         }
     }
 
-    /// Waits briefly for the response to a cancelled request, so that the connection to the backend
-    /// can be reused: closing it costs the backend more than a short response, and the next request
-    /// a new connection.
+    /// Waits briefly for the backend's response to a cancelled request, so that the connection to
+    /// the backend can be reused: to close it costs the backend more than a short response, and the
+    /// next request a new connection.
     async fn drain(&self, responder: &RefCell<Responder>, exchange: impl Future<Output = Outcome>) {
         if let Some(_drain) = self.activity.cancellations.drain() {
             *responder.borrow_mut() = Responder::Discarding(DRAIN_BYTES);
@@ -379,7 +385,7 @@ impl Stream {
         }
     }
 
-    /// Records whether the client cancelled the request.
+    /// Records whether the client cancelled the request or it was completed.
     fn note(&self, outcome: &Result<Outcome, Why>, responder: &RefCell<Responder>) {
         let cancellations = &self.activity.cancellations;
         match outcome {
@@ -403,7 +409,7 @@ impl Stream {
             .await;
     }
 
-    /// Sends the answer of a route.
+    /// Sends the front's answer to a request that no pool serves, as the route says.
     async fn answer_routed(
         &self,
         recorder: RequestRecorder<'_>,
@@ -419,7 +425,7 @@ impl Stream {
         self.send(response, method, to).await;
     }
 
-    /// Sends an answer of the front.
+    /// Sends an answer of the front itself.
     async fn answer_locally(
         &self,
         (recorder, reason): (RequestRecorder<'_>, Why),
@@ -451,7 +457,8 @@ impl Stream {
             let mut sink = Http2Sink::new(responder, (backlog, &progress), 0, None);
             let send = sink.send(&body, true);
             let limit = self.front.limits().timeouts.send;
-            // A client that disconnected or reads nothing cannot be notified.
+            // If the client disconnected or reads nothing, it does not get this answer, and the
+            // error is ignored.
             let _sent = watchdog.limit_pauses(&progress, limit, send).await;
         }
     }

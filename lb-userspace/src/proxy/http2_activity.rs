@@ -16,26 +16,28 @@ use super::{
 };
 use crate::config::Http;
 
-/// With more streams than this in flight, each response begins with a small buffer.
+/// If more streams than this are in flight on a connection, each response begins with a small
+/// buffer.
 const FEW_STREAMS: usize = 8;
 /// Limits of the memory that is kept from ended streams for later ones: the number of
 /// [`StreamScratch`] values, and the capacity of the head in each, in bytes.
 const MAX_SPARE_SCRATCH: usize = 16;
 const SPARE_HEAD_BYTES: usize = 4096;
-/// The state that the streams of one connection share.
+/// The state that all streams of one HTTP/2 connection share.
 #[derive(Debug)]
 pub(super) struct Activity {
-    /// Number of open streams.
+    /// Number of open streams of the connection.
     pub(super) streams: Cell<usize>,
-    /// When a stream last ended or was last found open: the idle time begins then.
+    /// When a stream last ended, or the connection was last found to have an open stream: the idle
+    /// time counts from then.
     pub(super) last: Cell<Option<Instant>>,
-    /// Scratch memory of ended streams, for reuse.
+    /// Scratch memory of ended streams, for reuse by later streams.
     pub(super) scratch: RefCell<Vec<StreamScratch>>,
     /// Response data that the client has not received yet.
     pub(super) backlog: Rc<Backlog>,
-    /// Counts the requests that the client cancelled.
+    /// Counts the requests that the client has cancelled.
     pub(super) cancellations: Cancellations,
-    /// Counts the open requests with a body.
+    /// Counts the open requests that have a body.
     pub(super) uploads: Uploads,
 }
 
@@ -55,7 +57,8 @@ impl Activity {
         }
     }
 
-    /// Keeps a stream's scratch memory for reuse, unless it is large or enough is kept already.
+    /// Keeps an ended stream's scratch memory for reuse, unless it is large or enough of it is kept
+    /// already.
     pub(super) fn keep(&self, scratch: StreamScratch) {
         let mut spare = self.scratch.borrow_mut();
         if spare.len() < MAX_SPARE_SCRATCH && scratch.head.capacity() <= SPARE_HEAD_BYTES {
@@ -63,7 +66,7 @@ impl Activity {
         }
     }
 
-    /// Returns how many bytes of a response are read before its head is parsed.
+    /// Returns how many bytes of a backend's response are read before its head is parsed.
     pub(super) fn first_read(&self) -> usize {
         if self.streams.get() > FEW_STREAMS {
             SMALL_RESPONSE_BUFFER_BYTES
@@ -73,10 +76,10 @@ impl Activity {
     }
 }
 
-/// Reusable memory of a stream.
+/// Memory that a stream uses for its request, and that a later stream can use again.
 #[derive(Debug, Default)]
 pub(super) struct StreamScratch {
-    /// The head for the backend.
+    /// The head of the request, as it is sent to the backend.
     pub(super) head: Vec<u8>,
     pub(super) watchdog: Watchdog,
 }

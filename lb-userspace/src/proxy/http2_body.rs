@@ -12,7 +12,8 @@ use super::{
     upstream_request::UpstreamRequest,
 };
 
-/// The body of an HTTP/2 request. Releasing a slice opens the flow-control window.
+/// The body of an HTTP/2 request. Releasing a slice of it opens the client's flow-control window
+/// again.
 pub(super) struct Http2Body {
     stream: RecvStream,
     slice: Bytes,
@@ -21,7 +22,7 @@ pub(super) struct Http2Body {
 }
 
 impl Http2Body {
-    /// Creates the body of a stream; `empty` if it has none.
+    /// Creates the body of a stream's request; `empty` is true if the request has no body.
     pub(super) fn new(stream: RecvStream, empty: bool) -> Self {
         Self {
             stream,
@@ -31,7 +32,7 @@ impl Http2Body {
         }
     }
 
-    /// Reads and discards data of the body. Returns whether there may be more.
+    /// Reads and discards a part of the body. Returns whether more may follow.
     pub(super) async fn drop_more(&mut self) -> bool {
         self.let_go();
         match poll_fn(|context| self.stream.poll_data(context)).await {
@@ -48,7 +49,7 @@ impl Http2Body {
         if length > 0 {
             self.slice = Bytes::new();
             self.moved = true;
-            // Fails only if the stream has ended, which the next read reports.
+            // Releasing fails only if the stream has ended, which the next read reports.
             let _released = self.stream.flow_control().release_capacity(length);
         }
     }
@@ -81,13 +82,14 @@ impl RequestBody for Http2Body {
         self.moved
     }
 
-    /// Never completes: the responder, not the body, notices a reset of the stream.
+    /// Never completes: a reset of the stream is noticed by the responder (the sending side), not
+    /// by the body.
     async fn gone(&mut self, _request: &UpstreamRequest<'_>) -> Disconnect {
         std::future::pending().await
     }
 }
 
-/// Returns how a client disconnected, given the error of its stream.
+/// Returns how a client disconnected, given the error of the HTTP/2 stream of its request.
 pub(super) fn disconnect_of_error(error: &h2::Error) -> Disconnect {
     if error.is_reset() {
         Disconnect::Cancelled

@@ -8,32 +8,32 @@ use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
-/// How many more requests than it completes a client may cancel. Leaving a page with many images
-/// while it loads cancels some dozens.
+/// How many requests a client may cancel beyond the number that it completes. Leaving a page with
+/// many images while it loads cancels some dozens.
 const ALLOWANCE: u32 = 100;
-/// One more cancellation is allowed per interval, for clients whose requests are all long and end
-/// by cancellation.
+/// One more cancellation is allowed for each interval of this length, for clients whose requests
+/// are all long and end by cancellation.
 const REGAINED_EVERY: Duration = Duration::from_secs(1);
-/// How long the response to a cancelled request is waited for, so that its connection to the
-/// backend can be reused.
+/// How long the front waits for the response to a cancelled request, so that the request's
+/// connection to the backend can be reused.
 pub(super) const DRAIN_FOR: Duration = Duration::from_millis(250);
-/// Limit of the bytes that are read of the response to a cancelled request.
+/// Limit of the bytes that are read and discarded of the response to a cancelled request.
 pub(super) const DRAIN_BYTES: usize = 64 * 1024;
-/// Limit of the responses to cancelled requests that one connection waits for at a time.
+/// Limit of the number of responses to cancelled requests that one connection waits for at a time.
 const DRAINS: usize = 16;
 
-/// The cancellations of one connection.
+/// The count of cancelled requests of one HTTP/2 connection.
 #[derive(Debug)]
 pub(super) struct Cancellations {
     left: Cell<u32>,
-    /// Whether the limit was ever exceeded; never reset.
+    /// Whether the client ever cancelled more requests than allowed; never reset to false.
     too_many: Cell<bool>,
     regained: Cell<Instant>,
     drains: Cell<usize>,
 }
 
 impl Cancellations {
-    /// Creates the state of a connection without cancellations.
+    /// Creates the state of a connection on which no request was cancelled.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             left: Cell::new(ALLOWANCE),
@@ -43,12 +43,12 @@ impl Cancellations {
         }
     }
 
-    /// Records that a request was completed.
+    /// Records that a request was completed, which allows one more cancellation.
     pub(super) fn completed(&self) {
         self.gain(1);
     }
 
-    /// Records that a request was cancelled.
+    /// Records that a request was cancelled at the time `now`.
     pub(super) fn cancelled(&self, now: Instant) {
         let periods = now.duration_since(self.regained.get()).as_secs() / REGAINED_EVERY.as_secs();
         if let Ok(periods @ 1..) = u32::try_from(periods) {
@@ -60,19 +60,19 @@ impl Cancellations {
         self.too_many.set(self.too_many.get() || left == 0);
     }
 
-    /// Returns whether so many requests were cancelled that pending cancellations are recorded
-    /// before each new request.
+    /// Returns whether the client cancelled so many requests that the tasks of open streams must
+    /// record their cancellations before each new request.
     pub(super) fn are_many(&self) -> bool {
         self.left.get() <= ALLOWANCE / 2
     }
 
-    /// Returns whether the limit was exceeded.
+    /// Returns whether the client ever cancelled more requests than allowed.
     pub(super) fn are_too_many(&self) -> bool {
         self.too_many.get()
     }
 
-    /// Reserves a wait for the response to a cancelled request, until the guard is dropped; `None`
-    /// at the limit of such waits.
+    /// Reserves the right to wait for the response to a cancelled request, until the guard that is
+    /// returned is dropped; `None` if as many waits as allowed are in progress.
     pub(super) fn drain(&self) -> Option<Drain<'_>> {
         let drains = self.drains.get();
         if drains >= DRAINS {
@@ -88,7 +88,8 @@ impl Cancellations {
     }
 }
 
-/// Guard of a wait for the response to a cancelled request.
+/// Guard of one wait for the response to a cancelled request; it counts towards the limit of waits
+/// until dropped.
 #[derive(Debug)]
 pub(super) struct Drain<'a>(&'a Cell<usize>);
 

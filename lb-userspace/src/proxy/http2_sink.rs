@@ -1,4 +1,4 @@
-//! Writes a response to an HTTP/2 client.
+//! Writes the response to one request of an HTTP/2 client.
 
 use std::{
     cell::RefCell,
@@ -21,26 +21,27 @@ use super::{
     routed::Routed,
 };
 
-/// Largest slice passed to the library in one call, in bytes.
+/// The largest slice, in bytes, that is passed to the HTTP/2 library in one call.
 const PART_BYTES: usize = 64 * 1024;
 
-/// The sending side of a stream.
+/// The sending side of an HTTP/2 stream.
 pub(super) enum Responder {
-    /// The head was not sent yet.
+    /// The head of the response was not sent yet.
     Waiting(SendResponse<CountedBytes>),
-    /// The head was sent.
+    /// The head of the response was sent.
     Begun(SendStream<CountedBytes>),
-    /// The client cancelled the request: up to this many bytes of the response are discarded.
+    /// The client cancelled the request: up to this many more bytes of the response are read and
+    /// discarded.
     Discarding(usize),
 }
 
 impl Responder {
-    /// Returns whether the head was sent.
+    /// Returns whether the head of the response was sent.
     pub(super) fn has_begun(&self) -> bool {
         !matches!(self, Self::Waiting(_))
     }
 
-    /// Sends the head.
+    /// Sends the head of the response.
     pub(super) fn begin(
         &mut self,
         response: http::Response<()>,
@@ -53,7 +54,8 @@ impl Responder {
         Ok(())
     }
 
-    /// Waits until the client cancels the request or its connection ends.
+    /// Waits until the client cancels the request or its connection ends, and returns which of the
+    /// two.
     pub(super) fn poll_reset(&mut self, context: &mut Context<'_>) -> Poll<Disconnect> {
         let reset = match self {
             Self::Waiting(respond) => ready!(respond.poll_reset(context)),
@@ -72,7 +74,7 @@ impl Responder {
             .is_ready()
     }
 
-    /// Resets the stream.
+    /// Resets the stream with this HTTP/2 error code.
     pub(super) fn reset(&mut self, reason: Reason) {
         match self {
             Self::Waiting(respond) => respond.send_reset(reason),
@@ -81,12 +83,12 @@ impl Responder {
         }
     }
 
-    /// Returns a future that completes when everything sent so far was written, or when a reset of
-    /// the stream has discarded it.
+    /// Returns a future that completes when everything that was sent on the stream so far was
+    /// written to the connection, or when a reset of the stream has discarded it.
     pub(super) fn written(&mut self) -> impl Future<Output = ()> + use<> {
         let (marker, gone) = oneshot::channel();
         if let Self::Begun(stream) = self {
-            // The marker is dropped immediately if the stream has ended.
+            // If the stream has ended, the library drops the marker immediately.
             let _sent = stream.send_data(CountedBytes::marker(marker), false);
         }
         async move {
@@ -94,7 +96,8 @@ impl Responder {
         }
     }
 
-    /// Waits until the stream's flow-control window and the backlog both have room.
+    /// Waits until both the stream's flow-control window and the connection's backlog have room.
+    /// Returns how many bytes may be sent.
     fn poll_room(
         &mut self,
         context: &mut Context<'_>,
@@ -106,8 +109,8 @@ impl Responder {
             Self::Waiting(_) => return Poll::Ready(Err(ClientGone(Disconnect::Closed))),
             Self::Discarding(left) => return Poll::Ready(Ok((*left).max(1))),
         };
-        // The library is asked for capacity last: capacity that one stream reserves is not
-        // available to other streams.
+        // The library is asked for flow-control capacity only after the backlog has room: capacity
+        // that one stream reserves is not available to other streams.
         let room = ready!(backlog.poll_room(context));
         let mut capacity = stream.capacity();
         if capacity == 0 {
@@ -121,7 +124,7 @@ impl Responder {
         Poll::Ready(Ok(room.min(capacity).min(PART_BYTES)))
     }
 
-    /// Sends as much of a body as there is room for.
+    /// Sends the bytes `left` of a body, as far as there is room for them, until all are sent.
     fn poll_send(
         &mut self,
         context: &mut Context<'_>,
@@ -143,7 +146,7 @@ impl Responder {
             *left = rest;
         }
         if !end && let Self::Begun(stream) = self {
-            // Unused reserved capacity is released to other streams.
+            // Capacity that the stream reserved and did not use is released to other streams.
             stream.reserve_capacity(0);
         }
         Poll::Ready(Ok(()))
@@ -158,23 +161,24 @@ impl Responder {
     }
 }
 
-/// Writes a response to an HTTP/2 client.
+/// Writes the response to one request of an HTTP/2 client.
 pub(super) struct Http2Sink<'a> {
     responder: &'a RefCell<Responder>,
     backlog: &'a Rc<Backlog>,
-    /// Counts the bytes of the response that the client had room for.
+    /// Counts the bytes of the response for which the client had room.
     progress: &'a Progress,
-    /// How many bytes are read from the backend while the head has not been sent yet.
+    /// How many bytes may be read from the backend while the response's head has not been sent yet.
     first: usize,
-    /// The routing decision; `None` if there is none.
+    /// The routing decision, which says how the response's header is edited; `None` if there is
+    /// none.
     routed: Option<&'a Routed>,
     head: Option<http::Response<()>>,
 }
 
 impl<'a> Http2Sink<'a> {
-    /// Creates the sink of a stream. `progress` counts the bytes that the client has room for;
-    /// `first` is how many bytes of the response are read before its head is parsed. The header is
-    /// edited as `routed` says.
+    /// Creates the sink of the response on a stream. `progress` counts the bytes for which the
+    /// client has room; `first` is how many bytes of the response are read before its head is
+    /// parsed; `routed` says how the response's header is edited.
     pub(super) fn new(
         responder: &'a RefCell<Responder>,
         (backlog, progress): (&'a Rc<Backlog>, &'a Progress),
@@ -191,7 +195,7 @@ impl<'a> Http2Sink<'a> {
         }
     }
 
-    /// Sends a slice of the body.
+    /// Sends a slice of the response's body.
     pub(super) async fn send(&mut self, data: &[u8], last: bool) -> Result<(), ClientGone> {
         if data.is_empty() {
             let mut responder = self.responder.borrow_mut();
@@ -222,7 +226,8 @@ impl ResponseSink for Http2Sink<'_> {
 
     fn interim(&mut self, response: &Response<'_, '_>) {
         if let Responder::Waiting(respond) = &mut *self.responder.borrow_mut() {
-            // Early hints are optional; ignore a failure to send them.
+            // Interim responses such as early hints are optional, so a failure to send one is
+            // ignored.
             let _sent = respond.send_informational(translated(response, ReplyChanges::default()));
         }
     }
@@ -257,7 +262,8 @@ impl From<h2::Error> for ClientGone {
     }
 }
 
-/// Converts a head to HTTP/2. Whatever the HTTP/1 parser accepts is valid here too.
+/// Converts the head of a response to HTTP/2. Whatever the HTTP/1 parser accepts is valid in HTTP/2
+/// too.
 fn translated(response: &Response<'_, '_>, changes: ReplyChanges<'_>) -> http::Response<()> {
     let mut head = http::Response::new(());
     *head.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::BAD_GATEWAY);

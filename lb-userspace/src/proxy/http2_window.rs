@@ -8,37 +8,39 @@ use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
-/// Limit of concurrent requests on one connection.
+/// Limit of concurrent requests on one HTTP/2 connection.
 pub(super) const MAX_STREAMS: u32 = 128;
-/// Initial window of each stream, in bytes: with all streams they fill the connection's window.
+/// Initial flow-control window of each stream, in bytes: all streams together fill the window of
+/// the connection.
 pub(super) const FIRST_WINDOW: u32 = 64 * 1024;
-/// Window of the connection, in bytes: the most that is buffered of its requests' bodies.
+/// Flow-control window of a connection, in bytes: the most that is buffered of the bodies of its
+/// requests.
 pub(super) const CONNECTION_WINDOW: u32 = MAX_STREAMS * FIRST_WINDOW;
 
-/// The window of each stream for up to this many concurrent uploads. If uploads begin one after
-/// another, no more than 8 × 256 + 24 × 64 + 96 × 32 KiB can be in flight, which is less than the
-/// connection's window.
+/// The window of each stream, in bytes, for up to this many concurrent uploads. If uploads begin
+/// one after another, no more than 8 × 256 + 24 × 64 + 96 × 32 KiB can be in flight, which is less
+/// than the window of the connection.
 const WINDOWS: [(usize, u32); 3] = [
     (8, 256 * 1024),
     (32, 64 * 1024),
     (MAX_STREAMS as usize, 32 * 1024),
 ];
 
-/// Windows grow only after no upload has begun for this time: uploads that begin together have all
-/// been counted by then, and none gets a window meant for few.
+/// A window grows only after no upload has begun for this time: uploads that begin together have
+/// all been counted by then, and none gets a window that is meant for few uploads.
 const GROW_AFTER: Duration = Duration::from_millis(50);
 
-/// The uploads of one connection.
+/// The number of concurrent uploads on one HTTP/2 connection, and the window that results from it.
 #[derive(Debug)]
 pub(super) struct Uploads {
     count: Cell<usize>,
     window: Cell<u32>,
-    /// When the last upload began.
+    /// When the most recent upload began.
     last: Cell<Instant>,
 }
 
 impl Uploads {
-    /// Creates the state of a connection without uploads.
+    /// Creates the state of a connection on which no upload has begun.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             count: Cell::new(0),
@@ -47,7 +49,7 @@ impl Uploads {
         }
     }
 
-    /// Records that an upload begins.
+    /// Records that an upload begins at the time `now`.
     pub(super) fn begin(&self, now: Instant) {
         self.count.set(self.count.get() + 1);
         self.last.set(now);
@@ -58,8 +60,8 @@ impl Uploads {
         self.count.set(self.count.get() - 1);
     }
 
-    /// Adjusts the window of each stream if needed. `announce` sends the new window to the client
-    /// and returns whether it succeeded.
+    /// Adjusts the window of each stream to the number of uploads if needed. `announce` sends the
+    /// new window, in bytes, to the client and returns whether it succeeded.
     pub(super) fn adjust(&self, announce: impl FnOnce(u32) -> bool) {
         let count = self.count.get();
         let mut steps = WINDOWS.iter().filter(|(most, _)| count <= *most);
@@ -83,7 +85,8 @@ mod tests {
         Uploads::new(long_ago.expect("the clock has run for a while"))
     }
 
-    /// Returns the window announced for this many uploads.
+    /// Returns the window that is announced if this many uploads are in progress; `None` if none is
+    /// announced.
     fn announced(uploads: &Uploads, count: usize) -> Option<u32> {
         uploads.count.set(count);
         let mut announced = None;

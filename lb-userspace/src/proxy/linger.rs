@@ -12,13 +12,13 @@ use super::{
     watchdog::{Expired, Watchdog},
 };
 
-/// Longest total time for which the client's data is discarded.
+/// The longest total time for which data that the client sends is discarded.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Longest pause between the client's data.
+/// The longest pause between two reads of the client's data, before the connection is closed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// Calls `read` until it returns false or a time limit is reached. A service that is draining does
-/// not linger.
+/// Calls `read`, which reads and discards data of the client, until it returns false or a time
+/// limit is reached. A service that is draining does not linger.
 pub(super) async fn linger(
     front: &Front,
     watchdog: &mut Watchdog,

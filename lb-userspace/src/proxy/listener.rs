@@ -8,14 +8,14 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-/// Length of each listener's accept queue.
+/// Length of the accept queue of each listening socket.
 const BACKLOG: i32 = 4096;
-/// Idle time before the first TCP keepalive probe.
+/// How long a connection is idle before the kernel sends the first TCP keepalive probe.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Returns at least `count` sockets that listen on an address, so that the kernel spreads
-/// connections over them: the inherited sockets, and new ones if those are too few. An address that
-/// `moves` between hosts is bound whether or not this host has it now.
+/// connections over them: the inherited sockets, and new sockets if those are too few. An address
+/// that `moves` between hosts is bound whether or not this host has it now.
 ///
 /// # Errors
 /// The kernel refused to create or bind a socket, or another program listens on the address, even
@@ -27,7 +27,8 @@ pub(super) fn bind(
     mut inherited: Vec<TcpListener>,
 ) -> io::Result<Vec<TcpListener>> {
     if inherited.is_empty() {
-        // Without SO_REUSEPORT, binding fails if any socket listens there.
+        // This socket is without SO_REUSEPORT, so binding it fails if any other socket listens on
+        // the address.
         socket(address, moves)?.bind(&address.into())?;
     }
     while inherited.len() < count {
@@ -36,7 +37,8 @@ pub(super) fn bind(
     Ok(inherited)
 }
 
-/// Distributes sockets over the workers; each gets at least one if there are enough.
+/// Distributes listening sockets over the workers; each worker gets at least one if there are
+/// enough.
 pub(super) fn distribute(listeners: Vec<TcpListener>, workers: usize) -> Vec<Vec<TcpListener>> {
     let mut lists: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
     for (index, listener) in listeners.into_iter().enumerate() {
@@ -54,12 +56,13 @@ fn shared(address: SocketAddr, moves: bool) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Returns the TCP keepalive settings, which detect peers that vanished from idle connections.
+/// Returns the TCP keepalive settings of connections, which detect peers that vanished while a
+/// connection is idle.
 pub(super) fn keepalive() -> TcpKeepalive {
     TcpKeepalive::new().with_time(KEEPALIVE)
 }
 
-/// Creates a socket; accepted sockets inherit its options.
+/// Creates a socket for listening; the sockets that it accepts inherit its options.
 fn socket(address: SocketAddr, moves: bool) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -70,8 +73,8 @@ fn socket(address: SocketAddr, moves: bool) -> io::Result<Socket> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive())?;
     if moves {
-        // Set only for addresses that move between hosts: if any other address is missing, the
-        // operator must see the error.
+        // This is set only for addresses that move between hosts: if any other address is missing
+        // on this host, the operator must see the error.
         match address {
             SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
             SocketAddr::V6(_) => socket.set_freebind_v6(true)?,

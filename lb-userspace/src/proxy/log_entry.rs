@@ -18,27 +18,27 @@ use super::{
 };
 use crate::access_log::{AccessLog, EndReason, Line};
 
-/// Limit of each client-supplied value, in bytes.
+/// Limit of each value that is copied from the client's request, in bytes.
 const VALUE_BYTES: usize = 2048;
 
-/// What the access log keeps of a request.
+/// What the access log keeps of a request until the request ends.
 #[derive(Debug)]
 pub(super) struct LogEntry {
     log: Rc<AccessLog>,
     time: SystemTime,
     protocol: &'static str,
-    /// The client-supplied values, concatenated.
+    /// The values copied from the client's request, concatenated.
     values: Vec<u8>,
-    /// Offset in `values` of the end of each value.
+    /// For each value, the offset of its end in `values`.
     ends: [usize; VALUES],
     trace: Option<TraceId>,
 }
 
-/// Number of client-supplied values.
+/// Number of values that are copied from the client's request.
 const VALUES: usize = 5;
 
 impl LogEntry {
-    /// Begins the entry of a request of this protocol.
+    /// Begins the log entry of a request that came over this protocol (such as `HTTP/1.1`).
     pub(super) fn begin(log: Rc<AccessLog>, protocol: &'static str) -> Self {
         Self {
             log,
@@ -50,7 +50,7 @@ impl LogEntry {
         }
     }
 
-    /// Copies the logged values of an HTTP/1 request.
+    /// Copies the values that the access log shows from an HTTP/1 request.
     pub(super) fn keep_http1(&mut self, request: &Request<'_, '_>) {
         let field = |name: &str| {
             let mut fields = request.fields.iter();
@@ -69,7 +69,7 @@ impl LogEntry {
         ]);
     }
 
-    /// Copies the logged values of an HTTP/2 request.
+    /// Copies the values that the access log shows from an HTTP/2 request.
     pub(super) fn keep_http2(&mut self, parts: &http::request::Parts) {
         let field = |headers: &HeaderMap, name| {
             let value = headers.get(name);
@@ -90,7 +90,8 @@ impl LogEntry {
         ]);
     }
 
-    /// Finds the trace of a request in the head for the backend, or begins one if configured.
+    /// Finds the trace ID of a request in the head for the backend, or begins a trace there if the
+    /// access log is configured to.
     pub(super) fn follow_trace(&mut self, head: &mut Vec<u8>) {
         let begins = self.log.settings().trace;
         self.trace = trace::follow(head, || begins.then(random).flatten());
@@ -110,7 +111,7 @@ impl LogEntry {
         &self.values[start..self.ends[number]]
     }
 
-    /// Passes the request's line to the access log.
+    /// Passes the line of a request that has ended to the access log.
     pub(super) fn write(
         &self,
         (front, client): (&Front, &Client),
@@ -153,15 +154,16 @@ impl LogEntry {
     }
 }
 
-/// Returns random bytes for a new trace; `None` if the system has none, in which case no trace
-/// begins.
+/// Returns random bytes for a new trace; `None` if the system has no random bytes, in which case no
+/// trace begins.
 fn random() -> Option<trace::Random> {
     let mut random = trace::Random::default();
     aws_lc_rs::rand::fill(&mut random).ok()?;
     Some(random)
 }
 
-/// Logs a connection that ended early without a request in flight, if configured.
+/// Writes a line to the access log, if one is configured, for a connection that ended early without
+/// a request in flight.
 pub(super) fn write_connection(front: &Front, client: &Client, reason: Reason) {
     let Some(log) = front.access_log() else {
         return;
@@ -175,7 +177,7 @@ pub(super) fn write_connection(front: &Front, client: &Client, reason: Reason) {
     }
 }
 
-/// Returns a line with the fields that all requests of a connection share.
+/// Returns a log line with only the fields that all requests of a connection share.
 fn of_connection<'a>(front: &'a Front, client: &Client) -> Line<'a> {
     Line {
         time: SystemTime::now(),

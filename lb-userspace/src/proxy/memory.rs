@@ -22,17 +22,18 @@ use super::{buffer::Buffer, connections::Entry, counters::WorkerCounters};
 
 /// Size of a response buffer, in bytes.
 pub(super) const RESPONSE_BUFFER_BYTES: usize = 64 * 1024;
-/// Size of a response buffer when memory is short or one client has many responses in flight, in
-/// bytes.
+/// Size of a response buffer, in bytes, if memory is short or one client has many responses in
+/// flight.
 pub(super) const SMALL_RESPONSE_BUFFER_BYTES: usize = 8 * 1024;
-/// Limit of unused buffers that a worker keeps.
+/// Limit of the number of unused buffers that a worker keeps.
 const SPARE_BUFFERS: usize = 64;
-/// Bytes that every connection may buffer: the default limit of an HTTP/2 frame (RFC 9113 §4.2).
+/// Bytes that every connection may buffer in any case: the default limit of an HTTP/2 frame (RFC
+/// 9113 §4.2).
 const LEAST_BACKLOG: usize = 16 * 1024;
-/// One connection may use this fraction (one in 8) of a worker's free memory.
+/// One connection may use this fraction (one in 8) of the memory that its worker has free.
 const SHARE_OF_FREE: usize = 8;
 
-/// The memory that one worker uses for its clients, in bytes.
+/// The memory budget of one worker for its clients, in bytes.
 #[derive(Debug, Default)]
 pub(super) struct MemoryBudget {
     counters: Arc<WorkerCounters>,
@@ -40,7 +41,7 @@ pub(super) struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// Creates a budget that counts in `counters`.
+    /// Creates a budget that counts the memory in use in `counters`.
     pub(super) fn new(counters: &Arc<WorkerCounters>) -> Rc<Self> {
         Rc::new(Self {
             counters: Arc::clone(counters),
@@ -48,12 +49,12 @@ impl MemoryBudget {
         })
     }
 
-    /// Sets the limit. Memory in use stays in use.
+    /// Sets the limit of the budget to `most` bytes. Memory in use is not freed.
     pub(super) fn limit(&self, most: usize) {
         self.most.set(most);
     }
 
-    /// Returns the memory in use.
+    /// Returns the memory in use, in bytes.
     fn used(&self) -> usize {
         usize::try_from(self.counters.buffered.value()).unwrap_or(usize::MAX)
     }
@@ -79,7 +80,8 @@ impl MemoryBudget {
 #[derive(Debug)]
 pub(super) struct Backlog {
     memory: Rc<MemoryBudget>,
-    /// The connection's entry in the registry, which does not count as idle while data waits.
+    /// The connection's entry in the registry, where the connection does not count as idle while
+    /// data waits.
     entry: Rc<Entry>,
     used: Cell<usize>,
     most: usize,
@@ -87,7 +89,7 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// Creates the backlog of one connection, of at most `most` bytes.
+    /// Creates the backlog of one HTTP/2 connection, which may hold at most `most` bytes.
     pub(super) fn new(memory: &Rc<MemoryBudget>, entry: &Rc<Entry>, most: usize) -> Rc<Self> {
         Rc::new(Self {
             memory: Rc::clone(memory),
@@ -98,7 +100,7 @@ impl Backlog {
         })
     }
 
-    /// Waits until there is room for data of the client. Returns the room in bytes.
+    /// Waits until the backlog has room for more data of the client. Returns the room in bytes.
     pub(super) fn poll_room(&self, context: &Context<'_>) -> Poll<usize> {
         let room = self.limit().saturating_sub(self.used.get());
         if room > 0 {
@@ -111,7 +113,7 @@ impl Backlog {
         Poll::Pending
     }
 
-    /// Copies data into the backlog. The copy counts in the backlog until it is dropped.
+    /// Copies data into the backlog. The copy counts in the backlog until the copy is dropped.
     pub(super) fn counted(self: &Rc<Self>, data: &[u8]) -> CountedBytes {
         if self.used.replace(self.used.get() + data.len()) == 0 {
             self.entry.begin();
@@ -130,8 +132,8 @@ impl Backlog {
         share.min(self.most).max(LEAST_BACKLOG)
     }
 
-    /// Takes bytes out of the count. Waiting streams are woken when the backlog has fallen to half
-    /// of its limit, so that each stream finds room for more than a few bytes.
+    /// Subtracts bytes from the backlog. Waiting streams are woken when the backlog has fallen to
+    /// half of its limit, so that each stream finds room for more than a few bytes.
     fn release(&self, bytes: usize) {
         self.used.set(self.used.get().saturating_sub(bytes));
         self.memory.sub(bytes);
@@ -152,13 +154,14 @@ pub(super) struct CountedBytes {
     data: Bytes,
     size: usize,
     backlog: Option<Rc<Backlog>>,
-    /// Set in a marker, which carries no data: dropping it notifies the receiver that the data
-    /// before it was written.
+    /// Set only in a marker, which carries no data: dropping the marker notifies the receiver that
+    /// the data sent before it was written.
     mark: Option<oneshot::Sender<()>>,
 }
 
 impl CountedBytes {
-    /// Creates an empty marker; the receiver is notified when it is dropped.
+    /// Creates a marker, which carries no data; the receiver of `mark` is notified when the marker
+    /// is dropped.
     pub(super) fn marker(mark: oneshot::Sender<()>) -> Self {
         Self {
             data: Bytes::new(),
@@ -192,17 +195,18 @@ impl Drop for CountedBytes {
     }
 }
 
-/// A pool of unused buffers: reusing a few keeps them in the CPU's cache.
+/// A worker's pool of unused response buffers: reusing a few keeps them in the CPU's cache.
 #[derive(Debug, Default)]
 pub(super) struct BufferPool {
     buffers: RefCell<Vec<Buffer>>,
-    /// The fewest unused buffers that there were since the last sweep: that many are not needed.
+    /// The fewest unused buffers that there were at any time since the last sweep: that many are
+    /// not needed.
     fewest: Cell<usize>,
     memory: Rc<MemoryBudget>,
 }
 
 impl BufferPool {
-    /// Creates an empty pool.
+    /// Creates a pool without buffers, whose memory counts in this budget.
     pub(super) fn new(memory: Rc<MemoryBudget>) -> Rc<Self> {
         Rc::new(Self {
             memory,
@@ -210,12 +214,12 @@ impl BufferPool {
         })
     }
 
-    /// Returns the worker's memory budget.
+    /// Returns the memory budget of the worker.
     pub(super) fn memory(&self) -> &Rc<MemoryBudget> {
         &self.memory
     }
 
-    /// Frees buffers that were unused since the last sweep.
+    /// Frees as many buffers as were unused all the time since the last sweep.
     pub(super) fn sweep(&self) {
         let mut buffers = self.buffers.borrow_mut();
         let keep = buffers.len().saturating_sub(self.fewest.get());
@@ -241,7 +245,7 @@ impl BufferPool {
 }
 
 /// The buffer for the response to one request. It uses no memory while it is empty and the backend
-/// is silent.
+/// has sent nothing.
 #[derive(Debug)]
 pub(super) struct ResponseBuffer {
     buffer: Buffer,
@@ -250,7 +254,7 @@ pub(super) struct ResponseBuffer {
 }
 
 impl ResponseBuffer {
-    /// Creates a buffer without capacity.
+    /// Creates a response buffer without capacity, which takes memory from this pool when needed.
     pub(super) fn new(pool: &Rc<BufferPool>) -> Self {
         Self {
             buffer: Buffer::default(),
@@ -259,7 +263,8 @@ impl ResponseBuffer {
         }
     }
 
-    /// Returns space for at most `most` bytes; it is empty only if `limit` bytes are unconsumed.
+    /// Returns free space for at most `most` bytes of the response; it is empty only if `limit`
+    /// bytes are unconsumed.
     pub(super) fn space(&mut self, most: usize, limit: usize) -> &mut [u8] {
         let small = most <= SMALL_RESPONSE_BUFFER_BYTES || self.pool.memory.is_short();
         let wanted = if small {
@@ -280,7 +285,7 @@ impl ResponseBuffer {
         &mut self.buffer.space(limit)[..length]
     }
 
-    /// Returns the memory to the pool if the buffer is empty.
+    /// Returns the buffer's memory to the pool if the buffer is empty.
     pub(super) fn release(&mut self) {
         if self.buffer.is_empty() && self.buffer.room() > 0 {
             self.pool.give(std::mem::take(&mut self.buffer));

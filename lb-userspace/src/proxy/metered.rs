@@ -1,4 +1,4 @@
-//! Counts the progress of writes, and provides a client socket that does so.
+//! Counts the progress of writes to a receiver, and provides a client socket that counts them.
 
 use std::{
     cell::Cell,
@@ -15,10 +15,10 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// How much a receiver, the kernel or an HTTP/2 client, has accepted.
+/// How many bytes a receiver (the kernel or an HTTP/2 client) has accepted.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Number of bytes accepted.
+    /// Number of bytes that the receiver has accepted.
     pub(super) bytes: Cell<u64>,
     /// Makes the next write to a [`Metered`] socket attempt a system call even if the socket is not
     /// reported writable: the kernel reports that only when a third of the send buffer is free,
@@ -27,7 +27,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Counts accepted bytes.
+    /// Adds `bytes` to the number of accepted bytes.
     pub(super) fn add(&self, bytes: usize) {
         self.bytes.set(self.bytes.get().wrapping_add(bytes as u64));
     }
@@ -43,7 +43,7 @@ pub(super) struct Metered {
 
 /// The stream of an HTTP/1 client, with or without TLS.
 pub(super) trait ClientStream: AsyncRead + AsyncWrite + Unpin {
-    /// Returns the socket below TLS.
+    /// Returns the client's socket, which is below TLS if there is TLS.
     fn socket(&mut self) -> &mut Metered;
 }
 
@@ -60,7 +60,7 @@ impl ClientStream for TlsStream<Metered> {
 }
 
 impl Metered {
-    /// Wraps a socket, with a count of 0.
+    /// Wraps a socket, with a count of 0 bytes.
     pub(super) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
@@ -68,13 +68,13 @@ impl Metered {
         }
     }
 
-    /// Returns the shared counter.
+    /// Returns the counter of accepted bytes, which is shared with the caller.
     pub(super) fn progress(&self) -> Rc<Progress> {
         Rc::clone(&self.progress)
     }
 
-    /// Counts written bytes. If the write is pending and a probe is due, writes although the socket
-    /// is not reported writable.
+    /// Counts the bytes that a write wrote. If the write would have to wait and [`Progress::probe`]
+    /// is set, writes although the socket is not reported writable.
     fn count(
         &self,
         written: Poll<io::Result<usize>>,

@@ -120,10 +120,10 @@ use served_tls::Keys;
 use shared_pools::SharedPools;
 use worker::{Command, Finish, Plan, Worker};
 
-/// Time limit for writing the last lines of the access log at shutdown.
+/// Time limit for writing the last lines of the access log when the front ends.
 const LOG_FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
-/// The HTTP front. Dropping it without [`Self::shutdown`] closes all connections.
+/// The HTTP front. Dropping this value without calling [`Self::shutdown`] closes all connections.
 #[derive(Debug)]
 pub struct Proxy {
     workers: Vec<Worker>,
@@ -137,8 +137,8 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts the number of workers that `limits` configures, without any service. Session tickets
-    /// are encrypted with `tickets`, which outlive any change of certificates. ACME challenges are
-    /// answered from `challenges`.
+    /// are encrypted with the keys `tickets`, which outlive any change of certificates. ACME
+    /// challenges are answered from `challenges`.
     ///
     /// # Errors
     /// A thread or its runtime could not be created.
@@ -164,14 +164,14 @@ impl Proxy {
         })
     }
 
-    /// Stores listening sockets, inherited from another process, for the services of the next
-    /// [`Self::apply`].
+    /// Stores listening sockets, inherited from the process before this one, for the services of
+    /// the next [`Self::apply`].
     pub fn inherit(&self, listeners: HashMap<SocketAddr, Vec<TcpListener>>) {
         self.state().inherited = listeners;
     }
 
     /// Returns descriptors of the listening sockets of every address, for the process that takes
-    /// over.
+    /// over in an upgrade.
     ///
     /// # Errors
     /// The process has no file descriptor left.
@@ -189,13 +189,13 @@ impl Proxy {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces the served services. Everything that can fail comes first: reading certificates,
-    /// binding new listeners. Then the workers switch: listeners whose address stays go on, removed
-    /// ones stop accepting and let their connections finish, and new handshakes use the new
-    /// certificates. The number of workers stays what it was at start.
+    /// Replaces the set of services that the front serves. Everything that can fail comes first:
+    /// reading certificates, binding new listeners. Then the workers switch: listeners whose
+    /// address stays go on, removed listeners stop accepting and let their connections finish, and
+    /// new handshakes use the new certificates. The number of workers stays what it was at start.
     ///
     /// # Errors
-    /// Everything that is wrong; nothing has changed then.
+    /// Everything that is wrong with the services; nothing has changed then.
     pub fn apply(
         &self,
         (limits, log): (&config::Http, &config::Log),
@@ -233,20 +233,20 @@ impl Proxy {
         applied.map_err(|error| vec![error])
     }
 
-    /// Sums the workers' counters since start.
+    /// Returns the sums of the workers' counters since start.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let workers = self.workers.iter().map(|worker| &*worker.counters);
         counters::sum(&workers.collect::<Vec<_>>())
     }
 
-    /// Returns the current usage of a pool's backends.
+    /// Returns the current usage of a pool and its backends.
     #[must_use]
     pub fn usage(&self, pool: &config::Pool) -> PoolUsage {
         self.shared.usage(pool, Instant::now())
     }
 
-    /// Returns the most recent exchanges that ended early, oldest first.
+    /// Returns the most recent exchanges that ended early, the oldest first.
     #[must_use]
     pub fn ended_early(&self) -> Vec<EndedEarly> {
         self.errors.all()
@@ -258,8 +258,8 @@ impl Proxy {
         self.log_counts.now()
     }
 
-    /// Reopens the file of the access log, because log rotation moved the old one. Returns false if
-    /// there is no access log.
+    /// Reopens the file of the access log, which must be done after log rotation has moved the old
+    /// file. Returns false if no access log is configured.
     pub fn reopen_log(&self) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(log) = &state.access_log {
@@ -268,7 +268,7 @@ impl Proxy {
         state.access_log.is_some()
     }
 
-    /// Returns the certificates in use.
+    /// Returns the certificates that the services have in use.
     #[must_use]
     pub fn certificates(&self) -> Vec<CertificateInfo> {
         let state = self.state();
@@ -279,8 +279,8 @@ impl Proxy {
         infos.flatten().collect()
     }
 
-    /// Reads the [`tls_files`] again and uses them from the next handshake on. Connections go on. A
-    /// file that cannot be used leaves its previous content in use.
+    /// Reads the [`tls_files`] again and uses them from the next handshake on. Existing connections
+    /// go on. If a file cannot be used, its previous content stays in use.
     ///
     /// # Errors
     /// Every file that cannot be used; the other files are in use then.
@@ -311,12 +311,12 @@ impl Proxy {
         }
     }
 
-    /// Drains or, with `end` false, stops draining: every connection, new ones too, gets one more
-    /// response and then ends, while the listeners stay. Returns immediately;
+    /// With `end` true, drains: every connection, new ones too, gets one more response and then
+    /// ends, while the listeners stay. With `end` false, stops draining. Returns immediately;
     /// [`Self::open_connections`] says how many connections are left.
     pub fn let_connections_end(&self, end: bool) {
         for worker in &self.workers {
-            // A worker that has exited has no connections.
+            // Sending fails only if the worker has exited, and then it has no connections.
             let _sent = worker.commands.send(Command::Drain(end));
         }
     }
@@ -328,8 +328,8 @@ impl Proxy {
         open.into_iter().map(|(_, open)| open).sum()
     }
 
-    /// Returns whether all workers run. The new connections that the kernel assigns to a worker that
-    /// has exited are not served.
+    /// Returns whether all workers run. If a worker has exited, the new connections that the kernel
+    /// assigns to it are not served.
     #[must_use]
     pub fn is_serving(&self) -> bool {
         let mut workers = self.workers.iter();
@@ -351,7 +351,7 @@ impl Proxy {
     fn finish(self, how: Finish) {
         self.state().bound.clear();
         for worker in &self.workers {
-            // A worker that has exited has nothing to finish.
+            // Sending fails only if the worker has exited, and then it has nothing to finish.
             let _sent = worker.commands.send(Command::Finish(how));
         }
         for worker in self.workers {
@@ -392,7 +392,7 @@ impl Proxy {
             sent.map_err(|_| Error::WorkerGone)?;
         }
         drop(done);
-        // A worker that has exited has dropped its sender, so the wait ends without it.
+        // A worker that has exited has dropped its sender, so the count does not wait for it.
         if all_done.iter().count() == self.workers.len() {
             Ok(())
         } else {
@@ -401,7 +401,7 @@ impl Proxy {
     }
 }
 
-/// Returns the soft limit of the process's file descriptors.
+/// Returns the soft limit of open file descriptors of this process.
 fn descriptors() -> usize {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| {
         usize::try_from(soft).unwrap_or(usize::MAX)

@@ -12,23 +12,23 @@ use super::{
 };
 use crate::config::{Name, Outlier};
 
-/// The result of a request at a backend.
+/// What the result of a request shows about the backend that had it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Observation {
     /// The backend sent a complete response with this status.
     Answered(u16),
-    /// The request ended without a complete response.
+    /// The request ended at the backend without a complete response.
     Ended {
-        /// The reason.
+        /// The reason for the end.
         failure: Reason,
-        /// Whether the connection was reused.
+        /// Whether the request was sent over a connection that earlier requests had used.
         reused: bool,
     },
 }
 
 impl Observation {
-    /// Returns whether the backend failed the request; `None` if the result says nothing about the
-    /// backend.
+    /// Returns whether the backend failed the request by these rules; `None` if the result says
+    /// nothing about the backend.
     pub(super) fn is_failure(self, rules: &Outlier) -> Option<bool> {
         match self {
             Self::Answered(status) => Some(rules.is_failure(status)),
@@ -37,19 +37,22 @@ impl Observation {
     }
 }
 
-/// Returns whether a request ended because of what its backend did, or did not do in time.
+/// Returns whether a request ended because of what its backend did, or did not do in time. `reused`
+/// says whether the connection had served earlier requests.
 fn fails(failure: Reason, reused: bool) -> bool {
     match failure {
-        // A reused connection that was closed shows nothing about the backend.
+        // A backend may close an idle connection at any time, so the end of a reused connection
+        // shows nothing about the backend.
         Reason::BackendResponseHeadClosed | Reason::BackendResponseHeadReset => !reused,
-        // Health checks or the operator took the backend down: that is not a failed request.
+        // Health checks or the operator took the backend down, so the request does not count as
+        // failed.
         Reason::BackendConnectDown | Reason::BackendResponseHeadDown => false,
         Reason::LbResponseHeadTimeout => true,
         failure => failure.by() == By::Backend,
     }
 }
 
-/// Counts and logs an ejection, and schedules the log message of its end.
+/// Counts and logs the ejection of a backend, and schedules the log message of the ejection's end.
 pub(super) fn ejected(
     pool: &Name,
     backend: &PoolBackend,
@@ -66,7 +69,7 @@ pub(super) fn ejected(
     tracing::warn!(
         %pool, backend = %name, failures, ejections, ?time, "backend ejected for failing requests"
     );
-    // Queued requests must look for another backend.
+    // The requests that are queued for this backend must look for another one.
     if let Some(admission) = &admission {
         admission.wake_all();
     }
@@ -74,7 +77,8 @@ pub(super) fn ejected(
     let record = backend.record.borrow().as_ref().map(Arc::downgrade);
     spawn_local(async move {
         tokio::time::sleep(time).await;
-        // If the pool no longer ejects backends, the record is gone.
+        // If the pool no longer ejects backends, the backend's record is gone, and nothing is
+        // logged.
         if record
             .as_ref()
             .and_then(Weak::<FailureRecord>::upgrade)

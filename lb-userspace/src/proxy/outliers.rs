@@ -1,9 +1,9 @@
 //! Outlier detection: backends that fail requests in a row are ejected for a while, whatever their
 //! health checks report.
 //!
-//! Consecutive failures are counted over all workers and services, in one atomic for each backend.
-//! The lock is taken only when a backend reaches the limit, to decide whether the pool can spare
-//! it. Time is an argument.
+//! Consecutive failures are counted over all workers and services, in one atomic counter for each
+//! backend. The lock is taken only when a backend reaches the limit of failures, to decide whether
+//! the pool can do without that backend. Time is an argument of every function.
 
 use std::{
     net::SocketAddr,
@@ -17,52 +17,53 @@ use std::{
 use super::registry::Registry;
 use crate::config::Outlier;
 
-/// The failure records of a pool's backends.
+/// The failure records of the backends of a pool, by the backend's address.
 #[derive(Debug, Default)]
 pub(super) struct Outliers {
     records: Registry<SocketAddr, FailureRecord>,
-    /// Held while a backend is being ejected.
+    /// Held while the ejection of a backend is decided.
     ejecting: Mutex<()>,
 }
 
 /// The failure record of one backend.
 #[derive(Debug)]
 pub(super) struct FailureRecord {
-    /// The reference point of `until`.
+    /// The point in time from which `until` counts.
     epoch: Instant,
-    /// Consecutive failures.
+    /// Number of consecutive failed requests.
     failures: AtomicU32,
-    /// The end of the last ejection, in nanoseconds since `epoch`; 0 if there was none.
+    /// When the last ejection ends or has ended, in nanoseconds since `epoch`; 0 if there was none.
     until: AtomicU64,
-    /// Consecutive ejections.
+    /// Number of consecutive ejections.
     ejections: AtomicU32,
 }
 
-/// An ejection of a backend.
+/// An ejection of a backend, as it is decided.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Ejection {
-    /// Its duration.
+    /// How long the backend is ejected.
     pub(super) time: Duration,
-    /// Consecutive failures that caused it.
+    /// Number of consecutive failed requests that caused the ejection.
     pub(super) failures: u32,
-    /// Consecutive ejections, including this one.
+    /// Number of consecutive ejections, including this one.
     pub(super) ejections: u32,
 }
 
 impl Outliers {
-    /// Returns the failure record of a backend, and creates it if there is none.
+    /// Returns the failure record of the backend with this address, and creates the record if there
+    /// is none.
     pub(super) fn record(&self, backend: SocketAddr) -> Arc<FailureRecord> {
         self.records.get_or_create(&backend)
     }
 
-    /// Returns the record of a backend if one is in use.
+    /// Returns the failure record of the backend with this address; `None` if no pool uses one.
     pub(super) fn get(&self, backend: SocketAddr) -> Option<Arc<FailureRecord>> {
         self.records.get(&backend)
     }
 
-    /// Counts a failed request, and ejects the backend if it has reached the limit of `rules` and
-    /// the pool can spare it. `pool` returns the records of all backends, and whether each takes
-    /// new requests, ejections aside.
+    /// Counts a failed request, and ejects the backend if it has reached the limit of failures in
+    /// `rules` and the pool can do without it; returns the ejection if so. `pool` returns the
+    /// records of all backends, each with whether that backend takes new requests, ejections aside.
     pub(super) fn failed(
         &self,
         backend: &Arc<FailureRecord>,
@@ -70,7 +71,7 @@ impl Outliers {
         pool: impl FnOnce() -> Vec<(Arc<FailureRecord>, bool)>,
         now: Instant,
     ) -> Option<Ejection> {
-        // A late result of a request sent before the ejection.
+        // The request was sent before the ejection, and its result came late.
         if backend.is_ejected(now) {
             return None;
         }
@@ -86,8 +87,9 @@ impl Outliers {
     }
 }
 
-/// Returns whether a backend may be ejected: another backend takes requests, and fewer backends are
-/// ejected than `rules` allow (at least one is always allowed).
+/// Returns whether the pool can do without a backend, so that it may be ejected: another backend
+/// takes requests, and fewer backends are ejected than `rules` allow (at least one is always
+/// allowed).
 fn can_spare(
     pool: &[(Arc<FailureRecord>, bool)],
     backend: &Arc<FailureRecord>,
@@ -113,19 +115,19 @@ impl Default for FailureRecord {
 }
 
 impl FailureRecord {
-    /// Records a request that succeeded.
+    /// Notes that a request succeeded, which ends a series of consecutive failures.
     pub(super) fn succeeded(&self) {
         if self.failures.load(Relaxed) > 0 {
             self.failures.store(0, Relaxed);
         }
     }
 
-    /// Returns whether the backend is ejected.
+    /// Returns whether the backend is ejected at the time `now`.
     pub(super) fn is_ejected(&self, now: Instant) -> bool {
         self.ejection_end().is_some_and(|end| now < end)
     }
 
-    /// Returns the end of the last ejection; `None` if there was none.
+    /// Returns when the last ejection ends or has ended; `None` if the backend was never ejected.
     pub(super) fn ejection_end(&self) -> Option<Instant> {
         match self.until.load(Relaxed) {
             0 => None,
@@ -133,8 +135,8 @@ impl FailureRecord {
         }
     }
 
-    /// Ejects the backend, for longer with each consecutive ejection. Each `ejection_time` that
-    /// passes without an ejection reduces the count of consecutive ejections by one.
+    /// Ejects the backend, for longer with each consecutive ejection. For each `ejection_time` that
+    /// passes without an ejection, the number of consecutive ejections is reduced by one.
     fn eject(&self, rules: &Outlier, failures: u32, now: Instant) -> Ejection {
         let quiet = self.ejection_end().map(|end| now.duration_since(end));
         let forgiven = quiet.map_or(u128::MAX, |quiet| {

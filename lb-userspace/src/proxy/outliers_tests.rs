@@ -43,7 +43,8 @@ impl Pool {
         self.records.iter().cloned().zip(self.up.clone()).collect()
     }
 
-    /// Fails requests until the backend is ejected.
+    /// Lets requests at the backend with this index fail until it is ejected, and returns for how
+    /// long.
     fn eject(&self, backend: usize, rules: &Outlier, now: Instant) -> Option<Duration> {
         let failures = 0..rules.consecutive_failures;
         failures.fold(None, |_, _| {
@@ -70,7 +71,7 @@ fn failures_in_a_row_eject_and_a_success_resets_their_count() {
     let end = now + 10 * SECOND;
     assert!(pool.records[0].is_ejected(end - SECOND / 1000));
     assert!(!pool.records[0].is_ejected(end));
-    // Failures before the ejection do not count after it.
+    // Failures before the first ejection do not count towards the second one.
     assert_eq!(pool.fail(0, &rules, now + SECOND), None);
     assert_eq!(pool.fail(0, &rules, end), None);
     assert_eq!(pool.fail(0, &rules, end), None);
@@ -87,7 +88,8 @@ fn ejections_in_a_row_last_longer_up_to_the_longest() {
         assert_eq!(time, Some(seconds * SECOND));
         now += seconds * SECOND;
     }
-    // Six ejections in a row were counted. Each ten seconds without an ejection reduce it by one.
+    // Six ejections in a row were counted. Each ten seconds without an ejection reduce that number
+    // by one.
     now += 45 * SECOND;
     assert_eq!(pool.eject(0, &rules, now), Some(30 * SECOND));
     now += 30 * SECOND + 3600 * SECOND;
@@ -109,7 +111,7 @@ fn the_last_backend_and_more_than_the_share_are_not_ejected() {
     assert_eq!(ejected(&Pool::of(4), &rules(1, 50)), 2);
     assert_eq!(ejected(&Pool::of(5), &rules(1, 50)), 2);
     assert_eq!(ejected(&Pool::of(5), &rules(1, 100)), 4);
-    // A backend that is down is no alternative.
+    // A backend that is down cannot replace the backend that would be ejected.
     let mut pool = Pool::of(3);
     pool.up = vec![true, false, false];
     assert_eq!(pool.eject(0, &rules(1, 100), now), None);
@@ -133,7 +135,8 @@ fn workers_that_see_failures_at_once_decide_one_after_another() {
                     start.wait();
                     let states = || {
                         most.fetch_max(deciding.fetch_add(1, Relaxed) + 1, Relaxed);
-                        // Gives other workers time to decide at the same time, which `most` would show.
+                        // This gives other threads time to decide at the same time, which `most`
+                        // would show.
                         (0..4).for_each(|_| thread::yield_now());
                         deciding.fetch_sub(1, Relaxed);
                         pool.states()
@@ -151,10 +154,10 @@ fn workers_that_see_failures_at_once_decide_one_after_another() {
     }
 }
 
-/// A model of the documented rules, computed from the complete history of each backend.
+/// A model of the documented rules of ejection, computed from the complete history of each backend.
 struct Model {
     rules: Outlier,
-    /// The results of each backend's requests since its last ejection, or since the start.
+    /// For each backend: the results of its requests since its last ejection, or since the start.
     seen: Vec<Vec<bool>>,
     ejections: HashMap<usize, Vec<(Instant, Instant, u32)>>,
 }

@@ -14,21 +14,21 @@ use std::{
 use super::counters::ServiceCounters;
 use crate::config::Name;
 
-/// A worker logs at most one panic in this interval; all are counted.
+/// A worker logs at most one panic in this interval; all panics are counted.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 thread_local! {
-    /// Whether this thread is running the task of a connection.
+    /// Whether this thread is running the task of a client connection just now.
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
-    /// The source location of the last panic in the task of a connection.
+    /// The source location of the last panic in the task of a client connection.
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
-    /// When this thread last logged a panic.
+    /// When this thread last logged a panic; `None` if it never did.
     static LOGGED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Runs a connection's task. A panic drops the task, which releases what it holds, is counted in
-/// `counters` and is logged with the service's name. The task is boxed, as each layer around it
-/// would otherwise hold a copy of it.
+/// Runs the task of a client connection. A panic drops the task, which releases what the task
+/// holds; it is counted in `counters` and logged with the service's name. The task is boxed,
+/// because each future around it would otherwise hold a copy of it.
 pub(super) async fn contained(
     service: &Name,
     counters: &ServiceCounters,
@@ -40,8 +40,8 @@ pub(super) async fn contained(
     }
 }
 
-/// Installs a panic hook that leaves panics in connections' tasks to [`contained`], so that they
-/// are logged and not printed one by one. Other panics are reported as before.
+/// Installs a panic hook that leaves panics in the tasks of client connections to [`contained`], so
+/// that they are logged and not printed one by one. Other panics are reported as before.
 pub(super) fn report_by_log() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

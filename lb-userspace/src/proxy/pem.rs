@@ -1,5 +1,5 @@
-//! Parses PEM files leniently (RFC 7468): a block may begin anywhere, and an unusable block is an
-//! error with its line and not ignored.
+//! Parses PEM files leniently (RFC 7468): a block may begin anywhere in the file. A block that
+//! cannot be used is not ignored, but is an error that names the block's line.
 
 use std::fmt;
 
@@ -13,88 +13,88 @@ use x509_parser::prelude::FromDer as _;
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
-/// Longest label that is parsed, in bytes: longer than any known label.
+/// The longest PEM label that is parsed, in bytes: longer than any known label.
 const MAX_LABEL: usize = 64;
 
-/// A PEM block.
+/// A PEM block of a file.
 #[derive(Debug)]
 pub(super) struct Block {
-    /// The line that the block begins in, from 1.
+    /// The line of the file in which the block begins, counted from 1.
     pub(super) line: usize,
-    /// The label.
+    /// The label of the block, such as `CERTIFICATE`.
     pub(super) label: String,
-    /// The decoded content.
+    /// The decoded content of the block.
     pub(super) content: Content,
 }
 
-/// The content of a block.
+/// The content of a PEM block.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// A certificate.
+    /// The block has a certificate.
     Certificate(CertificateDer<'static>),
-    /// An unencrypted private key.
+    /// The block has an unencrypted private key.
     Key(PrivateKeyDer<'static>),
-    /// Something that a server does not need, such as key parameters.
+    /// Something else that a server does not need, such as key parameters.
     Other,
 }
 
-/// Why a file cannot be parsed.
+/// Why a PEM file cannot be parsed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PemProblem {
-    /// The file is not ASCII or UTF-8.
+    /// The file is in UTF-16, not in ASCII or UTF-8.
     #[error("it is UTF-16; save it as ASCII or UTF-8")]
     Utf16,
-    /// A block has no end.
+    /// The end line of a block is missing.
     #[error("the {label} that begins on line {line} has no end: the file is truncated")]
     NoEnd {
-        /// The line that the block begins in.
+        /// The line of the file in which the block begins.
         line: usize,
-        /// The label.
+        /// The label of the block.
         label: String,
     },
-    /// A block ends with another label.
+    /// The end line of a block has another label than its first line.
     #[error("the {label} that begins on line {line} ends as {end}: a part of the file is missing")]
     OtherEnd {
-        /// The line that the block begins in.
+        /// The line of the file in which the block begins.
         line: usize,
-        /// The label at its beginning.
+        /// The label at the beginning of the block.
         label: String,
-        /// The label at its end.
+        /// The label at the end of the block.
         end: String,
     },
-    /// A key is encrypted.
+    /// A private key is encrypted.
     #[error(
         "the {label} in line {line} is encrypted, and the agent cannot ask for its password; decrypt it with: openssl pkey -in FILE"
     )]
     Encrypted {
-        /// The line that the block begins in.
+        /// The line of the file in which the block begins.
         line: usize,
-        /// The label.
+        /// The label of the block.
         label: String,
     },
-    /// A key is in OpenSSH's format.
+    /// A private key is in OpenSSH's format.
     #[error(
         "the {label} in line {line} is OpenSSH's; convert it with: ssh-keygen -p -m PKCS8 -f FILE"
     )]
     OpenSsh {
-        /// The line that the block begins in.
+        /// The line of the file in which the block begins.
         line: usize,
-        /// The label.
+        /// The label of the block.
         label: String,
     },
-    /// A block is not valid base64.
+    /// The content of a block is not valid base64, or is not what its label says.
     #[error("the {label} that begins on line {line} cannot be decoded: {what}")]
     Content {
-        /// The line that the block begins in.
+        /// The line of the file in which the block begins.
         line: usize,
-        /// The label.
+        /// The label of the block.
         label: String,
-        /// The description of the decoder's error.
+        /// The decoder's error, as text.
         what: String,
     },
 }
 
-/// Returns the blocks of a file, in their order.
+/// Returns the PEM blocks of a file, in the order of the file.
 pub(super) fn blocks(text: &[u8]) -> Result<Vec<Block>, PemProblem> {
     if text.starts_with(&[0xff, 0xfe]) || text.starts_with(&[0xfe, 0xff]) {
         return Err(PemProblem::Utf16);
@@ -120,8 +120,8 @@ pub(super) fn blocks(text: &[u8]) -> Result<Vec<Block>, PemProblem> {
     Ok(blocks)
 }
 
-/// Parses a label. Returns the label and the text after it, from an input such as
-/// `CERTIFICATE-----…`.
+/// Parses the label at the beginning of `text`, which is for example `CERTIFICATE-----…`. Returns
+/// the label and the text after its dashes; `None` if there is no label.
 fn label(text: &[u8]) -> Option<(String, &[u8])> {
     let window = &text[..text.len().min(MAX_LABEL + DASHES.len())];
     let length = memmem::find(window, DASHES)?;
@@ -136,7 +136,7 @@ fn label(text: &[u8]) -> Option<(String, &[u8])> {
         })
 }
 
-/// Returns the body of a block, and the text that follows the block.
+/// Returns the body of a PEM block, and the text that follows the block.
 fn up_to_end<'t>(
     body: &'t [u8],
     line: usize,
@@ -148,7 +148,7 @@ fn up_to_end<'t>(
     };
     let end = memmem::find(body, END).ok_or_else(no_end)?;
     let body_alone = &body[..end];
-    // Another block begins first: the end of this one is missing.
+    // If another block begins before the end line, the end line of this block is missing.
     if memmem::find(body_alone, BEGIN).is_some() {
         return Err(no_end());
     }
@@ -167,8 +167,8 @@ fn up_to_end<'t>(
 fn content(label: &str, body: &[u8], line: usize) -> Result<Content, PemProblem> {
     let label_owned = label.to_owned();
     match label {
-        // `X509 CERTIFICATE` is OpenSSL's old label. `TRUSTED CERTIFICATE` has OpenSSL's trust
-        // settings after the certificate, which must not be sent to clients.
+        // `X509 CERTIFICATE` is an old label that OpenSSL wrote. A `TRUSTED CERTIFICATE` block has
+        // OpenSSL's trust settings after the certificate, which must not be sent to clients.
         "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => {
             let decoded = CertificateDer::from_pem_slice(&plain("CERTIFICATE", body));
             let decoded = decoded.map_err(|error| undecodable(label, line, &error))?;
@@ -205,7 +205,7 @@ fn undecodable(label: &str, line: usize, error: &pem::Error) -> PemProblem {
     }
 }
 
-/// Formats a block with line breaks, as the decoder requires.
+/// Formats a PEM block with line breaks, as the decoder requires.
 fn plain(label: &str, body: &[u8]) -> Vec<u8> {
     let digits = body.iter().filter(|byte| !byte.is_ascii_whitespace());
     let digits: Vec<u8> = digits.copied().collect();
@@ -218,7 +218,8 @@ fn plain(label: &str, body: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Returns the first DER element without trailing data; all bytes if it cannot be parsed.
+/// Returns the first DER element (the certificate) without the data that follows it; all bytes if
+/// they cannot be parsed.
 fn first_element(der: CertificateDer<'static>) -> CertificateDer<'static> {
     let rest = match x509_parser::certificate::X509Certificate::from_der(&der) {
         Ok((rest, _)) => rest.len(),
@@ -230,12 +231,12 @@ fn first_element(der: CertificateDer<'static>) -> CertificateDer<'static> {
     CertificateDer::from(der[..der.len() - rest].to_vec())
 }
 
-/// A list of a file's blocks, for error messages.
+/// A list of the PEM blocks of a file, as text for error messages.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Contents(Vec<String>);
 
 impl Contents {
-    /// Describes the blocks.
+    /// Describes the PEM blocks of a file.
     pub(super) fn of(blocks: &[Block]) -> Self {
         Self(blocks.iter().map(Block::describe).collect())
     }

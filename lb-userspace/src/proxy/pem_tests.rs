@@ -1,4 +1,4 @@
-//! PEM files as editors, scripts and other programs write them.
+//! Tests that PEM files are parsed as editors, scripts and other programs write them.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn certificate() -> String {
     made.cert.pem()
 }
 
-/// Returns the lines and labels of the blocks.
+/// Returns the line and the label of each PEM block in the text.
 fn found(text: impl AsRef<[u8]>) -> Vec<(usize, String)> {
     let blocks = blocks(text.as_ref()).unwrap_or_else(|error| panic!("{error}"));
     let place = |block: Block| (block.line, block.label);

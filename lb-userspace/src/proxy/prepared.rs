@@ -1,5 +1,5 @@
-//! A new configuration with all fallible steps done, and the state that outlives a change of
-//! configuration.
+//! A new configuration for which all steps that can fail are done, and the state of the front that
+//! outlives a change of configuration.
 
 use std::{
     collections::HashMap,
@@ -26,28 +26,29 @@ use crate::{
     pool::PoolView,
 };
 
-/// A service to serve, with live views of its pools.
+/// A service for the front to serve, with live views of its pools.
 #[derive(Clone, Debug)]
 pub struct Frontend {
-    /// The service; its mode is `http` or `https`.
+    /// The configured service, whose mode is `http` or `https`.
     pub service: Service,
-    /// Whether the service's address moves between hosts; such an address is bound also while the
-    /// other host has it.
+    /// Whether the service's address moves between the hosts of a pair; such an address is bound
+    /// also while the other host has it.
     pub moves: bool,
-    /// The service's pools, by name. A backend that is not up in the latest view gets no new
-    /// request.
+    /// The views of the service's pools, by the pool's name. A backend that is not up in the latest
+    /// view gets no new request.
     pub pools: HashMap<Name, watch::Receiver<Arc<PoolView>>>,
 }
 
-/// The state that is kept from one configuration to the next.
+/// The state of the front that is kept from one configuration to the next.
 #[derive(Default)]
 pub(super) struct State {
-    /// The listening sockets of each address, to be passed to a successor process. The workers have
-    /// their own descriptors: a socket is closed when both are.
+    /// The listening sockets of each address, to be passed to the process that takes over in an
+    /// upgrade. The workers have their own descriptors of the same sockets, so a socket is closed
+    /// when both descriptors are.
     pub(super) bound: HashMap<SocketAddr, Vec<TcpListener>>,
-    /// Inherited listening sockets that no service uses yet.
+    /// Inherited listening sockets, by address, that no service uses yet.
     pub(super) inherited: HashMap<SocketAddr, Vec<TcpListener>>,
-    /// The services with TLS.
+    /// The services with TLS, and the configuration that each has in force.
     pub(super) tls: Vec<(Service, ServedTls)>,
     pub(super) access_log: Option<AccessLog>,
 }
@@ -62,8 +63,8 @@ impl fmt::Debug for State {
 }
 
 impl State {
-    /// Opens the access log of a new configuration, or keeps the current one open if the target is
-    /// the same.
+    /// Opens the access log of a new configuration, or keeps the current access log open if both
+    /// write to the same target.
     pub(super) fn access_log(
         &self,
         log: &config::Log,
@@ -78,8 +79,8 @@ impl State {
     }
 
     /// Replaces the state by that of the new configuration. Must be called before the workers
-    /// switch to it: a worker that stops listening on an address still accepts the connections that
-    /// wait in the socket, and its descriptor of the socket must be the last one.
+    /// switch to that configuration: a worker that stops listening on an address still accepts the
+    /// connections that wait in the socket, and its descriptor of the socket must be the last one.
     pub(super) fn commit(
         &mut self,
         prepared: &mut [PreparedService],
@@ -101,18 +102,19 @@ impl State {
     }
 }
 
-/// A service with all fallible steps done.
+/// A service for which all steps that can fail are done.
 pub(super) struct PreparedService {
     frontend: Frontend,
     tls: Option<ServedTls>,
-    /// New listening sockets, one list for each worker; empty if the address was bound already.
+    /// New listening sockets, one list for each worker; empty if the service's address was bound
+    /// already.
     listeners: Vec<Vec<TcpListener>>,
-    /// Duplicates of `listeners`, for [`State::bound`].
+    /// Duplicates of the sockets in `listeners`, for [`State::bound`].
     bound: Vec<TcpListener>,
     routes: RoutePlan,
 }
 
-/// Does everything that can fail, for every service: reads files, opens listening sockets, compiles
+/// Does everything that can fail for every service: reads files, opens listening sockets, compiles
 /// routes.
 ///
 /// # Errors
@@ -175,7 +177,7 @@ impl PreparedService {
         }
     }
 
-    /// Opens listening sockets for the workers unless the address is bound already.
+    /// Opens listening sockets for the workers, unless the service's address is bound already.
     fn listen(&mut self, state: &mut State, workers: usize) -> io::Result<()> {
         let address = self.frontend.service.listen;
         if state.bound.contains_key(&address) {
@@ -207,7 +209,8 @@ impl PreparedService {
             })
         });
         self.routes = RoutePlan {
-            // The service's own pool comes first.
+            // If the service has a pool of its own, that pool is the first in the list of its
+            // pools.
             default: service.pool.as_ref().map(|_own| 0),
             pools: feeds.collect::<Result<_, Vec<Error>>>()?,
             table: Table::compile(service)?,
@@ -215,7 +218,7 @@ impl PreparedService {
         Ok(())
     }
 
-    /// Returns the plan for the next worker.
+    /// Returns the plan of the service for the next worker, with that worker's listening sockets.
     pub(super) fn plan(&mut self) -> FrontPlan {
         FrontPlan {
             name: self.frontend.service.name.clone(),

@@ -8,12 +8,12 @@ mod by_phase;
 
 pub(super) use by_phase::Disconnect;
 
-/// Which party ended an exchange. For a timeout: the party that was waited for.
+/// Which party ended an exchange. For a timeout, this is the party that was waited for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum By {
-    /// The client.
+    /// The client of the connection or request.
     Client,
-    /// The backend.
+    /// The backend that had the request.
     Backend,
     /// The load balancer itself.
     Lb,
@@ -31,26 +31,27 @@ impl By {
     }
 }
 
-/// How far a connection or a request had come.
+/// How far a connection or a request had come when it ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
-    /// Before the end of the TLS handshake.
+    /// From the beginning of the connection to the end of the TLS handshake.
     Handshake,
-    /// From the first byte of a request to the end of its head.
+    /// From the first byte of a request to the end of the request's head.
     Head,
-    /// From the connection to the backend until the backend has the whole request.
+    /// From the moment when there is a connection to the backend until the backend has the whole
+    /// request.
     RequestBody,
     /// From the end of the request's head until a backend is chosen.
     Queue,
     /// From the choice of a backend until there is a connection to it.
     Connect,
-    /// From the request's end to the end of the response's head.
+    /// From the end of the request to the end of the response's head.
     ResponseHead,
-    /// From the end of the response's head to the end of the response.
+    /// From the end of the response's head to the end of the response's body.
     ResponseBody,
-    /// After `101 Switching Protocols`.
+    /// After the response `101 Switching Protocols`.
     Tunnel,
-    /// Between two requests of a connection.
+    /// Between two requests on a connection.
     KeepAlive,
 }
 
@@ -85,7 +86,7 @@ macro_rules! reasons {
             /// All reasons, in the order of their discriminants.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// Returns which party ended the exchange.
+            /// Returns which party ended the exchange or connection that has this reason.
             #[must_use]
             pub fn by(self) -> By {
                 match self {
@@ -93,7 +94,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// Returns how far the exchange had come.
+            /// Returns how far the exchange or connection that has this reason had come.
             #[must_use]
             pub fn phase(self) -> Phase {
                 match self {
@@ -101,7 +102,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// Returns the name: the party, the phase and the cause, joined by `_`.
+            /// Returns the name of the reason: the party, the phase and the cause, joined by `_`.
             #[must_use]
             pub fn word(self) -> &'static str {
                 match self {
@@ -109,7 +110,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// Returns the meaning, as full sentences.
+            /// Returns the meaning of the reason, as full sentences.
             #[must_use]
             pub fn meaning(self) -> &'static str {
                 match self {
@@ -315,7 +316,8 @@ impl Reason {
     /// The number of reasons.
     pub(super) const COUNT: usize = Self::ALL.len();
 
-    /// Returns the status of the front's own answer, unless a `Refusal` determines it.
+    /// Returns the status of the front's own answer with this reason, unless a `Refusal` determines
+    /// it.
     pub(super) fn status(self) -> u16 {
         match self {
             Self::LbHeadAcmeChallenge => 200,
@@ -334,8 +336,8 @@ impl Reason {
         }
     }
 
-    /// Returns whether `lb errors` leaves the reason out: ends of idle connections, and answers
-    /// that are no errors.
+    /// Returns whether `lb errors` leaves this reason out: it does so for ends of idle connections,
+    /// and for answers that are no errors.
     pub(super) fn is_ordinary(self) -> bool {
         matches!(
             self,
@@ -377,7 +379,7 @@ mod tests {
         }
     }
 
-    /// Returns the table of `docs/reasons.md`.
+    /// Returns the table of `docs/reasons.md`, as it should be.
     fn table() -> String {
         let mut table =
             String::from("| reason | ended by | phase | meaning |\n|---|---|---|---|\n");
@@ -389,7 +391,8 @@ mod tests {
         table
     }
 
-    /// `UPDATE=1 cargo test -p lb-userspace --lib reason` writes the table.
+    /// Compares the table with the page; `UPDATE=1 cargo test -p lb-userspace --lib reason` writes
+    /// it.
     #[test]
     fn the_page_has_every_reason() {
         let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/reasons.md");

@@ -1,4 +1,4 @@
-//! Reads a backend's response and forwards it as it arrives.
+//! Reads a backend's response, and forwards it to the client as it arrives.
 
 use std::{future::poll_fn, pin::Pin, task::Poll};
 
@@ -21,26 +21,26 @@ use super::{
     watchdog::{Expired, Watchdog},
 };
 
-/// Limit of interim responses (1xx) before the final response.
+/// Limit of the number of interim responses (1xx) before the final response.
 const MAX_INTERIM: u32 = 32;
 
-/// The outcome of receiving.
+/// The outcome of receiving a backend's response.
 #[derive(Debug)]
 pub(super) enum Received {
-    /// A complete response.
+    /// The backend sent a complete response.
     Complete {
-        /// The status.
+        /// The status of the response.
         status: u16,
-        /// Whether the connection can be reused.
+        /// Whether the connection to the backend can be reused.
         keep_alive: bool,
     },
-    /// `101`: the backend switches protocols.
+    /// The backend sent the status `101`: it switches protocols.
     Upgrade,
 }
 
 /// Receives the response to a request and passes it to the sink. `backend` is given if the request
-/// may be sent to another backend: waiting for the response then ends if this backend goes down
-/// before the response's first byte while another backend is up.
+/// may be sent to another backend: the wait for the response then ends early if this backend goes
+/// down before the response's first byte and another backend is up.
 pub(super) async fn receive<K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     (reader, backend): (&mut ReadHalf<'_>, Option<&PoolBackend>),
@@ -92,7 +92,7 @@ struct Source<'a, 'c> {
 }
 
 impl Source<'_, '_> {
-    /// Reads a head and passes it to the sink.
+    /// Reads the head of a response and passes it to the sink.
     async fn head<K: ResponseSink>(&mut self, sink: &mut K) -> Result<Head, Reason> {
         let length = self.head_length(sink).await?;
         let head = self.take_head(length, sink)?;
@@ -105,7 +105,7 @@ impl Source<'_, '_> {
         let mut began = None;
         loop {
             let (here, limit) = (self.buffer.filled(), self.request.limits.max_header_bytes);
-            // Bytes beyond the limit are ignored, however many arrived.
+            // Bytes of the head beyond `max_header_bytes` are ignored, however many have arrived.
             let scan = scanner.scan(&here[..here.len().min(limit)]);
             let malformed = |_| self.record_violation(Reason::BackendResponseHeadMalformed);
             if let Some(length) = scan.map_err(malformed)? {
@@ -137,7 +137,7 @@ impl Source<'_, '_> {
         }
     }
 
-    /// Keeps what the backend sent, for `lb errors`.
+    /// Keeps the beginning of what the backend sent for `lb errors`, and returns `reason`.
     fn record_violation(&self, reason: Reason) -> Reason {
         self.request.state.keep_offending(self.buffer.filled());
         reason
@@ -210,7 +210,7 @@ impl Source<'_, '_> {
 
     async fn chunked<K: ResponseSink>(&mut self, sink: &mut K) -> Result<(), Reason> {
         let mut decoder = ChunkedDecoder::default();
-        // The head is held back until the first bytes of the body were decoded.
+        // The head of the response is held back until the first bytes of the body were decoded.
         let mut held_back = true;
         loop {
             let step = decoder.step(self.buffer.filled());
@@ -231,7 +231,7 @@ impl Source<'_, '_> {
                     self.buffer.clear();
                 }
             }
-            // Forward what has arrived before waiting or giving up.
+            // Everything that has arrived is forwarded before waiting for more or giving up.
             if std::mem::take(&mut held_back) {
                 self.forward(0, false, sink).await?;
             }
@@ -244,7 +244,7 @@ impl Source<'_, '_> {
         }
     }
 
-    /// Passes the first `length` buffered bytes to the sink.
+    /// Passes the first `length` buffered bytes of the response's body to the sink.
     async fn forward<K: ResponseSink>(
         &mut self,
         length: usize,
@@ -254,7 +254,7 @@ impl Source<'_, '_> {
         let (data, rest) = self.buffer.filled().split_at(length);
         let more = !last && !rest.is_empty();
         let send = sink.body(BodySlice { data, last }, more);
-        // A client that accepts nothing for this long counts as disconnected.
+        // A client that accepts nothing for the timeout `send` counts as disconnected.
         let UpstreamRequest {
             limits, progress, ..
         } = self.request;
@@ -296,7 +296,8 @@ impl Source<'_, '_> {
     }
 
     /// Reads more of the response, but no more than the sink has room for. A buffer is allocated
-    /// only when there is something to read. Returns the number of bytes.
+    /// only when there is something to read. Returns the number of bytes read; 0 if the backend has
+    /// closed the connection.
     async fn read<K: ResponseSink>(
         &mut self,
         sink: &mut K,
@@ -325,7 +326,8 @@ impl Source<'_, '_> {
     }
 
     /// Waits until the backend has sent something or closed the connection. The time limit counts
-    /// from the last progress of the request's body, or from `began` if that is later.
+    /// from the last progress of the request's body, or from `began`, when the wait for the backend
+    /// began, if that is later.
     async fn readable(&mut self, began: &mut Option<Instant>) -> Result<(), ReadError> {
         let stream: &TcpStream = (*self.reader).as_ref();
         let buffer = &mut *self.buffer;
@@ -354,14 +356,16 @@ impl Source<'_, '_> {
         }
     }
 
-    /// Reads at most `room` bytes without waiting; `None` if the readiness was spurious.
+    /// Reads at most `room` bytes without waiting; returns `None` if the socket was reported
+    /// readable by mistake.
     async fn read_now(&mut self, room: usize) -> Result<Option<usize>, ReadError> {
         let space = self
             .buffer
             .space(room, self.request.limits.max_header_bytes);
         let mut space = ReadBuf::new(space);
         let read = poll_fn(|context| {
-            // `poll_read` rather than `try_read`: it clears the readiness after a short read.
+            // `poll_read` is used and not `try_read`, because it clears the socket's readiness
+            // after a short read.
             Poll::Ready(Pin::new(&mut *self.reader).poll_read(context, &mut space))
         });
         let bytes = match read.await {

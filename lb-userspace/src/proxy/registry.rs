@@ -1,4 +1,4 @@
-//! Values that the workers share for each pool or backend.
+//! Values that all workers share, one for each pool or backend.
 
 use std::{
     collections::HashMap,
@@ -6,8 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-/// A map of weakly held values: a value lives as long as something holds its [`Arc`]. A value of a
-/// removed pool or backend is freed with the last request that uses it.
+/// A map of weakly held values: a value lives as long as something holds its [`Arc`]. The value of
+/// a pool or backend that was removed is freed with the last request that uses it.
 #[derive(Debug)]
 pub(super) struct Registry<K, V>(Mutex<HashMap<K, Weak<V>>>);
 
@@ -18,7 +18,7 @@ impl<K, V> Default for Registry<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Default> Registry<K, V> {
-    /// Returns the value of a key, creating it if nothing holds one.
+    /// Returns the value for a key, creating it if nothing holds a value for that key.
     pub(super) fn get_or_create(&self, key: &K) -> Arc<V> {
         let mut values = self.values();
         if let Some(value) = values.get(key).and_then(Weak::upgrade) {
@@ -30,7 +30,7 @@ impl<K: Clone + Eq + Hash, V: Default> Registry<K, V> {
         value
     }
 
-    /// Returns the value of a key if something holds it.
+    /// Returns the value for a key; `None` if nothing holds a value for that key.
     pub(super) fn get(&self, key: &K) -> Option<Arc<V>> {
         self.values().get(key).and_then(Weak::upgrade)
     }

@@ -1,4 +1,4 @@
-//! Hashes the part of a request that a pool balances by.
+//! Hashes the part of a request by which a pool balances.
 
 use std::cell::Cell;
 
@@ -9,13 +9,14 @@ use super::{
 };
 use crate::config::HashBy;
 
-/// Returns the hash of a request, the same in every worker and on every host; `None` if the request
-/// lacks that part.
+/// Returns the hash of the part of a request that `by` names. It is the same in every worker and on
+/// every host; `None` if the request lacks that part.
 pub(super) fn request_hash(by: &HashBy, request: &routing::Request<'_>) -> Option<u64> {
     match by {
         HashBy::Uri => Some(hash(request.target.as_bytes())),
         HashBy::Path => Some(hash(path_of(request.target).as_bytes())),
-        // The Host field is not among the forwarded header lines.
+        // The Host field is taken from `request.host`, because it is not among the forwarded header
+        // lines.
         HashBy::Header(name) if name == "host" => {
             Some(hash(request.host.to_ascii_lowercase().as_bytes()))
         }
@@ -26,7 +27,7 @@ pub(super) fn request_hash(by: &HashBy, request: &routing::Request<'_>) -> Optio
     }
 }
 
-/// Returns the first result of `find` among the lines of a field.
+/// Returns the first result that `find` gives among the request's header lines of this name.
 fn first(
     request: &routing::Request<'_>,
     name: &str,
@@ -40,7 +41,7 @@ fn first(
     found.get()
 }
 
-/// Hashes bytes to 64 bits.
+/// Hashes these bytes to 64 bits.
 fn hash(bytes: &[u8]) -> u64 {
     let mut hash = mix(bytes.len() as u64);
     for chunk in bytes.chunks(8) {

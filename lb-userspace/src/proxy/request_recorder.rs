@@ -23,15 +23,15 @@ pub(super) struct RequestRecorder<'a> {
     front: &'a Front,
     client: &'a Client,
     began: Instant,
-    /// The state of the request.
+    /// The state of the request in flight.
     pub(super) state: RequestState,
-    /// The access log's record; `None` if there is no access log.
+    /// What the access log keeps of the request; `None` if there is no access log.
     log: Option<Box<LogEntry>>,
     is_open: bool,
 }
 
 impl<'a> RequestRecorder<'a> {
-    /// Begins the record of a request of this protocol.
+    /// Begins the record of a request that came over this protocol (such as `HTTP/1.1`).
     pub(super) fn begin(front: &'a Front, client: &'a Client, protocol: &'static str) -> Self {
         let began = Instant::now();
         let state = RequestState::new(began);
@@ -49,27 +49,27 @@ impl<'a> RequestRecorder<'a> {
         }
     }
 
-    /// Lets the access log's record, if there is one, copy what it needs of the head.
+    /// Passes what the access log keeps of the request, if there is an access log, to `keep`.
     pub(super) fn keep(&mut self, keep: impl FnOnce(&mut LogEntry)) {
         if let Some(log) = &mut self.log {
             keep(log);
         }
     }
 
-    /// Takes the trace ID from the head for the backend, or begins a trace there; only if there is
-    /// an access log.
+    /// Takes the trace ID from the head for the backend, or begins a trace in that head; does
+    /// nothing if there is no access log.
     pub(super) fn follow_trace(&mut self, head: &mut Vec<u8>) {
         self.keep(|log| log.follow_trace(head));
     }
 
-    /// Records that the client got the complete response of a backend.
+    /// Records that the client got the complete response of a backend, with this status.
     pub(super) fn answered(mut self, status: u16) {
         self.with_backend(|counters| counters.answered(status));
         self.took();
         self.close(status, None);
     }
 
-    /// Records that the client got an answer of the front, with a body of `body` bytes.
+    /// Records that the client got an answer of the front itself, with a body of `body` bytes.
     pub(super) fn answered_locally(mut self, status: u16, reason: Reason, body: usize) {
         if reason.by() == By::Client {
             // The client caused this answer: the backend had no part in it.
@@ -81,14 +81,14 @@ impl<'a> RequestRecorder<'a> {
         self.close(status, Some(reason));
     }
 
-    /// Records that the request ended without a complete response for the client.
+    /// Records that the request ended, for this reason, without a complete response for the client.
     pub(super) fn aborted(mut self, reason: Reason) {
         self.count_broken(reason);
         self.close(self.state.sent_status(), Some(reason));
     }
 
-    /// Records that the client and the backend have switched protocols; the tunnel's end is still
-    /// to be recorded.
+    /// Records that the client and the backend have switched protocols. The end of the tunnel is
+    /// still to be recorded, with the recorder that is returned.
     pub(super) fn upgraded(self) -> Self {
         self.with_backend(|counters| counters.answered(101));
         self.took();
@@ -96,7 +96,7 @@ impl<'a> RequestRecorder<'a> {
         self
     }
 
-    /// Records that the tunnel has ended; `reason` is given if it ended early.
+    /// Records that the tunnel has ended; `reason` is `None` if both ends closed it.
     pub(super) fn tunnel_ended(mut self, reason: Option<Reason>) {
         if let Some(reason) = reason {
             self.front.counters.closed(reason);
@@ -139,8 +139,8 @@ impl<'a> RequestRecorder<'a> {
     }
 }
 
-/// Counts a connection that ended early without a request in flight, and logs it if configured.
-/// `bytes` is what the client had sent.
+/// Counts a client connection that ended early without a request in flight, and logs it if there is
+/// an access log. `bytes` is what the client had sent.
 pub(super) fn connection_ended(front: &Front, client: &Client, reason: Reason, bytes: &[u8]) {
     front.counters.closed(reason);
     log_entry::write_connection(front, client, reason);

@@ -9,45 +9,46 @@ use std::{
 
 use super::{reason::Phase, upstream::PoolBackend};
 
-/// Limit, in bytes, of what is kept of a request or of a protocol violation for `lb errors`.
+/// Limit, in bytes, of what is kept of a request, and of a protocol violation, for `lb errors`.
 pub(super) const OFFENDING_BYTES: usize = 512;
 
 /// The state of one request in flight.
 #[derive(Debug, Default)]
 pub(super) struct RequestState {
-    /// When the head of the request was complete.
+    /// When the head of the request was complete; `None` only in the default value.
     pub(super) began: Option<Instant>,
-    /// The progress of the request's body and of the response.
+    /// How far the transfer of the request's body and of the response has come.
     pub(super) transfer: TransferState,
     stage: Cell<RequestStage>,
     attempts: Cell<u32>,
-    /// When the request reached each stage.
+    /// When the request reached each of its stages.
     pub(super) times: RequestTimes,
-    /// Bytes of the body that the backend accepted; in a tunnel, bytes to the backend.
+    /// Bytes of the request's body that the backend accepted; in a tunnel, bytes to the backend.
     pub(super) request_bytes: Cell<u64>,
-    /// Bytes of the body that were passed to the client; in a tunnel, bytes to the client.
+    /// Bytes of the response's body that were passed to the client; in a tunnel, bytes to the
+    /// client.
     pub(super) response_bytes: Cell<u64>,
-    /// The status of the backend's response.
+    /// The status of the backend's response; 0 until its head has arrived.
     pub(super) status: Cell<u16>,
-    /// The current or last backend.
+    /// The backend that has the request now, or had it last; `None` until one is chosen.
     pub(super) backend: RefCell<Option<Rc<PoolBackend>>>,
     /// The beginning of the request, kept only if it ends early.
     pub(super) request: RefCell<Vec<u8>>,
-    /// The beginning of the bytes that violated the protocol.
+    /// The beginning of the bytes that violated the protocol; empty if none did.
     pub(super) offending: RefCell<Vec<u8>>,
 }
 
-/// The stages of a request around the exchange with a backend.
+/// How far a request has come with the backend that serves it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum RequestStage {
-    /// No backend is chosen.
+    /// No backend is chosen for the request yet.
     #[default]
     Queue,
-    /// A backend is chosen, and there is no connection to it yet.
+    /// A backend is chosen, and no connection to it is established yet.
     Connect,
-    /// A connection to the backend is established.
+    /// A connection to the chosen backend is established.
     Connected,
-    /// The protocols were switched.
+    /// The protocols were switched: the request has become a tunnel.
     Tunnel,
 }
 
@@ -60,7 +61,7 @@ impl RequestState {
         }
     }
 
-    /// An attempt to send the request to `backend` begins.
+    /// Records that an attempt to send the request to `backend` begins.
     pub(super) fn attempt(&self, backend: &Rc<PoolBackend>) {
         self.attempts.set(self.attempts.get() + 1);
         self.enter(RequestStage::Connect);
@@ -68,22 +69,22 @@ impl RequestState {
         *self.backend.borrow_mut() = Some(Rc::clone(backend));
     }
 
-    /// Returns the number of attempts.
+    /// Returns how often the request was sent, or tried to be sent, to a backend.
     pub(super) fn attempts(&self) -> u32 {
         self.attempts.get()
     }
 
-    /// Returns the current or last backend.
+    /// Returns the backend that has the request now, or had it last; `None` until one is chosen.
     pub(super) fn backend(&self) -> Ref<'_, Option<Rc<PoolBackend>>> {
         self.backend.borrow()
     }
 
-    /// Records that the request enters a stage.
+    /// Records that the request enters this stage.
     pub(super) fn enter(&self, stage: RequestStage) {
         self.stage.set(stage);
     }
 
-    /// Returns how far the request has come.
+    /// Returns how far the request has come, for the reason that is reported if it ends now.
     pub(super) fn phase(&self) -> Phase {
         match self.stage.get() {
             RequestStage::Queue => Phase::Queue,
@@ -95,7 +96,7 @@ impl RequestState {
         }
     }
 
-    /// Returns the status of the response that the client has a part of; 0 if none.
+    /// Returns the status of the response of which the client has a part; 0 if it has none.
     pub(super) fn sent_status(&self) -> u16 {
         if self.transfer.answered.get() {
             self.status.get()
@@ -104,35 +105,36 @@ impl RequestState {
         }
     }
 
-    /// Keeps the first two lines of the head for the backend, because the request ends early.
+    /// Keeps the first two lines of the head for the backend, for `lb errors`, because the request
+    /// ends early.
     pub(super) fn keep_request(&self, head: &[u8]) {
         let mut ends = memchr::memchr_iter(b'\r', head);
         let end = ends.nth(1).unwrap_or(head.len()).min(OFFENDING_BYTES);
         *self.request.borrow_mut() = head[..end].to_vec();
     }
 
-    /// Keeps the beginning of bytes that violated the protocol.
+    /// Keeps the beginning of bytes that violated the protocol, for `lb errors`.
     pub(super) fn keep_offending(&self, bytes: &[u8]) {
         let bytes = &bytes[..bytes.len().min(OFFENDING_BYTES)];
         *self.offending.borrow_mut() = bytes.to_vec();
     }
 }
 
-/// The progress of a request's body and its response.
+/// The progress of a request's body and of its response.
 #[derive(Debug, Default)]
 pub(super) struct TransferState {
-    /// When the backend last accepted a part of the body; `None` if it has accepted none.
+    /// When the backend last accepted a part of the request's body; `None` if it has accepted none.
     pub(super) progress: Cell<Option<tokio::time::Instant>>,
     /// Whether the backend has the complete request.
     pub(super) complete: Cell<bool>,
-    /// Whether the head of the response has arrived.
+    /// Whether the head of the backend's response has arrived.
     pub(super) answered: Cell<bool>,
-    /// Whether the client has everything that has arrived of the response, so that only the backend
-    /// is waited for.
+    /// Whether the client has everything that has arrived of the response, so that the front waits
+    /// only for the backend.
     pub(super) waiting: Cell<bool>,
 }
 
-/// When a request reached its stages; recorded only if there is an access log.
+/// When a request reached each of its stages; recorded only if there is an access log.
 #[derive(Debug, Default)]
 pub(super) struct RequestTimes {
     is_on: Cell<bool>,
@@ -142,17 +144,19 @@ pub(super) struct RequestTimes {
 }
 
 impl RequestTimes {
-    /// Enables recording.
+    /// Enables the recording of times.
     pub(super) fn turn_on(&self) {
         self.is_on.set(true);
     }
 
-    /// Records when a backend was chosen; of several choices, the first one.
+    /// Records when a backend was chosen. If several are chosen one after another, the first choice
+    /// counts.
     pub(super) fn choose(&self) {
         self.note(&self.chosen);
     }
 
-    /// Records when a connection was established; of several connections, the last one.
+    /// Records when a connection to a backend was established. If several are established, the last
+    /// one counts.
     pub(super) fn connect(&self) {
         self.connected.set(None);
         self.note(&self.connected);

@@ -6,37 +6,39 @@ use tokio::time::Instant;
 
 use super::reason::Reason;
 
-/// The decision after a failed attempt.
+/// What is done after a failed attempt to send a request to a backend.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Retry {
-    /// No retry: the client gets the failure.
+    /// The request is not retried: the client gets the failure.
     No,
-    /// Retry at the same backend over a new connection: a reused connection failed, which shows
-    /// nothing about the backend.
+    /// The request is retried at the same backend over a new connection: a reused connection
+    /// failed, which shows nothing about the backend.
     SameBackend,
-    /// Retry at a backend that was not tried yet.
+    /// The request is retried at a backend that was not tried yet.
     OtherBackend,
-    /// No retry, because the retry budget is exhausted.
+    /// The request is not retried, because the retry budget is exhausted.
     OverBudget,
 }
 
-/// The remaining retries of one request.
+/// How often one request was retried, and how often it may be.
 #[derive(Debug)]
 pub(super) struct Retries {
-    /// The pool's `retries`.
+    /// How often a request may be retried, as the pool's `retries` says.
     allowed: u8,
-    /// Retries used.
+    /// Number of retries so far that count against `allowed`.
     used: u8,
-    /// How long backends that refuse the connection are skipped.
+    /// How long, from the first refused connection on, the request may go on to another backend.
     refusals_for: Duration,
     refused_since: Option<Instant>,
-    /// Whether a reused connection turned out to be closed: no idle connection is used after that.
+    /// Whether a reused connection turned out to be closed: from then on, the request uses no idle
+    /// connection.
     stale: bool,
 }
 
 impl Retries {
-    /// Creates the state for a request to a pool with `allowed` retries. Backends that refuse the
-    /// connection are skipped until `refusals_for` after the first refusal.
+    /// Creates the state for a request to a pool with `allowed` retries. If backends refuse the
+    /// connection, the request goes on to another backend until `refusals_for` after the first
+    /// refusal.
     pub(super) fn new(allowed: u8, refusals_for: Duration) -> Self {
         Self {
             allowed,
@@ -47,15 +49,15 @@ impl Retries {
         }
     }
 
-    /// Returns whether the next attempts must use new connections.
+    /// Returns whether the next attempts must open a new connection instead of using an idle one.
     pub(super) fn only_new_connections(&self) -> bool {
         self.stale
     }
 
-    /// Decides whether to retry after a failure. `reused`: the failed attempt used an idle
-    /// connection of the pool. `harmless`: the request is idempotent (RFC 9110 §9.2.2) and its body
-    /// can still be sent completely. `budget` is called before a retry that gives a backend
-    /// additional work, and returns whether the retry budget allows it.
+    /// Decides whether a request is retried after a failure. `reused`: the failed attempt used an
+    /// idle connection of the pool. `harmless`: the request is idempotent (RFC 9110 §9.2.2) and its
+    /// body can still be sent completely. `budget` is called before a retry that gives a backend
+    /// additional work, and returns whether the retry budget allows the retry.
     pub(super) fn after(
         &mut self,
         failure: Reason,
@@ -64,8 +66,8 @@ impl Retries {
         now: Instant,
     ) -> Retry {
         match failure {
-            // Each backend is tried at most once, and a refusal costs next to nothing: only the
-            // total time of refusals is limited, for pools of thousands of backends.
+            // Each backend is tried at most once, and a refused connection costs next to nothing:
+            // only the total time of refusals is limited, for pools of thousands of backends.
             Reason::BackendConnectRefused
             | Reason::BackendConnectUnreachable
             | Reason::BackendConnectDown
@@ -114,7 +116,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(2);
 
-    /// A budget with retries left.
+    /// Returns true, as a retry budget that has retries left does.
     fn full() -> bool {
         true
     }
@@ -192,7 +194,7 @@ mod tests {
             let next = retries.after(failure, (false, true), full, Instant::now());
             assert_eq!(next, Retry::OtherBackend, "{failure:?}");
         }
-        // If no retries are allowed, the budget is not consulted.
+        // If the pool allows no retries, the retry budget is not asked.
         let mut retries = Retries::new(0, LIMIT);
         let closed = Reason::BackendResponseHeadClosed;
         let next = retries.after(closed, (false, true), empty, Instant::now());

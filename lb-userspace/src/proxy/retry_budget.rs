@@ -1,42 +1,43 @@
-//! The retry budget of a worker: a share of the requests of the last ten seconds, plus a number per
-//! second (as in Finagle and Linkerd). Pure: time is an argument.
+//! The retry budget of a worker: a share of the requests of the last ten seconds, plus a number of
+//! retries per second (as in Finagle and Linkerd). Pure: time is an argument.
 //!
-//! Each worker limits its retries to the share of its requests, so all workers together do, too.
+//! Each worker limits its retries to the share of its own requests, so all workers together keep to
+//! that share, too.
 
 use std::time::Instant;
 
 use crate::config::Percent;
 
-/// Length of the sliding window in seconds.
+/// Length of the sliding window of the budget, in seconds.
 const SECONDS: usize = 10;
 
-/// Requests and retries of the last ten seconds.
+/// The number of requests and retries of each of the last ten seconds.
 #[derive(Debug)]
 pub(super) struct RetryBudget {
     epoch: Instant,
-    /// One slot for each second, indexed by the second modulo the length.
+    /// One slot for each second of the window, indexed by the second modulo the window's length.
     seconds: [Second; SECONDS],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Second {
-    /// The second since the epoch that the slot counts.
+    /// The second, counted from the epoch, of which this slot has the counts.
     number: u64,
     requests: u32,
     retries: u32,
 }
 
-/// The configured limit of retries.
+/// The limit of retries that a pool configures.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowance {
-    /// Share of the requests that may be retried.
+    /// The share of the requests that may be retried, in per cent.
     pub(super) share: Percent,
-    /// Additional retries per second.
+    /// Number of retries per second that are allowed in addition to the share.
     pub(super) per_second: u32,
 }
 
 impl RetryBudget {
-    /// Creates a budget without requests.
+    /// Creates a budget that has counted no requests.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             epoch: now,
@@ -44,13 +45,13 @@ impl RetryBudget {
         }
     }
 
-    /// Counts a request.
+    /// Counts a request that began at the time `now`.
     pub(super) fn request(&mut self, now: Instant) {
         let second = self.second(now);
         second.requests = second.requests.saturating_add(1);
     }
 
-    /// Returns whether a retry is allowed; an allowed one is counted.
+    /// Returns whether a retry is allowed at the time `now`; if so, counts it.
     pub(super) fn retry(&mut self, allowance: Allowance, now: Instant) -> bool {
         let number = self.number(now);
         let is_recent = |second: &&Second| number - second.number.min(number) < SECONDS as u64;
@@ -133,7 +134,7 @@ mod tests {
                 .count()
         };
         assert_eq!([granted(0), granted(9)], [20, 0]);
-        // Neither the old requests nor their retries count.
+        // Ten seconds later, neither the earlier requests nor their retries count any more.
         assert_eq!([granted(10), granted(19), granted(20)], [10, 0, 10]);
         assert_eq!(granted(1000), 10);
     }
@@ -152,7 +153,7 @@ mod tests {
                 sent += u32::from(budget.retry(allowance(20, 10), now));
             }
         }
-        // Ten a second, and at the start those of ten seconds at once.
+        // Ten retries a second are allowed, and at the start those of ten seconds at once.
         let most = f64::from(requests) * 1.2 + 10.0 * 70.0;
         let sent = f64::from(sent);
         assert!(sent <= most && sent > most - 200.0, "{sent} of {requests}");
@@ -168,7 +169,7 @@ mod tests {
             let began = Instant::now();
             let mut budget = RetryBudget::new(began);
             let mut at = 0;
-            // Second, requests, retries.
+            // The second, the number of its requests, and the number of its granted retries.
             let mut seen: Vec<(u64, u64, u64)> = Vec::new();
             for (pause, requests, tries) in steps {
                 at += pause;
@@ -184,7 +185,7 @@ mod tests {
                 let recent = seen.iter().filter(|(when, ..)| second - when < 10);
                 let (requests, retries) = recent.fold((0, 0), |sum, one| (sum.0 + one.1, sum.1 + one.2));
                 let most = requests * u64::from(share) / 100 + u64::from(per_second) * 10;
-                // Retries granted when there were more requests are not revoked.
+                // Retries that were granted when there were more requests are not revoked.
                 prop_assert!(granted == 0 || retries <= most, "{retries} of {requests}");
             }
         }

@@ -1,4 +1,4 @@
-//! A routed request: the routing decision and what follows from it.
+//! A routed request: the decision of the routing table about it, and what follows from that.
 
 use std::{rc::Rc, time::SystemTime};
 
@@ -12,19 +12,19 @@ use super::{
     served_pool::ServedPool,
 };
 
-/// A request with its routing decision.
+/// A request with the decision of the routing table about it.
 #[derive(Debug)]
 pub(super) struct Routed {
-    /// The pool that serves it; `None` if the front answers.
+    /// The pool that serves the request; `None` if the front answers it.
     pub(super) pool: Option<Rc<ServedPool>>,
-    /// The decision; `None` if the service has no routing table.
+    /// The decision of the routing table; `None` if the service has no routing table.
     pub(super) decision: Option<Decision>,
-    /// The inputs for choosing a backend.
+    /// The inputs for choosing a backend of the pool for the request.
     pub(super) selection: Selection,
 }
 
 impl Routed {
-    /// Returns the changes to the request's head.
+    /// Returns the changes that the front makes to the request's head.
     pub(super) fn changes<'a>(&'a self, request: &routing::Request<'a>) -> Changes<'a> {
         let Some(decision) = &self.decision else {
             return Changes {
@@ -44,8 +44,8 @@ impl Routed {
         }
     }
 
-    /// Returns the changes to the header of a backend's response. `set_cookie` is the session
-    /// cookie for the client.
+    /// Returns the changes that the front makes to the header of a backend's response. `set_cookie`
+    /// is the session cookie for the client, if it gets one.
     pub(super) fn reply_changes<'a>(&'a self, set_cookie: Option<&'a str>) -> ReplyChanges<'a> {
         ReplyChanges {
             edits: self.response_edits(),
@@ -53,12 +53,13 @@ impl Routed {
         }
     }
 
-    /// Returns the edits of the response's header.
+    /// Returns the header edits that the service and the route make to the response; `None` if
+    /// there are none.
     pub(super) fn response_edits(&self) -> Option<&FieldEdits> {
         self.decision.as_ref()?.response_edits()
     }
 
-    /// Returns the reason of the front's answer, if no pool serves the request.
+    /// Returns the reason for the front's own answer to a request that no pool serves.
     pub(super) fn reason(&self) -> Reason {
         match self.decision.as_ref().map(|decision| &decision.outcome) {
             Some(Outcome::Redirect(..)) => Reason::LbHeadRedirect,
@@ -67,12 +68,13 @@ impl Routed {
         }
     }
 
-    /// Returns the routing table that made the decision.
+    /// Returns the routing table that made the decision; `None` if the service has none.
     pub(super) fn table(&self) -> Option<&Table> {
         Some(&self.decision.as_ref()?.table)
     }
 
-    /// Builds the front's answer, if no pool serves the request, and passes it to `hand_over`.
+    /// Builds the front's own answer to a request that no pool serves, and passes it to
+    /// `hand_over`.
     pub(super) fn with_answer<T>(&self, hand_over: impl FnOnce(&Answer<'_>) -> T) -> T {
         let outcome = self.decision.as_ref().map(|decision| &decision.outcome);
         let edits = self.response_edits();
@@ -103,8 +105,8 @@ impl Routed {
     }
 }
 
-/// Builds an error answer, from the service's error page or a default text, and passes it to
-/// `hand_over`.
+/// Builds the front's answer with an error status, from the service's error page or a default text,
+/// and passes it to `hand_over`.
 pub(super) fn with_own_answer<T>(
     table: Option<&Table>,
     (status, refusal): (u16, Option<Refusal>),
@@ -125,7 +127,7 @@ pub(super) fn with_own_answer<T>(
     })
 }
 
-/// Converts an answer to an HTTP/2 head and its body.
+/// Converts an answer of the front to the head of an HTTP/2 response and its body.
 pub(super) fn http2_response(answer: &Answer<'_>) -> Option<(http::Response<()>, Vec<u8>)> {
     let mut response = http::Response::builder().status(answer.status);
     for (name, value) in answer.fields(SystemTime::now()) {
@@ -134,7 +136,7 @@ pub(super) fn http2_response(answer: &Answer<'_>) -> Option<(http::Response<()>,
     Some((response.body(()).ok()?, answer.bytes().to_vec()))
 }
 
-/// The header of an HTTP/1 request, and whether the request's client is a trusted proxy.
+/// The header of an HTTP/1 request, and whether the client that sent it is a trusted proxy.
 pub(super) struct Http1Fields<'a>(pub(super) &'a Request<'a, 'a>, pub(super) bool);
 
 impl Fields for Http1Fields<'_> {
@@ -143,7 +145,7 @@ impl Fields for Http1Fields<'_> {
     }
 }
 
-/// The header of an HTTP/2 request, and whether the request's client is a trusted proxy.
+/// The header of an HTTP/2 request, and whether the client that sent it is a trusted proxy.
 pub(super) struct Http2Fields<'a>(pub(super) &'a Http2Request<'a>, pub(super) bool);
 
 impl Fields for Http2Fields<'_> {

@@ -21,17 +21,17 @@ use super::{
 };
 use crate::acme::ACME_TLS;
 
-/// Limit of the plaintext that rustls buffers before it is written: enough for one full read, so
-/// that it is sent in one piece.
+/// Limit, in bytes, of the plaintext that rustls buffers before it is written: enough for one full
+/// read from a backend, so that the read is sent in one piece.
 const TLS_BUFFER_BYTES: usize = 128 * 1024;
 
-/// Number of handshake bytes kept for the report of a failed handshake.
+/// Number of bytes of a handshake that are kept for the report if the handshake fails.
 const FIRST_BYTES: usize = 32;
 
-/// Time limit for closing a connection.
+/// Time limit for closing a client's connection.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Serves a connection to its end.
+/// Serves a client's connection to its end.
 pub(super) async fn serve_client(stream: TcpStream, mut client: Client, front: &Rc<Front>) {
     let mut watchdog = Watchdog::default();
     let Some(tls) = front.tls() else {
@@ -43,8 +43,8 @@ pub(super) async fn serve_client(stream: TcpStream, mut client: Client, front: &
     let began = front.access_log().map(|_| Instant::now());
     let mut first_bytes = ([0; FIRST_BYTES], 0);
     let handshake = async {
-        // A client that disconnects without sending anything was probing the port; that is no
-        // failure.
+        // A client that disconnects without sending anything was only probing the port, and its
+        // handshake does not count as failed.
         first_bytes.1 = stream.peek(&mut first_bytes.0).await?;
         if first_bytes.1 == 0 {
             return Ok(None);
@@ -64,8 +64,8 @@ pub(super) async fn serve_client(stream: TcpStream, mut client: Client, front: &
             client.certificate = certificate_fields(&stream);
             match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => http2::serve((stream, progress), front, client, watchdog).await,
-                // The handshake proves what the validation server checks; no request follows (RFC
-                // 8737 §3).
+                // The handshake proves what the ACME validation server checks; no request follows
+                // it (RFC 8737 §3).
                 Some(ACME_TLS) => close(stream, watchdog).await,
                 _ => http1::serve((stream, progress), front, &client, watchdog).await,
             }
@@ -88,11 +88,12 @@ pub(super) async fn serve_client(stream: TcpStream, mut client: Client, front: &
 }
 
 async fn close(mut stream: TlsStream<Metered>, mut watchdog: Watchdog) {
-    // The validation server has what it needs; a failure to close is irrelevant.
+    // The ACME validation server has what it needs, so a failure to close is irrelevant.
     let _closed = watchdog.limit(CLOSE_LIMIT, stream.shutdown()).await;
 }
 
-/// Returns the header lines that describe the client's certificate to backends.
+/// Returns the header lines that describe the client's certificate to backends; `None` if the
+/// client presented none.
 fn certificate_fields(stream: &TlsStream<Metered>) -> Option<Box<[u8]>> {
     let (_, session) = stream.get_ref();
     client_certificates::fields(session.peer_certificates()?.first()?)
@@ -106,7 +107,7 @@ fn note_handshake(stream: &TlsStream<Metered>, front: &Front, client: &Client) {
     client.tls.handshake_succeeded(tls13, resumed);
 }
 
-/// Returns the reason for a failed handshake.
+/// Returns the reason that is reported for a failed TLS handshake.
 fn handshake_failure(error: &io::Error) -> Reason {
     let of_tls = error.get_ref().and_then(|error| error.downcast_ref());
     match of_tls {

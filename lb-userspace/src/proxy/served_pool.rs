@@ -1,4 +1,4 @@
-//! A pool as one worker serves one service from it.
+//! A pool of one service, as one worker uses it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,25 +27,26 @@ use super::{
 };
 use crate::{config::Name, pool::PoolView};
 
-/// A pool to be served.
+/// A pool that a service is to be served from.
 #[derive(Clone, Debug)]
 pub(super) struct PoolPlan {
     /// The name of the pool.
     pub(super) name: Name,
-    /// Publishes the views of the pool.
+    /// Receives the views of the pool: its configuration and the states of its backends.
     pub(super) feed: watch::Receiver<Arc<PoolView>>,
-    /// State shared with other workers and services.
+    /// The state of the pool that other workers and services share.
     pub(super) shared: SharedPool,
 }
 
-/// The outcome of choosing a backend.
+/// The outcome of choosing a backend for a request.
 #[derive(Debug)]
 pub(super) enum Choice {
-    /// A backend, and a permit if the pool limits requests.
+    /// The chosen backend, and a permit if the pool limits requests in flight.
     Backend(Rc<PoolBackend>, Option<Permit>),
-    /// All eligible backends are at their limit, or earlier requests are queued.
+    /// All eligible backends are at their limit of requests in flight, or earlier requests are
+    /// queued.
     Full,
-    /// No backend is available.
+    /// No backend of the pool is available.
     None,
 }
 
@@ -66,7 +67,7 @@ pub(super) struct ServedPool {
 
 impl ServedPool {
     /// Creates the pool. A task follows the published views, so that idle connections to a backend
-    /// that is out of use are closed immediately.
+    /// that is no longer in use are closed immediately.
     pub(super) fn new(
         plan: PoolPlan,
         counters: &Arc<ServiceCounters>,
@@ -93,7 +94,7 @@ impl ServedPool {
         pool
     }
 
-    /// Replaces the plan. The new plan applies from the next request on.
+    /// Replaces the plan of the pool. The new plan applies from the next request on.
     pub(super) fn update(self: &Rc<Self>, plan: PoolPlan) {
         let feed = plan.feed;
         *self.shared.borrow_mut() = plan.shared;
@@ -105,8 +106,8 @@ impl ServedPool {
         }
     }
 
-    /// Starts a task that applies each view from the feed. The task ends with the pool or the
-    /// feed's sender, or when the pool uses another feed.
+    /// Starts a task that applies each view from the feed. The task ends when the pool or the
+    /// sender of the feed is dropped, or when the pool uses another feed.
     fn spawn_follower(self: &Rc<Self>) {
         let mut feed = self.feed.borrow().clone();
         let pool = Rc::downgrade(self);
@@ -120,7 +121,7 @@ impl ServedPool {
         });
     }
 
-    /// Applies the latest view if it has changed, or in all cases if `anyway` is set.
+    /// Applies the latest view of the pool if it has changed, or in any case if `anyway` is true.
     fn apply_view(&self, anyway: bool) {
         let mut feed = self.feed.borrow_mut();
         if anyway || feed.has_changed().unwrap_or(false) {
@@ -129,15 +130,15 @@ impl ServedPool {
             let shared = self.shared.borrow();
             let worker = (&*self.upstreams, &*self.counters);
             self.backends.borrow_mut().update(view, worker, &shared);
-            // Queued requests may find another backend now, or none.
+            // Queued requests are woken, because they may find another backend now, or none.
             if let Some(admission) = &shared.admission {
                 admission.wake_all();
             }
         }
     }
 
-    /// Closes idle connections, because the service no longer uses the pool. Requests in flight may
-    /// still retry at its backends.
+    /// Closes idle connections to the pool's backends, because the service no longer uses the pool.
+    /// Requests in flight may still be retried at these backends.
     pub(super) fn drop_idle(&self) {
         for backend in &self.backends.borrow().members {
             backend.upstream.drop_idle();
@@ -149,7 +150,7 @@ impl ServedPool {
         self.budget.borrow_mut().request(began);
     }
 
-    /// Returns whether the retry budget allows a retry; an allowed one is counted.
+    /// Returns whether the retry budget allows a retry at the time `now`; if so, counts it.
     pub(super) fn may_retry(&self, now: Instant) -> bool {
         let allowance = Allowance {
             share: self
@@ -165,7 +166,7 @@ impl ServedPool {
         self.budget.borrow_mut().retry(allowance, now)
     }
 
-    /// Returns how often a request may be retried.
+    /// Returns how often a request to this pool may be retried.
     pub(super) fn retries(&self) -> u8 {
         self.backends.borrow().view.pool.retries
     }
@@ -178,7 +179,7 @@ impl ServedPool {
         work: impl Future<Output = T>,
     ) -> Option<T> {
         let (mut down, mut work) = (pin!(backend.is_down()), pin!(work));
-        // Without an alternative, keep waiting for this backend.
+        // While no other backend takes requests, this backend is waited for even if it goes down.
         let mut alone = false;
         poll_fn(|context| {
             if let Poll::Ready(done) = work.as_mut().poll(context) {
@@ -201,7 +202,7 @@ impl ServedPool {
         others.any(|other| other.up.get() && !Rc::ptr_eq(&other.upstream, &backend.upstream))
     }
 
-    /// Returns the inputs for choosing a backend for a request.
+    /// Returns the inputs for choosing a backend for this request.
     pub(super) fn selection(&self, request: &routing::Request<'_>) -> Selection {
         let backends = self.backends.borrow();
         let sessions = backends.sessions.as_ref();
@@ -212,10 +213,10 @@ impl ServedPool {
         }
     }
 
-    /// Chooses a backend for a client's request, not one of `tried`: the one of its sticky session,
-    /// or else by the pool's algorithm. A backend that was unreachable a moment ago is chosen only
-    /// if there is no other; a backup only if all others are down, ejected or tried; an ejected one
-    /// only if there is no backup either.
+    /// Chooses a backend for a client's request, not one of `tried`: the backend of its sticky
+    /// session, or else one by the pool's algorithm. A backend that was unreachable a moment ago is
+    /// chosen only if there is no other; a backup only if all other backends are down, ejected or
+    /// tried; an ejected backend only if there is no backup either.
     pub(super) fn choose(
         &self,
         (client, selection): (u64, &Selection),
@@ -246,7 +247,8 @@ impl ServedPool {
                 None => None,
                 Some(limiter) => match limiter.try_acquire(number) {
                     Some(permit) => Some(permit),
-                    // Another worker took the last permit.
+                    // A request of another worker has acquired the last permit meanwhile, so
+                    // another backend is chosen.
                     None => continue,
                 },
             };
@@ -257,7 +259,8 @@ impl ServedPool {
         }
     }
 
-    /// Records the result of a request at a backend; may eject the backend.
+    /// Records the result of a request at a backend, and ejects the backend if it has failed too
+    /// many requests.
     pub(super) fn observe(&self, backend: &PoolBackend, observation: Observation) {
         let record = backend.record.borrow();
         let Some(record) = &*record else {
@@ -288,8 +291,8 @@ impl ServedPool {
         }
     }
 
-    /// Enqueues a request. Returns its entry, whether it is the first, and the time limit; `None`
-    /// if the queue is full.
+    /// Enqueues a request. Returns its place in the queue, whether it is the first there, and how
+    /// long it may wait; `None` if the queue is full.
     pub(super) fn join_queue(&self) -> Option<((QueuePlace, bool), Duration)> {
         let backends = self.backends.borrow();
         let Limiter {

@@ -17,25 +17,25 @@ use crate::{
     tickets::TicketKeys,
 };
 
-/// The TLS configuration of one service.
+/// The TLS configuration that one service has in force.
 #[derive(Clone, Debug)]
 pub(super) struct ServedTls {
-    /// The configuration for handshakes, shared by all workers.
+    /// The configuration for TLS handshakes, shared by all workers.
     pub(super) config: Arc<ServerConfig>,
     certificates: Vec<(PathBuf, Certificate)>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
 }
 
-/// State that outlives a change of certificates.
+/// Keys and challenges that outlive a change of certificates.
 #[derive(Clone, Copy)]
 pub(super) struct Keys<'a> {
-    /// The keys of session tickets.
+    /// The keys by which session tickets are encrypted.
     pub(super) tickets: &'a TicketKeys,
-    /// Responses to ACME challenges.
+    /// The responses to ACME challenges.
     pub(super) challenges: &'a Challenges,
 }
 
-/// The settings of a service of mode `https`.
+/// The TLS settings of a service of mode `https`.
 struct Settings<'s> {
     service: &'s Name,
     files: &'s [PathBuf],
@@ -43,16 +43,16 @@ struct Settings<'s> {
     tls: &'s Tls,
 }
 
-/// The contents of a service's files.
+/// The contents of the files of a service's TLS settings.
 struct Loaded {
     certificates: Vec<(PathBuf, Certificate)>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
-    /// Why files could not be used.
+    /// The errors of the files that could not be used.
     errors: Vec<Error>,
 }
 
 impl ServedTls {
-    /// Reads the files of a service. `None` if it is served without TLS.
+    /// Reads the TLS files of a service. Returns `None` if the service is served without TLS.
     ///
     /// # Errors
     /// Every file that cannot be used.
@@ -72,8 +72,8 @@ impl ServedTls {
             .map_err(|error| vec![error])
     }
 
-    /// Reads the service's files again. A file that cannot be used leaves its previous content in
-    /// use, and is among the errors.
+    /// Reads the service's TLS files again. If a file cannot be used, its previous content stays in
+    /// use and the errors say why.
     pub(super) fn reload(&self, service: &Service, keys: Keys<'_>) -> (Self, Vec<Error>) {
         let Some(settings) = Settings::of(service) else {
             return (self.clone(), Vec::new());
@@ -91,7 +91,7 @@ impl ServedTls {
         }
     }
 
-    /// Returns the certificates in use.
+    /// Returns the certificates that the service has in use.
     pub(super) fn infos(&self, service: &Name) -> impl Iterator<Item = CertificateInfo> {
         let certificates = self.certificates.iter();
         certificates.map(|(path, certificate)| CertificateInfo {
@@ -133,7 +133,7 @@ impl ServedTls {
 }
 
 impl ServedTls {
-    /// Replaces each file's content that could not be read by the content that is in use.
+    /// Replaces the content of each file that could not be read by the content that is in use.
     fn keep_what_is_missing(&self, settings: &Settings<'_>, loaded: &mut Loaded) {
         let mut read = std::mem::take(&mut loaded.certificates);
         for path in settings.paths() {
@@ -151,7 +151,7 @@ impl ServedTls {
 }
 
 impl<'s> Settings<'s> {
-    /// Returns `None` if the service is not of mode `https`.
+    /// Returns the TLS settings of a service; `None` if the service is not of mode `https`.
     fn of(service: &'s Service) -> Option<Self> {
         let Mode::Https {
             certificates,
@@ -169,7 +169,8 @@ impl<'s> Settings<'s> {
         })
     }
 
-    /// Returns the certificate files; the one that the agent obtains comes last.
+    /// Returns the certificate files of the service; the file of the certificate that the agent
+    /// obtains comes last.
     fn paths(&self) -> impl Iterator<Item = &'s PathBuf> + use<'s> {
         let obtained = self.obtained.map(|obtained| &obtained.file);
         self.files.iter().chain(obtained)
@@ -197,12 +198,13 @@ impl<'s> Settings<'s> {
         loaded
     }
 
-    /// Returns whether this file's certificate has not been obtained yet.
+    /// Returns whether the agent has not obtained the certificate of this file yet.
     fn is_still_to_come(&self, path: &PathBuf) -> bool {
         self.obtained.is_some_and(|one| one.file == *path) && !path.exists()
     }
 
-    /// Returns the certificate that is served until the first one has been obtained.
+    /// Returns the self-signed certificate that is served until the agent has obtained the first
+    /// one; `None` if none is needed.
     fn placeholder(&self, loaded: &Loaded) -> Result<Option<Arc<CertifiedKey>>, Error> {
         let obtained = self.obtained.filter(|obtained| {
             let mut read = loaded.certificates.iter();
@@ -218,8 +220,8 @@ impl<'s> Settings<'s> {
     }
 }
 
-/// Returns the files that the certificates, client authorities and revocation lists of these
-/// services are read from.
+/// Returns the files from which the certificates, certificate authorities and revocation lists of
+/// these services are read.
 #[must_use]
 pub fn tls_files(services: &[Service]) -> BTreeSet<PathBuf> {
     let settings = services.iter().filter_map(Settings::of);

@@ -17,17 +17,18 @@ use crate::config::{Name, Pool};
 /// The state of one pool that all workers and services share.
 #[derive(Clone, Debug)]
 pub(super) struct SharedPool {
-    /// The key of session cookies; `None` if there are none.
+    /// The key of session cookies; `None` if the pool has no sticky sessions.
     pub(super) session_key: Option<Arc<SessionKey>>,
-    /// Limits and queues requests; `None` if they are not limited.
+    /// Limits and queues requests; `None` if the pool does not limit requests in flight.
     pub(super) admission: Option<Arc<AdmissionControl>>,
-    /// Records failures; `None` if no backend is ejected.
+    /// Records the failures of backends; `None` if the pool ejects no backends.
     pub(super) outliers: Option<Arc<Outliers>>,
-    /// Each worker's share of the retries per second that the pool allows.
+    /// The retries per second that the pool allows each worker, apart from a share of its requests.
     pub(super) retries_per_second: u32,
 }
 
-/// The shared state of all pools, which outlives a change of configuration.
+/// The state of all pools that workers and services share, which outlives a change of
+/// configuration.
 #[derive(Debug)]
 pub(super) struct SharedPools {
     workers: NonZeroUsize,
@@ -36,7 +37,7 @@ pub(super) struct SharedPools {
 }
 
 impl SharedPools {
-    /// Creates an empty registry of pools that this many workers share.
+    /// Creates the registry, without pools, for this number of workers.
     pub(super) fn new(workers: NonZeroUsize) -> Self {
         Self {
             workers,
@@ -45,10 +46,10 @@ impl SharedPools {
         }
     }
 
-    /// Returns the shared state of a pool.
+    /// Returns the state of a pool that all workers and services share.
     ///
     /// # Errors
-    /// The key of session cookies cannot be used.
+    /// The key of the pool's session cookies cannot be used.
     pub(super) fn of(&self, pool: &Pool) -> Result<SharedPool, Error> {
         let per_request = &pool.per_request;
         let admission = per_request
@@ -63,13 +64,14 @@ impl SharedPools {
         })
     }
 
-    /// Returns each worker's part of a total; at least one, so that every worker can do something.
+    /// Returns each worker's part of the total `all`; at least one (if `all` is not 0), so that
+    /// every worker can do something.
     fn part_of(&self, all: u32) -> u32 {
         let workers = u32::try_from(self.workers.get()).unwrap_or(u32::MAX);
         all.div_ceil(workers)
     }
 
-    /// Returns the current usage of a pool's backends.
+    /// Returns the current usage of a pool and its backends.
     pub(super) fn usage(&self, pool: &Pool, now: Instant) -> PoolUsage {
         let admission = self.admissions.get(&pool.name);
         let outliers = self.outliers.get(&pool.name);
@@ -97,21 +99,22 @@ impl SharedPools {
     }
 }
 
-/// The current usage of one pool, over all services of the process.
+/// The current usage of one pool, by requests of all services of the process.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PoolUsage {
-    /// Queued requests; 0 if the pool has no limit.
+    /// Number of queued requests; 0 if the pool does not limit requests in flight.
     pub queued: usize,
-    /// The usage of each backend.
+    /// The usage of each backend, by the backend's address.
     pub backends: HashMap<SocketAddr, BackendUsage>,
 }
 
 /// The current usage of one backend.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct BackendUsage {
-    /// Requests in flight that count against the pool's limit; 0 if it has none.
+    /// Number of requests in flight that count against the pool's limit; 0 if the pool has no
+    /// limit.
     pub in_use: usize,
-    /// The remaining time of its ejection; `None` if it is not ejected.
+    /// How much longer the backend is ejected; `None` if it is not ejected.
     pub ejected_for: Option<Duration>,
 }
 
@@ -149,7 +152,7 @@ mod tests {
         drop(admission);
         let in_use = || all.usage(&limited, now).backends[&address].in_use;
         assert_eq!(in_use(), 1);
-        // One reload removes the limit, and another one restores it.
+        // One reload of the configuration removes the limit, and another reload restores it.
         let unlimited = all.of(&pool("")).expect("usable keys");
         assert!(unlimited.admission.is_none() && unlimited.outliers.is_none());
         drop(shared);

@@ -1,15 +1,15 @@
-//! The share of a backend in slow start. Pure: time is an argument.
+//! The share of requests that a backend in slow start gets. Pure: time is an argument.
 
 use std::time::Duration;
 
-/// The full share of a backend, in the unit that [`share`] returns.
+/// The full share of a backend, in units of the number that [`share`] returns.
 pub(super) const WHOLE: u32 = 1000;
-/// The share of a backend that has just come up: a tenth (as in Envoy), so that some requests warm
-/// it up.
+/// The share of a backend that has just come up, in units of 1/[`WHOLE`]: a tenth (as in Envoy), so
+/// that some requests warm the backend up.
 const FIRST: u32 = WHOLE / 10;
 
-/// Returns the share, in units of 1/[`WHOLE`], of a backend that came up this long ago. It grows
-/// linearly over `slow_start`, with a tenth as the minimum.
+/// Returns the share, in units of 1/[`WHOLE`], of a backend that came up `came_up` ago. The share
+/// grows linearly over the time `slow_start`, with a tenth of the full share as the minimum.
 pub(super) fn share(came_up: Duration, slow_start: Duration) -> u32 {
     if came_up >= slow_start {
         return WHOLE;

@@ -1,9 +1,9 @@
-//! Sticky sessions: the cookie of `[pool.sticky]`.
+//! Sticky sessions: the cookie that `[pool.sticky]` configures.
 //!
 //! A cookie's value is a MAC (HMAC-SHA256, RFC 2104) of the pool's name and the backend's address:
-//! without the key it can neither be forged nor show the address. Every worker and both hosts of a
-//! pair compute the same values. A request's cookie is compared with the precomputed values of the
-//! pool's backends, so that a request needs no MAC.
+//! without the key, nobody can forge a value or derive the address from it. Every worker and both
+//! hosts of a pair compute the same values. A request's cookie is compared with the precomputed
+//! values of the pool's backends, so no MAC is computed for a request.
 
 use std::{cell::Cell, path::Path, rc::Rc};
 
@@ -23,18 +23,20 @@ use crate::{
 /// Minimum length of a key file in bytes, not counting white space at its ends.
 const LEAST_KEY_BYTES: usize = 16;
 const MOST_KEY_BYTES: u64 = 4096;
-/// Begins the input of the MAC: another use of the same key must begin with another text.
+/// The text with which the input of the MAC begins: another use of the same key must begin with
+/// another text.
 const PURPOSE: &[u8] = b"lb sticky session 1";
 
-/// The key of session cookies.
+/// The key by which the values of session cookies are computed.
 #[derive(Debug)]
 pub(super) struct SessionKey(hmac::Key);
 
 impl SessionKey {
-    /// Reads a key file. White space at its ends is not part of the key.
+    /// Reads a key file. White space at the ends of the file is not part of the key.
     ///
     /// # Errors
-    /// The file does not exist, is not private, or is too short.
+    /// The file does not exist, others than the agent can read or change it, or its key is too
+    /// short.
     fn read(path: &Path) -> Result<Self, SessionKeyProblem> {
         let text = private_file::read(path, MOST_KEY_BYTES).map_err(|error| match error {
             PrivateFileError::Missing => SessionKeyProblem::Missing,
@@ -47,7 +49,7 @@ impl SessionKey {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, key)))
     }
 
-    /// Reads the key of a pool; `None` if the pool has no sticky sessions.
+    /// Reads the session key of a pool; `None` if the pool has no sticky sessions.
     ///
     /// # Errors
     /// The key cannot be used.
@@ -86,19 +88,19 @@ pub fn check_session_keys(service: &Service) -> Vec<Error> {
         .collect()
 }
 
-/// The identifier of a backend in cookies: the first half of the MAC.
+/// The identifier of a backend in session cookies: the first half of the MAC.
 type Token = [u8; 16];
 
-/// The sticky sessions of a pool.
+/// The sticky sessions of a pool: their settings, and the token of each backend.
 #[derive(Debug)]
 pub(super) struct StickySessions {
     sticky: Sticky,
-    /// The token of each backend.
+    /// The token of each backend, by the backend's index.
     tokens: Vec<Token>,
 }
 
 impl StickySessions {
-    /// Creates the sessions of a pool if it has any.
+    /// Creates the sticky sessions of a pool; `None` if the pool has none.
     pub(super) fn new(pool: &Pool, key: Option<&SessionKey>) -> Option<Rc<Self>> {
         let (sticky, key) = (pool.per_request.sticky.clone()?, key?);
         let backends = 0..pool.backends.len();
@@ -106,7 +108,8 @@ impl StickySessions {
         Some(Rc::new(Self { sticky, tokens }))
     }
 
-    /// Returns the session of a request with this header.
+    /// Returns the sticky session of a request with this header; `https` says whether the client
+    /// uses TLS.
     pub(super) fn session(self: &Rc<Self>, fields: &dyn Fields, https: bool) -> StickySession {
         let named = Cell::new(None);
         fields.has("cookie", &|line| {
@@ -129,37 +132,40 @@ impl StickySessions {
         self.tokens.iter().find(same).copied()
     }
 
-    /// Returns the index of the session's backend if the pool still has it.
+    /// Returns the index of the backend that the request's cookie names; `None` if it names none
+    /// that the pool has.
     pub(super) fn backend_of(&self, session: &StickySession) -> Option<usize> {
         let named = session.named?;
         self.tokens.iter().position(|token| *token == named)
     }
 
-    /// Records that the request goes to this backend.
+    /// Records that the session's request goes to the backend with this index.
     pub(super) fn assign(&self, session: &StickySession, backend: usize) {
         session.served.set(self.tokens.get(backend).copied());
     }
 }
 
-/// The sticky session of a request, existing or new.
+/// The sticky session of a request, which the request's cookie names or which begins with this
+/// request.
 #[derive(Debug)]
 pub(super) struct StickySession {
     sessions: Rc<StickySessions>,
-    /// The token of a valid cookie in the request.
+    /// The token in the request's cookie; `None` if no cookie of the request names a backend of the
+    /// pool.
     named: Option<Token>,
-    /// The token of the backend that the request was sent to.
+    /// The token of the backend to which the request was sent; `None` until then.
     served: Cell<Option<Token>>,
     https: bool,
 }
 
 impl StickySession {
-    /// Returns the cookie's name.
+    /// Returns the name of the session cookie.
     pub(super) fn cookie(&self) -> &str {
         &self.sessions.sticky.cookie
     }
 
-    /// Returns the Set-Cookie value for the client (RFC 6265 §4.1); `None` if the client's cookie
-    /// already names the right backend.
+    /// Returns the value of the `Set-Cookie` line for the client (RFC 6265 §4.1); `None` if the
+    /// client's cookie already names the backend that served it.
     pub(super) fn set_cookie(&self) -> Option<String> {
         let served = self.served.get()?;
         if self.named == Some(served) {

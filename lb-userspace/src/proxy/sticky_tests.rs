@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 use super::*;
 use crate::config::{Backend, Balance, Name, PerRequest, SameSite, Weight, WhenAllDown};
 
-/// The header of a request.
+/// The header lines of a request.
 struct Lines(&'static [&'static str]);
 
 impl Fields for Lines {
@@ -49,7 +49,7 @@ fn sessions(pool: &Pool, secret: &[u8]) -> Rc<StickySessions> {
     StickySessions::new(pool, Some(&key(secret))).expect("sessions")
 }
 
-/// Returns the cookie of a client whose request goes to this backend.
+/// Returns the `Set-Cookie` value for a client whose request goes to the backend with this index.
 fn cookie(sessions: &Rc<StickySessions>, backend: usize, https: bool) -> String {
     let session = sessions.session(&Lines(&[]), https);
     sessions.assign(&session, backend);

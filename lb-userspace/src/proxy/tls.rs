@@ -19,12 +19,13 @@ use crate::{
 };
 
 /// Builds the TLS configuration of a service that speaks HTTP/2 and HTTP/1.1. The first
-/// certificate, together with those of other key types for the same names, serves clients that send
-/// no or an unknown name. All workers use the same ticketer, so that a client can resume at any of
-/// them. `fallback` serves a service that has no certificate yet. TLS-ALPN-01 challenges (RFC 8737)
-/// are answered from `challenges`.
+/// certificate, together with those of other key types for the same names, serves clients that name
+/// no host or an unknown one. All workers use the same ticketer, so that a client can resume a
+/// session at any of them. `fallback` is the certificate of a service that has none yet.
+/// TLS-ALPN-01 challenges (RFC 8737) are answered from `challenges`.
 ///
-/// With client certificates there are no tickets: a resumed session would not notice a revocation.
+/// If client certificates are verified, there are no session tickets: a resumed session would not
+/// notice a revocation.
 pub(super) fn server_config(
     (settings, provider): (&Tls, Arc<CryptoProvider>),
     verifier: Option<Arc<dyn ClientCertVerifier>>,
@@ -50,12 +51,13 @@ pub(super) fn server_config(
     } else {
         config.ticketer = ticketer;
     }
-    // Tickets carry the session: a store would be a lock shared by all workers.
+    // Tickets carry the session state themselves: a session store would need a lock that all
+    // workers share.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
 }
 
-/// Builds a provider with the cipher suites and key exchanges of a service.
+/// Builds a rustls provider with the cipher suites and key exchanges that a service configures.
 pub(super) fn provider(settings: &Tls) -> CryptoProvider {
     let suites = aws_lc_rs::ALL_CIPHER_SUITES;
     let suite = |wanted: &CipherSuite| {
@@ -74,28 +76,30 @@ pub(super) fn provider(settings: &Tls) -> CryptoProvider {
     }
 }
 
-/// Resolves the certificate for a handshake.
+/// Chooses the certificate for a TLS handshake.
 #[derive(Debug)]
 struct Resolver {
     certificates: ByName,
     challenges: Challenges,
 }
 
-/// Finds a certificate for the requested name whose key type the client can verify.
+/// Finds a certificate for the requested host name whose key type the client can verify.
 #[derive(Debug)]
 struct ByName {
     exact: HashMap<String, Keys>,
-    /// `*.example.org` has the key `example.org`.
+    /// The certificates for wildcard names: those of `*.example.org` have the map key
+    /// `example.org`.
     wildcard: HashMap<String, Keys>,
-    /// The first certificate, and those that share a name with it.
+    /// The first certificate of the configuration, and those that share a name with it.
     default: Keys,
 }
 
-/// Certificates for one name, cheapest signature first.
+/// The certificates for one host name, those with the cheapest signature first.
 type Keys = Vec<Arc<CertifiedKey>>;
 
 impl ByName {
-    /// Of several certificates of one key type for one name, the first is used.
+    /// Sorts certificates by name. Of several certificates of one key type for one name, the first
+    /// is used.
     fn new(certificates: &[Certificate], fallback: Option<Arc<CertifiedKey>>) -> Self {
         let mut exact = HashMap::new();
         let mut wildcard = HashMap::new();
@@ -128,10 +132,10 @@ impl ByName {
         }
     }
 
-    /// Returns a certificate for a name that can sign with one of the `schemes`. If there is none,
-    /// returns any certificate for the name: the handshake then fails because of the schemes.
+    /// Returns a certificate for a host name that can sign with one of the `schemes`. If there is
+    /// none, returns any certificate for the name: the handshake then fails because no scheme fits.
     fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Arc<CertifiedKey>> {
-        // rustls passes the name in lower case.
+        // rustls passes the requested host name in lower case.
         let exact = name.and_then(|name| self.exact.get(name));
         let parent = name.and_then(|name| Some(name.split_once('.')?.1));
         let wildcard = parent.and_then(|parent| self.wildcard.get(parent));
@@ -140,8 +144,8 @@ impl ByName {
     }
 }
 
-/// Returns the certificates sorted by the cost of a signature. RSA comes last: its signatures cost
-/// several times as much as ECDSA's.
+/// Returns the certificates sorted by the cost of a signature. RSA certificates come last: their
+/// signatures cost several times as much as those of ECDSA.
 fn by_cost(certificates: &[Certificate]) -> Vec<&Certificate> {
     let mut sorted: Vec<_> = certificates.iter().collect();
     sorted.sort_by_key(|one| one.key.key.algorithm() == SignatureAlgorithm::RSA);
@@ -163,7 +167,7 @@ impl ResolvesServerCert for Resolver {
         if validates(&client_hello) {
             return self.challenges.tls_answer(name?);
         }
-        // rustls has removed the schemes that fit none of the client's cipher suites.
+        // rustls has already removed the schemes that fit none of the client's cipher suites.
         let schemes = client_hello.signature_schemes();
         self.certificates.find(name, schemes).map(Arc::clone)
     }

@@ -1,22 +1,22 @@
-//! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): `traceparent` and `tracestate` in the
-//! head for a backend.
+//! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): reads and writes the fields
+//! `traceparent` and `tracestate` in the head for a backend.
 
 use std::ops::Range;
 
 /// A trace ID: 16 bytes in lower-case hexadecimal digits.
 pub(super) type TraceId = [u8; 32];
 
-/// Random bytes for a new trace ID and span ID.
+/// The random bytes for a new trace: 16 for its ID, and 8 for the ID of the span.
 pub(super) type Random = [u8; 24];
 
-/// Length in bytes of a `traceparent` of version 0: `00-` trace ID `-` parent ID `-` flags
-/// (§3.2.2).
+/// Length in bytes of a `traceparent` of version 0: `00-`, the trace ID, `-`, the parent ID, `-`
+/// and the flags (§3.2.2).
 const LENGTH: usize = 55;
 
-/// Returns the trace that the request belongs to. Without a valid `traceparent`, and if `begin`
-/// returns random bytes, a trace begins here: a new `traceparent` replaces any others in the head,
-/// and `tracestate`, which belonged to those, is removed (§3.2.2.5, §4.2). A valid `traceparent`
-/// stays unchanged, and so does `tracestate`.
+/// Returns the ID of the trace that the request belongs to; `None` if it belongs to none. If the
+/// head has no valid `traceparent`, and `begin` returns random bytes, a trace begins here: a new
+/// `traceparent` replaces any others in the head, and `tracestate`, which belonged to those, is
+/// removed (§3.2.2.5, §4.2). A valid `traceparent` stays unchanged, and so does `tracestate`.
 pub(super) fn follow(
     head: &mut Vec<u8>,
     begin: impl FnOnce() -> Option<Random>,
@@ -35,14 +35,15 @@ pub(super) fn follow(
         head.drain(line);
     }
     let parent = parent_of(random);
-    // Insert before the empty line.
+    // The line is inserted before the empty line that ends the head.
     let end = head.len().saturating_sub(2);
     let line = [b"traceparent: ", &parent[..], b"\r\n"].concat();
     head.splice(end..end, line);
     trace_of(&parent)
 }
 
-/// Returns the ranges of a field's lines, line ends included. The request line is skipped.
+/// Returns the byte ranges of the header lines of this name, line ends included. The request line
+/// is skipped.
 fn lines_of(head: &[u8], name: &str) -> Vec<Range<usize>> {
     let mut lines = Vec::new();
     let mut start = 0;
@@ -65,7 +66,8 @@ fn value(line: &[u8]) -> Option<&[u8]> {
     Some(line[colon + 1..].trim_ascii())
 }
 
-/// Returns the trace ID of a valid `traceparent`. Later versions may append more after the flags.
+/// Returns the trace ID of a valid `traceparent`; `None` if it is invalid. Later versions of the
+/// field may have more after the flags.
 fn trace_of(parent: &[u8]) -> Option<TraceId> {
     let (known, rest) = parent.split_at_checked(LENGTH)?;
     let [version, trace, span, flags] = [&known[..2], &known[3..35], &known[36..52], &known[53..]];
@@ -84,10 +86,10 @@ fn trace_of(parent: &[u8]) -> Option<TraceId> {
     valid.then(|| trace.try_into().ok()).flatten()
 }
 
-/// Formats a `traceparent` of version 0 with the sampled flag: otherwise a backend whose sampler
-/// follows its parent would record nothing.
+/// Formats a `traceparent` of version 0 with the flag `sampled`: without it, a backend that follows
+/// the sender's decision about sampling would record nothing.
 fn parent_of(mut random: Random) -> [u8; LENGTH] {
-    // IDs that are all zeros are invalid (§3.2.2.3, §3.2.2.4).
+    // The trace ID and the parent ID must not be all zeros (§3.2.2.3, §3.2.2.4).
     random[15] |= 1;
     random[23] |= 1;
     let mut parent = *b"00-00000000000000000000000000000000-0000000000000000-01";

@@ -1,4 +1,4 @@
-//! Carries bytes in both directions after `101 Switching Protocols`.
+//! Carries bytes in both directions between client and backend after `101 Switching Protocols`.
 
 use std::{
     cell::Cell,
@@ -19,12 +19,12 @@ use super::{
 };
 use crate::config::Timeouts;
 
-/// Buffer size of each direction, in bytes.
+/// Buffer size of each direction of a tunnel, in bytes.
 const ROOM: usize = 16 * 1024;
 
-/// Carries bytes until both ends have closed, or nothing has moved for longer than `timeouts`
-/// allow. `early` is what the client sent after its request, `late` what the backend sent after its
-/// response.
+/// Carries bytes until both the client and the backend have closed, or nothing has moved for longer
+/// than `timeouts` allow. `early` is what the client sent after its request, `late` what the
+/// backend sent after its response.
 ///
 /// # Errors
 /// Why the tunnel ended early; a failure of one connection ends both.
@@ -73,7 +73,8 @@ pub(super) async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// The side of a direction whose connection failed: the one read from, or the one written to.
+/// The side of a direction whose connection failed: the one that is read from, or the one that is
+/// written to.
 enum Side {
     From,
     To,
@@ -96,9 +97,9 @@ impl Side {
     }
 }
 
-/// One direction of the tunnel.
+/// One direction of a tunnel: from the client to the backend, or back.
 struct Direction<'a> {
-    /// Number of bytes delivered.
+    /// Number of bytes delivered in this direction.
     carried: &'a Cell<u64>,
     room: Vec<u8>,
     start: usize,
@@ -107,17 +108,17 @@ struct Direction<'a> {
 }
 
 enum Stage {
-    /// Everything was written and flushed.
+    /// Everything that was read was also written and flushed.
     Reading,
-    /// Written bytes may have to be flushed.
+    /// Bytes were written that may have to be flushed.
     Writing,
-    /// The source has ended; the end must be forwarded.
+    /// The side that is read from has ended; the other side must still be told.
     Ending,
     Ended,
 }
 
 impl<'a> Direction<'a> {
-    /// Creates a direction that has to deliver `first` before anything else.
+    /// Creates a direction that has to deliver the bytes `first` before anything else.
     fn new(first: &[u8], carried: &'a Cell<u64>) -> Self {
         let mut room = vec![0; ROOM.max(first.len())];
         room[..first.len()].copy_from_slice(first);
@@ -130,8 +131,8 @@ impl<'a> Direction<'a> {
         }
     }
 
-    /// Carries the bytes that are available. Ready when the source has ended and its end was
-    /// forwarded.
+    /// Carries the bytes that are available. Ready when the side that is read from has ended and
+    /// the other side was told.
     fn poll(
         &mut self,
         from: &mut (impl AsyncRead + Unpin),

@@ -1,4 +1,4 @@
-//! Sends a request to a backend.
+//! Sends the head and the body of a request to a backend.
 
 use std::{future::poll_fn, io::IoSlice, task::Poll};
 
@@ -14,9 +14,9 @@ use super::{
     wire::write_all,
 };
 
-/// Sends head and body, then waits until the client disconnects. If the backend stops accepting the
-/// body, its response must still be read, and some clients read it only after they have sent
-/// everything: the rest of the body is discarded.
+/// Sends the head and the body of a request, then waits until the client disconnects. If the
+/// backend stops accepting the body, the backend's response must still be read, and some clients
+/// read it only after they have sent everything: the rest of the body is then read and discarded.
 pub(super) async fn upload<B: RequestBody>(
     request: &UpstreamRequest<'_>,
     body: &mut B,
@@ -38,7 +38,8 @@ pub(super) async fn upload<B: RequestBody>(
         }
         Err(SendError::Stalled | SendError::Backend) => {}
     }
-    // Until the response's head has arrived, the request may still be sent to another backend.
+    // Until the response's head has arrived, nothing may be read from the body, because the request
+    // may still be sent to another backend.
     let answered = || request.transfer.answered.get();
     poll_fn(|_| {
         if answered() {
@@ -57,7 +58,8 @@ pub(super) async fn upload<B: RequestBody>(
         {
             Ok(Ok(())) => {}
             Ok(Err(BodyError::Gone(left))) => return Err(request.client_left(left).into()),
-            // The client is already being sent a response: the rest of its body no longer matters.
+            // The client is being sent a response already, so what is wrong with the rest of its
+            // body no longer matters.
             Ok(Err(BodyError::Refused(_))) | Err(Expired) => break,
         }
     }
@@ -65,15 +67,16 @@ pub(super) async fn upload<B: RequestBody>(
 }
 
 enum SendError {
-    /// The backend closed the connection or it failed.
+    /// The backend closed the connection, or the connection failed.
     Backend,
-    /// The backend accepted nothing for too long.
+    /// The backend accepted nothing of the request for too long.
     Stalled,
-    /// The client's body ended early.
+    /// The client's body ended early, for this reason.
     Body(BodyError),
 }
 
-/// Sends head and body, the head together with the body's available bytes.
+/// Sends the head and the body of a request; the head is sent together with the bytes of the body
+/// that are available.
 async fn send<B: RequestBody>(
     request: &UpstreamRequest<'_>,
     body: &mut B,

@@ -1,4 +1,4 @@
-//! Each worker's own connection pools, one for each backend address.
+//! The connection pools of one worker, one for each backend address.
 
 use std::{
     cell::{Cell, RefCell},
@@ -19,34 +19,35 @@ use super::{
 };
 use crate::config::Name;
 
-/// How long a worker avoids a backend after a failure to connect, if there are other backends.
+/// How long a worker prefers other backends after it failed to connect to a backend.
 const AVOIDANCE: Duration = Duration::from_secs(1);
-/// How long an idle connection is kept: shorter than usual servers' limits, so that the backend
-/// rarely closes first.
+/// How long an idle connection to a backend is kept: shorter than the usual limits of servers, so
+/// that the backend rarely closes it first.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
 
-/// The connection pools of one worker, by address.
+/// The connection pools of one worker, by the backend's address.
 #[derive(Debug, Default)]
 pub(super) struct Upstreams {
     by_address: RefCell<HashMap<SocketAddr, Rc<Upstream>>>,
 }
 
 impl Upstreams {
-    /// Returns the connection pool of an address.
+    /// Returns the connection pool of an address, creating it if it does not exist.
     pub(super) fn at(&self, address: SocketAddr) -> Rc<Upstream> {
         let mut by_address = self.by_address.borrow_mut();
         let entry = by_address.entry(address);
         Rc::clone(entry.or_insert_with(|| Rc::new(Upstream::new(address))))
     }
 
-    /// Closes all idle connections.
+    /// Closes all idle connections of the worker to backends.
     pub(super) fn drop_idle(&self) {
         for upstream in self.by_address.borrow().values() {
             upstream.drop_idle();
         }
     }
 
-    /// Closes idle connections that are dead or expired, and forgets unused addresses.
+    /// Closes idle connections that are dead or expired, and removes the connection pools of
+    /// addresses that no service uses.
     pub(super) fn sweep(&self) {
         let mut by_address = self.by_address.borrow_mut();
         by_address.retain(|_, upstream| Rc::strong_count(upstream) > 1);
@@ -59,7 +60,7 @@ impl Upstreams {
 /// The connection pool of one backend address, in one worker.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    /// The backend's address.
+    /// The address and port of the backend.
     pub(super) address: SocketAddr,
     idle: RefCell<Vec<IdleConnection>>,
     in_use: Cell<u32>,
@@ -76,12 +77,12 @@ impl Upstream {
         }
     }
 
-    /// Returns the number of requests in flight.
+    /// Returns the number of requests that this worker has in flight at the backend.
     pub(super) fn load(&self) -> u32 {
         self.in_use.get()
     }
 
-    /// Returns whether the backend was unreachable a moment ago.
+    /// Returns whether the backend was unreachable for this worker a moment ago.
     pub(super) fn is_avoided(&self) -> bool {
         match self.avoided_until.get() {
             None => false,
@@ -93,18 +94,18 @@ impl Upstream {
         }
     }
 
-    /// Marks the backend as unreachable, so that others are preferred for a moment.
+    /// Marks the backend as unreachable, so that other backends are preferred for a moment.
     pub(super) fn avoid(&self) {
         self.avoided_until.set(Some(Instant::now() + AVOIDANCE));
         self.drop_idle();
     }
 
-    /// Clears the mark, because a health check found the backend up.
+    /// Clears the mark of [`Self::avoid`], because a health check found the backend up.
     pub(super) fn clear_avoidance(&self) {
         self.avoided_until.set(None);
     }
 
-    /// Closes the idle connections.
+    /// Closes the idle connections to this backend.
     pub(super) fn drop_idle(&self) {
         self.idle.borrow_mut().clear();
     }
@@ -128,8 +129,8 @@ struct IdleConnection {
 }
 
 impl IdleConnection {
-    /// Returns whether the connection is silent, neither data nor an end having arrived, and not
-    /// expired. Costs no system call while nothing has arrived.
+    /// Returns whether an idle connection can be used: it has not expired, and neither data nor an
+    /// end has arrived on it. Costs no system call while nothing has arrived.
     fn is_usable(&self) -> bool {
         let quiet = matches!(
             self.stream.try_read(&mut [0]),
@@ -144,24 +145,24 @@ impl IdleConnection {
 pub(super) struct PoolBackend {
     /// The name of the backend.
     pub(super) name: Name,
-    /// The connection pool of its address.
+    /// The connection pool of the backend's address.
     pub(super) upstream: Rc<Upstream>,
-    /// Its counters.
+    /// The counters of the backend.
     pub(super) counters: Arc<BackendCounters>,
-    /// Its failure record; `None` if the pool ejects no backends.
+    /// The failure record of the backend; `None` if the pool ejects no backends.
     pub(super) record: RefCell<Option<Arc<FailureRecord>>>,
-    /// Whether it takes new requests.
+    /// Whether the backend takes new requests.
     pub(super) up: Cell<bool>,
-    /// When it came up; `None` if it was up from the start.
+    /// When the backend came up; `None` if it was up from the start.
     pub(super) came_up: Cell<Option<Instant>>,
-    /// Whether health checks or the operator took it down.
+    /// Whether health checks or the operator took the backend down.
     down: Cell<bool>,
-    /// Notified when it goes down.
+    /// Notified when the backend goes down.
     going_down: Notify,
 }
 
 impl PoolBackend {
-    /// Creates a backend that is up.
+    /// Creates a backend whose state is up.
     pub(super) fn new(name: &Name, upstream: Rc<Upstream>, counters: Arc<BackendCounters>) -> Self {
         Self {
             name: name.clone(),
@@ -175,7 +176,7 @@ impl PoolBackend {
         }
     }
 
-    /// Applies the state that health checks and operator override give it.
+    /// Applies the state that health checks and operator override give the backend.
     pub(super) fn apply_state(&self, state: Option<BackendState>) {
         let up = state == Some(BackendState::Up);
         if up && !self.up.get() {
@@ -191,20 +192,20 @@ impl PoolBackend {
         }
     }
 
-    /// Returns whether it still serves its sticky sessions: it is up or draining.
+    /// Returns whether the backend still serves its sticky sessions: it is up or draining.
     pub(super) fn keeps_sessions(&self) -> bool {
         !self.down.get()
     }
 
-    /// Returns whether it is ejected for failing requests.
+    /// Returns whether the backend is ejected for failing requests.
     pub(super) fn is_ejected(&self) -> bool {
         let record = self.record.borrow();
         let end = record.as_ref().and_then(|one| one.ejection_end());
         end.is_some_and(|end| Instant::now() < end)
     }
 
-    /// Returns how long the backend has taken requests without interruption; `None` if it has since
-    /// the start.
+    /// Returns how long the backend has taken requests without interruption; `None` if it has done
+    /// so since the start.
     pub(super) fn up_for(&self, now: Instant) -> Option<Duration> {
         let record = self.record.borrow();
         let ejected = record.as_ref().and_then(|one| one.ejection_end());
@@ -212,7 +213,7 @@ impl PoolBackend {
         Some(now.saturating_duration_since(since))
     }
 
-    /// Waits until the backend is down.
+    /// Waits until health checks or the operator take the backend down.
     pub(super) async fn is_down(&self) {
         let notified = self.going_down.notified();
         if !self.down.get() {
@@ -221,19 +222,19 @@ impl PoolBackend {
     }
 }
 
-/// A connection from the pool, with a request in flight.
+/// A connection from a backend's connection pool, with a request in flight.
 #[derive(Debug)]
 pub(super) struct PooledConnection {
-    /// The stream.
+    /// The stream of the connection.
     pub(super) stream: TcpStream,
-    /// The permit of the request; set for tunnels.
+    /// The permit of the request; set only for tunnels, which hold it to their end.
     pub(super) permit: Option<Permit>,
     open: OpenBackend,
     _use: InUse,
 }
 
 impl PooledConnection {
-    /// Takes a usable idle connection from the pool; `None` if there is none.
+    /// Takes a usable idle connection from the backend's connection pool; `None` if there is none.
     pub(super) fn take_idle(backend: &Rc<PoolBackend>) -> Option<Self> {
         let IdleConnection { stream, open, .. } = backend.upstream.idle_connection()?;
         Some(Self {
@@ -244,12 +245,12 @@ impl PooledConnection {
         })
     }
 
-    /// Returns the backend.
+    /// Returns the backend that the connection leads to.
     pub(super) fn backend(&self) -> &Rc<PoolBackend> {
         &self._use.0
     }
 
-    /// Opens a new connection.
+    /// Opens a new connection to a backend.
     pub(super) async fn connect(backend: &Rc<PoolBackend>, open: OpenBackend) -> io::Result<Self> {
         let in_use = InUse::new(backend);
         let stream = TcpStream::connect(backend.upstream.address).await?;
@@ -264,8 +265,8 @@ impl PooledConnection {
         })
     }
 
-    /// Returns the connection to the pool after a complete exchange, unless the pool has `limit`
-    /// idle connections or the backend takes no new requests.
+    /// Returns the connection to its pool after a complete exchange, unless the pool has `limit`
+    /// idle connections already or the backend takes no new requests.
     pub(super) fn return_to_pool(self, limit: usize) {
         let backend = &self._use.0;
         let mut idle = backend.upstream.idle.borrow_mut();
@@ -279,7 +280,7 @@ impl PooledConnection {
     }
 }
 
-/// Counts a connection as in use until it is dropped.
+/// Counts a connection to a backend as in use until this value is dropped.
 #[derive(Debug)]
 struct InUse(Rc<PoolBackend>);
 

@@ -1,4 +1,4 @@
-//! Timeouts that cost next to nothing as long as no operation has to wait.
+//! Timeouts that cost next to nothing for operations that do not have to wait.
 
 use std::{
     cell::Cell,
@@ -12,19 +12,19 @@ use tokio::time::{Instant, Sleep};
 
 use super::metered::Progress;
 
-/// One timer for all waits of a connection. It is touched only when an operation has to wait, and
-/// reset only when it would fire too late. If it fires early, it is extended.
+/// One timer for all waits of a connection. The timer is touched only when an operation has to
+/// wait, and reset only when it would fire too late. If it fires early, it is extended.
 #[derive(Debug, Default)]
 pub(super) struct Watchdog {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-/// A wait exceeded its limit.
+/// The error of a wait that exceeded its limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Expired;
 
 impl Watchdog {
-    /// Waits for `future` for at most `limit`.
+    /// Waits for `future` for at most the time `limit`.
     pub(super) async fn limit<F: Future>(
         &mut self,
         limit: Duration,
@@ -64,8 +64,8 @@ impl Watchdog {
         .await
     }
 
-    /// Waits for `future`, a write, as long as no pause in `progress` exceeds `limit`. Only
-    /// `future` may advance `progress`.
+    /// Waits for `future`, a write, as long as no pause in the counter `progress` exceeds `limit`.
+    /// Only `future` may advance `progress`.
     pub(super) async fn limit_pauses<F: Future>(
         &mut self,
         progress: &Progress,

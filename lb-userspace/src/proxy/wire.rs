@@ -12,28 +12,28 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::metered::{ClientStream, Progress};
 
-/// A stream that one task reads and writes concurrently, without a lock: it is borrowed only during
-/// a poll.
+/// A stream that one task reads and writes concurrently, without a lock: the stream is borrowed
+/// only during a poll.
 #[derive(Debug)]
 pub(super) struct Wire<S>(RefCell<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    /// Wraps the stream.
+    /// Wraps a client's stream.
     pub(super) fn new(stream: S) -> Self {
         Self(RefCell::new(stream))
     }
 
-    /// Returns the stream.
+    /// Returns the stream that was wrapped.
     pub(super) fn into_inner(self) -> S {
         self.0.into_inner()
     }
 
-    /// Reads available bytes; 0 at the end of the stream.
+    /// Reads available bytes into `room`. Returns their number; 0 at the end of the stream.
     pub(super) async fn read(&self, room: &mut [u8]) -> io::Result<usize> {
         poll_fn(|context| self.poll_read(context, room)).await
     }
 
-    /// Reads available bytes; 0 at the end of the stream.
+    /// Reads available bytes into `room`. Returns their number; 0 at the end of the stream.
     pub(super) fn poll_read(
         &self,
         context: &mut Context<'_>,
@@ -44,10 +44,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Poll::Ready(Ok(room.filled().len()))
     }
 
-    /// Reads bytes to discard; 0 at the end of the stream. Bypasses TLS: once TLS is closed in the
-    /// other direction, decryption is useless, and rustls asserts in debug builds that no alert
-    /// follows `close_notify`, which a malformed record causes
-    /// (<https://github.com/rustls/rustls/issues/959>).
+    /// Reads bytes that are to be discarded. Returns their number; 0 at the end of the stream.
+    /// Bypasses TLS: after the front has closed its direction of the TLS session, decryption is
+    /// useless, and rustls asserts in debug builds that no alert follows `close_notify`, which a
+    /// malformed record causes (<https://github.com/rustls/rustls/issues/959>).
     pub(super) async fn read_to_drop(&self, room: &mut [u8]) -> io::Result<usize>
     where
         S: ClientStream,
@@ -61,7 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         .await
     }
 
-    /// Writes and flushes all slices in order.
+    /// Writes all slices in their order, and flushes the stream.
     pub(super) async fn write_all(&self, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
         let mut left = slices;
         let written = |_| {};
@@ -70,13 +70,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         poll_fn(|context| Pin::new(&mut *self.0.borrow_mut()).poll_flush(context)).await
     }
 
-    /// Closes the sending direction.
+    /// Closes the direction in which the front sends.
     pub(super) async fn shutdown(&self) -> io::Result<()> {
         poll_fn(|context| Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(context)).await
     }
 }
 
-/// Writes all slices to a stream and counts accepted bytes in `taken`.
+/// Writes all slices to a stream, and adds the bytes that the stream has accepted to `taken`.
 pub(super) async fn write_all(
     stream: &mut (impl AsyncWrite + Unpin),
     slices: &mut [IoSlice<'_>],
@@ -93,11 +93,11 @@ fn poll_write_all<S: AsyncWrite + Unpin>(
     count: &impl Fn(usize),
     context: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
-    // Skip empty slices.
+    // This skips slices that are empty.
     IoSlice::advance_slices(left, 0);
     while !left.is_empty() {
         let stream = Pin::new(&mut *stream);
-        // A plain write is cheaper for the kernel than a vector of one.
+        // One plain write costs the kernel less than a vectored write of one slice.
         let written = match &**left {
             [slice] => ready!(stream.poll_write(context, slice))?,
             slices => ready!(stream.poll_write_vectored(context, slices))?,

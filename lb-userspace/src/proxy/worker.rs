@@ -1,4 +1,4 @@
-//! One worker: a thread with its own runtime, listeners, connections and backends.
+//! A worker of the front: a thread with its own runtime, listeners, connections and backends.
 
 use std::{
     cell::RefCell,
@@ -39,24 +39,24 @@ use crate::{
     config::{Http, Name, Timeouts},
 };
 
-/// Interval for closing stale connections to backends and freeing unused buffers.
+/// Interval at which stale connections to backends are closed and unused buffers freed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// How long an idle connection stays during a hand-over, so that a client that is sending a request
-/// at that moment gets a response.
+/// How long an idle connection stays open during a hand-over, so that a client that is sending a
+/// request at that moment gets a response.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
-/// Pause in accepting when the process has no file descriptor left.
+/// How long a worker pauses in accepting connections when the process has no file descriptor left.
 const OUT_OF_FILES_PAUSE: Duration = Duration::from_millis(50);
 
-/// The configuration of one worker.
+/// The configuration that one worker serves.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// The limits.
+    /// The limits and timeouts for connections and requests.
     pub(super) limits: Arc<Http>,
-    /// The soft limit of the process's file descriptors.
+    /// The soft limit of the file descriptors that the process may have open.
     pub(super) descriptors: usize,
-    /// The access log.
+    /// The access log; `None` if none is configured.
     pub(super) log: Option<AccessLog>,
-    /// All services.
+    /// All services that the worker serves.
     pub(super) fronts: Vec<FrontPlan>,
 }
 
@@ -65,22 +65,23 @@ pub(super) struct Plan {
 pub(super) struct FrontPlan {
     /// The name of the service.
     pub(super) name: Name,
-    /// The listening address.
+    /// The address and port that the service listens on.
     pub(super) listen: SocketAddr,
-    /// Listening sockets, if the worker has none for this address.
+    /// Listening sockets for the address; empty if the worker has them already.
     pub(super) listeners: Vec<StdListener>,
-    /// TLS; `None` for plain HTTP.
+    /// The TLS configuration; `None` for plain HTTP.
     pub(super) tls: Option<Arc<ServerConfig>>,
-    /// The pools and routes.
+    /// The pools and routes of the service.
     pub(super) routes: RoutePlan,
-    /// The timeouts for clients and backends.
+    /// The service's timeouts for clients and backends.
     pub(super) timeouts: Timeouts,
 }
 
-/// How open connections are brought to an end.
+/// How a worker that stops brings its open connections to an end.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Finish {
-    /// Idle connections and tunnels end now, others after their response, all within this time.
+    /// Idle connections and tunnels end now, other connections after their response, all within
+    /// this time.
     Soon(Duration),
     /// Every connection, tunnels included, ends after one more response or by itself, all within
     /// this time.
@@ -95,30 +96,30 @@ impl Finish {
     }
 }
 
-/// TLS configurations by listening address.
+/// TLS configurations of services, by the address that they listen on.
 pub(super) type TlsByAddress = Arc<HashMap<SocketAddr, Arc<ServerConfig>>>;
 
-/// A command to a worker.
+/// A command that the front sends to a worker.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Serves this plan; notifies the sender when it does.
+    /// Serves this plan from now on; notifies the sender when it does.
     Apply(Plan, Sender<()>),
     /// Uses these TLS configurations for new handshakes; notifies the sender when it does.
     Tls(TlsByAddress, Sender<()>),
     /// Starts (true) or cancels (false) draining: each connection ends after one more response.
     Drain(bool),
-    /// Ends the worker.
+    /// Ends the worker after its connections have ended in this way.
     Finish(Finish),
 }
 
-/// The handle of a running worker.
+/// The handle by which the front controls a running worker.
 #[derive(Debug)]
 pub(super) struct Worker {
     /// Sends commands to the worker.
     pub(super) commands: mpsc::UnboundedSender<Command>,
     /// The worker's counters.
     pub(super) counters: Arc<WorkerCounters>,
-    /// The worker's thread.
+    /// The thread that the worker runs on.
     pub(super) thread: JoinHandle<()>,
 }
 
@@ -178,7 +179,7 @@ async fn run(
         match command {
             Command::Apply(plan, done) => {
                 state.apply(plan);
-                // The sender of the command may have given up.
+                // The sender of the command may have given up waiting, which is no error.
                 let _sent = done.send(());
             }
             Command::Tls(configs, done) => {
@@ -207,10 +208,10 @@ struct WorkerState {
     early_ends: Arc<EarlyEnds>,
 }
 
-/// A listening address and the service that is served there.
+/// An address that the worker listens on, and the service that is served there.
 struct Endpoint {
     front: RefCell<Rc<Front>>,
-    /// Whether listening has ended.
+    /// Whether listening on the address has ended.
     closed: watch::Sender<bool>,
 }
 
@@ -355,7 +356,7 @@ impl WorkerState {
     }
 }
 
-/// Returns the worker's limits with the timeouts of one service.
+/// Returns the worker's limits, with the timeouts that one service has.
 fn limits_of(limits: &Http, plan: &FrontPlan) -> Rc<Http> {
     Rc::new(Http {
         timeouts: plan.timeouts,
@@ -364,26 +365,27 @@ fn limits_of(limits: &Http, plan: &FrontPlan) -> Rc<Http> {
 }
 
 impl Endpoint {
-    /// Stops accepting and lets the connections finish.
+    /// Stops accepting connections, and lets those that are open finish.
     fn close(&self) {
         self.closed.send_replace(true);
         self.front.borrow().drain.begin();
     }
 
-    /// Stops accepting. Connections end after one more response, or by themselves.
+    /// Stops accepting connections. Those that are open end after one more response, or by
+    /// themselves.
     fn stop_accepting(&self) {
         self.closed.send_replace(true);
         self.front.borrow().drain.announce();
     }
 }
 
-/// Accepts until the endpoint is closed, and then the connections that still wait in the socket.
+/// Accepts connections until the endpoint is closed, and then those that still wait in the socket.
 async fn accept(listener: TcpListener, endpoint: Rc<Endpoint>, connections: Rc<Connections>) {
     let _accepting = connections.accepting();
     {
         let mut closed = endpoint.closed.subscribe();
         let mut stop = pin!(async {
-            // The sender is part of the endpoint, which this task keeps alive.
+            // Waiting cannot fail: the sender is part of the endpoint, which this task keeps alive.
             let _closed = closed.wait_for(|closed| *closed).await;
         });
         loop {
@@ -424,7 +426,8 @@ fn serve_accepted(
     let front = Rc::clone(&endpoint.front.borrow());
     let limits = front.limits();
     let address = from.ip().to_canonical();
-    // A trusted proxy carries many clients: no limit for each client applies.
+    // A trusted proxy carries many clients, so the limit of connections for each client does not
+    // apply to it.
     let most = if is_trusted(address, &limits) {
         0
     } else {
@@ -448,8 +451,9 @@ fn serve_accepted(
     entry.set_task(served.abort_handle());
 }
 
-/// Handles an error of accepting. Errors of single connections are ignored; if file descriptors or
-/// memory are exhausted, closes the oldest connection, logs the error and pauses.
+/// Handles an error of accepting a connection. An error that concerns only the one connection is
+/// ignored; if file descriptors or memory are exhausted, closes the oldest connections, logs the
+/// error and pauses.
 async fn handle_accept_error(error: &io::Error, connections: &Connections) {
     if matches!(
         error.raw_os_error(),

@@ -1,4 +1,4 @@
-//! The metrics of the certificates in use.
+//! The metrics of the certificates that the front has in use.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ families! {
         "When a certificate expires, in seconds since 1970-01-01 UTC.";
 }
 
-/// The certificates in use at the moment of a scrape.
+/// The certificates that the front has in use at the moment of a scrape.
 #[derive(Clone, Debug, Default)]
 pub struct CertificateMetrics(pub Vec<CertificateInfo>);
 

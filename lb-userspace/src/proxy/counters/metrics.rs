@@ -143,7 +143,7 @@ impl Counters {
     }
 }
 
-/// Encodes a counter with the label `service`.
+/// Encodes a metric family whose only label is `service`.
 fn by_service(
     encoder: &mut DescriptorEncoder<'_>,
     family: &'static Family,
@@ -155,7 +155,7 @@ fn by_service(
     Samples::begin(encoder, family)?.counters(counts)
 }
 
-/// Encodes a counter with the labels `service` and `reason`.
+/// Encodes a metric family with the labels `service` and `reason`.
 fn by_reason(
     encoder: &mut DescriptorEncoder<'_>,
     family: &'static Family,
@@ -168,7 +168,7 @@ fn by_reason(
     Ok(())
 }
 
-/// Encodes a counter with the labels `service`, `backend` and `reason`.
+/// Encodes a metric family with the labels `service`, `backend` and `reason`.
 fn by_backend_and_reason(
     encoder: &mut DescriptorEncoder<'_>,
     family: &'static Family,
@@ -189,7 +189,8 @@ fn by_backend_and_reason(
     Ok(())
 }
 
-/// Returns the value of the label `backend`: empty if no backend got the request.
+/// Returns the value of the metric label `backend`: the backend's name, or an empty string if no
+/// backend got the request.
 fn in_pool(backend: Option<&(Name, Name)>) -> &str {
     backend.map_or("", |(_pool, name)| name.as_str())
 }

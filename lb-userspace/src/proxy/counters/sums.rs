@@ -1,4 +1,4 @@
-//! Sums of the workers' counters.
+//! Sums of the counters of all workers.
 
 use std::{collections::BTreeMap, sync::PoisonError};
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Sums the workers' counters.
+/// Sums the counters of all workers.
 pub(in crate::proxy) fn sum(workers: &[&WorkerCounters]) -> Counters {
     let mut sums: BTreeMap<Name, ServiceSum> = BTreeMap::new();
     for worker in workers {
@@ -40,7 +40,7 @@ struct ServiceSum {
     codes: BTreeMap<(Option<InPool>, u16), u64>,
     own: BTreeMap<Option<InPool>, [u64; Reason::COUNT]>,
     broken: BTreeMap<Option<InPool>, [u64; Reason::COUNT]>,
-    /// Connections in use and ejections of each backend, in this order.
+    /// The number of connections in use and of ejections of each backend, in this order.
     backends: BTreeMap<InPool, [u64; 2]>,
     routes: BTreeMap<Name, u64>,
     buckets: [u64; DURATION_BOUNDS.len() + 1],
@@ -50,7 +50,8 @@ struct ServiceSum {
     open_connections: u64,
     retries: u64,
     retries_refused: u64,
-    /// Requests that wait, that had to wait, and that were rejected, in this order.
+    /// The number of requests that wait now, that had to wait, and that were rejected, in this
+    /// order.
     queue: [u64; 3],
     panics: u64,
 }
@@ -175,9 +176,9 @@ impl ServiceSum {
 }
 
 impl ServiceSum {
-    /// Adds the counts by reason to `counters`: of every reason that has occurred, and of all
-    /// reasons of invalid requests, even those with a count of 0, so that the first such request
-    /// shows as an increase.
+    /// Adds the sums by reason to `counters`: of every reason that has occurred, and of all reasons
+    /// of invalid requests, even those with a count of 0, so that the first such request shows as
+    /// an increase of the metric.
     fn report_reasons(&self, service: &Name, counters: &mut Counters) {
         let report = |list: &mut Vec<ReasonCount>, backend: Option<&InPool>, reason, count| {
             list.push(ReasonCount {

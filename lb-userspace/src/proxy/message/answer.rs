@@ -12,29 +12,29 @@ use super::{
 /// A response that the front creates itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'a> {
-    /// The status, 200 to 599.
+    /// The status of the response, 200 to 599.
     pub(crate) status: u16,
-    /// The content type and the body; `None` if there is no body.
+    /// The content type and the body; `None` if the response has no body.
     pub(crate) body: Option<(&'a str, &'a [u8])>,
-    /// The target of a redirect.
+    /// The target of a redirect; `None` if the response is no redirect.
     pub(crate) location: Option<&'a str>,
     /// Whether the response reports a failure, which must not be cached.
     pub(crate) failure: bool,
-    /// The header edits of a route.
+    /// The edits that a service and its route make to the header; `None` if there are none.
     pub(crate) edits: Option<&'a FieldEdits>,
 }
 
-/// Returns the content type and text of the front's default answer for a status.
+/// Returns the content type and the text of the front's default answer for a status.
 pub(crate) fn own_body(status: u16, refusal: Option<Refusal>) -> (&'static str, Vec<u8>) {
     let text = own_text(status, refusal);
     ("text/plain; charset=utf-8", text.into_bytes())
 }
 
 impl Answer<'_> {
-    /// Returns the header fields, at the time `now`.
+    /// Returns the header fields of the response, whose `Date` is the time `now`.
     pub(crate) fn fields(&self, now: SystemTime) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
-        // RFC 9110 §8.6: Content-Length is not allowed with 204; with 304 it would describe another
-        // response.
+        // Content-Length is not allowed with status 204, and with 304 it would describe another
+        // response (RFC 9110 §8.6).
         let has_length = !matches!(self.status, 204 | 304);
         let length = self.body.map_or(0, |(_, body)| body.len());
         let own = [
@@ -56,12 +56,12 @@ impl Answer<'_> {
         own.into_iter().flatten().filter(kept).chain(lines)
     }
 
-    /// Returns the bytes of the body.
+    /// Returns the bytes of the body; empty if the response has no body.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.body.map_or(&[], |(_, body)| body)
     }
 
-    /// Appends the complete HTTP/1 response. Returns the length of its body.
+    /// Appends the complete response in HTTP/1. Returns the length of its body in bytes.
     pub(crate) fn write_to(
         &self,
         (keep_alive, to_head): (bool, bool),

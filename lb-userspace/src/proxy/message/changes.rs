@@ -1,14 +1,14 @@
-//! Changes that routes make to the heads of messages.
+//! Changes that a service and its routes make to the heads of requests and responses.
 
 use super::{cookies::push_without, field_line::push_field};
 use crate::config::{HeaderEdits, Template, Variable};
 
-/// Header edits: those of a service and those of a route combined.
+/// The header edits of a service and of a route, combined.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct FieldEdits {
-    /// Names of the fields to remove.
+    /// Names of the header fields to remove.
     dropped: Vec<String>,
-    /// Header lines to add: name and value.
+    /// Header lines to add: their names, and the templates of their values.
     lines: Vec<(String, Template)>,
 }
 
@@ -30,25 +30,26 @@ impl FieldEdits {
         edits
     }
 
-    /// Returns whether there are no edits.
+    /// Returns whether there are no header edits.
     pub(crate) fn is_empty(&self) -> bool {
         self.dropped.is_empty() && self.lines.is_empty()
     }
 
-    /// Returns whether fields of this name are removed.
+    /// Returns whether header fields of this name are removed.
     pub(crate) fn drops(&self, name: &str) -> bool {
         self.dropped.iter().any(|dropped| same_name(dropped, name))
     }
 
-    /// Returns the added lines. Their values must have no variables, which are rendered as empty
-    /// text here.
+    /// Returns the added header lines. Their values must have no variables, because variables are
+    /// rendered as empty text here.
     pub(crate) fn fixed_lines(&self) -> impl Iterator<Item = (&str, std::borrow::Cow<'_, str>)> {
         let lines = self.lines.iter();
         lines.map(|(name, value)| (name.as_str(), value.render(|_| "")))
     }
 }
 
-/// Returns whether a reader may take two names for the same: CGI-like backends read `_` as `-`.
+/// Returns whether a server may take two header names for the same: CGI-like backends read `_` as
+/// `-`.
 fn same_name(one: &str, other: &str) -> bool {
     let fold = |byte: u8| match byte {
         b'_' => b'-',
@@ -60,18 +61,18 @@ fn same_name(one: &str, other: &str) -> bool {
 /// The values that the variables in header edits have for one request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Values<'a> {
-    /// The address of the connected client.
+    /// The IP address of the connected client, as text.
     pub(crate) client: &'a str,
     /// Whether the client is connected over TLS.
     pub(crate) https: bool,
-    /// The host, without a port.
+    /// The host that the request names, without a port.
     pub(crate) host: &'a str,
-    /// The path and query.
+    /// The path and query of the request.
     pub(crate) target: &'a str,
 }
 
 impl<'a> Values<'a> {
-    /// Returns the value of a variable.
+    /// Returns the value that a variable has for the request.
     pub(crate) fn of(&self, variable: Variable) -> &'a str {
         match variable {
             Variable::ClientIp => self.client,
@@ -92,7 +93,8 @@ fn without_www(host: &str) -> &str {
     }
 }
 
-/// Returns the path of a target; `/` if it has none (RFC 9110 §4.2.3).
+/// Returns the path of a request target without its query; `/` if the target has no path (RFC 9110
+/// §4.2.3).
 pub(crate) fn path_of(target: &str) -> &str {
     match target.split('?').next() {
         None | Some("" | "*") => "/",
@@ -100,25 +102,25 @@ pub(crate) fn path_of(target: &str) -> &str {
     }
 }
 
-/// The changes to one request's head.
+/// The changes that the front makes to the head of one request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Changes<'a> {
-    /// A target that replaces the client's target.
+    /// A target that replaces the client's target; `None` if it is not changed.
     pub(crate) target: Option<&'a str>,
-    /// The header edits, and the values of their variables.
+    /// The header edits, and the values of the variables in them; `None` if there are no edits.
     pub(crate) fields: Option<(&'a FieldEdits, Values<'a>)>,
-    /// The name of the front's own cookie, which is left out.
+    /// The name of the front's own session cookie, which is hidden from the backend.
     pub(crate) hidden_cookie: Option<&'a str>,
 }
 
 impl Changes<'_> {
-    /// Returns whether fields of this name are kept.
+    /// Returns whether header fields of this name are kept, and not removed.
     pub(crate) fn keeps(&self, name: &str) -> bool {
         self.fields.is_none_or(|(edits, _)| !edits.drops(name))
     }
 
-    /// Appends `separator` and the value of a `Cookie` line without the front's own cookie. Appends
-    /// nothing if no other cookie is left.
+    /// Appends `separator` and the value of a `Cookie` line, without the front's own cookie.
+    /// Appends nothing if the line has no other cookie.
     pub(crate) fn push_cookies(&self, line: &[u8], separator: &[u8], out: &mut Vec<u8>) {
         match self.hidden_cookie {
             Some(name) => push_without(line, name, separator, out),
@@ -129,7 +131,7 @@ impl Changes<'_> {
         }
     }
 
-    /// Appends the header lines that are added.
+    /// Appends the header lines that the edits add.
     pub(crate) fn push_lines(&self, out: &mut Vec<u8>) {
         if let Some((edits, values)) = &self.fields {
             for (name, value) in &edits.lines {

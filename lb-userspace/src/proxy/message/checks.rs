@@ -2,7 +2,8 @@
 
 use super::{Framing, Refusal, host::is_host};
 
-/// Rejects methods that are not served, and a body where none is allowed (RFC 9110 §9.3.6, §9.3.8).
+/// Rejects methods that the front does not serve, and TRACE with a body, which is not allowed (RFC
+/// 9110 §9.3.6, §9.3.8).
 ///
 /// # Errors
 /// [`Refusal::Method`].
@@ -14,7 +15,7 @@ pub(crate) fn check_method(method: &str, framing: Framing) -> Result<(), Refusal
     }
 }
 
-/// Rejects a target with a space, a control character or a fragment.
+/// Rejects a request target with a space, a control character or a fragment.
 ///
 /// # Errors
 /// [`Refusal::Target`].
@@ -27,13 +28,14 @@ pub(crate) fn check_target_text(target: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// Returns whether a target is a path, or `*` with the method that allows it (RFC 9112 §3.2.1,
-/// §3.2.4).
+/// Returns whether a request target is a path, or `*` with the method OPTIONS, which allows it (RFC
+/// 9112 §3.2.1, §3.2.4).
 pub(crate) fn is_origin_form(method: &str, target: &str) -> bool {
     target.starts_with('/') || (target == "*" && method == "OPTIONS")
 }
 
-/// Rejects every expectation but `100-continue`, the only one that is defined (RFC 9110 §10.1.1).
+/// Rejects every value of an `Expect` field but `100-continue`, the only one that is defined (RFC
+/// 9110 §10.1.1).
 ///
 /// # Errors
 /// [`Refusal::Expectation`].
@@ -45,8 +47,8 @@ pub(crate) fn check_expectation(value: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// Checks a request that the operator only asks about (which route would it match?) as strictly as
-/// a received one.
+/// Checks a hypothetical request (the operator asks which route it would match) as strictly as a
+/// request that is received.
 ///
 /// # Errors
 /// Why the request would be refused, as a sentence.

@@ -2,15 +2,15 @@
 
 use super::{Refusal, fields::is_token};
 
-/// Limit of all chunk extensions of one body, in bytes.
+/// Limit of the chunk extensions of one body together, in bytes.
 const MAX_EXTENSION_BYTES: u32 = 4096;
-/// Limit of all trailers of one body, in bytes.
+/// Limit of the trailers of one body together, in bytes.
 const MAX_TRAILER_BYTES: u32 = 16384;
-/// Limit of a chunk size's hexadecimal digits, which 64 bits hold.
+/// Limit of the hexadecimal digits of a chunk size: 16 digits fit 64 bits.
 const MAX_SIZE_DIGITS: u8 = 16;
 
-/// Decodes the chunked coding of one body, however its bytes are split. Extensions and trailers are
-/// validated and left out.
+/// Decodes the chunked coding of one body, however the body is cut into reads. Extensions and
+/// trailers are validated and left out.
 #[derive(Clone, Debug)]
 pub(crate) struct ChunkedDecoder {
     state: State,
@@ -18,21 +18,22 @@ pub(crate) struct ChunkedDecoder {
     trailer_bytes: u32,
 }
 
-/// What the input of [`ChunkedDecoder::step`] begins with.
+/// What the input that [`ChunkedDecoder::step`] was given begins with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Step {
-    /// All input was framing; more is needed.
+    /// All of the input was framing of the chunked coding; more input is needed.
     More,
-    /// `skip` bytes of framing, followed by `length` bytes of the body, at least one.
+    /// The input begins with `skip` bytes of framing, and then `length` bytes of the body, at least
+    /// one.
     Data {
-        /// Bytes of framing before the data.
+        /// Number of bytes of framing before the data.
         skip: usize,
-        /// Bytes of data.
+        /// Number of bytes of data.
         length: usize,
     },
-    /// The body ended after `skip` more bytes of framing.
+    /// The body ends after the first `skip` bytes of the input, which are framing.
     End {
-        /// Bytes of framing before the end.
+        /// Number of bytes of framing before the end of the body.
         skip: usize,
     },
 }
@@ -43,8 +44,8 @@ enum State {
         size: u64,
         digits: u8,
     },
-    /// White space after the chunk size: before an extension (`BWS`), or, as some servers send it,
-    /// without an extension.
+    /// White space after the chunk size: before an extension (where RFC 9112 §7.1.1 calls it
+    /// `BWS`), or, as some servers send it, without an extension.
     SizeSpace {
         size: u64,
     },
@@ -79,11 +80,11 @@ impl Default for ChunkedDecoder {
 }
 
 impl ChunkedDecoder {
-    /// Continues with `input`, up to the end of the first run of data. The caller must consume what
-    /// the step names (everything for [`Step::More`]) before the next call.
+    /// Decodes `input`, up to the end of its first run of data. The caller must consume the bytes
+    /// that the returned step describes (all of `input` for [`Step::More`]) before the next call.
     ///
     /// # Errors
-    /// [`Refusal::Chunk`]: the coding is invalid; nothing after it can be trusted.
+    /// [`Refusal::Chunk`]: the coding is invalid, and nothing after it can be trusted.
     pub(crate) fn step(&mut self, input: &[u8]) -> Result<Step, Refusal> {
         let mut at = 0;
         loop {
@@ -110,7 +111,7 @@ impl ChunkedDecoder {
         }
     }
 
-    /// Returns the state after one byte of framing.
+    /// Returns the state of the decoder after one byte of framing.
     fn after(&mut self, byte: u8) -> Result<State, Refusal> {
         Ok(match (self.state, byte) {
             (State::Size { size, digits }, byte) if byte.is_ascii_hexdigit() => {
@@ -173,8 +174,8 @@ impl ChunkedDecoder {
     }
 }
 
-/// Returns the state after one byte of a trailer line; `first` is the line's first byte, or any
-/// letter.
+/// Returns the state of the decoder after one byte of a trailer line. `colon` says whether the line
+/// has had its colon; `first` is the line's first byte, or any letter.
 fn trailer_byte(byte: u8, colon: bool, first: u8) -> Result<State, Refusal> {
     let good = if colon {
         is_text(byte)
@@ -210,7 +211,8 @@ mod tests {
 
     type BodyAndRest = (Vec<u8>, Vec<u8>);
 
-    /// Decodes slices one after another.
+    /// Decodes the pieces of a body one after another, and returns the body and what follows it;
+    /// `None` if the body is incomplete.
     fn decode(pieces: &[&[u8]]) -> Result<Option<BodyAndRest>, Refusal> {
         let mut decoder = ChunkedDecoder::default();
         let mut body = Vec::new();

@@ -1,7 +1,7 @@
-//! Cookies of a request (RFC 6265 §4.2.1).
+//! Reads the cookies of a request (RFC 6265 §4.2.1), and removes some of them.
 
-/// Returns the first result of `test` among the values of the cookies with this name in a `Cookie`
-/// line.
+/// Returns the first result that `test` gives for a value of the cookies with this name in a
+/// `Cookie` line.
 pub(crate) fn find_cookie<'v, T>(
     line: &'v [u8],
     name: &str,
@@ -11,8 +11,8 @@ pub(crate) fn find_cookie<'v, T>(
     pairs.find_map(|pair| value_of(pair, name).and_then(&mut test))
 }
 
-/// Appends `separator` and a `Cookie` line's value without the cookies of this name. Appends
-/// nothing if none is left; a line without such a cookie stays unchanged.
+/// Appends `separator` and the value of a `Cookie` line without the cookies of this name. Appends
+/// nothing if no other cookie is left; a line without such a cookie is appended unchanged.
 pub(crate) fn push_without(line: &[u8], name: &str, mut separator: &[u8], out: &mut Vec<u8>) {
     let pairs = || line.split(|byte| *byte == b';');
     if pairs().all(|pair| value_of(pair, name).is_none()) {
@@ -30,7 +30,8 @@ pub(crate) fn push_without(line: &[u8], name: &str, mut separator: &[u8], out: &
     }
 }
 
-/// Returns the value of a pair with this name, without quotes around it.
+/// Returns the value of a cookie pair (`name=value`) without quotes around it; `None` if the pair
+/// has another name.
 fn value_of<'v>(pair: &'v [u8], name: &str) -> Option<&'v [u8]> {
     let at = pair.iter().position(|byte| *byte == b'=')?;
     if pair[..at].trim_ascii() != name.as_bytes() {

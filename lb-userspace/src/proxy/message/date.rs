@@ -7,8 +7,8 @@ const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 
-/// Formats the time as an IMF-fixdate, such as `Sun, 06 Nov 1994 08:49:37 GMT`; a time before 1970
-/// as the beginning of 1970.
+/// Formats a time as an IMF-fixdate, such as `Sun, 06 Nov 1994 08:49:37 GMT`. Any time before 1970
+/// is formatted as the beginning of 1970.
 pub(crate) fn http_date(time: SystemTime) -> String {
     let seconds = time
         .duration_since(UNIX_EPOCH)
@@ -25,8 +25,8 @@ pub(crate) fn http_date(time: SystemTime) -> String {
     )
 }
 
-/// Returns the year, month (0 to 11) and day of the month (from 1) that is `days` days after
-/// 1970-01-01.
+/// Returns the date that is `days` days after 1970-01-01: the year, the month (0 to 11) and the day
+/// of the month (from 1).
 fn date_of(mut days: u64) -> (u64, usize, u64) {
     let mut year = 1970;
     let is_leap = |year: u64| {

@@ -1,38 +1,39 @@
-//! Classifies header fields that the proxy treats specially.
+//! Classifies header fields by how the front treats them.
 
 use std::mem::MaybeUninit;
 
-/// Limit of header lines in a head.
+/// Limit of the number of header lines in a head.
 pub(crate) const MAX_FIELDS: usize = 100;
 
-/// Uninitialized storage for the header lines of one head, which saves clearing it.
+/// Uninitialised storage for the header lines of one head: clearing it for each head would take
+/// time.
 pub(crate) type HeaderSlots<'b> = [MaybeUninit<httparse::Header<'b>>; MAX_FIELDS];
 
-/// Returns empty storage for the header lines of one head.
+/// Returns uninitialised storage for the header lines of one head.
 pub(crate) fn header_slots<'b>() -> HeaderSlots<'b> {
     [const { MaybeUninit::uninit() }; MAX_FIELDS]
 }
 
-/// The class of a header field.
+/// The class of a header field, by how the front treats the field.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum FieldKind {
-    /// `Connection`.
+    /// The field `Connection`.
     Connection,
-    /// `Content-Length`.
+    /// The field `Content-Length`.
     ContentLength,
-    /// `Expect`.
+    /// The field `Expect`.
     Expect,
-    /// `Host`.
+    /// The field `Host`.
     Host,
-    /// `Transfer-Encoding`.
+    /// The field `Transfer-Encoding`.
     TransferEncoding,
-    /// `Upgrade`.
+    /// The field `Upgrade`.
     Upgrade,
-    /// `X-Forwarded-For`.
+    /// The field `X-Forwarded-For`.
     ForwardedFor,
-    /// `X-Forwarded-Proto`.
+    /// The field `X-Forwarded-Proto`.
     ForwardedProto,
-    /// `X-Forwarded-Host`.
+    /// The field `X-Forwarded-Host`.
     ForwardedHost,
     /// Another field about a request's origin: `Forwarded`, `X-Forwarded-*`, `X-Real-IP`, also
     /// spelled with underscores, which CGI-like backends read as the same name.
@@ -40,13 +41,13 @@ pub(crate) enum FieldKind {
     /// A field about the client's certificate: `Client-Cert`, `Client-Cert-Chain` (RFC 9440),
     /// `X-Client-Cert-*`, also spelled with underscores.
     ClientCertificate,
-    /// Another hop-by-hop field (RFC 9110 §7.6.1).
+    /// Another hop-by-hop field, which is not forwarded (RFC 9110 §7.6.1).
     HopByHop,
     /// Any other field, which is forwarded unchanged.
     EndToEnd,
 }
 
-/// Returns the class of a header field.
+/// Returns the class of the header field with this name, in upper or lower case.
 pub(crate) fn kind_of(name: &str) -> FieldKind {
     let is = |other: &str| name.eq_ignore_ascii_case(other);
     match name.len() {
@@ -76,7 +77,8 @@ fn names_a_certificate(name: &str) -> bool {
     begins_as(name, b"client-cert") || begins_as(name, b"x-client-cert")
 }
 
-/// Returns whether a name begins with `prefix`, which is in lower case; `_` counts as `-`.
+/// Returns whether a header name begins with `prefix`, which is in lower case; `_` in the name
+/// counts as `-`.
 fn begins_as(name: &str, prefix: &[u8]) -> bool {
     let same = |(byte, wanted): (&u8, &u8)| {
         byte.to_ascii_lowercase() == *wanted || (*byte == b'_' && *wanted == b'-')
@@ -84,7 +86,8 @@ fn begins_as(name: &str, prefix: &[u8]) -> bool {
     name.len() >= prefix.len() && name.as_bytes().iter().zip(prefix).all(same)
 }
 
-/// Returns the members of a comma-separated list, trimmed, without empty ones.
+/// Returns the members of a comma-separated list without white space around them; empty members are
+/// left out.
 pub(crate) fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value
         .split(|&byte| byte == b',')
@@ -97,7 +100,8 @@ pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Parses a Content-Length: only digits, no sign, no list.
+/// Parses the value of a `Content-Length` field, which must be digits only, without sign or list;
+/// returns `None` if it is not.
 pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
@@ -105,7 +109,8 @@ pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Returns whether a Connection field lists this name, so that the field must be removed.
+/// Returns whether a `Connection` field lists this header name, so that the header field must be
+/// removed.
 pub(crate) fn named_in_connection(fields: &[httparse::Header<'_>], name: &str) -> bool {
     fields
         .iter()

@@ -1,4 +1,4 @@
-//! Writes the request head for a backend.
+//! Writes the head of a request for a backend.
 
 use super::{
     Changes, FieldKind, Framing, Request,
@@ -6,43 +6,45 @@ use super::{
     fields::{kind_of, named_in_connection},
 };
 
-/// How the front received a request.
+/// How the front received a request, and from whom.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Via<'a> {
-    /// The client's address, as text.
+    /// The client's IP address, as text.
     pub(crate) client: &'a str,
     /// Whether the client connected over TLS.
     pub(crate) https: bool,
     /// Whether the client is a proxy whose `X-Forwarded-*` fields are trusted.
     pub(crate) trusted: bool,
-    /// Header lines about the client's certificate, CR LF included.
+    /// Header lines about the client's certificate, CR LF included; `None` if the client presented
+    /// none.
     pub(crate) certificate: Option<&'a [u8]>,
-    /// The listening address: the Host of requests that lack one.
+    /// The address that the service listens on: it becomes the Host of requests that have none.
     pub(crate) local: &'a str,
 }
 
 impl Via<'_> {
-    /// Returns whether received fields about certificates are forwarded: only from a trusted proxy
-    /// that presented no certificate itself (RFC 9440 §4).
+    /// Returns whether received header fields about client certificates are forwarded: only from a
+    /// trusted proxy that presented no certificate itself (RFC 9440 §4).
     pub(crate) fn passes_certificates(&self) -> bool {
         self.trusted && self.certificate.is_none()
     }
 }
 
-/// The received `X-Forwarded-*` fields.
+/// The `X-Forwarded-*` fields that the front received with a request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Forwarded<'b> {
-    /// The values of all `X-Forwarded-For` lines, in order.
+    /// The values of all `X-Forwarded-For` lines, in the order of the lines.
     pub(crate) chain: Vec<&'b [u8]>,
-    /// The last `X-Forwarded-Proto`.
+    /// The value of the last `X-Forwarded-Proto` line; `None` if there was none.
     pub(crate) proto: Option<&'b [u8]>,
-    /// The last `X-Forwarded-Host`.
+    /// The value of the last `X-Forwarded-Host` line; `None` if there was none.
     pub(crate) host: Option<&'b [u8]>,
 }
 
 impl Request<'_, '_> {
-    /// Appends the head for the backend: without hop-by-hop fields, with the proxy's own framing
-    /// and `X-Forwarded-*` fields and with `changes` applied; everything else unchanged.
+    /// Appends the request head for the backend: without hop-by-hop fields, with the front's own
+    /// framing and `X-Forwarded-*` fields, and with `changes` applied; everything else is
+    /// unchanged.
     pub(crate) fn write_to(&self, via: &Via<'_>, changes: &Changes<'_>, out: &mut Vec<u8>) {
         self.write_request_line(changes.target.unwrap_or(self.target), out);
         let host = self.host.unwrap_or(via.local);
@@ -93,8 +95,8 @@ impl Request<'_, '_> {
         out.extend_from_slice(b" HTTP/1.1\r\n");
     }
 
-    /// Appends the field that says where the body ends. A Content-Length of 0 is kept: some
-    /// backends require one with POST.
+    /// Appends the header line that says where the request's body ends. A Content-Length of 0 is
+    /// kept, because some backends require one with POST.
     fn write_framing(&self, out: &mut Vec<u8>) {
         match self.framing {
             Framing::Length(length) => push_length(out, length),
@@ -109,8 +111,8 @@ impl Request<'_, '_> {
         }
     }
 
-    /// Returns whether the request has a header line of this name that is forwarded and whose value
-    /// passes `test`.
+    /// Returns whether the request has a header line of this name that is forwarded to the backend
+    /// and whose value passes `test`.
     pub(crate) fn has_field(
         &self,
         trusted: bool,
@@ -140,7 +142,7 @@ impl Request<'_, '_> {
 }
 
 impl<'b> Forwarded<'b> {
-    /// Adds the value of a field of this kind.
+    /// Adds the value of a received field if its class is one of the three `X-Forwarded-*` fields.
     pub(crate) fn add(&mut self, kind: FieldKind, value: &'b [u8]) {
         match kind {
             FieldKind::ForwardedFor => self.chain.push(value),
@@ -151,8 +153,8 @@ impl<'b> Forwarded<'b> {
     }
 }
 
-/// Appends the three `X-Forwarded-*` fields: a trusted proxy's values, extended; otherwise the
-/// front's own.
+/// Appends the three `X-Forwarded-*` fields: if the client is a trusted proxy, with the values that
+/// it sent, extended; otherwise with the front's own values.
 pub(crate) fn write_forwarded(out: &mut Vec<u8>, via: &Via<'_>, came: &Forwarded<'_>, host: &[u8]) {
     let scheme: &[u8] = if via.https { b"https" } else { b"http" };
     out.extend_from_slice(b"X-Forwarded-For: ");

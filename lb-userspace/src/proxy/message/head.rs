@@ -1,21 +1,21 @@
-//! Finds the end of a head in bytes that arrive in several reads.
+//! Finds the end of a message's head in bytes that arrive in several reads.
 
 use super::Refusal;
 
-/// Finds the empty line that ends a head, visiting every byte once however the bytes arrive, and
-/// rejects lines that do not end in CR LF.
+/// Finds the empty line that ends a head, visiting every byte once, into however many reads the
+/// head is cut, and rejects lines that do not end in CR LF.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct HeadScanner {
-    /// Offset of the beginning of the line that is not complete yet.
+    /// Offset in the input of the beginning of the line that is not complete yet.
     line: usize,
-    /// Offset up to which the input was searched for LF.
+    /// Offset in the input up to which LF was searched for.
     seen: usize,
 }
 
 impl HeadScanner {
-    /// Returns the length of the head, including its empty line; `None` while it is incomplete.
-    /// `input` begins with the head and may only grow between calls: a caller that consumes bytes
-    /// must use a new scanner.
+    /// Returns the length of the head in bytes, including its empty line; `None` while the head is
+    /// incomplete. `input` begins with the head and may only grow between calls: after consuming
+    /// bytes of the input, the caller must use a new scanner.
     ///
     /// # Errors
     /// [`Refusal::BareLineEnd`]: a line ends in LF alone.

@@ -1,7 +1,7 @@
-//! Parses hosts: the value of Host, and the authority of a target.
+//! Parses hosts: the value of a `Host` field, and the authority of a request target.
 
-/// Returns whether a value is a host with an optional port (RFC 9110 §7.2): a name, an IPv4
-/// address, or an IPv6 address in brackets. User information is rejected.
+/// Returns whether a value is a host with an optional port (RFC 9110 §7.2). The host is a name, an
+/// IPv4 address, or an IPv6 address in brackets. User information (`user@`) is rejected.
 pub(crate) fn is_host(value: &[u8]) -> bool {
     let (host, port) = split_port(value);
     let port_is_good =
@@ -18,7 +18,8 @@ pub(crate) fn is_host(value: &[u8]) -> bool {
     host_is_good && port_is_good
 }
 
-/// Returns whether two hosts are equal, ignoring case and an explicit default port of the scheme.
+/// Returns whether two hosts are equal, ignoring case and the default port of the scheme (443 if
+/// `https`, else 80).
 pub(crate) fn same_host(one: &[u8], other: &[u8], https: bool) -> bool {
     let default: &[u8] = if https { b"443" } else { b"80" };
     let parts = |value| {
@@ -35,7 +36,7 @@ pub(crate) fn same_host(one: &[u8], other: &[u8], https: bool) -> bool {
 /// Returns a host without its port and without a trailing dot.
 pub(crate) fn host_name(host: &str) -> &str {
     let (name, _) = split_port(host.as_bytes());
-    // The cut is at an ASCII character, so this cannot panic.
+    // The port is cut off at an ASCII character, so slicing the string here cannot panic.
     let name = &host[..name.len()];
     name.strip_suffix('.')
         .filter(|name| !name.is_empty())

@@ -4,13 +4,14 @@ use std::{borrow::Cow, collections::VecDeque};
 
 use super::{fields::is_token, huffman::decode_huffman};
 
-/// Size limit of the dynamic table, in bytes: the default of SETTINGS_HEADER_TABLE_SIZE (RFC 9113
-/// §6.5.2).
+/// Size limit of the dynamic table of HPACK, in bytes: the default of SETTINGS_HEADER_TABLE_SIZE
+/// (RFC 9113 §6.5.2).
 const TABLE_BYTES: usize = 4096;
-/// Bytes that an entry counts in addition to its strings (RFC 7541 §4.1).
+/// Bytes that an entry of the dynamic table counts in addition to its strings (RFC 7541 §4.1).
 const ENTRY_BYTES: usize = 32;
 
-/// The field names of the static table (RFC 7541 appendix A).
+/// The field names of HPACK's static table, in the order of their indices from 1 (RFC 7541 appendix
+/// A).
 const STATIC_NAMES: [&str; 61] = [
     ":authority",
     ":method",
@@ -75,20 +76,20 @@ const STATIC_NAMES: [&str; 61] = [
     "www-authenticate",
 ];
 
-/// What was found in the head of a request that its rewritten form does not show.
+/// Properties of a request's original field block that its rewritten form does not show.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Notice {
-    /// Whether a field's name or value is malformed (RFC 9113 §8.2.1, §8.3.1).
+    /// Whether the name or value of a field is malformed (RFC 9113 §8.2.1, §8.3.1).
     pub(crate) malformed: bool,
-    /// The path as sent by the client, if the rewritten one differs.
+    /// The path as the client sent it, if the rewritten block has another path; else `None`.
     pub(crate) target: Option<Vec<u8>>,
 }
 
-/// A block that cannot be decoded: an error of the whole connection.
+/// The error of a field block that cannot be decoded, which is an error of the whole connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct BrokenBlock;
 
-/// Decodes the field blocks of one connection, in their order.
+/// Decodes the field blocks of one HTTP/2 connection, in the order in which they arrive.
 #[derive(Debug)]
 pub(crate) struct FieldReader {
     table: VecDeque<Entry>,
@@ -96,7 +97,8 @@ pub(crate) struct FieldReader {
     limit: usize,
 }
 
-/// An entry of the dynamic table, without strings that do not matter here.
+/// An entry of the dynamic table of HPACK, without its text: what is known of its name, its size
+/// and its fault.
 #[derive(Debug)]
 struct Entry {
     name: Name,
@@ -112,7 +114,8 @@ enum Name {
     Authority,
     Path,
     Field,
-    /// A name that has upper case, is not a token, or is a pseudo-header that requests do not have.
+    /// A name that has upper-case letters, is not a token, or is a pseudo-header that requests do
+    /// not have.
     Malformed,
 }
 
@@ -133,9 +136,9 @@ impl Default for FieldReader {
 }
 
 impl FieldReader {
-    /// Decodes a complete block. Returns the notice and, if something is malformed, a rewritten
-    /// block with other strings of the same lengths, so that the library's decoder, which reads it
-    /// next, has the same dynamic table.
+    /// Decodes a complete field block. Returns the notice about it and, if something in it is
+    /// malformed, a rewritten block. That block has valid strings of the same lengths, so that the
+    /// library's decoder, which reads it next, has the same dynamic table.
     ///
     /// # Errors
     /// The block cannot be decoded.
@@ -176,7 +179,8 @@ impl FieldReader {
         Ok((notice, rewritten))
     }
 
-    /// Decodes a literal, indexed or not. Returns its replacement if it is malformed.
+    /// Decodes a literal field, with or without indexing. Returns its replacement if it is
+    /// malformed.
     fn literal(
         &mut self,
         input: &mut Input<'_>,
@@ -193,7 +197,8 @@ impl FieldReader {
             (name, text.len(), good)
         } else {
             let (name, length, text) = self.name_at(index)?;
-            // A malformed name in the dynamic table was replaced when it was inserted.
+            // A malformed name in the dynamic table was replaced by a valid one when it was
+            // inserted.
             let good = text.filter(|_| name == Name::Malformed).map(good_name);
             (name, length, good)
         };
@@ -221,7 +226,7 @@ impl FieldReader {
         let mut out = Vec::new();
         match good_name {
             Some(name) => {
-                // Index 0: a literal name follows.
+                // Index 0 says that the name follows as a literal.
                 out.push(first & !((1 << prefix) - 1));
                 push_string(&mut out, &name);
             }
@@ -254,7 +259,8 @@ impl FieldReader {
         entry.ok_or(BrokenBlock)
     }
 
-    /// Returns a name, its length, and its text if it is in the static table.
+    /// Returns the name with this index: its class, its length in bytes, and its text if it is in
+    /// the static table.
     fn name_at(&self, index: usize) -> Result<(Name, usize, Option<&'static [u8]>), BrokenBlock> {
         if let Some(name) = index.checked_sub(1).and_then(|at| STATIC_NAMES.get(at)) {
             let name = name.as_bytes();
@@ -280,7 +286,7 @@ impl Notice {
         }
     }
 
-    /// Returns whether there is nothing to report.
+    /// Returns whether there is nothing to report about the request.
     pub(crate) fn is_empty(&self) -> bool {
         !self.malformed && self.target.is_none()
     }
@@ -298,11 +304,13 @@ impl Name {
         }
     }
 
-    /// Returns the fault of a value of this name, and the replacement value.
+    /// Returns the fault of a value of a field with this name, and the value that replaces it;
+    /// `None` where there is none.
     fn check_value(self, value: &[u8]) -> (Option<Fault>, Option<Vec<u8>>) {
         let good = match self {
             Self::Path => {
-                // The library resets only the stream of a request with an empty path.
+                // An empty path is left as it is, because for it the library resets only the
+                // stream.
                 value.is_empty() || is_plain_path(value) || {
                     let path = http::uri::PathAndQuery::try_from(value);
                     path.is_ok_and(|path| path.as_str().as_bytes() == value)
@@ -329,13 +337,14 @@ impl Name {
     }
 }
 
-/// Returns a valid name of the same length.
+/// Returns a valid header name that has the same length as this malformed one.
 fn good_name(name: &[u8]) -> Vec<u8> {
     let good = |byte: &u8| if is_name_byte(byte) { *byte } else { b'x' };
     name.iter().map(good).collect()
 }
 
-/// Returns whether a path has only common characters, which every server accepts.
+/// Returns whether a path has only common characters, which every server interprets in the same
+/// way.
 fn is_plain_path(path: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-._~%?=&,:;+@".contains(byte);
     path.first() == Some(&b'/') && path.iter().all(plain)
@@ -345,12 +354,12 @@ fn is_name_byte(byte: &u8) -> bool {
     is_token(*byte) && !byte.is_ascii_uppercase()
 }
 
-/// Returns whether HTTP/1 accepts a byte in a field value.
+/// Returns whether HTTP/1 allows this byte in the value of a header field.
 fn is_value_byte(byte: &u8) -> bool {
     *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f)
 }
 
-/// Appends a string without Huffman coding (RFC 7541 §5.2).
+/// Appends a string in HPACK's form, without Huffman coding (RFC 7541 §5.2).
 fn push_string(out: &mut Vec<u8>, text: &[u8]) {
     let mut left = text.len();
     if left < 127 {
@@ -379,7 +388,8 @@ impl<'b> Input<'b> {
         Ok(byte)
     }
 
-    /// Decodes an integer with this many prefix bits (RFC 7541 §5.1), up to about 2^28.
+    /// Decodes an HPACK integer whose first byte has this many bits of it (RFC 7541 §5.1), up to
+    /// about 2^28.
     fn integer(&mut self, prefix: u8) -> Result<usize, BrokenBlock> {
         let most = (1_usize << prefix) - 1;
         let mut number = usize::from(self.byte()?) & most;

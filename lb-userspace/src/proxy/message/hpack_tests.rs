@@ -1,10 +1,12 @@
-//! Tests that malformed fields are found, and that the dynamic tables of both decoders stay equal.
+//! Tests that malformed fields are found, and that the dynamic tables of this decoder and of the
+//! library's decoder stay equal.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Encodes a field as a literal, with or without indexing.
+/// Encodes a field as an HPACK literal; `indexed` says whether decoders add it to the dynamic
+/// table.
 fn literal(indexed: bool, name: &str, value: &[u8]) -> Vec<u8> {
     let mut block = vec![if indexed { 0x40 } else { 0 }];
     push_string(&mut block, name.as_bytes());
@@ -19,7 +21,7 @@ const MALFORMED: Notice = Notice {
 
 #[test]
 fn the_rfc_s_requests_are_in_order_and_fill_the_table() {
-    // RFC 7541 appendix C.4.
+    // The example requests of RFC 7541 appendix C.4.
     let blocks: [(&[u8], usize); 3] = [
         (
             &[
@@ -47,7 +49,7 @@ fn the_rfc_s_requests_are_in_order_and_fill_the_table() {
         assert_eq!(reader.read(block), Ok((Notice::default(), None)));
         assert_eq!(reader.size, size);
     }
-    // A size of 0 evicts all entries.
+    // Setting the size of the dynamic table to 0 (0x20) evicts all its entries.
     assert_eq!(reader.read(&[0x20]), Ok((Notice::default(), None)));
     assert_eq!(reader.size, 0);
     assert_eq!(reader.read(&[0xbe]), Err(BrokenBlock));
@@ -69,7 +71,7 @@ fn a_malformed_field_is_replaced_by_one_of_the_same_length() {
         assert_eq!(notice, MALFORMED, "{name}");
         let rewritten = rewritten.expect("rewritten");
         assert_eq!(rewritten, literal(true, good_name, good_value), "{name}");
-        // A reference by index to the malformed entry is malformed too.
+        // A reference by index (0xbe) to the entry with the malformed field is malformed too.
         assert_eq!(reader.read(&[0xbe]), Ok((MALFORMED, None)), "{name}");
     }
 }

@@ -1,7 +1,7 @@
-//! The Huffman code of HPACK (RFC 7541 appendix B).
+//! Decodes strings in the Huffman code of HPACK (RFC 7541 appendix B).
 
-/// Length of each byte's code in bits; the last is the code of EOS, which must not occur. The code
-/// is canonical: the codes follow from their lengths.
+/// The length in bits of each byte's code; the last is the code of EOS, which must not occur. The
+/// code is canonical, so the codes themselves follow from their lengths.
 const LENGTHS: [u8; 257] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, //
     28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 28, //
@@ -22,16 +22,16 @@ const LENGTHS: [u8; 257] = [
     30,
 ];
 const LONGEST: usize = 30;
-/// The EOS symbol.
+/// The symbol EOS (end of string).
 const END: u16 = 256;
 
-/// The codes of each length, which are consecutive numbers.
+/// The code by code length: the codes of one length are consecutive numbers.
 struct Code {
-    /// The first code of each length.
+    /// The first code of each length in bits.
     first: [u32; LONGEST + 1],
-    /// The number of codes of each length.
+    /// The number of codes of each length in bits.
     count: [u32; LONGEST + 1],
-    /// Offset in `symbols` of each length's symbols.
+    /// Offset in `symbols` of the symbols whose codes have each length.
     start: [usize; LONGEST + 1],
     /// All symbols, in the order of their codes.
     symbols: [u16; 257],
@@ -66,7 +66,7 @@ const fn code() -> Code {
     code
 }
 
-/// Appends the decoded string; returns false if the coding is invalid.
+/// Appends the decoded string to `out`; returns false if the coding is invalid.
 pub(crate) fn decode_huffman(coded: &[u8], out: &mut Vec<u8>) -> bool {
     let (mut word, mut length) = (0_u32, 0);
     for byte in coded {
@@ -86,7 +86,7 @@ pub(crate) fn decode_huffman(coded: &[u8], out: &mut Vec<u8>) -> bool {
             }
         }
     }
-    // Padding: less than a byte, all ones (RFC 7541 §5.2).
+    // The bits that are left must be padding: less than a byte, all ones (RFC 7541 §5.2).
     length < 8 && word == (1 << length) - 1
 }
 
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_rfc_s_examples_are_decoded() {
-        // RFC 7541 appendices C.4 and C.6.
+        // The examples of RFC 7541 appendices C.4 and C.6.
         for (coded, text) in [
             (
                 &[

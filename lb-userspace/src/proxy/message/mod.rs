@@ -44,15 +44,15 @@ pub(super) use response::{Response, parse_response};
 pub(super) use translate::{Http2Request, read_http2};
 pub(super) use version::{settle_request_version, settle_response_version};
 
-/// How the end of a body is determined (RFC 9112 §6.3).
+/// How the end of the body of a message is determined (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Framing {
-    /// There is no body.
+    /// The message has no body.
     Empty,
-    /// `Content-Length`, in bytes, not 0.
+    /// The header has a `Content-Length` of this many bytes, not 0.
     Length(u64),
-    /// `Transfer-Encoding: chunked`.
+    /// The header has `Transfer-Encoding: chunked`.
     Chunked,
-    /// The body ends with the connection; only in responses.
+    /// The body ends when the connection does; possible only in responses.
     UntilClose,
 }

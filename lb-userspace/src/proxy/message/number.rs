@@ -1,17 +1,17 @@
-//! Formats numbers without the cost of `core::fmt`.
+//! Formats numbers faster than `core::fmt` does.
 
-/// Appends a number in decimal.
+/// Appends a number in decimal digits.
 pub(crate) fn push_decimal(out: &mut Vec<u8>, number: u64) {
     push_digits::<10>(out, number);
 }
 
-/// Appends a number in hexadecimal.
+/// Appends a number in hexadecimal digits.
 pub(crate) fn push_hexadecimal(out: &mut Vec<u8>, number: u64) {
     push_digits::<16>(out, number);
 }
 
 fn push_digits<const BASE: u64>(out: &mut Vec<u8>, mut number: u64) {
-    // 2^64 has 20 decimal digits.
+    // The digits of the number: at most 20, as 2^64 has 20 decimal digits.
     let mut text = [0; 20];
     let mut start = text.len();
     loop {

@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use super::{Refusal, date::http_date, field_line::push_field};
 
-/// Returns the text of a response of the front: one line for people to read.
+/// Returns the text of a response that the front creates itself: one line for people to read.
+/// `refusal` is what was wrong with the request, if that is the cause.
 pub(crate) fn own_text(status: u16, refusal: Option<Refusal>) -> String {
     let sentence = match (refusal, status) {
         (Some(refusal), _) => refusal.sentence(),
@@ -18,7 +19,7 @@ pub(crate) fn own_text(status: u16, refusal: Option<Refusal>) -> String {
     format!("{status} {}\n\n{sentence}\n", reason_phrase(status))
 }
 
-/// Returns the reason phrase of a status (RFC 9112 §4).
+/// Returns the reason phrase of a status line with this status (RFC 9112 §4).
 pub(crate) fn reason_phrase(status: u16) -> &'static str {
     let known = http::StatusCode::from_u16(status).ok();
     known

@@ -4,45 +4,45 @@
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub(crate) enum Refusal {
-    /// A line ends in LF alone, or has a CR that no LF follows.
+    /// A line of the head ends in LF alone, or has a CR that no LF follows.
     BareLineEnd,
-    /// The request line is not `METHOD SP target SP HTTP/1.0|1.1`.
+    /// The request line does not have the form `METHOD SP target SP HTTP/1.0|1.1`.
     RequestLine,
-    /// The version is not HTTP/1.
+    /// The version in the request line is not HTTP/1.
     Version,
-    /// The target has a space or a fragment, or is neither a path, nor `*` for OPTIONS, nor an
+    /// The target has a space or a fragment, or is none of these: a path, `*` with OPTIONS, an
     /// `http(s)://` URI.
     Target,
-    /// A header line is not `name: value`: obs-fold, space before the colon, NUL or other control
-    /// characters.
+    /// A header line does not have the form `name: value`. It is folded (obs-fold), or has a space
+    /// before the colon, NUL or another control character.
     HeaderLine,
-    /// The head has too many header lines.
+    /// The head has more header lines than are allowed.
     TooManyHeaders,
     /// The head is longer than `max_header_bytes`.
     HeadTooLarge,
-    /// There is no Host, more than one, or an invalid one.
+    /// The request has no Host, more than one, or an invalid one.
     Host,
-    /// An absolute target or `:authority` differs from Host.
+    /// The authority of the target, or `:authority`, differs from Host.
     HostMismatch,
-    /// Content-Length is not one number, or there is more than one.
+    /// Content-Length is not one number, or the request has more than one.
     ContentLength,
-    /// There are both Content-Length and Transfer-Encoding.
+    /// The request has both Content-Length and Transfer-Encoding.
     AmbiguousLength,
-    /// Transfer-Encoding does not end in `chunked`, or came with HTTP/1.0.
+    /// Transfer-Encoding does not end in `chunked`, or was sent with HTTP/1.0.
     TransferEncoding,
-    /// There is a transfer coding before `chunked`, which cannot be decoded here.
+    /// Transfer-Encoding has a coding before `chunked`, which the front cannot decode.
     TransferCoding,
-    /// There is an expectation other than `100-continue`.
+    /// The request has an expectation other than `100-continue`.
     Expectation,
     /// The method is CONNECT, or TRACE with a body.
     Method,
     /// A chunk header, trailer or chunk end violates RFC 9112 §7.1 or is too long.
     Chunk,
-    /// The head did not arrive in time.
+    /// The head of the request did not arrive in time.
     HeaderTimeout,
-    /// The body paused for too long.
+    /// The client paused for too long while it sent the body.
     BodyTimeout,
-    /// Servers interpret the path differently, and a route matches on paths.
+    /// Servers may interpret the path differently, and a route matches on paths.
     AmbiguousPath,
 }
 
@@ -70,7 +70,7 @@ impl Refusal {
         Self::AmbiguousPath,
     ];
 
-    /// Returns the status of the response.
+    /// Returns the status of the response to a request that is refused for this reason.
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::TooManyHeaders | Self::HeadTooLarge => 431,
@@ -82,7 +82,7 @@ impl Refusal {
         }
     }
 
-    /// Returns one sentence for the reader of the response.
+    /// Returns the refusal as one sentence for the reader of the response.
     pub(crate) fn sentence(self) -> &'static str {
         match self {
             Self::BareLineEnd => "A line of the request does not end in CR LF.",

@@ -1,4 +1,4 @@
-//! Writes the response head for a client.
+//! Writes the head of a response for a client.
 
 use super::{
     FieldEdits, Framing, Response,
@@ -7,32 +7,34 @@ use super::{
     number::push_decimal,
 };
 
-/// How the client's connection continues after a response.
+/// How a response is sent to an HTTP/1 client, and how the client's connection continues after it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct ReplyStyle {
     /// Whether the client speaks HTTP/1.0.
     pub(crate) http10: bool,
-    /// Whether the connection is kept.
+    /// Whether the client's connection is kept open after the response.
     pub(crate) keep_alive: bool,
-    /// Whether the body is sent chunked.
+    /// Whether the body is sent in the chunked coding.
     pub(crate) chunked: bool,
 }
 
-/// Changes to the header of a response.
+/// Changes that the front makes to the header of a backend's response.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ReplyChanges<'a> {
-    /// The edits of a service and a route.
+    /// The header edits of a service and a route; `None` if there are none.
     pub(crate) edits: Option<&'a FieldEdits>,
-    /// The session cookie for the client; it makes the response private.
+    /// The session cookie that the client gets, which makes the response private; `None` if it gets
+    /// none.
     pub(crate) set_cookie: Option<&'a str>,
 }
 
 impl<'a> ReplyChanges<'a> {
-    /// Returns the header lines that are added: name and value.
+    /// Returns the header lines that are added to the response: name and value.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (&'a str, std::borrow::Cow<'a, str>)> {
         let edits = self.edits.into_iter().flat_map(FieldEdits::fixed_lines);
         let cookie = self.set_cookie.into_iter().flat_map(|cookie| {
-            // RFC 9111 §7.3: a shared cache would hand the cookie to other clients.
+            // A shared cache that stored the response would hand the cookie to other clients (RFC
+            // 9111 §7.3).
             [("Set-Cookie", cookie), ("Cache-Control", "private")]
         });
         edits.chain(cookie.map(|(name, value)| (name, value.into())))
@@ -40,7 +42,7 @@ impl<'a> ReplyChanges<'a> {
 }
 
 impl Response<'_, '_> {
-    /// Appends the head for an HTTP/1 client, with these changes.
+    /// Appends the response's head for an HTTP/1 client, with these changes.
     pub(crate) fn write_to(&self, style: ReplyStyle, changes: ReplyChanges<'_>, out: &mut Vec<u8>) {
         self.write_status_line(out);
         match changes.edits {
@@ -61,7 +63,8 @@ impl Response<'_, '_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Appends the head of an interim response (RFC 9110 §15.2); `101` keeps its Upgrade field.
+    /// Appends the head of an interim response (RFC 9110 §15.2) for an HTTP/1 client; that of
+    /// status `101` keeps its Upgrade field.
     pub(crate) fn write_interim_to(&self, out: &mut Vec<u8>) {
         self.write_status_line(out);
         self.write_end_to_end_fields(out);
@@ -76,8 +79,8 @@ impl Response<'_, '_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Returns the fields for the client. Content-Length is left out where it is not allowed, and
-    /// is written once if the backend repeated it (RFC 9110 §8.6).
+    /// Returns the response's header fields that the client gets. Content-Length is left out where
+    /// it is not allowed, and is written once if the backend repeated it (RFC 9110 §8.6).
     pub(crate) fn end_to_end_fields(&self) -> impl Iterator<Item = &httparse::Header<'_>> {
         let length_fits =
             self.framing != Framing::Chunked && self.status >= 200 && self.status != 204;

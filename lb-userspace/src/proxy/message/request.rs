@@ -1,4 +1,4 @@
-//! Parses request heads strictly.
+//! Parses the heads of HTTP/1 requests strictly.
 
 use super::{
     Framing, HeaderSlots, Refusal,
@@ -11,35 +11,37 @@ use super::{
 /// A request head that may be forwarded: its framing is unambiguous.
 #[derive(Debug)]
 pub(crate) struct Request<'b, 'h> {
-    /// The method.
+    /// The method of the request.
     pub(crate) method: Method<'b>,
-    /// The target in origin form, except that `/` may be missing before `?` or the end; or `*`.
+    /// The target in origin form (a path with its query), except that `/` may be missing before `?`
+    /// or the end; or `*`.
     pub(crate) target: &'b str,
-    /// The host; always present in HTTP/1.1.
+    /// The host that the request names, with its port if it has one; always present in HTTP/1.1.
     pub(crate) host: Option<&'b str>,
     /// Whether the client speaks HTTP/1.0.
     pub(crate) http10: bool,
-    /// How the body ends; never [`Framing::UntilClose`].
+    /// How the end of the body is determined; never [`Framing::UntilClose`].
     pub(crate) framing: Framing,
-    /// Whether the client wants to reuse the connection.
+    /// Whether the client wants to reuse its connection.
     pub(crate) keep_alive: bool,
-    /// The protocols that the client offers to switch to.
+    /// The protocols that the client offers to switch to; `None` if it offers none that may be
+    /// forwarded.
     pub(crate) upgrade: Option<&'b [u8]>,
     /// Whether the client waits for `100 Continue`.
     pub(crate) expects_continue: bool,
-    /// Whether Connection names header fields.
+    /// Whether a Connection field names other header fields, which must be removed.
     pub(crate) names_fields: bool,
-    /// All header lines, unchanged.
+    /// All header lines, as the client sent them.
     pub(crate) fields: &'h [httparse::Header<'b>],
 }
 
-/// A method.
+/// The method of a request, such as `GET`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Method<'b>(pub(crate) &'b str);
 
 impl Method<'_> {
-    /// Returns whether the request may be sent again after it may have reached a backend (RFC 9110
-    /// §9.2.2).
+    /// Returns whether a request with this method may be sent again after it may have reached a
+    /// backend (RFC 9110 §9.2.2).
     pub(crate) fn is_idempotent(self) -> bool {
         matches!(
             self.0,
@@ -47,17 +49,17 @@ impl Method<'_> {
         )
     }
 
-    /// Returns whether the response has no body, whatever its header says.
+    /// Returns whether the method is HEAD, whose response has no body, whatever its header says.
     pub(crate) fn is_head(self) -> bool {
         self.0 == "HEAD"
     }
 }
 
-/// Parses a complete head, as delimited by [`super::HeadScanner`]. `https`: the client connected
-/// over TLS.
+/// Parses a complete request head, as delimited by [`super::HeadScanner`]. `https` says whether the
+/// client connected over TLS.
 ///
 /// # Errors
-/// The first thing that makes the request unsafe to forward.
+/// The first thing found that makes the request unsafe to forward.
 pub(crate) fn parse_request<'b, 'h>(
     head: &'b [u8],
     slots: &'h mut HeaderSlots<'b>,
@@ -100,7 +102,7 @@ pub(crate) fn parse_request<'b, 'h>(
 fn refusal_of(error: httparse::Error, head: &[u8]) -> Refusal {
     match error {
         httparse::Error::Version => version_refusal(head),
-        // Something follows the version in the request line.
+        // The line has another word after the version.
         httparse::Error::NewLine if version_refusal(head) == Refusal::RequestLine => {
             Refusal::RequestLine
         }
@@ -111,19 +113,19 @@ fn refusal_of(error: httparse::Error, head: &[u8]) -> Refusal {
     }
 }
 
-/// Returns what is wrong with a request line that has no valid version.
+/// Returns what is wrong with a request line that does not end in a version of HTTP/1.
 fn version_refusal(head: &[u8]) -> Refusal {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or(head);
     let mut words = line.split(|byte| *byte == b' ');
     match words.next_back() {
         Some(last) if !is_version(last) => Refusal::RequestLine,
-        // A method, and more than one word for the target.
+        // The line has a method, and more than one word where the target should be.
         _ if words.count() > 2 => Refusal::Target,
         _ => Refusal::Version,
     }
 }
 
-/// What the header lines determine about framing and connection.
+/// What the header lines of a request determine about its framing and its connection.
 #[derive(Default)]
 struct FieldFacts<'b> {
     host: Option<&'b [u8]>,
@@ -200,9 +202,9 @@ impl<'b> FieldFacts<'b> {
         Ok(framing)
     }
 
-    /// Returns the protocols of an upgrade that is forwarded; `None` if it would allow smuggling.
-    /// It is never forwarded to cleartext HTTP/2, which would hide the following requests from the
-    /// proxy.
+    /// Returns the protocols that the client offers to switch to, if the offer may be forwarded;
+    /// `None` if forwarding it would allow request smuggling. An offer of cleartext HTTP/2 is never
+    /// forwarded, because the front could not see the requests that follow.
     fn upgrade(&self, http10: bool) -> Option<&'b [u8]> {
         let has_body = self.transfer.is_some() || self.length.is_some_and(|length| length != b"0");
         self.upgrade.filter(|protocols| {
@@ -242,7 +244,7 @@ fn transfer_framing(coding: &[u8]) -> Result<Framing, Refusal> {
     }
 }
 
-/// Returns the target in origin form, or `*` (RFC 9112 §3.2).
+/// Returns the target of a request in origin form (a path with its query), or `*` (RFC 9112 §3.2).
 fn parse_target<'b>(
     method: &str,
     target: &'b str,

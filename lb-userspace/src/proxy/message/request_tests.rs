@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::proxy::message::{HeadScanner, header_slots, settle_request_version};
 
-/// Parses the bytes that a connection has received so far, in the same steps as the connection
-/// does.
+/// Returns the framing of the request in the bytes that a connection has received so far, parsed in
+/// the same steps as a connection does; `None` while its head is incomplete.
 fn outcome(input: &[u8]) -> Result<Option<Framing>, Refusal> {
     let Some(length) = HeadScanner::default().scan(input)? else {
         return Ok(None);
@@ -309,7 +309,7 @@ fn an_upgrade_with_a_body_is_not_passed_on() {
     assert_eq!(request.upgrade, None);
 }
 
-/// Generates text that resembles a request.
+/// Generates bytes that resemble a request.
 fn nearly_a_request() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         Just("GET / HTTP/1.1\r\n".to_owned()),

@@ -8,28 +8,28 @@ use super::{
 /// A response head whose framing is unambiguous.
 #[derive(Debug)]
 pub(crate) struct Response<'b, 'h> {
-    /// The status, 100 to 599.
+    /// The status of the response, 100 to 599.
     pub(crate) status: u16,
-    /// The reason phrase.
+    /// The reason phrase of the status line.
     pub(crate) reason: &'b str,
-    /// How the body ends.
+    /// How the end of the body is determined.
     pub(crate) framing: Framing,
-    /// Whether the connection can be reused after the body.
+    /// Whether the connection to the backend can be reused after the body.
     pub(crate) keep_alive: bool,
-    /// Whether Connection names header fields.
+    /// Whether a Connection field names other header fields, which must be removed.
     pub(crate) names_fields: bool,
-    /// All header lines, unchanged.
+    /// All header lines, as the backend sent them.
     pub(crate) fields: &'h [httparse::Header<'b>],
 }
 
-/// A response head that cannot be forwarded.
+/// The error of a response head that cannot be forwarded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct MalformedResponse;
 
-/// Parses a complete head. `to_head`: the request was HEAD.
+/// Parses a complete response head. `to_head` says whether the request's method was HEAD.
 ///
 /// # Errors
-/// The head is not HTTP/1.x, or the end of its body is ambiguous.
+/// The head is not HTTP/1.x, or the end of the response's body is ambiguous.
 pub(crate) fn parse_response<'b, 'h>(
     head: &'b [u8],
     slots: &'h mut HeaderSlots<'b>,
@@ -131,7 +131,8 @@ mod tests {
     use super::*;
     use crate::proxy::message::header_slots;
 
-    /// Parses a head. Returns its status, its framing, and whether the connection is kept.
+    /// Parses a response head. Returns its status, its framing, and whether the backend's
+    /// connection can be reused.
     fn read(head: &str, to_head: bool) -> Result<(u16, Framing, bool), MalformedResponse> {
         let mut slots = header_slots();
         parse_response(head.as_bytes(), &mut slots, to_head)

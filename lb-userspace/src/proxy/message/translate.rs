@@ -1,4 +1,5 @@
-//! Translates HTTP/2 requests to HTTP/1.1 (RFC 9113 §8.3), with the same strictness.
+//! Translates HTTP/2 requests to HTTP/1.1 (RFC 9113 §8.3), with the same strict checks as for
+//! HTTP/1.
 
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 
@@ -15,21 +16,21 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Http2Request<'p> {
     parts: &'p Parts,
-    /// The host.
+    /// The host that the request names, with its port if it has one.
     pub(crate) host: &'p str,
-    /// The path with its query; or `*`.
+    /// The path with its query, or `*`.
     pub(crate) target: &'p str,
-    /// How the body is framed to the backend.
+    /// How the end of the body is marked in the HTTP/1.1 request to the backend.
     pub(crate) framing: Framing,
     length: Option<u64>,
 }
 
-/// Validates a request. `ended`: the client has declared that there is no body. `notice`: what was
-/// found and replaced in the field block that `parts` comes from. `https`: the client connected
-/// over TLS.
+/// Validates an HTTP/2 request. `ended`: the client has declared that the request has no body.
+/// `notice`: what was found and replaced in the field block from which `parts` was read. `https`:
+/// the client connected over TLS.
 ///
 /// # Errors
-/// The first thing that makes the request unsafe to forward.
+/// The first thing found that makes the request unsafe to forward.
 pub(crate) fn read_http2<'p>(
     (parts, notice): (&'p Parts, &'p Notice),
     ended: bool,
@@ -55,10 +56,10 @@ pub(crate) fn read_http2<'p>(
 }
 
 impl Http2Request<'_> {
-    /// Appends the HTTP/1.1 head for the backend, with `changes` applied.
+    /// Appends the request's HTTP/1.1 head for the backend, with `changes` applied.
     ///
     /// # Errors
-    /// As [`Self::check_fields`].
+    /// The same as of [`Self::check_fields`].
     pub(crate) fn write_to(
         &self,
         via: &Via<'_>,
@@ -83,18 +84,19 @@ impl Http2Request<'_> {
         Ok(())
     }
 
-    /// Validates the fields of a request that is not forwarded.
+    /// Validates the header fields of a request that is not forwarded, because the front answers
+    /// it.
     ///
     /// # Errors
-    /// A forbidden field, or too many fields.
+    /// The request has a forbidden field, or too many fields.
     pub(crate) fn check_fields(&self) -> Result<(), Refusal> {
         check_number(&self.parts.headers)?;
         let mut fields = self.parts.headers.iter();
         fields.try_for_each(|(name, value)| check_field(kind_of(name.as_str()), value))
     }
 
-    /// Returns whether the request has a header line of this name that is forwarded and whose value
-    /// passes `test`.
+    /// Returns whether the request has a header line of this name that is forwarded to the backend
+    /// and whose value passes `test`.
     pub(crate) fn has_field(
         &self,
         trusted: bool,
@@ -119,7 +121,7 @@ impl Http2Request<'_> {
     }
 }
 
-/// Returns `:authority`, or else Host.
+/// Returns the host of a request: the value of `:authority`, or of Host if the request lacks that.
 fn host(parts: &Parts, https: bool) -> Result<&str, Refusal> {
     let mut fields = parts.headers.get_all(header::HOST).iter();
     let field = fields.next();
@@ -171,7 +173,7 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
 }
 
 fn check_number(headers: &HeaderMap) -> Result<(), Refusal> {
-    // Cookies may arrive as separate fields; they are joined to one line.
+    // HTTP/2 clients may send cookies as separate fields; the front joins them to one line.
     let cookies = headers.get_all(header::COOKIE).iter().count();
     if headers.len() - cookies.saturating_sub(1) > MAX_FIELDS {
         return Err(Refusal::TooManyHeaders);
@@ -182,7 +184,7 @@ fn check_number(headers: &HeaderMap) -> Result<(), Refusal> {
 fn check_field(kind: FieldKind, value: &HeaderValue) -> Result<(), Refusal> {
     match kind {
         FieldKind::Expect => check_expectation(value.as_bytes()),
-        // §8.2.2: a request with these fields is malformed.
+        // An HTTP/2 request with one of these fields is malformed (RFC 9113 §8.2.2).
         FieldKind::Connection | FieldKind::TransferEncoding | FieldKind::Upgrade => {
             Err(Refusal::HeaderLine)
         }
@@ -190,7 +192,8 @@ fn check_field(kind: FieldKind, value: &HeaderValue) -> Result<(), Refusal> {
     }
 }
 
-/// Appends the fields for the backend, with cookies joined to one line (§8.2.3).
+/// Appends the header fields of a request for the backend, with its cookies joined to one line (RFC
+/// 9113 §8.2.3).
 fn write_fields<'p>(
     headers: &'p HeaderMap,
     via: &Via<'_>,

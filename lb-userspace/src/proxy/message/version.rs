@@ -1,4 +1,4 @@
-//! Treats later minor versions of HTTP/1 as 1.1 (RFC 9110 §2.5).
+//! Treats later minor versions of HTTP/1 as version 1.1 (RFC 9110 §2.5).
 
 /// Replaces `HTTP/1.2` to `HTTP/1.9` at the end of a request's first line by `HTTP/1.1`.
 pub(crate) fn settle_request_version(head: &mut [u8]) {
@@ -31,7 +31,8 @@ fn settle(version: &mut [u8; 8]) {
     }
 }
 
-/// Returns whether a word has the form of a version (RFC 9112 §2.3).
+/// Returns whether a word of the request line has the form of a version (RFC 9112 §2.3), such as
+/// `HTTP/1.1`.
 pub(crate) fn is_version(word: &[u8]) -> bool {
     let [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] = word else {
         return false;

@@ -1,16 +1,16 @@
-//! Maps an event to its reason, by the phase in which it happens.
+//! Maps an event to its reason, by the phase of the request or connection in which it happens.
 
 use super::{Phase, Reason};
 use crate::proxy::message::Refusal;
 
-/// How a client disconnected.
+/// How a client disconnected, or cancelled a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::proxy) enum Disconnect {
     /// The client closed its connection.
     Closed,
     /// The client reset its connection, or the connection failed.
     Reset,
-    /// The client cancelled this request alone (HTTP/2, RFC 9113 §8.7).
+    /// The client cancelled this request alone, and its connection goes on (HTTP/2, RFC 9113 §8.7).
     Cancelled,
 }
 
@@ -37,7 +37,7 @@ impl Reason {
         }
     }
 
-    /// Returns the reason for a request whose total time limit expired in this phase.
+    /// Returns the reason for a request whose total time limit (`request`) expired in this phase.
     pub(in crate::proxy) fn request_timeout(phase: Phase) -> Self {
         match phase {
             Phase::RequestBody => Self::LbRequestBodyTimeout,
@@ -47,8 +47,8 @@ impl Reason {
         }
     }
 
-    /// Returns the reason for a request that failed like this and was not retried because the retry
-    /// budget is exhausted.
+    /// Returns the reason for a request that failed for the reason `self` and was not retried
+    /// because the retry budget is exhausted.
     pub(in crate::proxy) fn over_budget(self) -> Self {
         match self.phase() {
             Phase::Connect => Self::LbConnectRetryBudget,
@@ -56,7 +56,7 @@ impl Reason {
         }
     }
 
-    /// Returns the reason for a request that the end of its worker broke off in this phase.
+    /// Returns the reason for a request that was broken off in this phase because its worker ended.
     pub(in crate::proxy) fn shutdown(phase: Phase) -> Self {
         match phase {
             Phase::RequestBody => Self::LbRequestBodyShutdown,

@@ -16,23 +16,23 @@ use crate::{
     proxy::message::{check_question, path_of},
 };
 
-/// A hypothetical request.
+/// A hypothetical request, of which the operator asks which route it would match.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Question {
-    /// The whole URL.
+    /// The whole URL of the request.
     pub url: String,
-    /// The method.
+    /// The method of the request.
     pub method: String,
-    /// Header lines, `Name: value`.
+    /// The header lines of the request, as `Name: value`.
     pub headers: Vec<String>,
-    /// The service, if several listen on the URL's port.
+    /// The name of the service, if several services listen on the URL's port; else `None`.
     pub service: Option<String>,
 }
 
-/// The parts of a URL.
+/// The parts of the URL of a hypothetical request.
 struct Url<'a> {
     https: bool,
-    /// The host, with its port if it has one.
+    /// The host of the URL, with its port if it has one.
     authority: &'a str,
     port: u16,
     target: &'a str,
@@ -48,10 +48,11 @@ impl Fields for Lines<'_> {
     }
 }
 
-/// Explains step by step which service and route a request matches.
+/// Explains step by step which service and route a hypothetical request matches.
 ///
 /// # Errors
-/// The request is invalid, or no service of the agent listens there; a sentence.
+/// The request is invalid, or no service of the agent listens on the URL's port; the error is a
+/// sentence.
 pub fn explain(services: &[Service], question: &Question) -> Result<String, String> {
     let url = parse_url(&question.url)?;
     let lines = parse_lines(&question.headers)?;
@@ -189,7 +190,8 @@ fn why_not(route: &Route, mismatch: Mismatch, input: &MatchInput<'_>) -> String 
     }
 }
 
-/// Names the kinds of conditions that the matching route has, for the explanation.
+/// Names the kinds of conditions that the matching route has, for the explanation of why it
+/// matches.
 fn why(route: &Route) -> String {
     let conditions = [
         (!route.hosts.is_empty(), "host"),
@@ -261,7 +263,7 @@ fn parse_url(text: &str) -> Result<Url<'_>, String> {
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, target) = rest.split_at(end);
-    // Clients do not send the fragment (RFC 9110 §7.1).
+    // The fragment is cut off, because clients do not send it (RFC 9110 §7.1).
     let target = target.split('#').next().unwrap_or_default();
     let after_bracket = authority.rfind(']').map_or(0, |at| at + 1);
     let port = match authority[after_bracket..].split_once(':') {
@@ -289,7 +291,8 @@ fn parse_lines(lines: &[String]) -> Result<Lines<'_>, String> {
     parsed.collect::<Result<_, _>>().map(Lines)
 }
 
-/// Returns the service that a client of the URL reaches: by scheme and port, or by name.
+/// Returns the service that a client of the URL reaches: the one with the name that is given, or
+/// else the one that the URL's scheme and port belong to.
 fn find_service<'s>(
     services: &'s [Service],
     url: &Url<'_>,

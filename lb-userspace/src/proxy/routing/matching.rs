@@ -7,39 +7,41 @@ use crate::{
     proxy::message::host_name,
 };
 
-/// The parts of a request that routes match on.
+/// The parts of a request by which routes match.
 pub(super) struct MatchInput<'a> {
-    /// The method.
+    /// The method of the request.
     pub(super) method: &'a str,
-    /// The host without its port.
+    /// The host that the request names, without its port.
     pub(super) host: &'a str,
-    /// The path in normalised form; `None` if the request has none, or no route matches on it.
+    /// The path in normalised form; `None` if the request has none, or no route of the service
+    /// matches on paths.
     pub(super) path: Option<&'a [u8]>,
-    /// The header.
+    /// The header of the request.
     pub(super) fields: &'a dyn Fields,
 }
 
-/// The header of a request, independent of the protocol.
+/// The header of a request, whether it came over HTTP/1 or HTTP/2.
 pub(crate) trait Fields {
-    /// Returns whether a line of this name passes `test`. Lines that the front does not forward are
-    /// excluded.
+    /// Returns whether a header line of this name has a value that passes `test`. Lines that the
+    /// front does not forward are left out.
     fn has(&self, name: &str, test: &dyn Fn(&[u8]) -> bool) -> bool;
 }
 
 /// The first condition of a route that the request does not meet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Mismatch {
-    /// The host.
+    /// The host of the request is none of the route's.
     Host,
-    /// The path.
+    /// The path of the request does not match.
     Path,
-    /// The method.
+    /// The method of the request is none of the route's.
     Method,
-    /// The header condition with this index.
+    /// The route's header condition with this index is not met.
     Header(usize),
 }
 
-/// Returns the first condition of a route that fails for a request; `None` if the route matches.
+/// Returns the first condition of a route that a request does not meet; `None` if the route
+/// matches.
 pub(super) fn mismatch(route: &Route, input: &MatchInput<'_>) -> Option<Mismatch> {
     let hosts = &route.hosts;
     if !hosts.is_empty() && !hosts.iter().any(|rule| is_host(rule, input.host)) {
@@ -59,7 +61,7 @@ pub(super) fn mismatch(route: &Route, input: &MatchInput<'_>) -> Option<Mismatch
     header.map(Mismatch::Header)
 }
 
-/// Returns whether a rule matches a host name without port.
+/// Returns whether a route's rule for hosts matches a host name without port.
 pub(super) fn is_host(rule: &HostRule, name: &str) -> bool {
     match rule {
         HostRule::Name(wanted) => name.eq_ignore_ascii_case(wanted),
@@ -103,8 +105,8 @@ fn has_header(rule: &HeaderRule, fields: &dyn Fields) -> bool {
     }
 }
 
-/// Returns the host of a request without its port, for matching; `None` if it contains `%`, as
-/// servers may decode it to another host.
+/// Returns the host of a request without its port, for matching; `None` if the host contains `%`,
+/// because servers may decode it to another host.
 pub(super) fn comparable_host(host: &str) -> Option<&str> {
     (!host.contains('%')).then(|| host_name(host))
 }

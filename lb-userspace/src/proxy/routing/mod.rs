@@ -1,7 +1,8 @@
-//! Routes requests: the first matching route of a service decides.
+//! Routes requests: the first route of a service that matches a request decides.
 //!
 //! A [`Table`] is compiled once for each configuration, is immutable, and is shared by the workers.
-//! A service without routes, header edits and error pages has none, which costs nothing.
+//! A service without routes, header edits and error pages has no table, and its requests cost
+//! nothing here.
 
 mod explain;
 mod matching;
@@ -37,23 +38,23 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Table {
     routing: Arc<Routing>,
-    /// The compiled form of each route.
+    /// What was compiled of each route, by the route's index.
     compiled: Vec<Compiled>,
-    /// Header edits for requests that match no route.
+    /// The header edits of requests that match no route.
     default: Edits,
     error_pages: BTreeMap<u16, Page>,
-    /// Whether a route matches on paths, which then must be unambiguous.
+    /// Whether any route matches on paths; the path of a request must be unambiguous then.
     looks_at_paths: bool,
-    /// Whether a route matches on hosts.
+    /// Whether any route matches on hosts.
     looks_at_hosts: bool,
 }
 
 #[derive(Debug)]
 struct Compiled {
     edits: Edits,
-    /// Index of the route's pool among the service's pools.
+    /// Index of the route's pool among the service's pools; `None` if the route has no pool.
     pool: Option<usize>,
-    /// The body of the route's fixed answer.
+    /// The body of the route's fixed answer; `None` if it has none.
     page: Option<Page>,
 }
 
@@ -63,24 +64,25 @@ struct Edits {
     responses: FieldEdits,
 }
 
-/// A request to be routed.
+/// A request that is to be routed.
 pub(super) struct Request<'a> {
-    /// The method.
+    /// The method of the request.
     pub(super) method: &'a str,
-    /// The host, with its port if it has one.
+    /// The host that the request names, with its port if it has one.
     pub(super) host: &'a str,
-    /// The path with its query, or `*`.
+    /// The path of the request with its query, or `*`.
     pub(super) target: &'a str,
-    /// The header.
+    /// The header of the request.
     pub(super) fields: &'a dyn Fields,
-    /// The client's address.
+    /// The IP address of the client, as text.
     pub(super) client: &'a str,
     /// Whether the client is connected over TLS.
     pub(super) https: bool,
 }
 
 impl<'a> Request<'a> {
-    /// Returns the values of variables. An ambiguous host is replaced by an empty one.
+    /// Returns the values of the variables in header edits and redirects. A host that servers may
+    /// interpret differently is replaced by an empty one.
     pub(super) fn values(&self) -> Values<'a> {
         Values {
             client: self.client,
@@ -91,39 +93,39 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The content type and the body.
+/// The content type and the body of a response.
 type Body<'a> = (&'a str, &'a [u8]);
 
-/// What is done with a request.
+/// What the front does with a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Outcome {
-    /// Forward to the pool with this index among the service's pools, with this target if it was
-    /// rewritten.
+    /// Forward the request to the pool with this index among the service's pools, with this target
+    /// if the route rewrites it.
     Pool(usize, Option<String>),
-    /// Forward to the service's own pool.
+    /// Forward the request to the service's own pool.
     Default,
-    /// Redirect with this status to this location.
+    /// Answer with a redirect of this status to this location.
     Redirect(u16, String),
-    /// Send the route's fixed answer.
+    /// Answer with the route's fixed answer.
     Respond,
-    /// No route matched and there is no pool: answer with this status.
+    /// No route matched and the service has no pool of its own: answer with this status.
     Unmatched(u16),
 }
 
-/// An outcome, and the route that it comes from.
+/// What is done with a request, and the route that says so.
 #[derive(Clone, Debug)]
 pub(super) struct Decision {
-    /// The table that made it.
+    /// The routing table that made the decision.
     pub(super) table: Arc<Table>,
-    /// The index of the route; `None` if none matched.
+    /// The index of the route that matched; `None` if no route matched.
     pub(super) route: Option<usize>,
     /// What is done with the request.
     pub(super) outcome: Outcome,
 }
 
 impl Table {
-    /// Compiles the table of a service and reads its files; `None` if there is nothing to route or
-    /// edit.
+    /// Compiles the routing table of a service and reads the files for its answers; `None` if the
+    /// service has nothing to route or edit.
     ///
     /// # Errors
     /// Every file that cannot be read.
@@ -135,7 +137,8 @@ impl Table {
         Ok(Some(Arc::new(Self::with_pages(service, &pages))))
     }
 
-    /// Compiles the table without reading files, for decisions that are explained and not carried out.
+    /// Compiles the table without reading files, for decisions that are only explained and not
+    /// carried out.
     fn without_files(service: &Service) -> Self {
         Self::with_pages(service, &HashMap::new())
     }
@@ -166,12 +169,12 @@ impl Table {
         }
     }
 
-    /// Routes a request. `has_pool`: the service has a `pool`, which gets the requests that match
-    /// no route.
+    /// Decides what is done with a request. `has_pool`: the service has a `pool`, which gets the
+    /// requests that match no route.
     ///
     /// # Errors
-    /// A route matches on the path or host, and servers may interpret that of the request
-    /// differently.
+    /// A route matches on the path or host, and servers may interpret the path or host of this
+    /// request differently.
     pub(super) fn decide(
         self: &Arc<Self>,
         request: &Request<'_>,
@@ -247,9 +250,9 @@ impl Table {
         }
     }
 
-    /// Returns the status if no route matches: 421 if no route names the host and the client uses
-    /// TLS, as it may have reused a connection made for another host and can reach the right server
-    /// over a new one (RFC 9110 §15.5.20); 404 otherwise.
+    /// Returns the status of the answer if no route matches. It is 421 if no route names the host
+    /// and the client uses TLS: the client may have reused a connection made for another host and
+    /// can reach the right server over a new connection (RFC 9110 §15.5.20). Otherwise it is 404.
     fn unmatched_status(&self, host: &str, https: bool) -> u16 {
         let mut routes = self.routing.routes.iter();
         let names_host = routes.any(|route| {
@@ -258,12 +261,13 @@ impl Table {
         if https && !names_host { 421 } else { 404 }
     }
 
-    /// Returns the names of the routes, in their order.
+    /// Returns the names of the service's routes, in the order of the configuration.
     pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
         self.routing.routes.iter().map(|route| &route.name)
     }
 
-    /// Returns the content type and body of the error page for a status.
+    /// Returns the content type and body of the error page for a status; `None` if the service has
+    /// none for it.
     pub(super) fn error_page(&self, status: u16) -> Option<Body<'_>> {
         let page = self.error_pages.get(&status)?;
         Some((&page.content_type, &page.body))
@@ -278,19 +282,20 @@ impl Table {
 }
 
 impl Decision {
-    /// Returns the header edits for the request.
+    /// Returns the header edits for the request; `None` if there are none.
     pub(super) fn request_edits(&self) -> Option<&FieldEdits> {
         let edits = &self.table.edits(self.route).requests;
         (!edits.is_empty()).then_some(edits)
     }
 
-    /// Returns the header edits for the response.
+    /// Returns the header edits for the response; `None` if there are none.
     pub(super) fn response_edits(&self) -> Option<&FieldEdits> {
         let edits = &self.table.edits(self.route).responses;
         (!edits.is_empty()).then_some(edits)
     }
 
-    /// Returns the route's fixed answer: the status, and the content type and body.
+    /// Returns the fixed answer of the matching route (the status, and the content type and body);
+    /// `None` if the route has none.
     pub(super) fn fixed_answer(&self) -> Option<(u16, Option<Body<'_>>)> {
         let place = self.route?;
         let Action::Respond(respond) = &self.table.routing.routes[place].action else {
@@ -325,14 +330,14 @@ fn looks_at_hosts(routing: &Routing) -> bool {
     routing.routes.iter().any(|route| !route.hosts.is_empty())
 }
 
-/// Replaces the prefix `old` of a target's path by `new`.
+/// Returns the target with the prefix `old` of its path replaced by `new`.
 fn rewritten(target: &str, old: &[u8], new: &str) -> String {
     let path = path_of(target);
     let query = target.find('?').map_or("", |at| &target[at..]);
     request_path::with_prefix(path, request_path::segments(old), new) + query
 }
 
-/// Returns the body of a route's fixed answer.
+/// Returns the body of a route's fixed answer; `None` if the route has none.
 fn page_of(route: &Route, pages: &HashMap<&PathBuf, Page>) -> Option<Page> {
     let Action::Respond(respond) = &route.action else {
         return None;
@@ -347,7 +352,7 @@ fn page_of(route: &Route, pages: &HashMap<&PathBuf, Page>) -> Option<Page> {
     })
 }
 
-/// Reads the files of a service's routing, each once.
+/// Reads the files that a service's routes and error pages name, each file once.
 fn read_pages(service: &Service) -> Result<HashMap<&PathBuf, Page>, Vec<Error>> {
     let files: BTreeSet<&PathBuf> = service.routing.files().collect();
     let mut pages = HashMap::new();
@@ -369,7 +374,7 @@ fn read_pages(service: &Service) -> Result<HashMap<&PathBuf, Page>, Vec<Error>> 
     }
 }
 
-/// Returns every problem with the files of a service's routing.
+/// Returns every problem with the files that a service's routes and error pages name.
 #[must_use]
 pub fn check_pages(service: &Service) -> Vec<Error> {
     read_pages(service).err().unwrap_or_default()

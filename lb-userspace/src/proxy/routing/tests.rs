@@ -1,11 +1,11 @@
-//! Decisions of the tables of parsed configurations.
+//! Tests the decisions of routing tables, which are compiled from parsed configurations.
 
 use std::path::Path;
 
 use super::*;
 use crate::config::Config;
 
-/// Parses a configuration of two services with these routes; it has the pools `web`, `api` and
+/// Parses a configuration of two services with these routes, whose pools are `web`, `api` and
 /// `old`.
 fn services(pool: &str, routes: &str) -> Vec<Service> {
     let text = format!(
@@ -63,7 +63,8 @@ impl Fields for Lines {
     }
 }
 
-/// Returns the decision for `METHOD host target` with these header lines.
+/// Returns the table's decision about a request, which `line` gives as `METHOD host target`, with
+/// these header lines.
 fn decide(
     table: &Arc<Table>,
     line: &str,
