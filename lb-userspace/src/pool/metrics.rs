@@ -23,27 +23,28 @@ families! {
         "1 while no backend of a pool is up, 0 otherwise.";
 }
 
-/// The pools at the moment of a scrape.
+/// The pools and their backends at the moment of a scrape.
 #[derive(Clone, Debug, Default)]
 pub struct PoolMetrics {
-    /// The backends of all pools.
+    /// The state of each backend of all pools.
     pub backends: Vec<BackendReading>,
-    /// The pools, each with whether all of its backends are not up.
+    /// The name of each pool, with true if none of its backends is up.
     pub pools: Vec<(Name, bool)>,
 }
 
-/// The state of a backend of a pool.
+/// The state of one backend of a pool, for the metrics.
 #[derive(Clone, Debug)]
 pub struct BackendReading {
-    /// The pool.
+    /// The name of the pool.
     pub pool: Name,
-    /// The backend.
+    /// The name of the backend.
     pub backend: Name,
-    /// The state that the backend is in.
+    /// The state that the backend is in: `up`, `draining` or `down`.
     pub state: BackendState,
     /// Whether the backend is ejected for failing requests; `None` for a pool without outlier ejection.
     pub ejected: Option<bool>,
-    /// Duration of the last health check; `None` before the first one, and in a pool without checks.
+    /// Duration of the last health check; `None` before the first check, and in a pool without
+    /// checks.
     pub check: Option<Duration>,
 }
 

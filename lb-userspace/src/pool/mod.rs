@@ -1,7 +1,8 @@
-//! The state of pools: configuration, results of health checks, and operator overrides.
+//! The state of the backends of pools: configuration, results of health checks, and operator
+//! overrides.
 //!
 //! [`BackendRegistry`] is the state machine; a [`PoolView`] is its snapshot of one pool, for all
-//! that choose backends; [`SavedStates`] outlive the agent.
+//! parts of the agent that choose backends; [`SavedStates`] are what outlives the agent.
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::SystemTime};
 
@@ -23,32 +24,33 @@ pub use registry::{
 };
 pub use state_file::{SavedState, SavedStates, StateFile};
 
-/// A read-only snapshot of a pool, shared by all that choose backends.
+/// A read-only snapshot of a pool, shared by all parts of the agent that choose backends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolView {
     /// The configuration of the pool.
     pub pool: Arc<config::Pool>,
     /// The state of each backend, in the order of `pool.backends`.
     pub states: Vec<BackendState>,
-    /// The operator override of each backend, in the same order.
+    /// The operator override of each backend, in the order of `pool.backends`.
     pub overrides: Vec<AdminState>,
-    /// When each backend came up, or was added, while the agent was running, in the same order;
-    /// `None` for one that was up at the start.
+    /// When each backend came up, or was added, while the agent was running, in the order of
+    /// `pool.backends`; `None` for a backend that was up at the start of the agent.
     pub came_up: Vec<Option<SystemTime>>,
 }
 
-/// What happens to new connections to a pool without a backend that is up.
+/// What happens to new connections to a pool of which no backend is up.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AllDown {
-    /// They go to the backends without an operator override.
+    /// New connections go to the backends that have no operator override.
     Trying,
-    /// They are refused, by the configuration or because all backends have an operator override.
+    /// New connections are refused, because the configuration says so or all backends have an
+    /// operator override.
     Refusing,
 }
 
 impl PoolView {
-    /// A pool with its backends in these states, without overrides.
+    /// Creates the view of a pool whose backends are in these states, without operator overrides.
     #[must_use]
     pub fn new(pool: Arc<config::Pool>, states: Vec<BackendState>) -> Self {
         Self {
@@ -59,7 +61,7 @@ impl PoolView {
         }
     }
 
-    /// Returns what happens to new connections while no backend is up; `None` if one is up.
+    /// Returns what happens to new connections while no backend is up; `None` if a backend is up.
     #[must_use]
     pub fn all_down(&self) -> Option<AllDown> {
         if self.states.contains(&BackendState::Up) {
@@ -73,8 +75,8 @@ impl PoolView {
         })
     }
 
-    /// The effective states for new connections, in the order of `pool.backends`: the states of the
-    /// backends, but up for those that are tried because no backend is up.
+    /// Returns the states that apply to new connections, in the order of `pool.backends`: the
+    /// states of the backends, but `up` for backends that are tried because no backend is up.
     #[must_use]
     pub fn taken_states(&self) -> Vec<BackendState> {
         if self.all_down() != Some(AllDown::Trying) {
@@ -89,18 +91,18 @@ impl PoolView {
     }
 }
 
-/// Identity of a backend: its pool and address. They do not change when a reload renames the
+/// Identity of a backend: its pool and its address, which do not change when a reload renames the
 /// backend.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct BackendKey {
-    /// Name of the pool.
+    /// Name of the backend's pool.
     pub pool: Name,
     /// Address and port of the backend.
     pub address: SocketAddr,
 }
 
 impl BackendKey {
-    /// The key of a backend of this pool.
+    /// Returns the key of a backend of this pool.
     #[must_use]
     pub fn of(pool: &config::Pool, backend: &config::Backend) -> Self {
         Self {
@@ -116,16 +118,16 @@ impl fmt::Display for BackendKey {
     }
 }
 
-/// The operator override of a backend; a stricter one is greater.
+/// The operator override of a backend; of two overrides, the stricter one is greater.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum AdminState {
-    /// No override: health checks decide.
+    /// There is no override: health checks decide about the backend.
     #[default]
     Ready,
-    /// The backend gets no new connections; established ones continue.
+    /// The backend gets no new connections; its established connections continue.
     Drain,
     /// The backend gets no traffic at all.
     Down,
@@ -141,8 +143,8 @@ impl fmt::Display for AdminState {
     }
 }
 
-/// Combines health and operator override. A failed check takes a draining backend down, too: it can
-/// no longer serve its established connections.
+/// Combines the result of health checks and the operator override. Failed checks take a draining
+/// backend down, too, because it can no longer serve its established connections.
 #[must_use]
 pub fn combined_state(healthy: bool, order: AdminState) -> BackendState {
     match (healthy, order) {
@@ -152,7 +154,7 @@ pub fn combined_state(healthy: bool, order: AdminState) -> BackendState {
     }
 }
 
-/// Returns the name of a state in status, logs and metrics.
+/// Returns the name by which a state is shown in status, logs and metrics.
 #[must_use]
 pub fn state_name(state: BackendState) -> &'static str {
     match state {

@@ -1,9 +1,10 @@
-//! Operator overrides, and how two hosts agree on them: for each backend the newest one applies.
+//! Operator overrides, and how two hosts agree on them: for each backend the newest override
+//! applies.
 //!
 //! An override has a stamp: the clock's milliseconds when it was set, or one more than the newest
 //! stamp that its host had seen, whichever is later (a hybrid logical clock). So an override that
 //! was set with knowledge of another is newer, whatever the clocks show. Two overrides with equal
-//! stamps were set at two hosts in the same millisecond: the stricter one wins.
+//! stamps were set at two hosts in the same millisecond: the stricter of them applies.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::SystemTime};
 
@@ -12,14 +13,15 @@ use serde::{Deserialize, Serialize};
 use super::{AdminState, BackendKey};
 use crate::config::Name;
 
-/// When an override was set; zero if it never was.
+/// When an override was set, in milliseconds since 1970 or later; zero if it never was set.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
 pub struct Stamp(u64);
 
 impl Stamp {
-    /// The stamp of an override that is set now by a host that has seen `newest`.
+    /// Returns the stamp of an override that is set at the time `now` by a host that has seen the
+    /// stamp `newest`.
     #[must_use]
     pub fn next(newest: Self, now: SystemTime) -> Self {
         let since = now.duration_since(SystemTime::UNIX_EPOCH);
@@ -27,34 +29,35 @@ impl Stamp {
         Self(clock.max(newest.0.saturating_add(1)))
     }
 
-    /// The stamp of an override that was set at an unknown time.
+    /// Returns the stamp of an override that was set at an unknown time; zero if it is
+    /// [`AdminState::Ready`].
     pub(super) fn oldest(order: AdminState) -> Self {
         Self(u64::from(order != AdminState::Ready))
     }
 
-    /// Whether an override was ever set.
+    /// Returns whether an override was ever set.
     #[must_use]
     pub fn is_some(self) -> bool {
         self > Self::default()
     }
 }
 
-/// An override and its stamp. Of two for one backend, the greater one applies.
+/// An override and its stamp. Of two values for one backend, the greater one applies.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct StampedOverride {
-    /// When it was set.
+    /// When the override was set; zero if it never was.
     pub stamp: Stamp,
-    /// The override.
+    /// The override that was set.
     pub order: AdminState,
 }
 
-/// Overrides by backend.
+/// The overrides of all backends that ever had one, by backend.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Overrides(BTreeMap<BackendKey, StampedOverride>);
 
 impl Overrides {
-    /// Merges another host's overrides: of two for one backend, the newer wins. Commutative,
-    /// associative and idempotent, so that hosts converge.
+    /// Merges the overrides of another host: of two overrides for one backend, the newer one is
+    /// kept. The operation is commutative, associative and idempotent, so that hosts converge.
     #[must_use]
     pub fn merged(mut self, other: &Self) -> Self {
         for (id, theirs) in &other.0 {
@@ -64,7 +67,7 @@ impl Overrides {
         self
     }
 
-    /// The overrides that are newer than those in `other`.
+    /// Returns the overrides that are newer than those in `other` for the same backend.
     #[must_use]
     pub fn newer_than(&self, other: &Self) -> Self {
         let is_news = |(id, ours): &(&BackendKey, &StampedOverride)| other.of(id) < **ours;
@@ -72,37 +75,37 @@ impl Overrides {
         news.map(|(id, ours)| (id.clone(), *ours)).collect()
     }
 
-    /// The override of a backend; ready with a zero stamp if there is none.
+    /// Returns the override of a backend; [`AdminState::Ready`] with a zero stamp if it has none.
     #[must_use]
     pub fn of(&self, id: &BackendKey) -> StampedOverride {
         self.0.get(id).copied().unwrap_or_default()
     }
 
-    /// Whether there are no overrides.
+    /// Returns whether there are no overrides.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Iterates over all overrides.
+    /// Returns all overrides, each with the key of its backend.
     pub fn iter(&self) -> impl Iterator<Item = (&BackendKey, StampedOverride)> {
         self.0.iter().map(|(id, stamped)| (id, *stamped))
     }
 }
 
 impl FromIterator<(BackendKey, StampedOverride)> for Overrides {
-    /// Collects the overrides that were ever set.
+    /// Collects those of the overrides that were ever set.
     fn from_iter<I: IntoIterator<Item = (BackendKey, StampedOverride)>>(orders: I) -> Self {
         let given = orders.into_iter().filter(|(_, it)| it.stamp.is_some());
         Self(given.collect())
     }
 }
 
-/// Overrides as sent to the peer.
+/// Overrides in the form in which they are sent to the peer.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct OverridesMessage {
-    /// Whether these are all overrides of the sender, so that the receiver replies with those that
-    /// are missing or older.
+    /// Whether these are all overrides of the sender. If so, the receiver replies with overrides
+    /// that the sender lacks or has in an older form.
     all: bool,
     orders: Vec<OverrideMessage>,
 }
@@ -122,19 +125,20 @@ impl OverridesMessage {
         Self::new(true, orders)
     }
 
-    /// Returns a message with some overrides of a host.
+    /// Returns a message with some overrides of a host, which are not all that it has.
     #[must_use]
     pub fn some(orders: &Overrides) -> Self {
         Self::new(false, orders)
     }
 
-    /// Whether these are all overrides of the sender.
+    /// Returns whether these are all overrides of the sender.
     #[must_use]
     pub fn are_all(&self) -> bool {
         self.all
     }
 
-    /// Returns the overrides, without those for pools with invalid names, which cannot exist.
+    /// Returns the overrides in the message, without those for pools with invalid names, which
+    /// cannot exist.
     #[must_use]
     pub fn overrides(&self) -> Overrides {
         let orders = self.orders.iter().filter_map(|told| {
@@ -179,7 +183,8 @@ mod tests {
         }
     }
 
-    /// Overrides of few backends with few stamps, so that they collide.
+    /// Generates overrides of few backends with few different stamps, so that the overrides often
+    /// concern the same backend and have equal stamps.
     fn orders() -> impl Strategy<Value = Overrides> {
         let order = prop_oneof![
             Just(AdminState::Ready),

@@ -17,14 +17,14 @@ use super::{
 };
 use crate::config::{self, Name};
 
-/// Maximum number of names listed in an error.
+/// Maximum number of backends listed in an error message.
 const NAMES_IN_AN_ERROR: usize = 12;
 
 /// The states of all backends of all pools: a pure state machine without a clock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackendRegistry {
     entries: Vec<Entry>,
-    /// Position of each backend: index of its pool, and index in the pool.
+    /// Position of each backend: the index of its pool, and the backend's index in that pool.
     places: HashMap<BackendKey, (usize, usize)>,
 }
 
@@ -34,72 +34,73 @@ struct Entry {
     statuses: Vec<BackendStatus>,
 }
 
-/// Status of a backend.
+/// Status of a backend: its health, its operator override, and since when it has its state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BackendStatus {
-    /// Result of the health checks; true without any.
+    /// Whether the health checks found the backend healthy; true if it has no checks.
     pub healthy: bool,
-    /// The operator override.
+    /// The operator override of the backend.
     pub order: AdminState,
-    /// Stamp of the override.
+    /// When the operator override was set; zero if it never was.
     pub stamp: Stamp,
-    /// When the backend entered its state.
+    /// When the backend entered the state that it has now.
     pub since: SystemTime,
     /// When the backend last came up, or was added, while the agent was running; `None` if it was
-    /// up at the start, or has not been up since.
+    /// up at the start of the agent, or has not been up since.
     pub came_up: Option<SystemTime>,
 }
 
-/// A change of a backend's state, or of its use while no backend of its pool is up.
+/// A change of a backend's state, or of whether it is used while no backend of its pool is up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// The new view of its pool.
+    /// The new view of the backend's pool.
     pub view: Arc<PoolView>,
     /// Name of the backend.
     pub backend: Name,
-    /// The previous state.
+    /// The previous state of the backend.
     pub from: BackendState,
-    /// The new state.
+    /// The new state of the backend.
     pub to: BackendState,
 }
 
-/// Result of applying an override.
+/// Result of applying an operator override.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OverrideApplied {
-    /// The backend, as `pool/backend`.
+    /// The name of the backend, as `pool/backend`.
     pub name: String,
-    /// Its state now.
+    /// The state of the backend after the override.
     pub state: BackendState,
-    /// The change of state, if any.
+    /// The change of the backend's state; `None` if the state stays the same.
     pub change: Option<Change>,
 }
 
-/// Result of merging the peer's overrides.
+/// Result of merging the operator overrides of the peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OverridesMerged {
-    /// Overrides that were newer than this host's own, and were applied.
+    /// Overrides of the peer that were newer than this host's own, and were applied here.
     pub taken: Vec<OverrideApplied>,
-    /// Overrides that the peer does not have, to be sent in reply.
+    /// Overrides that the peer lacks or has in an older form, to be sent in reply; `None` if there
+    /// are none, or if the peer did not send all of its overrides.
     pub answer: Option<OverridesMessage>,
 }
 
-/// Why an override was not applied.
+/// Why an operator override was not applied.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum OverrideError {
-    /// No pool has such a backend.
+    /// No pool has a backend with this name.
     #[error("no backend is called {name:?}; there are {}", listed(known))]
     Unknown {
-        /// The requested name.
+        /// The name that the operator gave.
         name: String,
-        /// All backends, as `pool/backend`.
+        /// The names of all backends, as `pool/backend`.
         known: Vec<String>,
     },
-    /// More than one backend matches.
+    /// More than one backend matches the name.
     #[error("{name:?} could be any of {}; say which one", listed(candidates))]
     Ambiguous {
-        /// The requested name.
+        /// The name that the operator gave.
         name: String,
-        /// The matching backends, as `pool/backend`.
+        /// The names of the matching backends, as `pool/backend`.
         candidates: Vec<String>,
     },
 }
@@ -144,8 +145,8 @@ impl BackendRegistry {
         })
     }
 
-    /// Records the health of a backend. Returns the change, or `None` if the state is unchanged or
-    /// the backend was removed.
+    /// Records the result of a health check of a backend. Returns the change of its state; `None`
+    /// if the state is unchanged or the backend was removed.
     pub fn record_check(
         &mut self,
         id: &BackendKey,
@@ -156,8 +157,8 @@ impl BackendRegistry {
         self.update(entry, index, now, |status| status.healthy = healthy)
     }
 
-    /// Sets the operator override of `name`: the name or address of a backend, with the prefix
-    /// `pool/` if several pools have one.
+    /// Sets the operator override of the backend called `name`, which is a name or address, with
+    /// the prefix `pool/` if several pools have a backend with that name or address.
     ///
     /// # Errors
     /// No backend, or more than one, has that name.
@@ -172,19 +173,20 @@ impl BackendRegistry {
         Ok(self.put(place, StampedOverride { stamp, order }, now))
     }
 
-    /// Returns all overrides as a message to the peer, which is sent when the link comes up and
-    /// after each override.
+    /// Returns all operator overrides as a message to the peer, which is sent when the link comes
+    /// up and after each override.
     #[must_use]
     pub fn overrides_message(&self) -> OverridesMessage {
         OverridesMessage::all(&self.overrides())
     }
 
-    /// Merges the overrides of the peer. For each backend the newest wins, whichever host set it.
+    /// Merges the operator overrides of the peer. For each backend the newest override applies,
+    /// whichever host set it.
     pub fn merge_overrides(&mut self, told: &OverridesMessage, now: SystemTime) -> OverridesMerged {
         let (ours, theirs) = (self.overrides(), told.overrides());
         let mut taken = Vec::new();
         for (id, newer) in theirs.newer_than(&ours).iter() {
-            // Ignore backends that are not in this configuration.
+            // Overrides of backends that are not in this host's configuration are ignored.
             if let Some(place) = self.place(id) {
                 taken.push(self.put(place, newer, now));
             }
@@ -205,14 +207,14 @@ impl BackendRegistry {
         self.views().find(|view| view.pool.name == *pool)
     }
 
-    /// Status of a backend.
+    /// Returns the status of a backend; `None` if the registry does not have it.
     #[must_use]
     pub fn status(&self, id: &BackendKey) -> Option<&BackendStatus> {
         let (entry, index) = self.place(id)?;
         self.entries[entry].statuses.get(index)
     }
 
-    /// The states to be saved for the next agent.
+    /// Returns the states of the backends that are to be saved for the next agent.
     #[must_use]
     pub fn saved_states(&self) -> SavedStates {
         SavedStates::new(self.entries.iter().flat_map(|entry| {
@@ -228,7 +230,7 @@ impl BackendRegistry {
         }))
     }
 
-    /// Returns all overrides that were ever set.
+    /// Returns all operator overrides that were ever set.
     fn overrides(&self) -> Overrides {
         let entries = self.entries.iter();
         let orders = entries.flat_map(|entry| {
@@ -246,7 +248,7 @@ impl BackendRegistry {
             .unwrap_or_default()
     }
 
-    /// Applies an override.
+    /// Applies an operator override to the backend at this position.
     fn put(
         &mut self,
         (entry, index): (usize, usize),
@@ -286,7 +288,8 @@ impl BackendRegistry {
         }
     }
 
-    /// Changes a status, and updates the view if the state or override changed.
+    /// Changes the status of the backend at this position, and updates the pool's view if its state
+    /// or override changed.
     fn update(
         &mut self,
         entry: usize,
@@ -390,7 +393,7 @@ impl Entry {
 }
 
 impl BackendStatus {
-    /// Returns the initial status of a backend that no earlier agent knew: up, as in HAProxy.
+    /// Returns the initial status of a backend that no earlier agent knew: it is up, as in HAProxy.
     fn begin(now: SystemTime, came_up: Option<SystemTime>) -> Self {
         Self {
             healthy: true,
@@ -401,7 +404,7 @@ impl BackendStatus {
         }
     }
 
-    /// Returns the state that follows from health and override.
+    /// Returns the state of the backend that follows from its health and its override.
     #[must_use]
     pub fn state(&self) -> BackendState {
         combined_state(self.healthy, self.order)
@@ -415,8 +418,8 @@ impl BackendStatus {
     }
 }
 
-/// Returns the status, set to healthy if the pool has no check any more, as no check would ever report
-/// it.
+/// Returns the status of a backend, set to healthy if the pool has no check any more, because no
+/// check would ever report the backend healthy.
 fn settle(status: BackendStatus, is_checked: bool, now: SystemTime) -> BackendStatus {
     if is_checked || status.healthy {
         return status;

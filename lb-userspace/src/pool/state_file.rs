@@ -1,7 +1,7 @@
 //! The state file: operator overrides and unhealthy backends, which outlive the agent.
 //!
-//! A small JSON file beside the admin socket. It prevents a restarted agent from enabling a drained
-//! backend, and from sending clients to one that was unhealthy a second ago.
+//! It is a small JSON file beside the admin socket. It prevents a restarted agent from enabling a
+//! drained backend, and from sending clients to a backend that was unhealthy a second ago.
 
 use std::{
     collections::BTreeMap,
@@ -23,39 +23,40 @@ pub struct SavedStates(BTreeMap<BackendKey, SavedState>);
 /// The saved state of one backend.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SavedState {
-    /// The operator override.
+    /// The operator override of the backend.
     pub order: AdminState,
-    /// When the override was set.
+    /// When the operator override was set; zero if it never was.
     pub stamp: Stamp,
-    /// Result of the health checks.
+    /// Whether the health checks found the backend healthy.
     pub healthy: bool,
 }
 
 impl SavedStates {
-    /// Collects the states that need to be saved.
+    /// Collects the states of those backends whose state must be saved.
     #[must_use]
     pub fn new(backends: impl IntoIterator<Item = (BackendKey, SavedState)>) -> Self {
-        // A set override of ready matters, too: the peer may have an older override.
+        // An override of "ready" that was ever set must be saved, too: the peer may have an older
+        // override.
         let noteworthy =
             |remembered: &SavedState| remembered.stamp.is_some() || !remembered.healthy;
         let backends = backends.into_iter();
         Self(backends.filter(|(_, it)| noteworthy(it)).collect())
     }
 
-    /// The saved state of one backend.
+    /// Returns the saved state of one backend; `None` if none was saved.
     #[must_use]
     pub fn of(&self, id: &BackendKey) -> Option<SavedState> {
         self.0.get(id).copied()
     }
 }
 
-/// The state file.
+/// The file in which the states of backends are saved.
 #[derive(Clone, Debug)]
 pub struct StateFile {
     path: PathBuf,
 }
 
-/// The format of the file, which people can read, too.
+/// The format of the state file, which people can read, too.
 #[derive(Deserialize, Serialize)]
 struct Document {
     backends: Vec<Line>,
@@ -66,15 +67,15 @@ struct Line {
     pool: String,
     address: SocketAddr,
     order: AdminState,
-    /// Milliseconds since 1970, or more: see [`Stamp`].
+    /// When the override was set, in milliseconds since 1970 or later: see [`Stamp`].
     #[serde(default)]
     given: Stamp,
     healthy: bool,
 }
 
 impl StateFile {
-    /// Returns the state file beside the admin socket, with a name derived from it: `lb.state.json` for
-    /// `lb.sock`.
+    /// Returns the state file beside the admin socket, whose name is derived from that of the
+    /// socket: `lb.state.json` for `lb.sock`.
     #[must_use]
     pub fn beside(socket: &Path) -> Self {
         Self {
@@ -82,13 +83,13 @@ impl StateFile {
         }
     }
 
-    /// Returns the path of the file.
+    /// Returns the path of the state file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Reads the states that an earlier agent saved; none without a file.
+    /// Reads the states that an earlier agent saved; returns none if the file does not exist.
     ///
     /// # Errors
     /// The file cannot be read, or has another format.
@@ -100,7 +101,7 @@ impl StateFile {
             text => text?,
         };
         let document: Document = serde_json::from_slice(&text)?;
-        // Ignore invalid names, which no backend can have.
+        // Entries with invalid names are ignored, because no backend can have such a name.
         let known = document.backends.into_iter().filter_map(|line| {
             let id = BackendKey {
                 pool: Name::parse(&line.pool)?,
@@ -108,7 +109,8 @@ impl StateFile {
             };
             let remembered = SavedState {
                 order: line.order,
-                // Older agents saved no time: treat it as older than any other.
+                // Older agents saved no time: an override without one counts as older than any
+                // other.
                 stamp: line.given.max(Stamp::oldest(line.order)),
                 healthy: line.healthy,
             };
@@ -117,7 +119,8 @@ impl StateFile {
         Ok(SavedStates::new(known))
     }
 
-    /// Replaces the file atomically: a crash leaves the old file or the new one.
+    /// Replaces the state file atomically: after a crash, either the old file or the new one is
+    /// there.
     ///
     /// # Errors
     /// The file cannot be written.

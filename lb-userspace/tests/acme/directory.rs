@@ -1,5 +1,5 @@
-//! A fake ACME directory that offers profiles, which the distribution's pebble does not, creates an
-//! account, and refuses every order.
+//! A fake ACME directory. It offers certificate profiles, which the distribution's pebble does not,
+//! creates an account, and refuses every order.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 const URL: &str = "https://127.0.0.1:14000";
 
-/// The orders received.
+/// The payloads of the orders that the fake directory has received.
 #[derive(Clone, Default)]
 pub(crate) struct Orders(Arc<Mutex<Vec<Value>>>);
 
@@ -29,8 +29,8 @@ impl Orders {
     }
 }
 
-/// Starts the directory at pebble's address, where it runs until the test process exits. Returns the orders
-/// that it will have received.
+/// Starts the fake directory at pebble's address, where it runs until the test process exits.
+/// Returns the list in which it records the orders that it receives.
 pub(crate) fn start(certificate: &Path, key: &Path) -> Orders {
     let chain = CertificateDer::from_pem_file(certificate).expect("a certificate");
     let key = PrivateKeyDer::from_pem_file(key).expect("a key");
@@ -52,7 +52,7 @@ pub(crate) fn start(certificate: &Path, key: &Path) -> Orders {
     orders
 }
 
-/// Serves one request. Returns early if the client breaks the protocol.
+/// Serves one request of an ACME client. Returns early if the client breaks the protocol.
 fn serve(stream: TcpStream, config: &Arc<ServerConfig>, orders: &Orders) {
     let Ok(session) = ServerConnection::new(Arc::clone(config)) else {
         return;
@@ -102,7 +102,7 @@ fn directory() -> Value {
     })
 }
 
-/// Returns the path and the body of a request.
+/// Returns the path and the body of an HTTP request; `None` if the connection ends before.
 fn read(stream: &mut StreamOwned<ServerConnection, TcpStream>) -> Option<(String, Vec<u8>)> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
@@ -124,7 +124,7 @@ fn read(stream: &mut StreamOwned<ServerConnection, TcpStream>) -> Option<(String
     Some((path, body))
 }
 
-/// Returns the payload of a signed request (RFC 7515).
+/// Returns the payload of a signed ACME request (RFC 7515).
 fn payload(body: &[u8]) -> Value {
     let signed: Value = serde_json::from_slice(body).expect("JSON");
     let payload = signed["payload"].as_str().expect("a payload");

@@ -1,10 +1,11 @@
-//! The challenge DNS-01, with a command that sets records at the DNS server that pebble queries.
+//! Tests of the challenge DNS-01, with a command that sets records at the DNS server that pebble
+//! queries.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::{issuer, names, site::Site};
 
-/// The body of a shell script that sets and removes records through the management interface of
+/// The body of a shell script that sets and removes DNS records through the management interface of
 /// pebble-challtestsrv.
 const SET: &str = r#"
 case $1 in
@@ -52,7 +53,8 @@ fn a_wildcard_is_validated_by_records_that_a_command_sets_and_removes() {
     let present = "present _acme-challenge.example.org. example.org";
     assert_eq!(calls(&site), [cleanup, cleanup, present, present]);
 
-    // The error contains the command's output, and records that it may have set are removed.
+    // If the command fails, the error contains its output, and records that it may have set are
+    // removed.
     install(
         &site,
         "[ $1 = cleanup ] || { echo 'there is no such zone'; exit 3; }\n",
@@ -73,7 +75,7 @@ fn a_wildcard_is_validated_by_records_that_a_command_sets_and_removes() {
     assert!(failed.contains(expected), "{failed}");
     assert_eq!(site.shown(name), first);
 
-    // Without the records, validation fails.
+    // If the command sets no record, validation fails.
     install(&site, "exit 0\n");
     let failed = renew().expect_err("no record");
     assert!(failed.contains("No TXT records found"), "{failed}");

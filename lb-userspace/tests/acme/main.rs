@@ -1,5 +1,5 @@
-//! Certificates obtained by ACME from a real pebble (Let's Encrypt's test server), which rejects nine
-//! nonces out of ten.
+//! Tests of certificates that the agent obtains by ACME from a real pebble (Let's Encrypt's test
+//! server), which rejects nine nonces out of ten.
 
 mod directory;
 mod dns;
@@ -38,13 +38,13 @@ fn a_certificate_is_obtained_renewed_and_kept() {
     let mut site = Site::raise();
     site.configure("tls-alpn-01", DOMAINS);
 
-    // The agent starts without a directory, and clients get a placeholder certificate.
+    // The agent starts while no ACME directory runs, and clients get a placeholder certificate.
     site.start_agent();
     let placeholder = site.shown(NAME);
     assert!(!issuer(&placeholder).contains("Pebble"));
 
-    // The first certificate is validated by TLS-ALPN-01. An operator requests it, as the agent's next
-    // attempt would be due only in a quarter of an hour.
+    // The first certificate is validated by TLS-ALPN-01. The operator requests it, because the
+    // agent's own next attempt would be due only in a quarter of an hour.
     site.start_pebble();
     let renew = || site.lb(&["certificate", "renew", "web"]);
     let said = renew().unwrap_or_else(|error| panic!("{error}\n{}", site.log()));
@@ -66,14 +66,14 @@ fn a_certificate_is_obtained_renewed_and_kept() {
     let shown = site.lb(&["certificate", "show", "web"]).expect("shown");
     assert!(shown.contains("failure     none"), "{shown}");
 
-    // A restart keeps the certificate and orders none.
+    // The agent keeps the certificate over a restart, and orders no other one.
     site.stop_agent();
     site.start_agent();
     assert_eq!(site.shown(NAME), second);
     site.assert_metric(r#"lb_acme_orders_total{service="web",outcome="issued"} 0"#);
 
-    // After a reload with HTTP-01 and one more name, a certificate is ordered immediately, as the present
-    // one lacks that name.
+    // After a reload with HTTP-01 and one more name, the agent orders a certificate immediately,
+    // because the present one lacks that name.
     site.configure(
         "http-01",
         r#""www.example.org", "example.org", "api.example.org""#,
@@ -82,7 +82,8 @@ fn a_certificate_is_obtained_renewed_and_kept() {
     let third = site.shown_another(NAME, &second);
     assert_eq!(names(&third).len(), 3, "{:?}", names(&third));
 
-    // The fifth order within an hour is refused, whoever requests it, and the certificate stays in use.
+    // The fifth order within an hour is refused, whoever requests it, and the certificate in use
+    // stays in use.
     let refused = site
         .lb(&["certificate", "renew", "web"])
         .expect_err("the limit of an hour");
@@ -134,7 +135,8 @@ fn the_old_certificate_stays_while_the_directory_is_down() {
         "{status}"
     );
 
-    // Another pebble, which does not know the agent's account, so the agent creates a new account.
+    // This pebble is another one, which does not know the agent's account, so the agent creates a
+    // new account.
     site.start_pebble();
     site.lb(&["certificate", "renew", "web"])
         .unwrap_or_else(|error| panic!("{error}\n{}", site.log()));

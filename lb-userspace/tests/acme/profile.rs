@@ -1,4 +1,5 @@
-//! Orders with a certificate profile, an ACME extension by which clients choose a kind of certificate.
+//! Tests of orders with a certificate profile, an ACME extension by which clients choose a kind of
+//! certificate.
 
 use super::{DOMAINS, directory, site::Site};
 

@@ -1,4 +1,4 @@
-//! The agent and a real pebble in a network namespace.
+//! The agent and a real pebble in a network namespace, and what the tests do with them.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ use rustls::{
 
 const DIRECTORY: &str = "https://127.0.0.1:14000/dir";
 
-/// The processes of one test, which are killed on drop.
+/// The processes and files of one test; the processes are killed when this value is dropped.
 pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
     pebble: Option<Running>,
@@ -31,19 +31,19 @@ pub(crate) struct Site {
     _names: Running,
 }
 
-/// A process that is killed on drop.
+/// A process that is killed when this value is dropped.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The process may have exited by itself, so errors are ignored.
+        // Errors are ignored, because the process may have exited by itself.
         let _gone = self.0.kill();
         let _gone = self.0.wait();
     }
 }
 
 impl Site {
-    /// Enters a new network namespace with this thread and starts pebble there, which rejects nine
+    /// Moves this thread to a new network namespace and starts pebble there, which rejects nine
     /// nonces out of ten.
     pub(crate) fn raise() -> Self {
         assert!(
@@ -106,7 +106,8 @@ impl Site {
             .args(["-dnsserver", "127.0.0.1:8053"])
             .env("PEBBLE_WFE_NONCEREJECT", "90")
             .env("PEBBLE_VA_NOSLEEP", "1")
-            // Pebble validates the names of each order again: it reuses no earlier validation.
+            // With this value, pebble validates the names of each order again, and reuses no
+            // earlier validation.
             .env("PEBBLE_AUTHZREUSE", "0");
         self.pebble = Some(start(&mut command, &self.path("pebble.log")));
         let address: SocketAddr = ([127, 0, 0, 1], 14000).into();
@@ -117,7 +118,7 @@ impl Site {
         self.pebble = None;
     }
 
-    /// Writes the agent's configuration: a service `web` with an obtained certificate.
+    /// Writes the agent's configuration: a service `web` with a certificate that the agent obtains.
     pub(crate) fn configure(&self, challenge: &str, domains: &str) {
         self.configure_with(challenge, domains, ("", ""));
     }
@@ -177,7 +178,7 @@ impl Site {
         });
     }
 
-    /// Stops the agent as a service manager does.
+    /// Stops the agent as a service manager does, with SIGTERM.
     pub(crate) fn stop_agent(&mut self) {
         let Some(mut agent) = self.agent.take() else {
             return;
@@ -188,7 +189,7 @@ impl Site {
         assert!(ended.success(), "{ended}: {}", self.log());
     }
 
-    /// Runs a command of `lb`. Returns its output, or its error.
+    /// Runs a command of `lb`. Returns its standard output, or its error message.
     pub(crate) fn lb(&self, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(env!("CARGO_BIN_EXE_lb"))
             .args(arguments)
@@ -203,7 +204,7 @@ impl Site {
         }
     }
 
-    /// Returns the certificate that the agent serves for a server name.
+    /// Returns the certificate that the agent serves to a client that names this server.
     pub(crate) fn shown(&self, name: &str) -> CertificateDer<'static> {
         shown(name).unwrap_or_else(|error| panic!("no handshake: {error}\n{}", self.log()))
     }
@@ -222,7 +223,7 @@ impl Site {
         found.expect("found")
     }
 
-    /// Asserts that the metrics contain this line.
+    /// Asserts that the agent's metrics contain this line.
     #[track_caller]
     pub(crate) fn assert_metric(&self, line: &str) {
         let text = get("127.0.0.1:9145", "/metrics");
@@ -250,14 +251,15 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         self.agent = None;
-        // The XDP program is removed with the namespace, but its pins remain.
+        // The XDP program is removed with the network namespace, but its pins remain.
         let _unloaded = Command::new(env!("CARGO_BIN_EXE_lb"))
             .args(["unload", "--pin-path", &pin_path()])
             .output();
     }
 }
 
-/// Returns a pin path that is unique to this test, as each test runs on its own thread.
+/// Returns a pin path that no other test uses: each test runs on its own thread, whose ID is in the
+/// path.
 fn pin_path() -> String {
     format!("/sys/fs/bpf/lb-acme-{}", nix::unistd::gettid())
 }
@@ -274,7 +276,7 @@ fn start(command: &mut Command, log: &Path) -> Running {
     Running(child.unwrap_or_else(|error| panic!("{command:?}: {error}")))
 }
 
-/// Returns the response to a request, head and body.
+/// Returns the response to a GET request, head and body.
 pub(crate) fn get(address: &str, target: &str) -> String {
     use std::io::{Read as _, Write as _};
 
@@ -330,7 +332,8 @@ fn shown(name: &str) -> Result<CertificateDer<'static>, String> {
     Ok(first.clone().into_owned())
 }
 
-/// A certificate verifier that accepts any certificate, as the test itself examines it.
+/// A certificate verifier that accepts any certificate, because the test examines the certificate
+/// itself.
 #[derive(Debug)]
 struct Anyone;
 

@@ -1,4 +1,4 @@
-//! What tshark reports about the adverts that the agent sends.
+//! Tests of what tshark reports about the adverts that the agent sends.
 
 use std::collections::BTreeSet;
 
@@ -47,7 +47,8 @@ fn tshark_has_nothing_to_say_about_our_adverts() -> Result<()> {
         } else {
             "255||0xc0||20"
         };
-        // In tshark, a checksum status of 1 is "good". The two fields after it, for errors, are empty.
+        // A checksum status of 1 means "good" in tshark. The two fields after it are for errors,
+        // and are empty.
         let version = setup.version;
         let expected = [0, 150, 200].map(|priority| format!("{ip}|{version}|41|{priority}|1||"));
         let (rows, expected) = (BTreeSet::from_iter(rows), BTreeSet::from(expected));
@@ -56,7 +57,7 @@ fn tshark_has_nothing_to_say_about_our_adverts() -> Result<()> {
     Ok(())
 }
 
-/// Captures three adverts of the agent's socket as the other host receives them.
+/// Captures three adverts that the agent's socket sends, as the other host receives them.
 fn capture(stage: &Stage, setup: &Setup) -> Result<Captured> {
     let filter = if setup.ipv6 {
         "ip6 proto 112"

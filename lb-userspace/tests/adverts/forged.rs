@@ -1,4 +1,5 @@
-//! Forged adverts: any packet that is not an intact, recent advert of the peer is counted and discarded.
+//! Tests with forged adverts: any packet that is not an intact, recent advert of the peer is
+//! counted and discarded.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddrV4},
@@ -23,13 +24,14 @@ const THEM: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const US: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
 
-/// A sender on the peer's host that can send any IPv4 packet.
+/// A sender on the peer's host that can send IPv4 packets with any source address and content.
 struct Forger<'a> {
     stage: &'a Stage,
 }
 
 impl Forger<'_> {
-    /// Sends each payload to our host, in an IPv4 packet with this source address.
+    /// Sends each payload to our host, in an IPv4 packet with this source address, from the peer's
+    /// host.
     fn send(&self, source: Ipv4Addr, payloads: Vec<Vec<u8>>) -> Result<()> {
         joined(self.stage.theirs.inside(move || {
             let protocol = Protocol::from(i32::from(PROTOCOL));
@@ -44,7 +46,8 @@ impl Forger<'_> {
     }
 }
 
-/// Returns an IPv4 packet with this payload. The kernel fills in the identification and the checksum.
+/// Returns an IPv4 packet with this source address and payload. The kernel fills in the
+/// identification and the checksum.
 fn ipv4(source: Ipv4Addr, payload: &[u8]) -> Result<Vec<u8>> {
     let length = u16::try_from(20 + payload.len())?.to_be_bytes();
     let mut datagram = vec![0x45, 0xc0, length[0], length[1], 0, 0, 0, 0];
@@ -55,7 +58,7 @@ fn ipv4(source: Ipv4Addr, payload: &[u8]) -> Result<Vec<u8>> {
     Ok(datagram)
 }
 
-/// Returns the settings of a genuine peer's adverts.
+/// Returns the settings with which a genuine peer sends its adverts.
 fn theirs(authentication: Authentication) -> Settings {
     let password = matches!(authentication, Authentication::Password(_));
     let (version, centiseconds) = if password {
@@ -254,7 +257,7 @@ fn a_flood_of_forgeries_does_not_hold_the_agent_up() -> Result<()> {
     forger.send(THEM, vec![forged; FLOOD])?;
     let took = begun.elapsed();
     let worst = lateness.worst();
-    // The kernel may drop genuine adverts while its queue is still full of forgeries.
+    // The kernel may drop genuine adverts while the socket's queue is still full of forgeries.
     let heard = wait::until("a genuine advert", SOON, || {
         forger.send(THEM, vec![advert(theirs(Authentication::None), 50)])?;
         Ok(ours.hear(Duration::from_millis(50)).ok())

@@ -1,4 +1,4 @@
-//! Interfaces, addresses and privileges that are missing, at the start or later.
+//! Tests in which interfaces, addresses or privileges are missing, at the start or later.
 
 use std::{env, process::Command};
 
@@ -75,7 +75,7 @@ fn both_casts() -> [Setup; 2] {
     [Setup::v3(), multicast]
 }
 
-/// Asserts that adverts are received in both directions.
+/// Asserts that our host receives adverts of the other host, and the other host those of ours.
 fn both_ways(stage: &Stage, ours: &mut Ours, setup: &Setup) -> Result<()> {
     let mut theirs = Ours::open_theirs(stage, setup)?;
     let ours_go_out = ours.advertise(17, INTERVAL);
@@ -90,7 +90,8 @@ fn both_ways(stage: &Stage, ours: &mut Ours, setup: &Setup) -> Result<()> {
 
 #[test]
 fn without_cap_net_raw_it_is_said_what_is_missing() -> Result<()> {
-    // The test starts itself again, as a process without the capability, in which this part runs.
+    // The test starts its own binary again without the capability, and this part runs in that
+    // process.
     if env::var_os("LB_TEST_WITHOUT_CAP_NET_RAW").is_some() {
         let stage = Stage::raise()?;
         let error = Ours::open(&stage, &Setup::v3()).err();

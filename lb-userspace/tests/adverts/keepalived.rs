@@ -1,4 +1,4 @@
-//! Adverts exchanged with a real keepalived on the other host.
+//! Tests of adverts that are exchanged with a real keepalived on the other host.
 
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,8 @@ fn keeps_it_backup(stage: &Stage, setup: &Setup) -> Result<()> {
     let silent = Instant::now();
     keepalived.wait_for(Role::Master, SOON)?;
     let took = silent.elapsed();
-    // When advertising stopped, up to one interval had passed since the last advert; 20 ms are tolerance.
+    // When advertising stopped, up to one interval had passed since the last advert; 20 ms are a
+    // tolerance.
     let least = settings.takeover() - setup.interval() - Duration::from_millis(20);
     ensure!(took > least, "it took over {took:?} after our last advert");
     let sent = ours.counters();

@@ -1,5 +1,5 @@
-//! The agent's socket for adverts against a real network: keepalived, tshark, senders of forged packets,
-//! and cables that are pulled.
+//! Tests of the agent's socket for adverts on a real network: with keepalived, tshark, senders of
+//! forged packets, and cables that are pulled.
 
 mod captured;
 mod forged;

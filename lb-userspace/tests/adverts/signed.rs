@@ -1,4 +1,4 @@
-//! Adverts that are authenticated by keepalived 2.4's HMAC.
+//! Tests of adverts that are authenticated by the HMAC of keepalived 2.4.
 //!
 //! The test with a real keepalived needs version 2.4 or later (Debian 12 has 2.2.7). To run it:
 //! `LB_KEEPALIVED_2_4=PATH cargo test -p lb-userspace --test adverts signed -- --ignored`.
@@ -17,10 +17,10 @@ use lab::keepalived::{Keepalived, KeepalivedSettings, Role};
 
 use crate::stage::{Ours, SOON, Setup, Stage};
 
-/// The key that both hosts share.
+/// The key of the HMAC, which both hosts share.
 pub(crate) const SECRET: [u8; 32] = [7; 32];
 
-/// A setup whose HMAC key is in a temporary file.
+/// A setup of VRRP whose HMAC key is in a temporary file.
 pub(crate) struct Signed {
     pub(crate) setup: Setup,
     file: PathBuf,

@@ -1,5 +1,5 @@
-//! Two hosts connected by a cable: ours, with the agent's socket, and theirs, with any other speaker of
-//! VRRP.
+//! Two hosts connected by a cable: our host, with the agent's socket, and their host, with any
+//! other speaker of VRRP.
 
 use std::{
     net::IpAddr,
@@ -28,13 +28,13 @@ use tokio::{
     time::timeout,
 };
 
-/// Time limit for anything that a test waits for, long enough for a busy machine.
+/// Time limit for each thing that a test waits for, long enough for a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// Time from one advert to the next in version 3 of VRRP.
+/// Time from one advert to the next in tests with version 3 of VRRP.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
 
-/// The two hosts, each a network namespace.
+/// The two hosts of a test, each a network namespace.
 pub(crate) struct Stage {
     pub(crate) ours: Host,
     pub(crate) theirs: Host,
@@ -48,7 +48,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Connects the hosts by a cable and gives both ends their addresses.
+    /// Connects the two hosts by a cable, and gives the interfaces at both ends their addresses.
     pub(crate) fn lay_cable(&self) -> Result<()> {
         cable::connect(End::new(&self.ours, "eth0"), End::new(&self.theirs, "eth0"))?;
         for (host, last) in [(&self.ours, 1), (&self.theirs, 2)] {
@@ -62,14 +62,14 @@ impl Stage {
     }
 }
 
-/// The configuration of VRRP on both hosts.
+/// The configuration of VRRP that both hosts use in a test.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) ipv6: bool,
     pub(crate) multicast: bool,
     pub(crate) version: u8,
     pub(crate) password: Option<&'static str>,
-    /// Additional lines of `[ha]` for our host.
+    /// Additional lines of the section `[ha]` of our host's configuration.
     pub(crate) more: String,
 }
 
@@ -118,7 +118,7 @@ impl Setup {
         }
     }
 
-    /// Returns the settings of keepalived on their host, with priority 100.
+    /// Returns the settings for a keepalived on their host, with priority 100.
     pub(crate) fn keepalived(&self) -> KeepalivedSettings {
         let ours = self.our_address();
         let mut settings = KeepalivedSettings::between(self.their_address(), ours);
@@ -130,7 +130,8 @@ impl Setup {
         settings
     }
 
-    /// Returns the address with this last part. For IPv6 multicast it is a link-local address.
+    /// Returns the address, in the hosts' network, whose last part is `last`. For IPv6 multicast it
+    /// is a link-local address.
     fn address(&self, last: u8) -> IpAddr {
         let prefix = match (self.ipv6, self.multicast) {
             (false, _) => "10.77.0.",
@@ -141,7 +142,7 @@ impl Setup {
         address.parse().expect("an address")
     }
 
-    /// Returns `[ha]` as the other host has it, with `source` and `peer` exchanged.
+    /// Returns the section `[ha]` for the other host, with `source` and `peer` exchanged.
     fn turned(&self) -> Ha {
         let mut ha = self.ha();
         std::mem::swap(&mut ha.source, &mut ha.peer);
@@ -194,7 +195,7 @@ impl Setup {
     }
 }
 
-/// The agent's socket for adverts, on our host.
+/// The agent's socket for adverts, and the adverts that it has received.
 pub(crate) struct Ours {
     adverts: Arc<Adverts>,
     heard: mpsc::Receiver<Received>,
@@ -208,7 +209,7 @@ impl Ours {
         Self::open_on(&stage.ours, setup.ha())
     }
 
-    /// Opens the agent's socket on their host, with `source` and `peer` exchanged.
+    /// Opens the agent's socket on the other host, with `source` and `peer` exchanged.
     pub(crate) fn open_theirs(stage: &Stage, setup: &Setup) -> Result<Self> {
         Self::open_on(&stage.theirs, setup.turned())
     }
@@ -236,7 +237,7 @@ impl Ours {
         self.adverts.send(Priority::new(priority));
     }
 
-    /// Sends an advert every `interval` until the returned task is aborted.
+    /// Sends an advert of this priority every `interval` until the returned task is aborted.
     pub(crate) fn advertise(&self, priority: u8, interval: Duration) -> JoinHandle<()> {
         let adverts = Arc::clone(&self.adverts);
         self.runtime.spawn(async move {
@@ -248,7 +249,8 @@ impl Ours {
         })
     }
 
-    /// Returns the next advert received; an error if there is none within `limit`.
+    /// Returns the next advert that the socket has received; an error if none arrives within
+    /// `limit`.
     pub(crate) fn hear(&mut self, limit: Duration) -> Result<Received> {
         let next = self
             .runtime
@@ -257,7 +259,8 @@ impl Ours {
             .context("the listening ended")
     }
 
-    /// Returns the next advert received that meets `wanted`.
+    /// Returns the next received advert that meets the condition `wanted`; an error if none arrives
+    /// in time.
     pub(crate) fn hear_until(
         &mut self,
         what: &str,
@@ -273,7 +276,7 @@ impl Ours {
         }
     }
 
-    /// Starts to measure how late the runtime's timers fire.
+    /// Starts to measure how late the timers of the socket's runtime fire.
     pub(crate) fn measure_lateness(&self) -> Lateness {
         let worst = Arc::new(Mutex::new(Duration::ZERO));
         let seen = Arc::clone(&worst);
@@ -298,7 +301,8 @@ impl Ours {
         *self.counters().refused.get(word).expect("a word")
     }
 
-    /// Waits until `count` packets, and no more, have been refused for the reason `word`.
+    /// Waits until `count` received packets have been refused for the reason `word`, and asserts
+    /// that no more were.
     pub(crate) fn wait_until_refused(&self, word: &str, count: u64) -> Result<()> {
         let what = format!("{count} refused for {word}");
         wait::until_true(&what, SOON, || Ok(self.refused(word) >= count))
@@ -307,7 +311,7 @@ impl Ours {
         Ok(())
     }
 
-    /// Asserts that no received advert is waiting.
+    /// Asserts that no received advert is waiting to be read.
     pub(crate) fn has_heard_nothing(&mut self) -> Result<()> {
         match self.heard.try_recv() {
             Err(mpsc::error::TryRecvError::Empty) => Ok(()),

@@ -1,4 +1,4 @@
-//! Addresses that move between hosts, on real interfaces with a real neighbour.
+//! Tests of addresses that move between hosts, on real interfaces and with a real neighbour.
 
 use std::{
     net::TcpStream,
@@ -43,7 +43,7 @@ fn on_interface(text: &str) -> bool {
     ip("address show dev eth0").contains(&format!("{text} "))
 }
 
-/// Returns the MAC address that a neighbour has cached for an address; `nobody` if it has none.
+/// Returns the MAC address that a neighbour has cached for an IP address; `nobody` if it has none.
 fn remembered(neighbour: &Namespace, address: &str) -> String {
     let shown = neighbour.ip(&format!("neighbour show {address} dev eth0"));
     let words: Vec<_> = shown.split_whitespace().collect();
@@ -107,7 +107,8 @@ fn ten_gratuitous_arps_are_sent_in_two_bursts() {
                 let Ok(length) = recv(socket.as_raw_fd(), &mut frame, MsgFlags::empty()) else {
                     continue;
                 };
-                // A gratuitous ARP request: both the sender's and the target's address are the virtual IP.
+                // This is a gratuitous ARP request: both the sender's and the target's address are
+                // the virtual IP.
                 let vip = [172, 31, 0, 200];
                 let gratuitous = length >= 42
                     && frame[..6] == [0xff; 6]
@@ -179,7 +180,7 @@ fn what_a_crashed_agent_left_is_taken_off_at_the_start() {
         crashed.hold().await.expect("held");
         drop(crashed);
         assert!(on_interface(VIP) && on_interface("172.31.0.199/20"));
-        // An agent with another configuration, which has only one of the three addresses.
+        // The agent starts again, with a configuration that has only one of the three addresses.
         let addresses = start(&[VIP]);
         assert!(!on_interface(VIP) && !on_interface("172.31.0.199/20") && !on_interface(VIP6));
         assert!(on_interface("172.31.0.68/20") && on_interface("2001:db8::68/64"));

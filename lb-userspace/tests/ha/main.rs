@@ -1,4 +1,5 @@
-//! Tests of the room `ha` in private network namespaces: addresses that move, tracking, notify commands.
+//! Tests of the room `ha` in private network namespaces: addresses that move, tracking, and notify
+//! commands.
 
 mod address;
 mod namespace;

@@ -1,4 +1,4 @@
-//! Hosts as network namespaces, each with a thread that runs jobs in it.
+//! Hosts as network namespaces, each with a thread that runs the test's closures in it.
 
 use std::{
     process::Command,
@@ -18,7 +18,7 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    /// Makes a host without network interfaces other than loopback.
+    /// Creates a host that has no network interface but loopback.
     pub(crate) fn raise() -> Self {
         assert!(
             nix::unistd::geteuid().is_root(),
@@ -55,7 +55,7 @@ impl Namespace {
         }
         for host in [&host, &neighbour] {
             eventually("the cable carries", || {
-                // The kernel has this route for IPv6 multicast only once the interface is ready.
+                // The kernel has this route for IPv6 multicast only when the interface is ready.
                 let routes = host.ip("-6 route show table all");
                 host.ip("link show eth0").contains("state UP")
                     && routes.contains("ff00::/8 dev eth0")
@@ -64,7 +64,8 @@ impl Namespace {
         (host, neighbour)
     }
 
-    /// Runs `job` in the namespace, waits for it, and returns its result. A panic in it is passed on.
+    /// Runs `job` in the namespace, waits for it, and returns its result. A panic of `job` is
+    /// passed on.
     pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, outcome) = mpsc::channel();
         let job = move || {
@@ -78,7 +79,7 @@ impl Namespace {
         }
     }
 
-    /// Like [`Self::run`], for a future, on a new runtime in the namespace.
+    /// Runs a future like [`Self::run`] runs a closure, on a new runtime in the namespace.
     pub(crate) fn block_on<F: Future + 'static>(
         &self,
         future: impl FnOnce() -> F + Send + 'static,
@@ -95,14 +96,15 @@ impl Namespace {
         })
     }
 
-    /// Runs `ip` with these arguments in the namespace, and returns what it prints.
+    /// Runs the command `ip` with these arguments in the namespace, and returns what it prints.
     pub(crate) fn ip(&self, words: &str) -> String {
         let words = words.to_owned();
         self.run(move || ip(&words))
     }
 }
 
-/// Runs `ip` with these arguments in this thread's namespace, and returns what it prints.
+/// Runs the command `ip` with these arguments in this thread's namespace, and returns what it
+/// prints.
 pub(crate) fn ip(words: &str) -> String {
     let done = Command::new("ip")
         .args(words.split_whitespace())
@@ -116,7 +118,7 @@ pub(crate) fn ip(words: &str) -> String {
     String::from_utf8(done.stdout).expect("text")
 }
 
-/// Waits until `holds` returns true, at most 5 seconds.
+/// Waits until `holds` returns true, for at most 5 seconds.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(5);
@@ -126,7 +128,7 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Like [`eventually`], without blocking the runtime.
+/// Waits like [`eventually`], for at most 5 seconds, without blocking the runtime.
 pub(crate) async fn becomes(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while !holds() {

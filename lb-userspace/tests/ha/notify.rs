@@ -1,4 +1,4 @@
-//! The commands of `[ha.notify]`, run as real processes.
+//! Tests of the commands of `[ha.notify]`, which run as real processes.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use nix::{
 
 use super::namespace::becomes;
 
-/// A temporary folder with scripts that serve as commands, and with what they write.
+/// A temporary folder with scripts that serve as commands, and with the files that they write.
 pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -26,14 +26,14 @@ impl Folder {
         Self(tempfile::tempdir().expect("a folder"))
     }
 
-    /// Makes a shell script of these lines, in which `$LOG` is a file in the folder. Returns it as a
-    /// command.
+    /// Creates a shell script of these lines, in which `$LOG` is a file in the folder. Returns the
+    /// command that runs it.
     pub(crate) fn script(&self, name: &str, lines: &str) -> Vec<String> {
         let path = self.path(name);
         let log = self.path("log");
         let text = format!("#!/bin/sh\nLOG={}\n{lines}\n", log.display());
-        // Written under another name and then renamed: a process that forks meanwhile would keep the script
-        // open for writing, and running it would fail.
+        // The script is written under another name and then renamed: a process that the test forks
+        // meanwhile would keep the script open for writing, and running the script would fail.
         let made = self.path(&format!("{name}.made"));
         fs::write(&made, text).expect("written");
         fs::set_permissions(&made, fs::Permissions::from_mode(0o755)).expect("set");
@@ -45,7 +45,7 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// Returns the lines that were written to `$LOG` so far.
+    /// Returns the lines that the scripts have written to `$LOG` so far.
     pub(crate) fn log(&self) -> Vec<String> {
         lines(&self.path("log"))
     }
@@ -56,12 +56,13 @@ fn lines(file: &Path) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Whether any process is alive whose ID is in this file.
+/// Returns whether any of the processes is alive whose IDs are in this file.
 pub(crate) fn is_alive(file: &Path) -> bool {
     let numbers = lines(file);
     assert!(!numbers.is_empty(), "no process was begun");
     numbers.iter().any(|number| {
-        // A zombie, which has exited but was not yet waited for by its parent, is not alive.
+        // A process does not count as alive if it has exited and its parent has not waited for it
+        // (a zombie).
         let state = fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
         let state = state
             .rsplit(") ")
@@ -98,7 +99,8 @@ async fn a_command_gets_the_arguments_of_keepalived_and_nothing_else() {
     becomes("it ran", || notifier.view().last.is_some()).await;
     assert_eq!(folder.log(), ["eth0 INSTANCE lb-a MASTER 150"]);
     let environment = lines(&folder.path("log.env"));
-    // The shell itself adds variables such as PWD, but none of this test's own environment is there.
+    // The shell adds variables such as PWD, but the command gets no variable of the test's own
+    // environment.
     assert!(
         environment
             .iter()

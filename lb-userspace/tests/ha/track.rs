@@ -1,4 +1,4 @@
-//! Tracking, with real scripts, listeners and interfaces.
+//! Tests of tracking, with real scripts, listeners and interfaces.
 
 use std::{
     net::SocketAddr,
@@ -24,7 +24,7 @@ fn name(text: &str) -> Name {
     Name::parse(text).expect("a name")
 }
 
-/// Returns what to track for a host of which only the interface is tracked.
+/// Returns what is watched for a host that tracks nothing but this interface.
 fn bare(interface: &str) -> Watched {
     Watched {
         interfaces: vec![interface.to_owned()],
@@ -64,7 +64,7 @@ fn fault(tracking: &Tracking) -> String {
         .unwrap_or_default()
 }
 
-/// Runs a test in a namespace that has an interface but no XDP program on it. So a fault is reported all
+/// Runs a test in a namespace whose interface has no XDP program. So tracking reports a fault all
 /// the time, and the test looks at the other tracked items.
 fn in_namespace<F: Future<Output = ()> + 'static>(test: impl FnOnce(Folder) -> F + Send + 'static) {
     let (host, _neighbour) = Namespace::pair();
@@ -126,7 +126,7 @@ fn a_script_that_hangs_has_failed_and_goes_with_its_children() {
         assert!(fault(&tracking).contains("script uplink: did not end within 200ms"));
         std::fs::remove_dir(folder.path("log.busy")).expect("removed");
         becomes("it is run again and again", || {
-            // The script creates the folder again in each run.
+            // The folder is removed again, because the script creates it in each run.
             drop(std::fs::remove_dir(folder.path("log.busy")));
             tracked(&tracking, &what).looks.timed_out >= 4
         })
@@ -266,7 +266,8 @@ fn a_listener_that_does_not_accept_is_a_fault_and_one_on_an_address_elsewhere_is
         let fault = fault(&tracking);
         assert!(fault.contains("listener of service here: 172.31.0.68:8080 does not answer"));
         assert!(!fault.contains("service vip"));
-        // The address is added, but no process accepts: only the kernel completes TCP handshakes.
+        // The address is added, but no process accepts connections there: only the kernel completes
+        // TCP handshakes.
         ip("address add 172.31.0.200/20 dev eth0");
         let deadline = Instant::now() + Duration::from_secs(10);
         while tracked(&tracking, &there).fact.well == Some(true) {

@@ -1,5 +1,5 @@
-//! Invariants when several CPUs run the program concurrently: each packet is counted, a connection
-//! has one entry, and a source port one owner.
+//! Tests of invariants while several CPUs run the program concurrently: each packet is counted, a
+//! connection has one entry, and a source port has one owner.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,7 +25,7 @@ use crate::{
     stage::{self, BACKENDS, Setup, Stage},
 };
 
-/// Feeds packets to the XDP program from a thread that is pinned to a CPU.
+/// A thread that is pinned to a CPU, and that feeds packets to the XDP program.
 struct Feeder {
     program: Xdp,
     interface: u32,
@@ -34,7 +34,7 @@ struct Feeder {
 }
 
 impl Feeder {
-    /// Pins this thread to a CPU; if the machine has fewer CPUs, threads share them.
+    /// Pins this thread to a CPU; if the machine has fewer CPUs, several threads share one.
     fn on(cpu: usize, interface: u32) -> Self {
         let mut cpus = CpuSet::new();
         cpus.set(cpu).expect("a CPU that there can be");
@@ -51,7 +51,8 @@ impl Feeder {
         }
     }
 
-    /// Feeds one packet. Returns the XDP action, and the addresses and ports of the resulting packet.
+    /// Feeds one packet. Returns the XDP action, and the addresses and ports of the packet that
+    /// results.
     fn feed(&mut self, key: FlowKey, flags: u8) -> (u32, FlowKey) {
         self.sent += 1;
         let packet = TcpPacket::new(key, flags).bytes();
@@ -64,7 +65,7 @@ impl Feeder {
     }
 }
 
-/// Returns the number of packets by verdict and reason.
+/// Returns the number of packets that were counted with each verdict and reason.
 fn verdicts(stage: &Stage) -> HashMap<(&'static str, &'static str), u64> {
     let counters = stage.dataplane.counters().expect("the kernel's counters");
     let counts = counters.verdicts.iter();
@@ -73,14 +74,15 @@ fn verdicts(stage: &Stage) -> HashMap<(&'static str, &'static str), u64> {
         .collect()
 }
 
-/// Opens a pinned map of the running program.
+/// Opens the pinned map with this name, an array, of the running program.
 pub(crate) fn pinned<const N: usize>(name: &str) -> Array<MapData, [u8; N]> {
     let map = MapData::from_pin(stage::settings().pin_path.join(name)).expect(name);
     Map::Array(map).try_into().expect("an array")
 }
 
-/// Returns the live connections of an idle table after verifying it: no entry is claimed, a client
-/// has one entry, and ports name exactly the entries that hold them.
+/// Returns the live connections of the connection table, which must not change meanwhile. Asserts
+/// that no entry is claimed, that a client has one entry, and that source ports name exactly the
+/// entries that hold them.
 fn at_rest() -> Vec<Connection> {
     let mut held = HashSet::new();
     let mut connections: Vec<Connection> = Vec::new();
@@ -112,7 +114,7 @@ fn at_rest() -> Vec<Connection> {
     connections
 }
 
-/// Repeatedly runs two closures on two threads at the same time.
+/// Runs two closures repeatedly on two threads, each time at the same moment.
 #[derive(Default)]
 struct Together(AtomicU32);
 
@@ -168,7 +170,7 @@ fn one_syn_on_both_cpus_at_once_begins_one_connection() {
     });
 }
 
-/// The smallest table: sixteen buckets.
+/// A setup with the smallest connection table, which has sixteen buckets.
 const SMALL: Setup<'_> = Setup {
     balance: Balance::RoundRobin,
     services: &[(80, &BACKENDS)],
@@ -182,7 +184,8 @@ fn connections_that_replace_each_other_are_never_read_as_a_mixture() {
     on_a_host(|| {
         let stage = Stage::raise_as(&SMALL);
         let (interface, over) = (stage.interface, AtomicBool::new(false));
-        // Client, port and backend of the connection that the writer opened last.
+        // The number of the client, the source port and the backend of the connection that the
+        // writer opened last.
         let last: [AtomicU32; 3] = Default::default();
         let (begun, read, sent) = thread::scope(|scope| {
             let reader = scope.spawn(|| {
@@ -192,7 +195,7 @@ fn connections_that_replace_each_other_are_never_read_as_a_mixture() {
                     let [number, port, octet] = last.each_ref().map(|one| one.load(SeqCst));
                     let back =
                         TcpPacket::key(([10, 0, 0, octet as u8], 80), (stage::VIP, port as u16));
-                    // ACKs do not keep an entry from being replaced.
+                    // ACKs do not prevent the connection's entry from being replaced.
                     let (action, left) = feeder.feed(back, ACK);
                     read.extend((action == XDP_TX).then(|| (left.reversed(), back)));
                     let (action, left) = feeder.feed(client(number), ACK);
@@ -244,7 +247,7 @@ fn the_next_agent_adopts_tables_that_both_cpus_write_to() {
         let (interface, over) = (stage.interface, AtomicBool::new(false));
         let run = |cpu: usize| {
             let mut feeder = Feeder::on(cpu, interface);
-            // Both CPUs use the same clients, in different orders.
+            // Both CPUs send packets of the same clients, in different orders.
             for number in (0_u32..).map(|number| number * [3, 7][cpu] % 400) {
                 if over.load(SeqCst) {
                     break;

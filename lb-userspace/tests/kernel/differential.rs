@@ -1,4 +1,5 @@
-//! Differential test: kernel and host give the same packets the same bytes and the same verdicts.
+//! Differential test: the program in the kernel and the library on the host give the same packets
+//! the same bytes and the same verdicts.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -24,10 +25,10 @@ use clock::{Clock, Seen};
 use tables::{DNAT_PORT, ENTRIES, host_tables, small};
 use traffic::Traffic;
 
-/// Packets of a test in a normal run.
+/// Number of packets that a test sends unless `LB_DIFFERENTIAL_PACKETS` sets another number.
 const PACKETS: usize = 20_000;
 
-/// Packets of a test, as set by `LB_DIFFERENTIAL_PACKETS`.
+/// Returns the number of packets that a test sends.
 fn packets() -> usize {
     std::env::var("LB_DIFFERENTIAL_PACKETS")
         .map_or(PACKETS, |text| text.parse().expect("a number of packets"))
@@ -85,7 +86,8 @@ fn host_and_kernel_agree_where_tables_fill_and_ports_run_out() {
     }
 }
 
-/// Feeds packets to kernel and host, and returns the kernel's counters.
+/// Feeds packets to the kernel's program and to the library, compares the results, and returns the
+/// kernel's counters.
 fn compare(
     stage: &Stage,
     mut host: HostTables,
@@ -124,7 +126,7 @@ fn compare(
             "packet {number} ({verdict:?} on the host): {packet:02x?}"
         );
         traffic.learn(verdict, &packet, &bytes);
-        // Drain the ring buffer of changes before it overflows.
+        // The ring buffer of changes is read here, before it overflows.
         if number % 1000 == 999 {
             told_by_host.extend(host.take_exported());
             told_by_kernel.extend(records(&told(&mut changes)));
@@ -165,7 +167,7 @@ fn compare(
     kernel
 }
 
-/// Holds new connections during a tenth of the packets, in kernel and host.
+/// Holds new connections during a tenth of the packets, both in the kernel and in the library.
 fn hold_now_and_then(number: usize, stage: &Stage, host: &mut HostTables) {
     let turn = number % 1000;
     if turn == 900 || turn == 0 {
@@ -176,7 +178,7 @@ fn hold_now_and_then(number: usize, stage: &Stage, host: &mut HostTables) {
     }
 }
 
-/// Returns the XDP action of a verdict (linux/bpf.h, `enum xdp_action`).
+/// Returns the XDP action that corresponds to a verdict (linux/bpf.h, `enum xdp_action`).
 fn action_of(verdict: Verdict) -> u32 {
     match verdict {
         Verdict::Drop(_) => 1,

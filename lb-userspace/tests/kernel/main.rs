@@ -1,6 +1,6 @@
 //! Tests of the XDP program in the kernel, driven by the agent's code.
 //!
-//! Needs root: each test moves its thread to a network namespace.
+//! Needs root, because each test moves its thread to a network namespace.
 
 mod concurrent;
 mod differential;
@@ -30,14 +30,14 @@ const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 
-/// Runs a closure on a new thread, which a stage moves to a network namespace.
+/// Runs a closure on a new thread, which the closure's stage moves to a network namespace.
 fn on_a_host<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     thread::spawn(act)
         .join()
         .expect("the host's thread ends well")
 }
 
-/// Waits until a condition holds.
+/// Waits until a condition holds; fails after the time `limit`.
 fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
@@ -46,20 +46,21 @@ fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Returns the key of a client's packets to the steered service.
+/// Returns the addresses and ports of the packets that client number `number` sends to the steered
+/// service.
 fn client(number: u32) -> FlowKey {
     let [_, a, b, c] = number.to_be_bytes();
     TcpPacket::key(([100, 64 + a, b, c], 40_000), (VIP, 80))
 }
 
-/// Feeds one packet. Returns the XDP action and the resulting packet.
+/// Feeds one packet with these TCP flags. Returns the XDP action and the packet that results.
 fn sent(stage: &Stage, key: FlowKey, flags: u8) -> (u32, Vec<u8>) {
     let mut out = Vec::new();
     let (action, _) = stage.feed(&TcpPacket::new(key, flags).bytes(), &mut out);
     (action, out)
 }
 
-/// Opens a connection; returns the key of its backend's packets.
+/// Opens a connection; returns the addresses and ports of its backend's packets.
 fn opened(stage: &Stage, client: FlowKey) -> FlowKey {
     let (action, out) = sent(stage, client, SYN);
     assert_eq!(action, XDP_TX, "a new flow");
@@ -71,7 +72,7 @@ fn opened(stage: &Stage, client: FlowKey) -> FlowKey {
     back
 }
 
-/// Returns the number of packets counted with a verdict and a reason.
+/// Returns the number of packets that were counted with this verdict and this reason.
 fn counted(stage: &Stage, verdict: &str, reason: &str) -> u64 {
     let counters = stage.dataplane.counters().expect("the kernel's counters");
     let mut counts = counters.verdicts.iter();

@@ -1,4 +1,4 @@
-//! Replication: one host continues the connections of another.
+//! Tests of replication: one host continues the connections of another host.
 
 mod neighbours;
 
@@ -23,14 +23,15 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// Creates a host whose backends have other indices than those of the first host.
+/// Creates a stage for a second host, whose backends have other indices than those of the first
+/// host.
 fn other_host() -> Stage {
     let mut backends = BACKENDS;
     backends.reverse();
     Stage::raise_before(Balance::RoundRobin, &backends)
 }
 
-/// Returns the chunks that the active host has sent since the last call.
+/// Returns the chunks of flows that the active host has sent since the last call.
 pub(crate) fn told(chunks: &mut Receiver<Vec<u8>>) -> Vec<Vec<u8>> {
     std::iter::from_fn(|| match chunks.try_recv() {
         Ok(chunk) => Some(chunk),
@@ -44,7 +45,7 @@ fn is_end(chunk: &[u8]) -> bool {
     matches!(decode(chunk), Ok(Chunk::End { whole: true, .. }))
 }
 
-/// Returns the chunks until the end of a pass.
+/// Returns the chunks of flows that the active host sends until a pass over its table ends.
 pub(crate) fn pass(chunks: &mut Receiver<Vec<u8>>) -> Vec<Vec<u8>> {
     let mut pass = Vec::new();
     eventually("a pass ends", SOON, || {
@@ -72,7 +73,7 @@ fn import(stage: &Stage, chunks: &[Vec<u8>]) -> usize {
     imported.map(|imported| imported.flows).sum()
 }
 
-/// Segments with data of both directions of connections.
+/// Returns segments with data for both directions of these connections.
 fn segments(connections: &[(FlowKey, FlowKey)]) -> Vec<Vec<u8>> {
     let keys = connections.iter().flat_map(|(there, back)| [*there, *back]);
     keys.map(|key| {
@@ -86,7 +87,7 @@ fn segments(connections: &[(FlowKey, FlowKey)]) -> Vec<Vec<u8>> {
     .collect()
 }
 
-/// Feeds packets; returns the results with their XDP actions.
+/// Feeds packets to the program; returns for each the XDP action and the packet that results.
 fn steered(stage: &Stage, packets: &[Vec<u8>]) -> Vec<(u32, Vec<u8>)> {
     let steered = packets.iter().map(|packet| {
         let mut out = Vec::new();
@@ -96,7 +97,8 @@ fn steered(stage: &Stage, packets: &[Vec<u8>]) -> Vec<(u32, Vec<u8>)> {
     steered.collect()
 }
 
-/// Asserts equal backends, source ports, bytes and checksums; shows the first difference.
+/// Asserts that both hosts chose the same backends, source ports, bytes and checksums; shows the
+/// first difference.
 fn assert_alike(found: &[(u32, Vec<u8>)], expected: &[(u32, Vec<u8>)]) {
     assert_eq!(found.len(), expected.len());
     for (number, (found, expected)) in found.iter().zip(expected).enumerate() {
@@ -111,7 +113,7 @@ fn the_other_host_carries_connections_on_as_the_first_would_have() {
         let stage = Stage::raise(Balance::RoundRobin);
         let open = |number| (client(number), opened(&stage, client(number)));
         let mut connections: Vec<_> = first.map(open).collect();
-        // Not answered by the backend: not exported.
+        // The backend does not answer this SYN, so the connection is not exported.
         sent(&stage, client(1000), SYN);
         let mut receiver = stage.dataplane.flows().export().expect("it tells");
         let mut chunks = pass(&mut receiver);
@@ -139,7 +141,7 @@ fn the_other_host_carries_connections_on_as_the_first_would_have() {
                 "{back:?} is a connection's of the first host"
             );
         }
-        // The established connections continue beside new ones.
+        // The connections of the first host continue beside the new connections.
         assert_alike(&steered(&stage, &packets), &expected);
     });
 }
@@ -154,7 +156,8 @@ fn connections_through_a_further_source_address_are_counted_and_not_told_of() {
             source_addresses: &[FURTHER],
         });
         let open = |number| opened(&stage, client(number));
-        // Half of the connections are sent in the pass, the other half when they are established.
+        // Half of the connections are sent in the pass over the table, the other half when they are
+        // established.
         let mut connections: Vec<FlowKey> = (0..50).map(open).collect();
         let mut receiver = stage.dataplane.flows().export().expect("it tells");
         let mut chunks = pass(&mut receiver);
@@ -209,7 +212,8 @@ fn a_connection_that_ends_at_the_active_host_ends_at_the_other() {
     on_a_host(move || {
         let stage = other_host();
         assert_eq!(import(&stage, &chunks), 3);
-        // A SYN of an existing connection would go to its previous backend.
+        // The imported connection is over, so this SYN of its client opens a new flow. Otherwise
+        // the SYN would go to the connection's backend.
         let (action, _) = sent(&stage, client(1), SYN);
         assert_eq!(action, XDP_TX);
         let verdicts = stage.dataplane.counters().expect("counters").verdicts;
@@ -224,7 +228,7 @@ fn a_connection_that_ends_at_the_active_host_ends_at_the_other() {
     });
 }
 
-/// Returns a record as a peer sends it.
+/// Returns the record of a flow, as a peer sends it.
 fn record(number: u32, backend: u8, source_port: u16) -> Record {
     Record {
         client: client(number),
@@ -268,7 +272,8 @@ fn a_whole_pass_removes_what_the_peer_no_longer_tells_of() {
         eventually("one connection goes", SOON, || {
             passes += 1;
             import(&stage, &pass(passes, &[stays], true));
-            // The sweep of one pass ends when the next begins.
+            // The sweep that removes flows which a pass did not contain ends when the next pass
+            // begins.
             std::thread::sleep(Duration::from_millis(300));
             removed() == 1
         });
@@ -294,7 +299,7 @@ fn what_this_host_cannot_carry_on_is_left_out_and_counted_by_reason() {
         let reserved = record(3, 6, SOURCE_PORTS.end() + 1);
         let records = vec![
             record(1, 6, 20_000),
-            // A service that does not exist, and one that the agent serves.
+            // The first service does not exist, and the second is one that the agent serves itself.
             other_service(81),
             other_service(443),
             record(2, 99, 20_001),
@@ -354,7 +359,7 @@ fn a_host_that_is_active_takes_nothing_in_even_without_a_peer_to_tell() {
         assert_eq!(flows.import(&chunk).expect("it is read").flows, 0);
         let skipped = flows.counters().skipped;
         assert!(skipped.contains(&("active", 1)), "{skipped:?}");
-        // An export that began and ended with the link does not open the import again.
+        // An export that began and ended with the link does not allow imports again.
         let mut receiver = flows.export().expect("it tells");
         pass(&mut receiver);
         drop(receiver);
@@ -371,8 +376,8 @@ fn a_host_that_is_active_takes_nothing_in_even_without_a_peer_to_tell() {
 fn another_connection_in_an_old_one_s_place_leaves_nothing_of_it() {
     on_a_host(|| {
         let stage = other_host();
-        // This host had the address before, and other connections use the client's port and the
-        // source port that NAT gave the client's connection.
+        // This host had the address before the import, and other connections use the client's port
+        // and the source port that NAT gave the client's connection.
         let old = opened(&stage, client(1));
         let other = opened(&stage, client(2));
         let told = record(1, other.source[3], other.destination_port);
@@ -397,7 +402,7 @@ fn another_connection_in_an_old_one_s_place_leaves_nothing_of_it() {
     });
 }
 
-/// Addresses and ports of a client's packet towards the backend.
+/// Returns the addresses and ports, in bytes, of a client's packet towards the backend.
 fn told_to_backend(record: &Record) -> Vec<u8> {
     let ports = [
         record.source_port.to_be_bytes(),
@@ -414,7 +419,7 @@ fn changes_that_had_no_room_are_counted_and_the_next_pass_tells_of_them() {
         let stage = Stage::raise(Balance::RoundRobin);
         let mut receiver = stage.dataplane.flows().export().expect("it tells");
         let mut chunks = pass(&mut receiver);
-        // The receiver does not read: the channel fills, then the ring buffer.
+        // The receiver reads nothing: first the channel fills up, then the ring buffer.
         for number in 0..BUSY {
             let back = opened(&stage, client(number));
             for (key, flags) in [(back, FIN_ACK), (client(number), FIN_ACK), (back, RST)] {

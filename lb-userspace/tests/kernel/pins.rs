@@ -1,4 +1,4 @@
-//! Adopting the pinned maps of an earlier agent.
+//! Tests that an agent adopts the pinned maps of an earlier agent.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ fn write(pinned: &mut Pinned, settings: Settings) {
     pinned.set(0, bytes, 0).expect("is written");
 }
 
-/// Returns the settings that an agent pinned.
+/// Returns the settings of the program that an agent has pinned.
 fn pinned_settings() -> Pinned {
     let path = stage::settings().pin_path.join("maps/settings");
     let map = MapData::from_pin(path).and_then(Map::from_map_data);
@@ -72,8 +72,8 @@ fn a_thousand_backends_are_applied_without_a_wait_for_each() {
             source_addresses: &[],
         });
         let took = began.elapsed();
-        // The kernel waits about ten milliseconds for running programs: one wait per row of source
-        // ports took nine seconds.
+        // The kernel waits about ten milliseconds for running programs. With a separate wait for
+        // each row of source ports, this took nine seconds.
         assert!(took < Duration::from_secs(4), "{took:?}");
         println!("1,000 backends applied in {took:?}");
         let client = TcpPacket::key(([198, 51, 100, 10], 40_000), (stage::VIP, 1249));

@@ -1,4 +1,5 @@
-//! Changes of state are atomic: each packet uses the old ring or the new one.
+//! Tests that changes of a backend's state are atomic: each packet uses the old ring or the new
+//! one.
 
 use std::{
     collections::HashSet,
@@ -26,10 +27,11 @@ use crate::{
     stage::{self, Stage, VIP},
 };
 
-/// Last octets of the backends in three sets, used in turn. Each half of the ring is filled at
-/// every second flip, so it held another set before. The sets differ in size, and share no backend.
+/// The last octets of the addresses of the backends in three sets, which the ring has in turn. Each
+/// half of the ring is filled at every second flip, so it held another set before. The sets differ
+/// in size, and share no backend.
 const SETS: [std::ops::Range<u8>; 3] = [2..18, 18..21, 21..28];
-/// Packets between two flips.
+/// Number of packets between two flips of the ring.
 const BETWEEN: u32 = 50;
 const FLIPS: u32 = 150;
 
@@ -40,8 +42,8 @@ fn no_packet_sees_a_mixture_of_two_rings() {
     }
 }
 
-/// Progress of the flips from one ring to the next: the number that have ended, and the number that
-/// have begun.
+/// Progress of the flips from one ring to the next: the number of flips that have ended, and the
+/// number that have begun.
 #[derive(Default)]
 struct Flips {
     ended: AtomicU32,
@@ -51,7 +53,7 @@ struct Flips {
     between: AtomicU32,
 }
 
-/// Counts of the packets' results.
+/// The number of packets that were steered, and of those that were steered during a flip.
 #[derive(Debug, Default)]
 struct Met {
     steered: u32,
@@ -91,15 +93,17 @@ fn flip_under_traffic(balance: Balance) {
         "{met:?}"
     );
     assert!(met.during_a_flip > FLIPS, "{met:?}");
-    // An empty slot names backend 0, which does not exist: its address has no route.
+    // A packet that found an empty slot would go to backend 0, which does not exist, and be dropped
+    // because its address has no route.
     for reason in ["no_route", "no_neighbour"] {
         assert_eq!(counted(&stage, "drop", reason), 0, "{reason}");
     }
 }
 
-/// Sends SYNs while rings are flipped, and verifies their backends.
+/// Sends SYNs while rings are flipped, and verifies that each goes to a backend of the old or the
+/// new ring.
 fn feed(interface: u32, flips: &Flips) -> Met {
-    // The flips run on the first CPU.
+    // The flips run on the first CPU, so this thread uses the others.
     let mut cpus = CpuSet::new();
     for cpu in 1..CpuSet::count() {
         cpus.set(cpu).expect("a CPU that there can be");
@@ -132,7 +136,8 @@ fn feed(interface: u32, flips: &Flips) -> Met {
     met
 }
 
-/// Returns the last octet of the backend that a SYN is steered to; `None` if it is not steered.
+/// Returns the last octet of the address of the backend that a SYN with this number is steered to;
+/// `None` if it is not steered.
 fn backend_of_syn(program: &Xdp, interface: u32, number: u32) -> Option<u8> {
     let [_, a, b, c] = number.to_be_bytes();
     let key = TcpPacket::key(([100, 64 + a, b, c], 40_000), (VIP, 8080));
@@ -225,7 +230,7 @@ fn a_service_that_leaves_and_one_that_comes_leave_the_others_alone() {
         stage.dataplane.apply(&first, &views).expect("applied");
         assert_eq!(went(&stage, 1, 8001).1[33], 6);
         assert_eq!(went(&stage, 2, 8002).1[33], 30);
-        // The ring grows, and another service takes the place of the second.
+        // The ring of the first service grows, and a new service takes the place of the second one.
         let next = [steered("a", 8001, &large), steered("c", 8003, &other)];
         let views = [all(&large), all(&other)];
         stage.dataplane.apply(&next, &views).expect("applied");

@@ -1,4 +1,4 @@
-//! Limits on the verifier's work for each program.
+//! Tests that limit the work of the kernel's verifier for each program.
 
 use aya::{
     maps::MapInfo,
@@ -11,9 +11,9 @@ use crate::{
     stage::{self, Stage},
 };
 
-/// Programs with the maximum number of instructions that the verifier may process, out of a limit
-/// of one million (linux/bpf.h, `BPF_COMPLEXITY_LIMIT_INSNS`). The margin is for other kernels,
-/// whose verifiers explore other paths.
+/// The programs, each with the maximum number of instructions that the verifier may process for it.
+/// The kernel's own limit is one million (linux/bpf.h, `BPF_COMPLEXITY_LIMIT_INSNS`). The margin is
+/// for other kernels, whose verifiers explore other paths.
 const BOUNDS: [(&str, u32); 3] = [
     ("lb", 50_000),
     ("lb_changing", 150_000),
@@ -26,7 +26,8 @@ fn the_verifier_is_done_with_each_program_long_before_its_limit() {
         let _stage = Stage::raise(Balance::RoundRobin);
         let connections = stage::settings().pin_path.join("maps/connections");
         let connections = MapInfo::from_pin(connections).expect("it is pinned").id();
-        // Other tests have loaded programs with these names, too.
+        // Programs are told apart by their maps, because other tests have loaded programs with
+        // these names, too.
         let is_ours = |program: &ProgramInfo| {
             let maps = program
                 .map_ids()

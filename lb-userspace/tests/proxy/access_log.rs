@@ -1,4 +1,4 @@
-//! The access log, end to end: one line for each request, whatever its outcome.
+//! Tests of the access log, end to end: it has one line for each request, whatever the outcome.
 
 use std::{
     io::{BufReader, Read as _, Write as _},
@@ -19,7 +19,7 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// Waits until a log file has `count` lines, and returns them as JSON.
+/// Waits until an access log file has `count` lines, and returns them as JSON.
 fn lines(file: &Path, count: usize) -> Vec<Value> {
     let read = || std::fs::read_to_string(file).expect("a file");
     wait_until("the lines are written", || read().lines().count() >= count);

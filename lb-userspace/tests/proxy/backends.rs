@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-/// A backend that keeps listening until the test's process exits.
+/// A backend whose thread keeps listening until the test's process exits.
 #[derive(Clone)]
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     requests: Arc<AtomicUsize>,
 }
 
-/// A request as received by a backend.
+/// A request as a backend received it.
 pub(crate) struct Seen {
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
@@ -38,12 +38,12 @@ impl Backend {
         })
     }
 
-    /// Starts a backend that answers with its name.
+    /// Starts a backend that answers each request with the backend's name.
     pub(crate) fn named(name: &'static str) -> Self {
         Self::answering(move |_| ok(name.as_bytes()))
     }
 
-    /// Starts a backend that answers with its name, after a delay.
+    /// Starts a backend that answers each request with the backend's name, after a delay.
     pub(crate) fn slow(name: &'static str, after: Duration) -> Self {
         Self::answering(move |_| {
             std::thread::sleep(after);
@@ -51,7 +51,7 @@ impl Backend {
         })
     }
 
-    /// Starts a backend that passes each connection to `serve`.
+    /// Starts a backend that passes each connection to the closure `serve`.
     pub(crate) fn raw(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
         Self::serving(move |stream, requests| {
             requests.fetch_add(1, SeqCst);
@@ -59,13 +59,14 @@ impl Backend {
         })
     }
 
-    /// Returns an address on which nothing listens.
+    /// Returns an address and port on loopback where nothing listens.
     pub(crate) fn absent() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.local_addr().expect("an address")
     }
 
-    /// Returns the number of requests received so far; for [`Self::raw`], the number of connections.
+    /// Returns the number of requests that the backend has received; for [`Self::raw`], the number
+    /// of connections.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(SeqCst)
     }
@@ -90,13 +91,13 @@ impl Backend {
     }
 }
 
-/// Formats a response with this body and a `Content-Length`.
+/// Formats a response with status 200, this body and a `Content-Length`.
 pub(crate) fn ok(body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
-/// Reads a message's head, up to the empty line; `None` if the connection ends before.
+/// Reads the head of a message, up to the empty line; `None` if the connection ends before that.
 pub(crate) fn read_head(reader: &mut impl std::io::BufRead) -> Option<String> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -107,7 +108,7 @@ pub(crate) fn read_head(reader: &mut impl std::io::BufRead) -> Option<String> {
     Some(head)
 }
 
-/// Returns the value of a header field.
+/// Returns the value of a header field in a message's head; `None` if the head lacks the field.
 pub(crate) fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     head.lines().skip(1).find_map(|line| {
         let (found, value) = line.split_once(':')?;
@@ -115,7 +116,7 @@ pub(crate) fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     })
 }
 
-/// Reads a message's body, framed as its head says; `None` if it is incomplete.
+/// Reads the body of a message, framed as its head says; `None` if it is incomplete.
 pub(crate) fn read_body(head: &str, reader: &mut impl std::io::BufRead) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     if header(head, "Transfer-Encoding").is_some() {

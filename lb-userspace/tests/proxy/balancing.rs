@@ -1,4 +1,5 @@
-//! Balancing by properties of a request: sticky sessions, hashing, limits and queues.
+//! Tests of balancing by properties of a request (sticky sessions, hashing) and of limits and
+//! queues.
 
 use std::{
     fs,
@@ -21,7 +22,7 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// A backend that answers with its name and the cookies it received.
+/// Returns a backend that answers with its name and the cookies that it received.
 fn telling(name: &'static str) -> Backend {
     Backend::answering(move |seen| {
         let cookies = header(&seen.head, "Cookie").unwrap_or("-");
@@ -56,7 +57,7 @@ fn sticky_site(backends: &[Backend]) -> Site {
     site
 }
 
-/// Sends a request with these cookies over a new connection.
+/// Sends a request with these cookies over a new connection, and returns the response.
 fn ask(site: &Site, cookies: &str) -> Response {
     let mut client = TlsClient::tls(site.address);
     let cookies = match cookies {
@@ -112,7 +113,8 @@ fn a_cookie_keeps_a_client_over_http2() {
         assert_eq!(header(&first, "cache-control"), Some("private"));
         let cookie = cookie.split(';').next().expect("a pair");
         let name = first.lines().last().expect("a body").trim_end_matches('-');
-        // The cookies are in separate fields, as HTTP/2 clients may send them (RFC 9113 §8.2.3).
+        // The request has its cookies in separate fields, as HTTP/2 clients may send them (RFC 9113
+        // §8.2.3).
         let lines = ["Cookie: a=1".to_owned(), format!("Cookie: {cookie}")];
         let next = ask(&[&lines[0], &lines[1], "Cookie: b=2"]);
         assert!(next.ends_with(&format!("{name}a=1; b=2")), "{next}");
@@ -161,7 +163,7 @@ fn a_forged_cookie_and_a_backend_that_refuses_lead_to_another_with_a_new_cookie(
         sticky.key_file = other_key;
     });
     assert!(given(&ask(&site, &cookie)).is_some_and(|given| given != cookie));
-    // When no cookie is configured, the front sets none and hides none from the backend.
+    // If the pool has no sticky sessions, the front sets no cookie and hides none from the backend.
     site.change_pool(|pool| pool.per_request.sticky = None);
     let plain = ask(&site, &cookie);
     assert_eq!(given(&plain), None);
@@ -217,7 +219,7 @@ fn requests_with_the_same_part_go_to_one_backend_over_both_protocols() {
     spread(&|version, number| ask(version, "/", &format!("X-User: {number}")));
     by(Balance::Hash, Some(HashBy::Cookie("id".to_owned())));
     spread(&|version, number| ask(version, "/", &format!("Cookie: a={version}; id={number}")));
-    // Requests without the cookie are balanced round robin, separately in each worker.
+    // Requests without the cookie are balanced by round robin, separately in each worker.
     let mut client = TlsClient::tls(site.address);
     let mut turn: Vec<_> = (0..3).map(|_| client.get("/").text()).collect();
     turn.sort();
@@ -247,8 +249,8 @@ fn a_backup_is_used_only_when_all_others_are_down_or_refuse() {
     assert_eq!(names(), "backup");
 }
 
-/// Returns a backend that takes `after` for each request, and the largest number of concurrent requests
-/// that it has had.
+/// Returns a backend that takes the time `after` for each request, and the largest number of
+/// concurrent requests that it has had.
 fn counting(after: Duration) -> (Backend, Arc<AtomicUsize>) {
     let (now, most) = (AtomicUsize::new(0), Arc::<AtomicUsize>::default());
     let seen_most = Arc::clone(&most);
@@ -352,7 +354,7 @@ fn a_client_that_leaves_the_queue_takes_no_slot() {
     gone.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     wait_until("it waits", || site.proxy().counters().queued[0].1 == 1);
     drop(gone);
-    // curl cancels its HTTP/2 request after 0.1 s.
+    // With this option, curl cancels its HTTP/2 request after 0.1 s.
     curl(&["--http2", "--max-time", "0.1", &url]);
     wait_until("both have left", || {
         site.proxy().counters().queued[0].1 == 0

@@ -1,4 +1,4 @@
-//! Large bodies in both directions.
+//! Tests with large bodies in both directions.
 
 use std::{
     io::{BufReader, Read as _, Write as _},
@@ -17,15 +17,16 @@ use crate::{
 
 const BYTES: usize = 64 << 20;
 
-/// Returns the bytes of a body that does not repeat itself, so lost or swapped parts are noticed.
+/// Returns the bytes of a body that does not repeat itself, so that lost or swapped parts are
+/// noticed.
 fn pattern() -> Vec<u8> {
     (0..BYTES as u64 / 8)
         .flat_map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
         .collect()
 }
 
-/// Returns a backend that answers a GET with the pattern, with a length or chunked, and tells the client
-/// of a POST whether its body was the pattern.
+/// Returns a backend that answers a GET with the bytes of `pattern`, with a Content-Length or
+/// chunked, and that says in its response to a POST whether the request's body was these bytes.
 fn library() -> Backend {
     let pattern = pattern();
     Backend::answering(move |seen| {
@@ -121,7 +122,7 @@ fn a_backend_that_answers_before_the_body_is_heard() {
     assert_eq!(client.rest(), b"");
 }
 
-/// A backend sends chunks one by one, each only after the client has received the one before.
+/// The backend sends chunks one by one, each only after the client has received the one before.
 #[test]
 fn a_chunk_goes_on_before_the_next_one_is_waited_for() {
     let (arrived, next) = std::sync::mpsc::channel();
@@ -189,8 +190,8 @@ fn what_came_before_a_response_broke_off_is_passed_on_and_counted_as_broken() {
     }
 }
 
-/// Returns a backend that answers a head with 413, reads nothing of the body, and closes the connection
-/// a little later.
+/// Returns a backend that answers the head of a request with 413, reads nothing of the request's
+/// body, and closes the connection a little later.
 fn refusing() -> Backend {
     Backend::raw(|mut stream| {
         let mut reader = BufReader::with_capacity(1, stream.try_clone().expect("clone"));

@@ -1,4 +1,4 @@
-//! A table of requests that must have the same outcome over HTTP/1 and HTTP/2.
+//! A table of requests, with a test that each has the same outcome over HTTP/1 and HTTP/2.
 
 use crate::{
     backends::{Backend, ok},
@@ -7,7 +7,7 @@ use crate::{
     site::Site,
 };
 
-/// A request, described so that it can be sent over either protocol.
+/// A request, described in a form in which it can be sent over either protocol.
 pub(crate) struct Case {
     method: &'static str,
     target: &'static str,
@@ -22,7 +22,7 @@ const GET: Case = Case {
     body: None,
 };
 
-/// Requests, each with the status that it is answered with.
+/// The requests of the table, each with the status that the front answers it with.
 pub(crate) const CASES: &[(Case, u16)] = &[
     (GET, 200),
     (
@@ -202,7 +202,7 @@ pub(crate) const CASES: &[(Case, u16)] = &[
 ];
 
 impl Case {
-    /// Formats the case as an HTTP/1.1 request that closes its connection.
+    /// Formats the request as an HTTP/1.1 request after which the connection is closed.
     pub(crate) fn http1(&self) -> Vec<u8> {
         let mut bytes = format!(
             "{} {} HTTP/1.1\r\nHost: localhost\r\n",
@@ -243,13 +243,13 @@ impl Case {
     }
 }
 
-/// Returns a backend that echoes the head and body that it receives.
+/// Returns a backend that echoes the head and body of each request in its response.
 fn mirror() -> Backend {
     Backend::answering(|seen| ok(&[seen.head.as_bytes(), &seen.body].concat()))
 }
 
-/// Returns the lines of an echoed request in a form that can be compared between the protocols: in lower
-/// case, with the header fields sorted.
+/// Returns the lines of an echoed request in a form that can be compared between HTTP/1 and HTTP/2:
+/// in lower case, with the header fields sorted.
 fn told(body: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(body).to_ascii_lowercase();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -261,7 +261,8 @@ fn told(body: &[u8]) -> Vec<String> {
 fn a_request_fares_the_same_over_both_protocols() {
     let backend = mirror();
     let site = Site::https(&[backend.address]);
-    // All HTTP/2 requests share a connection: an invalid request ends only its stream.
+    // All HTTP/2 requests share one connection, because an invalid request must end only its
+    // stream.
     let mut frames = FrameClient::connect(site.address);
     for (case, status) in CASES {
         let request = case.http1();
@@ -280,7 +281,8 @@ fn a_request_fares_the_same_over_both_protocols() {
                 connection_ended: true,
                 ..
             } => panic!("{what}: the connection ended"),
-            // A request that HTTP/2 calls malformed is answered with a stream error (RFC 9113 §8.1.1).
+            // A request that is malformed by the rules of HTTP/2 is answered with a stream error
+            // (RFC 9113 §8.1.1).
             Answer {
                 reset: Some(1),
                 status: 0,
@@ -310,7 +312,7 @@ fn an_empty_path_of_http2_ends_its_stream_alone() {
             field.1 = b"";
         }
     }
-    // `:path` must not be empty (RFC 9113 §8.3.1).
+    // A request whose `:path` is empty is malformed (RFC 9113 §8.3.1).
     let answer = frames.ask(&fields, None);
     assert!(
         !answer.connection_ended && answer.reset == Some(1),

@@ -1,4 +1,4 @@
-//! Requests that HTTP/2 clients cancel.
+//! Tests of requests that HTTP/2 clients cancel.
 
 use std::{
     io::{BufReader, Write as _},
@@ -16,10 +16,10 @@ use crate::{
 };
 
 const WINDOW: u32 = 65_535;
-/// The error code ENHANCE_YOUR_CALM, encoded (RFC 9113 §7).
+/// The HTTP/2 error code ENHANCE_YOUR_CALM, as the four bytes of a frame (RFC 9113 §7).
 const CALM: [u8; 4] = 11_u32.to_be_bytes();
 
-/// Returns a backend that answers each request after a delay, and that counts its connections.
+/// Returns a backend that answers each request after a delay.
 fn steady(after: Duration) -> Backend {
     Backend::raw(move |mut stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
@@ -32,7 +32,7 @@ fn steady(after: Duration) -> Backend {
     })
 }
 
-/// Sends a request on each of these streams, and cancels it soon after.
+/// Sends a request on each of these streams, and cancels each soon after.
 fn ask_in_vain(client: &mut Frames, streams: &[u32]) {
     for stream in streams {
         client.request(*stream, "GET", "/", true);

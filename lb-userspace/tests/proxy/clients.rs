@@ -1,4 +1,4 @@
-//! Test clients that speak HTTP/1, and curl.
+//! Test clients that speak HTTP/1, and a wrapper for curl.
 
 use std::{
     io::{BufReader, Read, Write},
@@ -17,17 +17,17 @@ use rustls::{
 
 use crate::backends::{read_body, read_head};
 
-/// Time-out of reading from a connection.
+/// Time-out of reading from a connection, after which a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An HTTP/1 connection.
+/// A client's connection to the front over HTTP/1, with or without TLS.
 pub(crate) struct Client<S: Read + Write> {
     stream: BufReader<S>,
 }
 
 pub(crate) type TlsClient = Client<StreamOwned<ClientConnection, TcpStream>>;
 
-/// A response.
+/// A response, as the client received it.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) head: String,
@@ -45,7 +45,7 @@ impl Response {
 }
 
 impl TlsClient {
-    /// Connects with TLS.
+    /// Connects to the front with TLS, and with the server name `localhost`.
     pub(crate) fn tls(address: SocketAddr) -> Self {
         Self::tls_with(
             address,
@@ -54,7 +54,7 @@ impl TlsClient {
         )
     }
 
-    /// Connects with TLS, these settings and this server name.
+    /// Connects to the front with TLS, with these settings and this server name.
     pub(crate) fn tls_with(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
         let name = ServerName::try_from(name.to_owned()).expect("a name");
         let mut session = ClientConnection::new(Arc::clone(config), name).expect("a session");
@@ -67,14 +67,14 @@ impl TlsClient {
         }
     }
 
-    /// Returns the state of the TLS session.
+    /// Returns the state of the connection's TLS session.
     pub(crate) fn session(&self) -> &ClientConnection {
         &self.stream.get_ref().conn
     }
 }
 
 impl Client<TcpStream> {
-    /// Connects without TLS.
+    /// Connects to the front without TLS.
     pub(crate) fn plain(address: SocketAddr) -> Self {
         Self {
             stream: BufReader::new(connect(address)),
@@ -83,58 +83,60 @@ impl Client<TcpStream> {
 }
 
 impl<S: Read + Write> Client<S> {
-    /// Sends bytes unchanged.
+    /// Sends these bytes to the front, without any change.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let stream = self.stream.get_mut();
         stream.write_all(bytes.as_ref()).expect("sent");
         stream.flush().expect("sent");
     }
 
-    /// Returns the reader of the bytes that the server sends.
+    /// Returns the reader of the bytes that the front sends.
     pub(crate) fn reader(&mut self) -> &mut BufReader<S> {
         &mut self.stream
     }
 
-    /// Sends a GET and reads the response.
+    /// Sends a GET request for this path, and returns the response.
     pub(crate) fn get(&mut self, path: &str) -> Response {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         self.response()
     }
 
-    /// Reads a response whose body has a length or is chunked.
+    /// Reads a response whose body has a Content-Length or is chunked.
     pub(crate) fn response(&mut self) -> Response {
         let head = self.head();
         let body = read_body(&head, &mut self.stream).expect("a whole body");
         Response { head, body }
     }
 
-    /// Reads the head of a response.
+    /// Reads and returns the head of a response.
     pub(crate) fn head(&mut self) -> String {
         read_head(&mut self.stream).expect("a head")
     }
 
-    /// Reads exactly this many bytes.
+    /// Reads exactly this many bytes from the connection.
     pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         self.stream.read_exact(&mut bytes).expect("bytes");
         bytes
     }
 
-    /// Reads until the connection ends, whether or not it was closed gracefully.
+    /// Reads and returns all bytes until the connection ends, whether or not it was closed
+    /// gracefully.
     pub(crate) fn rest_of_any_kind(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let _end = self.stream.read_to_end(&mut rest);
         rest
     }
 
-    /// Reads until the connection is closed gracefully.
+    /// Reads and returns all bytes until the connection is closed gracefully.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest).expect("an orderly end");
         rest
     }
 
-    /// Returns whether the connection has ended, gracefully or not, without any more bytes before.
+    /// Returns whether the connection has ended, gracefully or not, without any more bytes before
+    /// its end.
     pub(crate) fn has_ended(&mut self) -> bool {
         let mut byte = [0];
         match self.stream.read(&mut byte) {
@@ -147,7 +149,7 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
-/// Settings of a client that accepts any certificate and remembers sessions.
+/// Returns the TLS settings of a client that accepts any certificate and remembers sessions.
 pub(crate) fn client_config(version: &'static rustls::SupportedProtocolVersion) -> ClientConfig {
     ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[version])
@@ -157,7 +159,7 @@ pub(crate) fn client_config(version: &'static rustls::SupportedProtocolVersion) 
         .with_no_client_auth()
 }
 
-/// Runs curl with these arguments and returns its output.
+/// Runs curl with these arguments, and returns its exit status and output.
 pub(crate) fn curl(arguments: &[&str]) -> Output {
     Command::new("curl")
         .args(["--silent", "--show-error", "--insecure", "--max-time", "60"])

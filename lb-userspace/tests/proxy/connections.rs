@@ -1,4 +1,4 @@
-//! Limits of the number of client connections.
+//! Tests of the limits of the number of client connections.
 
 use std::{
     io::{ErrorKind, Read as _},
@@ -23,7 +23,7 @@ fn crowded(backends: &[SocketAddr]) -> Site {
     Site::with_limits(backends, |limits| limits.max_connections = Some(MOST))
 }
 
-/// Opens connections to the site and sends nothing on them.
+/// Opens this number of connections to the front, and sends nothing on them.
 fn idle(site: &Site, count: usize) -> Vec<TcpStream> {
     let connect = |_| TcpStream::connect(site.address).expect("connected");
     (0..count).map(connect).collect()

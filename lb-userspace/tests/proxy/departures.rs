@@ -1,4 +1,5 @@
-//! Clients that disconnect before they have a response, and tunnels that lose one end.
+//! Tests in which clients disconnect before they have a response, and in which tunnels lose one
+//! end.
 
 use std::{
     io::{BufReader, Read as _, Write as _},
@@ -19,8 +20,8 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// Returns a backend that reads a head, answers with `first` and then stays silent, and the number of
-/// its connections that the front has closed.
+/// Returns a backend that reads a request's head, answers with `first` and then stays silent; and
+/// the number of the backend's connections that the front has closed.
 fn silent(first: &'static [u8]) -> (Backend, Arc<AtomicUsize>) {
     let ended = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&ended);
@@ -133,7 +134,7 @@ fn a_tunnel_with_one_side_closed_ends_when_it_is_silent() {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
         read_head(&mut reader);
         stream.write_all(SWITCHING).expect("sent");
-        // The client leaves its own side open and keeps sending for a while.
+        // The client does not close its own direction of the tunnel, and keeps sending for a while.
         let _end = reader.read_to_end(&mut Vec::new());
         for _ in 0..8 {
             thread::sleep(Duration::from_millis(100));

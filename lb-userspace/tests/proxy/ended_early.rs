@@ -1,4 +1,4 @@
-//! What the front records for `lb errors` about requests and connections that ended early.
+//! Tests of what the front records for `lb errors` about requests and connections that ended early.
 
 use std::{
     io::{BufReader, Write as _},

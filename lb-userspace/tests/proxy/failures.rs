@@ -1,4 +1,4 @@
-//! Requests to backends that fail in various ways.
+//! Tests of requests to backends that fail in various ways.
 
 use std::{
     io::{BufReader, Write as _},
@@ -124,7 +124,7 @@ fn a_post_that_a_dying_backend_took_is_never_sent_twice() {
     assert_eq!(dying.iter().map(Backend::requests).sum::<usize>(), 1);
 }
 
-/// A time-out longer than any of these tests takes.
+/// A time-out that is longer than any of these tests takes.
 const NEVER: Duration = Duration::from_secs(60);
 
 #[test]
@@ -181,8 +181,8 @@ fn when_all_backends_go_down_what_they_have_is_waited_for() {
 
 #[test]
 fn a_connection_to_a_backend_that_goes_down_is_not_waited_for() {
-    // The listener's accept queue holds one connection and is never emptied, so the kernel drops the
-    // next SYN.
+    // The accept queue of this listener holds one connection and is never emptied, so the kernel
+    // drops the SYN of the next connection.
     let full = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     full.bind(&any.into()).expect("a free port");
@@ -208,7 +208,7 @@ fn the_only_backend_gets_a_new_connection_when_it_closed_the_old_one() {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
         read_head(&mut reader);
         let _done = stream.write_all(&ok(b"once"));
-        // The next request on this connection is read and not answered.
+        // The backend reads the next request on this connection, and does not answer it.
         read_head(&mut reader);
     });
     let site = Site::https(&[backend.address]);
@@ -252,7 +252,7 @@ fn a_response_that_breaks_off_never_looks_complete() {
     }
 }
 
-/// A real nginx that answers with its port; killed on drop.
+/// A real nginx, which answers with its port; it is killed when this value is dropped.
 struct Nginx {
     process: Child,
     address: SocketAddr,
@@ -289,7 +289,7 @@ impl Nginx {
         }
     }
 
-    /// Kills nginx with SIGKILL.
+    /// Kills the nginx process with SIGKILL, and waits until it is gone.
     fn kill(&mut self) {
         self.process.kill().expect("killed");
         self.process.wait().expect("reaped");

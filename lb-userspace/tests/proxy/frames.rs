@@ -1,4 +1,5 @@
-//! An HTTP/2 client that sends arbitrary frames and tracks flow-control windows (RFC 9113).
+//! An HTTP/2 client that sends arbitrary frames and keeps account of flow-control windows (RFC
+//! 9113).
 
 use std::{
     collections::HashMap,
@@ -18,29 +19,29 @@ use crate::{
     },
 };
 
-/// Identifier of the setting `SETTINGS_INITIAL_WINDOW_SIZE`.
+/// Identifier of the HTTP/2 setting `SETTINGS_INITIAL_WINDOW_SIZE`.
 const INITIAL_WINDOW: u16 = 4;
 
-/// An HTTP/2 connection over TLS.
+/// The client's side of an HTTP/2 connection over TLS.
 pub(crate) struct Frames {
     stream: StreamOwned<ClientConnection, TcpStream>,
-    /// Initial flow-control window of each request's body, in bytes. The next field is the current
-    /// window of the connection.
+    /// Initial flow-control window of each request's body, in bytes. The next field, `window`, is
+    /// the current window of the connection.
     first_window: i64,
     window: i64,
-    /// The current windows of the uploads in flight, by stream, in bytes.
+    /// The current flow-control windows of the uploads in flight, in bytes, by stream ID.
     windows: HashMap<u32, i64>,
 }
 
 /// The initial value of every flow-control window, in bytes (RFC 9113 §6.9.2).
 const DEFAULT_WINDOW: i64 = 65_535;
-/// The payload of the largest frame that a server accepts by default.
+/// The payload of the largest frame that a server accepts by default: 16 KiB of zeros.
 const PIECE: [u8; 16_384] = [0; 16_384];
 const PIECE_BYTES: i64 = 16_384;
 
 impl Frames {
-    /// Connects, and gives the server a window of `window` bytes for each stream and the largest
-    /// possible window for the connection.
+    /// Connects to the front, and gives it a window of `window` bytes for each stream and the
+    /// largest possible window for the connection.
     pub(crate) fn connect(address: SocketAddr, window: u32) -> Self {
         let mut config = client_config(&version::TLS13);
         config.alpn_protocols = vec![b"h2".to_vec()];
@@ -67,14 +68,14 @@ impl Frames {
         frames
     }
 
-    /// Sends the head of a request.
+    /// Sends the head of a request on this stream; `end` says that the request has no body.
     pub(crate) fn request(&mut self, stream: u32, method: &str, path: &str, end: bool) {
         let literal = |index: u8, value: &str| {
             let length = u8::try_from(value.len()).expect("short");
             [&[index, length], value.as_bytes()].concat()
         };
-        // RFC 7541: literals for `:method`, `:path` and `:authority`, and `:scheme: https` from the
-        // static table.
+        // In HPACK (RFC 7541), these are literals for `:method`, `:path` and `:authority`, and
+        // `:scheme: https` from the static table.
         let block = [
             literal(0x02, method),
             literal(0x04, path),
@@ -85,13 +86,13 @@ impl Frames {
         self.send(HEADERS, flags, stream, &block.concat());
     }
 
-    /// Sends a part of a request's body.
+    /// Sends a part of a request's body on this stream; `end` says that it is the last part.
     pub(crate) fn data(&mut self, stream: u32, data: &[u8], end: bool) {
         self.send(DATA, if end { END_STREAM } else { 0 }, stream, data);
     }
 
-    /// Sends bodies on these streams for as long as the server opens their windows: until no frame
-    /// arrives for 500 ms.
+    /// Sends bodies on these streams for as long as the server opens their flow-control windows:
+    /// until no frame arrives for 500 ms.
     pub(crate) fn upload_all_that_goes(&mut self, streams: &[u32]) {
         for stream in streams {
             self.windows.insert(*stream, self.first_window);
@@ -117,8 +118,8 @@ impl Frames {
             .expect("a limit");
     }
 
-    /// Sends a body of `pieces` × 16 KiB for as long as the server opens its windows. Returns whether
-    /// all of it was sent.
+    /// Sends a body of `pieces` × 16 KiB on this stream for as long as the server opens its
+    /// flow-control windows. Returns whether the whole body was sent.
     pub(crate) fn upload(&mut self, stream: u32, pieces: usize) -> bool {
         self.windows.insert(stream, self.first_window);
         for piece in 1..=pieces {
@@ -134,19 +135,19 @@ impl Frames {
         true
     }
 
-    /// Cancels a request with RST_STREAM and the error code CANCEL.
+    /// Cancels the request on this stream, with RST_STREAM and the error code CANCEL.
     pub(crate) fn reset(&mut self, stream: u32) {
         self.send(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
     }
 
-    /// Returns the next frame; `None` when the connection has ended.
+    /// Returns the next frame from the server; `None` if the connection has ended.
     pub(crate) fn next(&mut self) -> Option<Frame> {
         let frame = read_frame(&mut self.stream)?;
         self.note(&frame);
         Some(frame)
     }
 
-    /// Updates the flow-control windows according to a received frame.
+    /// Updates the windows of the connection and its streams according to a received frame.
     fn note(&mut self, frame: &Frame) {
         let number = |bytes: &[u8]| {
             bytes
@@ -174,7 +175,8 @@ impl Frames {
         }
     }
 
-    /// Reads frames until one is wanted, and returns it; `None` if the connection ends before.
+    /// Reads frames until `wanted` returns true for one, and returns that frame; `None` if the
+    /// connection ends before.
     pub(crate) fn find(&mut self, mut wanted: impl FnMut(&Frame) -> bool) -> Option<Frame> {
         loop {
             let frame = self.next()?;
@@ -188,8 +190,8 @@ impl Frames {
         self.raw(&frame(kind, flags, stream, payload));
     }
 
-    /// Errors are ignored: the server may have closed the connection, but what it sent before can still
-    /// be read.
+    /// Sends these bytes. Errors are ignored: the server may have closed the connection, but what
+    /// it sent before can still be read.
     fn raw(&mut self, bytes: &[u8]) {
         let _sent = self
             .stream

@@ -1,4 +1,5 @@
-//! Draining client connections while the listeners stay, as a host does during a hand-over.
+//! Tests that client connections are drained while the listeners stay, as a host does in a
+//! hand-over.
 
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ fn a_connection_is_answered_once_more_and_told_that_it_ends() {
     let mut client = TlsClient::tls(site.address);
     assert!(!client.get("/").head.contains("Connection: close"));
     site.proxy().let_connections_end(true);
-    // The command first has to reach each worker's thread. An idle connection stays open for a second
-    // after that.
+    // The pause lets the command reach each worker's thread. After that, an idle connection stays
+    // open for another second.
     std::thread::sleep(Duration::from_millis(100));
     let response = client.get("/");
     assert_eq!(response.text(), "a");

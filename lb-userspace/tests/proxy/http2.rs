@@ -1,4 +1,4 @@
-//! Requests of HTTP/2 clients.
+//! Tests of requests of HTTP/2 clients.
 
 use std::{
     io::{BufReader, Read as _},
@@ -101,7 +101,7 @@ fn a_request_that_its_client_takes_back_is_taken_from_the_backend() {
     let backend = Backend::raw(move |stream| {
         let mut reader = BufReader::new(stream);
         read_head(&mut reader);
-        // This read returns when the front closes the connection.
+        // This read returns only when the front closes the connection.
         let _done = reader.read_to_end(&mut Vec::new());
         count.fetch_add(1, SeqCst);
     });

@@ -1,4 +1,5 @@
-//! The HTTP front on loopback: real sockets, real TLS, test backends or real nginx.
+//! Tests of the HTTP front on loopback: with real sockets, real TLS, and test backends or a real
+//! nginx.
 
 mod access_log;
 mod backends;

@@ -1,4 +1,4 @@
-//! Memory that the front uses for clients that do not read.
+//! Tests of the memory that the front uses for clients that do not read.
 
 use std::{
     io::{BufReader, Write as _},
@@ -15,13 +15,14 @@ use crate::{
 };
 
 const KIB: usize = 1 << 10;
-/// Size of a response: larger than what the front buffers of it. Unread data stays in the kernel, whose
-/// memory for all sockets of the machine is limited, so it is not larger than necessary.
+/// Size of a response in bytes, larger than what the front buffers of a response. Unread data stays
+/// in the kernel, whose memory for all sockets of the machine is limited, so the size is not larger
+/// than necessary.
 const BODY: usize = 128 * KIB;
 /// The largest HTTP/2 flow-control window, in bytes.
 const WIDE_OPEN: u32 = 0x7fff_ffff;
 
-/// Returns a backend that answers each request with 128 KiB.
+/// Returns a backend that answers each request with a body of 128 KiB.
 fn generous() -> Backend {
     Backend::raw(|mut stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
@@ -39,7 +40,7 @@ fn generous() -> Backend {
     })
 }
 
-/// Sends as many requests as one connection may have at once, and reads nothing.
+/// Opens a connection, sends as many requests as it may have at once, and reads nothing.
 fn greedy(site: &Site) -> Frames {
     let mut client = Frames::connect(site.address, WIDE_OPEN);
     for number in 0..100 {
@@ -52,7 +53,8 @@ fn buffered(site: &Site) -> usize {
     usize::try_from(site.proxy().counters().buffered_bytes).expect("a size")
 }
 
-/// Waits until the amount of buffered data no longer changes, and returns it in bytes.
+/// Waits until the amount of data that the front buffers no longer changes, and returns it in
+/// bytes.
 fn settled(site: &Site) -> usize {
     let mut last = usize::MAX;
     wait_until("the buffers are as full as they get", || {
@@ -70,8 +72,8 @@ fn a_client_that_reads_nothing_has_no_more_kept_than_its_bound() {
         limits.connection_buffer_bytes = 256 * KIB;
     });
     let client = greedy(&site);
-    // Each of the 100 responses begins with a buffer of 8 KiB, and each of the first eight with one of
-    // 64 KiB. The last part of a response may also exceed the bound.
+    // Each of the 100 responses begins with a buffer of 8 KiB, and each of the first eight with one
+    // of 64 KiB. In addition, the last part of a response may exceed the bound.
     let most = (256 + 64 + 100 * 8 + 8 * 64) * KIB;
     let kept = settled(&site);
     assert!(kept <= most, "{kept} bytes of {most}");
@@ -87,8 +89,8 @@ fn many_clients_that_read_nothing_leave_room_for_one_that_does() {
         limits.buffer_bytes = 2 * bound;
     });
     let clients: Vec<_> = (0..8).map(|_| greedy(&site)).collect();
-    // The bound may be exceeded by what each connection may always buffer, and by the first read of each
-    // response.
+    // The bound may be exceeded by the amount that each connection may buffer in any case, and by
+    // the first read of each response.
     let most = 2 * bound + 8 * (16 + 64 + 100 * 8) * KIB;
     let kept = settled(&site);
     assert!(kept <= most, "{kept} bytes of {most}");

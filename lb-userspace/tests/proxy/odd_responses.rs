@@ -1,4 +1,5 @@
-//! Unusual but valid responses of backends: clients of both protocols get well-formed ones.
+//! Tests with unusual but valid responses of backends: clients of both protocols get well-formed
+//! responses.
 
 use std::io::{BufReader, Write as _};
 
@@ -9,7 +10,7 @@ use crate::{
     site::Site,
 };
 
-/// Returns a backend that answers each connection with these bytes and closes it.
+/// Returns a backend that sends these bytes on each connection and then closes it.
 fn saying(response: &'static str) -> Backend {
     Backend::raw(move |mut stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));

@@ -1,4 +1,5 @@
-//! Backends that fail consecutive requests are ejected, whatever their health checks report.
+//! Tests that backends that fail consecutive requests are ejected, whatever their health checks
+//! report.
 
 use std::{
     io::Write as _,
@@ -30,7 +31,7 @@ fn rules() -> Outlier {
     }
 }
 
-/// Returns a backend, and a flag: while it is set, the backend answers with status 500.
+/// Returns a backend, and a flag: while the flag is set, the backend answers with status 500.
 fn breakable() -> (Backend, Arc<AtomicBool>) {
     let broken = Arc::new(AtomicBool::new(true));
     let now = Arc::clone(&broken);
@@ -46,7 +47,7 @@ fn ejections(site: &Site) -> u64 {
     backends.iter().map(|one| one.ejections).sum()
 }
 
-/// Returns for each backend of the site whether it is ejected.
+/// Returns for each backend of the site, in order, whether it is ejected now.
 fn ejected(site: &Site) -> Vec<bool> {
     let pool = site.pool();
     let usage = site.proxy().usage(&pool);
@@ -62,7 +63,7 @@ fn a_backend_that_answers_500_is_ejected_and_comes_back() {
     let site = Site::https(&[bad.address, good[0].address, good[1].address]);
     site.change_pool(|pool| pool.per_request.outlier = Some(rules()));
     let began = Instant::now();
-    // Each request may be served by a different worker; the workers count failures together.
+    // Each request may be served by another worker, and all workers count failures together.
     let ask = || TlsClient::tls(site.address).get("/").status();
     let mut failures = 0;
     while failures < 3 {
@@ -82,7 +83,7 @@ fn a_backend_that_answers_500_is_ejected_and_comes_back() {
         ask();
         bad.requests() > 3
     });
-    // The client has the response a moment before it is counted.
+    // The client receives a response a moment before the front counts it.
     assert!(began.elapsed() >= Duration::from_secs(2));
     assert_eq!(ejected(&site), [false; 3]);
     assert_eq!(site.answered(500), 3);
@@ -98,7 +99,8 @@ fn without_rules_and_after_a_reload_that_takes_them_away_nobody_is_ejected() {
     site.change_pool(|pool| pool.per_request.outlier = Some(rules()));
     assert_eq!(failures(), 3);
     assert_eq!(ejected(&site), [true, false]);
-    // A changed setting does not end the ejection, but removing outlier detection does.
+    // A reload that changes a setting does not end the ejection, but one that removes outlier
+    // detection does.
     site.change_pool(|pool| {
         pool.per_request.outlier = Some(Outlier {
             consecutive_failures: 4,
@@ -136,7 +138,8 @@ fn the_last_backend_is_not_ejected_and_one_that_is_ejected_serves_where_no_other
     };
     let requests = [&one, &other][first].requests();
     assert_eq!(requests, 3);
-    // The other backend fails its health checks, so the ejected one is used: it is better than none.
+    // The other backend fails its health checks, so the ejected backend is used, which is better
+    // than none.
     site.set(last, BackendState::Down);
     assert_eq!(client.get("/").status(), 500);
     assert_eq!([&one, &other][first].requests(), 4);
@@ -195,7 +198,8 @@ fn a_session_whose_backend_is_ejected_goes_on_with_another() {
 
 #[test]
 fn connections_that_break_and_answers_that_do_not_come_count_and_statuses_only_if_named() {
-    // The backend breaks by its number: no response, half a head, half a body.
+    // How the backend breaks depends on its number: it sends no response, half a head, or half a
+    // body.
     let breaking = |number: usize| {
         Backend::raw(move |mut stream| {
             let said: &[u8] = match number {
@@ -203,7 +207,7 @@ fn connections_that_break_and_answers_that_do_not_come_count_and_statuses_only_i
                 1 => b"HTTP/1.1 200",
                 _ => b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",
             };
-            // Wait until the request has arrived.
+            // This read waits until the request has arrived.
             let mut byte = [0];
             let _read = std::io::Read::read(&mut stream, &mut byte);
             let _written = stream.write_all(said);

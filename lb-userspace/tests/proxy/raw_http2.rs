@@ -4,7 +4,7 @@ use std::{io::Read, net::SocketAddr, sync::Arc};
 
 use crate::clients::{TlsClient, client_config};
 
-/// Frame types (RFC 9113 §6).
+/// The types of HTTP/2 frames (RFC 9113 §6).
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
 pub(crate) const RST_STREAM: u8 = 3;
@@ -12,7 +12,7 @@ pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 
-/// Frame flags.
+/// The flags of HTTP/2 frames.
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const ACK: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
@@ -21,13 +21,13 @@ pub(crate) const END_HEADERS: u8 = 4;
 /// table.
 const NO_TABLE: [u8; 6] = [0, 1, 0, 0, 0, 0];
 
-/// An HTTP/2 connection over TLS.
+/// The client's side of an HTTP/2 connection over TLS.
 pub(crate) struct FrameClient {
     pub(crate) tls: TlsClient,
     next_stream: u32,
 }
 
-/// A received frame.
+/// A frame that the client has received.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
@@ -36,22 +36,22 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// The outcome of one stream.
+/// The outcome of the request on one stream.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Answer {
-    /// Status of the response; 0 if no head arrived.
+    /// Status of the response; 0 if no head of a response arrived.
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
-    /// Whether the stream ended with END_STREAM.
+    /// Whether the response ended with the flag END_STREAM.
     pub(crate) complete: bool,
-    /// The error code of a RST_STREAM, if one arrived.
+    /// The error code of a RST_STREAM frame; `None` if none arrived.
     pub(crate) reset: Option<u32>,
-    /// Whether the connection ended, with or without GOAWAY.
+    /// Whether the connection ended, with or without a GOAWAY frame, before the stream did.
     pub(crate) connection_ended: bool,
 }
 
 impl FrameClient {
-    /// Connects and exchanges settings.
+    /// Connects to the front and exchanges HTTP/2 settings with it.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let mut config = client_config(&rustls::version::TLS13);
         config.alpn_protocols = vec![b"h2".to_vec()];
@@ -66,7 +66,7 @@ impl FrameClient {
         client
     }
 
-    /// Opens flow-control windows of almost 2 GiB, so the server never has to wait for them.
+    /// Opens flow-control windows of almost 2 GiB, so that the server never has to wait for them.
     pub(crate) fn widen(&mut self) {
         let window = [0, 4, 0x7f, 0xff, 0xff, 0xff];
         self.tls.send(frame(SETTINGS, 0, 0, &window));
@@ -74,7 +74,7 @@ impl FrameClient {
             .send(frame(WINDOW_UPDATE, 0, 0, &0x7f00_0000_u32.to_be_bytes()));
     }
 
-    /// Returns the stream of a new request, and the request's bytes.
+    /// Returns the stream ID of a new request, and the bytes of the request.
     pub(crate) fn request(
         &mut self,
         fields: &[(&str, &[u8])],
@@ -90,14 +90,14 @@ impl FrameClient {
         (stream, bytes)
     }
 
-    /// Sends a request and reads its outcome.
+    /// Sends a request and returns its outcome.
     pub(crate) fn ask(&mut self, fields: &[(&str, &[u8])], body: Option<&[u8]>) -> Answer {
         let (stream, bytes) = self.request(fields, body);
         self.tls.send(bytes);
         self.answer(stream)
     }
 
-    /// Reads frames until a stream ends, and returns its outcome.
+    /// Reads frames until this stream ends, and returns the outcome of its request.
     pub(crate) fn answer(&mut self, stream: u32) -> Answer {
         let mut answer = Answer::default();
         loop {
@@ -139,7 +139,7 @@ impl FrameClient {
         }
     }
 
-    /// Reads a frame; `None` at the end of the connection.
+    /// Reads a frame from the server; `None` at the end of the connection.
     pub(crate) fn frame(&mut self) -> Option<Frame> {
         read_frame(self.tls.reader())
     }
@@ -151,7 +151,7 @@ impl Frame {
     }
 }
 
-/// Reads a frame; `None` at the end of the connection.
+/// Reads an HTTP/2 frame; `None` at the end of the connection.
 pub(crate) fn read_frame(reader: &mut impl Read) -> Option<Frame> {
     let mut head = [0; 9];
     reader.read_exact(&mut head).ok()?;
@@ -166,7 +166,7 @@ pub(crate) fn read_frame(reader: &mut impl Read) -> Option<Frame> {
     })
 }
 
-/// Returns the fields of a GET, followed by `more`.
+/// Returns the header fields of a GET request, followed by `more`.
 pub(crate) fn get<'f>(more: &[(&'f str, &'f [u8])]) -> Vec<(&'f str, &'f [u8])> {
     let mut fields: Vec<(&str, &[u8])> = vec![
         (":method", b"GET"),
@@ -178,7 +178,7 @@ pub(crate) fn get<'f>(more: &[(&'f str, &'f [u8])]) -> Vec<(&'f str, &'f [u8])> 
     fields
 }
 
-/// Returns the bytes of a frame.
+/// Returns the bytes of an HTTP/2 frame.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
@@ -187,7 +187,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     bytes
 }
 
-/// Encodes fields as literals without indexing (RFC 7541 §6.2.2).
+/// Encodes header fields as HPACK literals without indexing (RFC 7541 §6.2.2).
 pub(crate) fn literals(fields: &[(&str, &[u8])]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -214,9 +214,11 @@ fn push_string(block: &mut Vec<u8>, text: &[u8]) {
     block.extend(text);
 }
 
-/// Decodes the status at the beginning of a field block: indexed, or a literal whose name has index 8.
+/// Decodes the status at the beginning of a response's field block: it is an indexed field, or a
+/// literal whose name has index 8.
 fn status(block: &[u8]) -> u16 {
-    // Skips a dynamic table size update of one byte (RFC 7541 §6.3).
+    // A block may begin with a size update of the dynamic table (RFC 7541 §6.3), which is one byte
+    // here and is skipped.
     let block = block.strip_prefix(&[0x20]).unwrap_or(block);
     match block[0] {
         index @ 0x88..=0x8e => [200, 204, 206, 304, 400, 404, 500][usize::from(index - 0x88)],

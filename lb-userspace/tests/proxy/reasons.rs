@@ -1,5 +1,5 @@
-//! The reasons why requests, handshakes and connections end early: each end is counted under its reason,
-//! and every request exactly once.
+//! Tests of the reasons why requests, handshakes and connections end early: each end is counted
+//! under its reason, and every request exactly once.
 
 use std::{
     io::{BufReader, Write as _},
@@ -22,7 +22,8 @@ use crate::{
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Returns a backend that reads a head, answers with `answer`, and closes the connection.
+/// Returns a backend that reads the head of a request, answers with `answer`, and closes the
+/// connection.
 fn saying(answer: &'static [u8]) -> Backend {
     Backend::raw(move |mut stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
@@ -31,8 +32,8 @@ fn saying(answer: &'static [u8]) -> Backend {
     })
 }
 
-/// Returns three numbers: of completed requests, of aborted ones, and of all requests whose duration was
-/// recorded.
+/// Returns three numbers: of completed requests, of aborted requests, and of all requests whose
+/// duration was recorded.
 fn ended(site: &Site) -> (u64, u64, u64) {
     let counters = site.proxy().counters();
     let answered = counters.requests.iter().map(|count| count.count).sum();
@@ -142,7 +143,7 @@ fn a_malformed_field_over_http2_is_a_request_that_ended() {
 fn a_client_that_breaks_http2_itself_is_counted() {
     let site = Site::https(&[Backend::named("a").address]);
     let mut client = FrameClient::connect(site.address);
-    // A DATA frame on stream 0 is a connection error (RFC 9113 §6.1).
+    // A DATA frame on stream 0 is an error of the whole connection (RFC 9113 §6.1).
     client.tls.send(frame(raw_http2::DATA, 0, 0, b"x"));
     wait_until("it is counted", || {
         site.closed(Reason::ClientHeadHttp2) == 1

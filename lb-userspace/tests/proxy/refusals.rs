@@ -1,4 +1,4 @@
-//! Requests that the front refuses before they reach a backend.
+//! Tests of requests that the front refuses before they reach a backend.
 
 use std::{
     io::{Read as _, Write as _},
@@ -14,7 +14,7 @@ use crate::{
     site::Site,
 };
 
-/// Requests, each with the status that it is refused with.
+/// Requests that the front refuses, each with the status of the refusal.
 pub(crate) const REFUSED: &[(&str, u16)] = &[
     (
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -152,7 +152,8 @@ fn a_client_that_leaves_without_a_word_is_no_failed_handshake() {
             .expect("ended from there too");
         assert_eq!(rest, b"");
     }
-    // A client that sends only a part of its ClientHello counts as a failed handshake.
+    // If a client sends only a part of its ClientHello and disconnects, its handshake counts as
+    // failed.
     let mut client = TcpStream::connect(site.address).expect("accepted");
     client.write_all(&[22, 3]).expect("sent");
     drop(client);

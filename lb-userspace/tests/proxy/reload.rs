@@ -1,4 +1,4 @@
-//! Reloads and shutdown of the front.
+//! Tests of reloads and of the shutdown of the front.
 
 use std::{
     net::TcpStream,

@@ -1,5 +1,5 @@
-//! A corpus of requests and responses, each sent whole, byte by byte, and in two slices for every place
-//! to cut it: the outcome must be the same.
+//! Tests with a corpus of requests and responses. Each is sent whole, byte by byte, and in two
+//! pieces for every place to cut it: the outcome must be the same.
 
 use std::{
     io::{BufReader, Read as _, Write},
@@ -17,15 +17,15 @@ use crate::{
     site::Site,
 };
 
-/// The front's limit of a head's size in these tests, which parts of the corpus exceed.
+/// The front's limit of the size of a head in these tests, in bytes; parts of the corpus exceed it.
 const MAX_HEADER_BYTES: usize = 1024;
-/// Pause between two slices, long enough for the front to read the first one.
+/// Pause between two pieces of a message, long enough for the front to read the first one.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Maximum number of places at which a long message is cut.
 const CUTS: usize = 200;
 const THREADS: usize = 12;
 
-/// How a message is sent: whole, byte by byte, or in two slices.
+/// How a message is sent: whole, byte by byte, or in two pieces.
 #[derive(Clone, Copy, Debug)]
 enum Cutting {
     Whole,
@@ -34,14 +34,15 @@ enum Cutting {
 }
 
 impl Cutting {
-    /// Returns every way to send a message of this length.
+    /// Returns every way to send a message of `length` bytes.
     fn all(length: usize) -> impl Iterator<Item = Self> {
         let step = length.div_ceil(CUTS).max(1);
         let cuts = (1..length).step_by(step).map(Self::At);
         [Self::Whole, Self::Bytes].into_iter().chain(cuts)
     }
 
-    /// Returns a number for this way of sending, which a request's path can contain.
+    /// Returns a number that stands for this way of sending, and that can be part of a request's
+    /// path.
     fn number(self) -> usize {
         match self {
             Self::Whole => 0,
@@ -58,7 +59,7 @@ impl Cutting {
         }
     }
 
-    /// Sends the message in this way. The receiver may close the connection before the end.
+    /// Sends a message in this way. The receiver may close the connection before the end.
     fn send(self, bytes: &[u8], mut send: impl FnMut(&[u8])) {
         match self {
             Self::Whole => send(bytes),
@@ -77,16 +78,16 @@ impl Cutting {
     }
 }
 
-/// A response as a client interprets it.
+/// A response to a request of the corpus, as a client interprets it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Reply {
-    /// Header lines in order, without `Date` and those that frame the body.
+    /// The header lines in their order, without `Date` and the lines that frame the body.
     head: Vec<String>,
     body: Vec<u8>,
     complete: bool,
 }
 
-/// Parses everything that a server sent on one connection into responses.
+/// Parses all bytes that a server sent on one connection into responses.
 fn replies(mut bytes: &[u8]) -> Vec<Reply> {
     let mut replies = Vec::new();
     while !bytes.is_empty() {
@@ -123,7 +124,7 @@ fn replies(mut bytes: &[u8]) -> Vec<Reply> {
     replies
 }
 
-/// Decodes a chunked body as far as it goes. Returns it, and whether it was complete.
+/// Decodes a chunked body as far as it goes. Returns the body, and whether it was complete.
 fn unchunk(bytes: &mut &[u8]) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     loop {
@@ -141,7 +142,8 @@ fn unchunk(bytes: &mut &[u8]) -> (Vec<u8>, bool) {
     }
 }
 
-/// Sends a request in one way, reads to the end of the connection, and returns the responses.
+/// Sends a request in the way `cutting`, reads to the end of the connection, and returns the
+/// responses.
 fn ask(address: SocketAddr, request: &[u8], cutting: Cutting) -> Vec<Reply> {
     let mut client = TcpStream::connect(address).expect("connected");
     client.set_nodelay(true).expect("nodelay");
@@ -174,12 +176,13 @@ fn for_each(count: usize, test: impl Fn(usize) + Sync) {
     });
 }
 
-/// Formats a request that closes its connection.
+/// Formats a request after whose response the connection is closed, with this request line and more
+/// lines.
 fn last(line: &str, more: &str) -> Vec<u8> {
     format!("{line}\r\nHost: a\r\nConnection: close\r\n{more}").into_bytes()
 }
 
-/// Returns a GET whose head has this many bytes.
+/// Returns a GET request whose head has this many bytes.
 fn padded(length: usize) -> Vec<u8> {
     let mut head = last("GET / HTTP/1.1", "X: ");
     head.resize(length - 4, b'x');
@@ -187,7 +190,7 @@ fn padded(length: usize) -> Vec<u8> {
     head
 }
 
-/// Returns requests that are valid, invalid, and at the limits.
+/// Returns the corpus of requests: valid ones, invalid ones, and ones at the limits.
 pub(crate) fn requests() -> Vec<Vec<u8>> {
     let chunked = "Transfer-Encoding: chunked\r\n\r\n";
     let mut requests: Vec<Vec<u8>> = [
@@ -214,7 +217,7 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
     ] {
         requests.push(padded(length));
     }
-    // The invalid part of this head lies beyond the limit of its size.
+    // The invalid part of this head lies beyond the limit of a head's size.
     let mut beyond = padded(1500);
     beyond.truncate(1400);
     beyond.extend(b"\n\r\n");
@@ -245,7 +248,7 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
     requests
 }
 
-/// Returns a backend that echoes the head and body that it receives.
+/// Returns a backend that echoes the head and body of each request in its response.
 fn mirror() -> Backend {
     Backend::answering(|seen| ok(&[seen.head.as_bytes(), &seen.body].concat()))
 }
@@ -298,8 +301,8 @@ fn long_response(length: usize) -> Vec<u8> {
     head
 }
 
-/// Returns responses that are valid, invalid, and at the limits. The backend closes the connection after
-/// each.
+/// Returns the corpus of responses: valid ones, invalid ones, and ones at the limits. The backend
+/// closes the connection after each response.
 pub(crate) fn responses() -> Vec<Vec<u8>> {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     let mut responses: Vec<Vec<u8>> = [
@@ -346,8 +349,8 @@ pub(crate) fn responses() -> Vec<Vec<u8>> {
     responses
 }
 
-/// Returns a backend that sends one of these responses. The path of the request selects it, and how it
-/// is cut.
+/// Returns a backend that sends one of these responses. The path of the request says which one, and
+/// how it is cut.
 fn replaying(responses: Vec<Vec<u8>>) -> Backend {
     Backend::raw(move |stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
@@ -370,8 +373,8 @@ fn a_response_fares_the_same_however_it_is_cut() {
     let backend = replaying(responses.clone());
     let limit = |limits: &mut lb::config::Http| {
         limits.max_header_bytes = MAX_HEADER_BYTES;
-        // Connections are not kept: bytes after a response belong to no request and must not reach the
-        // next one.
+        // Connections to the backend are not reused: bytes that follow a response belong to no
+        // request, and must not reach the next one.
         limits.idle_connections = 0;
     };
     let plain = Site::plain(&[backend.address], limit);

@@ -1,4 +1,4 @@
-//! Requests that are answered successfully.
+//! Tests of requests that are answered successfully.
 
 use std::{
     io::{BufReader, Read as _, Write as _},

@@ -1,4 +1,4 @@
-//! Retries that hide failures from clients.
+//! Tests of retries that hide failures of backends from clients.
 
 use std::{
     io::{BufReader, Write as _},
@@ -16,8 +16,8 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// Returns a backend that keeps a connection open after one response and closes it at the second
-/// request.
+/// Returns a backend that keeps a connection open after one response, and closes it when the second
+/// request arrives on it.
 fn answers_once() -> Backend {
     Backend::raw(|mut stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
@@ -33,7 +33,7 @@ fn backends_that_refuse_are_all_passed_over() {
     let mut addresses = vec![Backend::absent(); 5];
     addresses.extend(good.each_ref().map(|backend| backend.address));
     for _ in 0..8 {
-        // Each round has a new front, which knows nothing yet about the backends.
+        // Each round starts a new front, which knows nothing yet about the backends.
         let site = Site::plain(&addresses, |_| {});
         let mut client = Client::plain(site.address);
         assert_eq!(client.get("/").status(), 200);
@@ -60,7 +60,7 @@ fn kept_connections_that_are_dead_are_no_failure_of_their_backends() {
     for request in 0..30 {
         assert_eq!(client.get("/").status(), 200, "{request}");
     }
-    // The front avoided none of the backends: each got requests.
+    // The front avoided none of the backends: each got its share of the requests.
     for backend in &backends {
         assert!(backend.requests() >= 9, "{}", backend.requests());
     }
@@ -99,7 +99,8 @@ fn retries_add_no_more_load_than_their_budget_where_all_backends_fail() {
         assert_eq!(client.get("/").status(), 502);
     }
     let sent: usize = dying.iter().map(Backend::requests).sum();
-    // Each of the 100 requests is sent once whatever the budget is; the others are retries.
+    // Each of the 100 requests is sent once whatever the retry budget is; what was sent beyond that
+    // are retries.
     assert!((115..=120).contains(&sent), "{sent}");
     let counters = site.proxy().counters();
     assert_eq!(counters.retries[0].1, sent as u64 - 100);

@@ -1,4 +1,5 @@
-//! Routes over both protocols: pools, redirects, fixed answers, header edits, error pages, reloads.
+//! Tests of routes over both protocols: pools, redirects, fixed answers, header edits, error pages,
+//! reloads.
 
 use std::{
     net::SocketAddr,
@@ -23,8 +24,8 @@ use crate::{
     site::{Site, name, wait_until},
 };
 
-/// Parses a `[[service]]` of a site. `pool` is the line that sets its pool, or empty if it has none;
-/// `lines` follow it, and may name the pools `pool` and `api`.
+/// Parses a `[[service]]` for a site. `pool` is the line that sets the service's pool, or empty if
+/// it has none; `lines` follow it, and may name the pools `pool` and `api`.
 fn service(site: &Site, pool: &str, lines: &str) -> Service {
     let text = format!(
         r#"
@@ -54,8 +55,8 @@ mode = "http"
     }
 }
 
-/// Starts a site whose pools `pool` and `api` have these backends, with these lines in its
-/// `[[service]]`.
+/// Starts a site whose pools `pool` and `api` have these backends, and whose `[[service]]` has
+/// these lines.
 fn site(pool: &[SocketAddr], api: &[SocketAddr], lines: &str) -> Site {
     let mut site = Site::https(pool);
     site.add_pool("api", api);
@@ -64,7 +65,7 @@ fn site(pool: &[SocketAddr], api: &[SocketAddr], lines: &str) -> Site {
     site
 }
 
-/// A response, parsed from what curl prints.
+/// A response, parsed from the output of curl.
 #[derive(Debug)]
 struct Reply {
     status: u16,
@@ -72,8 +73,8 @@ struct Reply {
     body: String,
 }
 
-/// Requests `METHOD host path` over HTTP/1 and HTTP/2 with additional arguments of curl. The status
-/// must be the same.
+/// Sends the request `METHOD host path` over HTTP/1 and over HTTP/2, with additional arguments of
+/// curl. Asserts that the status is the same, and returns both responses.
 fn both(site: &Site, request: &str, more: &[&str]) -> [Reply; 2] {
     let replies = ["--http1.1", "--http2"].map(|version| ask(site, version, request, more));
     assert_eq!(
@@ -140,7 +141,7 @@ header = [{ name = "Cookie", regex = '(^|; )beta=1(;|$)' }]
 pool = "api"
 "#;
 
-/// Returns a backend that answers with its name and the head that it received.
+/// Returns a backend that answers with its name and the head of the request that it received.
 fn telling(name: &'static str) -> Backend {
     Backend::answering(move |seen| {
         let body = format!("{name}\n{}", seen.head);
@@ -237,7 +238,7 @@ fn headers_are_changed_on_both_sides_and_strangers_are_not_believed() {
         assert_eq!(header(&reply.head, "Server"), None, "{reply:?}");
         assert_eq!(header(&reply.head, "X-Served-By"), Some("api"), "{reply:?}");
     }
-    // The same holds for a service without header edits.
+    // A service without header edits treats these fields in the same way.
     let plain = Site::https(&[pool.address]);
     for reply in both(&plain, "GET a /", &spoofed) {
         assert_eq!(header(&reply.body, "X-Real-IP"), None, "{reply:?}");
@@ -265,8 +266,8 @@ fn redirects_and_fixed_answers_reach_no_backend() {
         assert_eq!(reply.status, 200);
         assert_eq!(header(&reply.head, "Content-Length"), Some("6"));
     }
-    // A request with a body that the front does not read. curl 7.88 cannot handle one that exceeds
-    // HTTP/2's initial window.
+    // The front does not read the body of this request. The body is short, because curl 7.88 cannot
+    // handle an unread body that exceeds the initial window of HTTP/2.
     for reply in both(
         &site,
         "POST a /hello",
@@ -313,7 +314,7 @@ fn a_protected_path_is_not_reached_by_another_spelling() {
         .iter()
         .find(|one| one.reason == Reason::ClientHeadAmbiguousPath);
     assert_eq!(ambiguous.map(|one| one.count), Some(12));
-    // A request with an absolute target is matched by what would be forwarded.
+    // A request with an absolute target is matched by the target that would be forwarded.
     let mut client = TlsClient::tls(site.address);
     client.send("GET https://a/admin HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.response().status(), 403);

@@ -1,5 +1,5 @@
-//! The outcome of a request does not depend on how its bytes are cut into segments, or on pauses between
-//! them.
+//! Tests that the outcome of a request does not depend on how its bytes are cut into segments, or
+//! on pauses between the segments.
 
 use std::{thread, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// Pause long enough for the front to read what was sent before it.
+/// A pause that is long enough for the front to read what was sent before it.
 const PAUSE: Duration = Duration::from_millis(15);
 
 #[test]
@@ -29,7 +29,8 @@ fn an_empty_line_before_a_request_may_be_cut_in_two() {
         client.send(body);
         assert_eq!(client.response().text(), body);
     }
-    // An empty line may also follow the last request: some clients send one after a POST.
+    // An empty line may also follow the last request on a connection: some clients send one after a
+    // POST.
     client.send("\r");
     thread::sleep(PAUSE);
     client.send("\n");

@@ -22,7 +22,7 @@ use lb::{
 use lb_common::backend::BackendState;
 use tokio::sync::watch;
 
-/// A running front with one service.
+/// A running front with one service, as the tests use it.
 pub(crate) struct Site {
     pub(crate) proxy: Option<Proxy>,
     pub(crate) address: SocketAddr,
@@ -31,27 +31,27 @@ pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) service: Service,
     view: watch::Sender<Arc<PoolView>>,
-    /// Publishers of the additional pools, which routes name.
+    /// The publishers of the views of additional pools, which routes name.
     others: Vec<watch::Sender<Arc<PoolView>>>,
 }
 
 impl Site {
-    /// Starts a front that serves HTTPS with these backends and a certificate for `localhost`.
+    /// Starts a front that serves HTTPS, with these backends and a certificate for `localhost`.
     pub(crate) fn https(backends: &[SocketAddr]) -> Self {
         Self::start(backends, true, &own_keys(), |_| {})
     }
 
-    /// Starts an HTTPS front whose limits `change` has changed.
+    /// Starts a front that serves HTTPS, with the limits that `change` sets.
     pub(crate) fn with_limits(backends: &[SocketAddr], change: impl Fn(&mut Http)) -> Self {
         Self::start(backends, true, &own_keys(), change)
     }
 
-    /// Starts a front that serves HTTP without TLS, whose limits `change` has changed.
+    /// Starts a front that serves HTTP without TLS, with the limits that `change` sets.
     pub(crate) fn plain(backends: &[SocketAddr], change: impl Fn(&mut Http)) -> Self {
         Self::start(backends, false, &own_keys(), change)
     }
 
-    /// Starts an HTTPS front with these keys of session tickets.
+    /// Starts a front that serves HTTPS, and that encrypts session tickets with these keys.
     pub(crate) fn with_tickets(backends: &[SocketAddr], tickets: &TicketKeys) -> Self {
         Self::start(backends, true, tickets, |_| {})
     }
@@ -107,7 +107,7 @@ impl Site {
         self.proxy.as_ref().expect("running")
     }
 
-    /// Replaces the front's service, as a reload does.
+    /// Replaces the service of the front, as a reload does.
     pub(crate) fn apply(&self, service: Service) -> Result<(), Vec<lb::proxy::Error>> {
         let views = std::iter::once(&self.view).chain(&self.others);
         let pools = views.map(|view| (view.borrow().pool.name.clone(), view.subscribe()));
@@ -120,8 +120,8 @@ impl Site {
             .apply((&self.limits, &self.log), vec![frontend])
     }
 
-    /// Enables the access log in JSON, which also gets lines for connections that ended early. Returns its
-    /// path.
+    /// Enables the access log in JSON, which also gets lines for connections that ended early.
+    /// Returns the path of its file.
     pub(crate) fn log_requests(&mut self) -> PathBuf {
         let file = self.folder.path().join("access.log");
         self.log.access = Some(AccessLog {
@@ -134,7 +134,7 @@ impl Site {
         file
     }
 
-    /// Returns the only exchange that ended early, and asserts that it ended for this reason.
+    /// Returns the only exchange that ended early, after asserting that it ended for this reason.
     pub(crate) fn ended_early(&self, reason: Reason) -> EndedEarly {
         let mut entries = self.proxy().ended_early();
         let last = entries.pop().expect("something ended early");
@@ -143,7 +143,7 @@ impl Site {
         last
     }
 
-    /// Sets the state of a backend.
+    /// Sets the state of the backend with this index.
     pub(crate) fn set(&self, backend: usize, state: BackendState) {
         let mut view = (**self.view.borrow()).clone();
         if view.states[backend] != state && state == BackendState::Up {
@@ -153,19 +153,19 @@ impl Site {
         self.view.send_replace(Arc::new(view));
     }
 
-    /// Enables trying all backends when none is up.
+    /// Configures that all backends are tried while none is up.
     pub(crate) fn try_all(&self) {
         let mut view = (**self.view.borrow()).clone();
         Arc::make_mut(&mut view.pool).when_all_down = WhenAllDown::TryAll;
         self.view.send_replace(Arc::new(view));
     }
 
-    /// Returns the configured pool.
+    /// Returns the pool of the site as it is configured now.
     pub(crate) fn pool(&self) -> Arc<Pool> {
         Arc::clone(&self.view.borrow().pool)
     }
 
-    /// Changes the pool, as a reload does.
+    /// Changes the pool of the site, as a reload does.
     pub(crate) fn change_pool(&self, change: impl FnOnce(&mut Pool)) {
         let mut view = (**self.view.borrow()).clone();
         change(Arc::make_mut(&mut view.pool));
@@ -177,7 +177,8 @@ impl Site {
         self.apply(service).expect("a good pool");
     }
 
-    /// Adds a pool that routes can name, with all its backends up.
+    /// Adds a pool with this name, which routes can name and whose backends are all up. Returns the
+    /// pool.
     pub(crate) fn add_pool(&mut self, text: &str, backends: &[SocketAddr]) -> Arc<Pool> {
         let mut pool = (*pool(backends)).clone();
         pool.name = name(text);
@@ -188,7 +189,7 @@ impl Site {
         pool
     }
 
-    /// Sets the state of a backend of the pool that was added last.
+    /// Sets the state of a backend, given by its index, of the pool that was added last.
     pub(crate) fn set_other(&self, backend: usize, state: BackendState) {
         let other = self.others.last().expect("a pool");
         let mut view = (**other.borrow()).clone();
@@ -196,14 +197,14 @@ impl Site {
         other.send_replace(Arc::new(view));
     }
 
-    /// Returns the number of requests with this status.
+    /// Returns the number of requests that were answered with this status.
     pub(crate) fn answered(&self, code: u16) -> u64 {
         let requests = self.proxy().counters().requests;
         let with_code = requests.iter().filter(|count| count.code == code);
         with_code.map(|count| count.count).sum()
     }
 
-    /// Returns the number of requests aborted for this reason.
+    /// Returns the number of requests that were aborted for this reason.
     pub(crate) fn broken(&self, reason: Reason) -> u64 {
         counted(&self.proxy().counters().broken, reason)
     }
@@ -219,12 +220,12 @@ impl Site {
         counted(&self.proxy().counters().closed, reason)
     }
 
-    /// Returns the number of handshakes that failed for this reason.
+    /// Returns the number of TLS handshakes that failed for this reason.
     pub(crate) fn failed_handshakes(&self, reason: Reason) -> u64 {
         counted(&self.proxy().counters().handshake_failures, reason)
     }
 
-    /// Shuts the front down gracefully: requests may take `grace` to finish.
+    /// Shuts the front down gracefully: requests in flight may take the time `grace` to finish.
     pub(crate) fn shutdown(mut self, grace: Duration) {
         self.proxy.take().expect("running").shutdown(grace);
     }
@@ -247,7 +248,7 @@ fn own_keys() -> TicketKeys {
     TicketKeys::new().expect("random numbers")
 }
 
-/// Waits until a condition holds.
+/// Waits until a condition holds, for at most 20 seconds.
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
@@ -256,7 +257,7 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Creates a certificate file for a name.
+/// Creates a certificate file with a self-signed certificate for these names, and returns its path.
 pub(crate) fn certificate(folder: &Path, file: &str, names: &str) -> PathBuf {
     let names: Vec<String> = names.split(' ').map(str::to_owned).collect();
     let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
@@ -270,7 +271,7 @@ pub(crate) fn name(text: &str) -> Name {
     Name::parse(text).expect("a good name")
 }
 
-/// Returns an address that is free at present.
+/// Returns an address and port on loopback that no socket uses at present.
 pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address")

@@ -1,4 +1,5 @@
-//! Clients and backends that are slow, and those that have stopped sending or reading.
+//! Tests with clients and backends that are slow, and with those that have stopped sending or
+//! reading.
 
 use std::{
     io::{BufReader, Write as _},
@@ -15,10 +16,10 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// Size of a body in bytes, larger than the kernel's buffers.
+/// Size of a response's body in bytes, larger than the kernel's socket buffers.
 const BYTES: usize = 5_250_000;
-/// Bytes that a slow client reads at a time; at this pace, emptying a full buffer takes longer than
-/// `LIMIT`.
+/// Bytes that a slow client reads at a time. At this pace, the client takes longer than `LIMIT` to
+/// empty a full buffer.
 const PART: usize = 75_000;
 const LIMIT: Duration = Duration::from_millis(600);
 const STEP: Duration = Duration::from_millis(80);

@@ -1,4 +1,4 @@
-//! A backend in slow start gets a growing share of the requests.
+//! Tests that a backend in slow start gets a growing share of the requests.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,8 @@ use crate::{
 
 const SLOW_START: Duration = Duration::from_secs(3);
 
-/// Returns the first backend's share of the requests from `from` to `to` after `began`.
+/// Returns the first backend's share of the requests that are sent from `from` to `to` after
+/// `began`.
 fn share_within(
     (site, backends): (&Site, &[Backend; 2]),
     (from, to): (Duration, Duration),
@@ -42,7 +43,7 @@ fn a_backend_that_comes_up_gets_more_and_more() {
         let (from, to) = (SLOW_START.mul_f64(from), SLOW_START.mul_f64(to));
         share_within((&site, &backends), (from, to), began)
     };
-    // Backends that were up when the front started have their full share at once.
+    // Backends that were up when the front started have their full share immediately.
     let at_start = measure(0.0, 0.1, Instant::now());
     site.set(0, BackendState::Down);
     site.set(0, BackendState::Up);
@@ -53,8 +54,8 @@ fn a_backend_that_comes_up_gets_more_and_more() {
         measure(0.45, 0.55, began),
         measure(1.0, 1.1, began),
     ];
-    // The started backend has a tenth, a half and all of its weight, next to a backend of the same
-    // weight.
+    // These are the shares of the first backend, whose weight equals that of the other backend:
+    // before it was down, and with a tenth, half and all of its weight after it came up.
     let wanted = [0.45..0.55, 0.07..0.12, 0.3..0.37, 0.45..0.55];
     for (share, wanted) in shares.iter().zip(wanted) {
         assert!(wanted.contains(share), "{shares:?}");

@@ -1,5 +1,5 @@
-//! Tests each time-out alone, with all others long: it expires in time, and is counted and logged under
-//! its reason.
+//! Tests each time-out alone, with all others long: the time-out expires when it should, and is
+//! counted and logged under its reason.
 
 use std::{
     io::{BufReader, Read as _, Write as _},
@@ -26,7 +26,7 @@ const NEVER: Duration = Duration::from_secs(600);
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n";
 
-/// Returns time-outs that are all long, except those that `change` sets.
+/// Returns time-outs that are all long, apart from those that `change` sets.
 fn far_but(change: impl Fn(&mut Timeouts)) -> Timeouts {
     let mut timeouts = Timeouts {
         handshake: NEVER,
@@ -45,7 +45,7 @@ fn far_but(change: impl Fn(&mut Timeouts)) -> Timeouts {
     timeouts
 }
 
-/// A site with one short time-out, set by a reload, and with an access log.
+/// A site with one short time-out, which a reload has set, and with an access log.
 struct Case {
     site: Site,
     file: PathBuf,
@@ -63,8 +63,8 @@ impl Case {
         }
     }
 
-    /// Asserts that the time-out expired: it was counted exactly once, and is the only line of the
-    /// access log.
+    /// Asserts that the time-out expired with this reason: it was counted exactly once, and its
+    /// line is the only line of the access log.
     #[track_caller]
     fn reached(&self, reason: Reason, status: Option<u16>) {
         wait_until("it is counted", || {
@@ -89,8 +89,8 @@ impl Case {
     }
 }
 
-/// Returns a backend that reads a head, sends `parts` with a pause before each but the first, and then
-/// stays silent.
+/// Returns a backend that reads the head of a request, sends `parts` with a pause before each but
+/// the first, and then stays silent.
 fn speaking(parts: &'static [&'static str], pause: Duration) -> Backend {
     Backend::raw(move |mut stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
@@ -154,7 +154,7 @@ fn body_over_http2() {
     let mut client = FrameClient::connect(case.site.address);
     let fields = raw_http2::get(&[("content-length", b"9")]);
     let (stream, request) = client.request(&fields, Some(b"half"));
-    // Remove the flag END_STREAM of the DATA frame, so the body is incomplete.
+    // The flag END_STREAM of the DATA frame is removed, so the body of the request is incomplete.
     let at = request.len() - 4 - 9 + 4;
     let mut request = request;
     request[at] = 0;
@@ -186,7 +186,7 @@ fn keep_alive() {
     }
 }
 
-/// Size of a body in bytes, larger than the kernel's buffers.
+/// Size of a body in bytes, larger than the kernel's socket buffers.
 const LARGE: usize = 20_000_000;
 
 #[test]
@@ -209,7 +209,7 @@ fn send_to_a_client() {
 
 #[test]
 fn send_to_a_backend() {
-    // The backend reads nothing, so its buffers fill up.
+    // The backend reads nothing, so the socket buffers on the way to it fill up.
     let backend = Backend::raw(|stream| {
         thread::sleep(Duration::from_secs(20));
         drop(stream);
@@ -233,8 +233,8 @@ fn send_to_a_backend() {
 
 #[test]
 fn connect() {
-    // The listener's accept queue holds one connection and is never emptied, so the kernel drops the
-    // next SYN.
+    // The accept queue of this listener holds one connection and is never emptied, so the kernel
+    // drops the SYN of the next connection.
     let full = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     full.bind(&any.into()).expect("a free port");
@@ -250,7 +250,8 @@ fn connect() {
 
 #[test]
 fn response_head() {
-    // A head that arrives byte by byte does not extend the time-out.
+    // The time-out counts for the head as a whole: a head that arrives byte by byte does not extend
+    // it.
     let parts = &["HTTP/1.1 200 OK\r\n", "X: ", "a", "b", "c", "d", "e", "f"];
     let backend = speaking(parts, Duration::from_millis(60));
     let site = Site::plain(&[backend.address], |_| {});
@@ -261,7 +262,8 @@ fn response_head() {
 
 #[test]
 fn response_body() {
-    // A body that makes progress, however slow, extends the time-out; the head's time-out is long.
+    // A body that makes progress, however slow, extends the time-out. The time-out of the head is
+    // long.
     let parts = &[
         "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
         "a",
@@ -310,7 +312,7 @@ fn half_closed() {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
         read_head(&mut reader);
         stream.write_all(SWITCHING.as_bytes()).expect("sent");
-        // The backend leaves its own side of the connection open.
+        // The backend does not close its own direction of the connection.
         let _end = reader.read_to_end(&mut Vec::new());
         thread::sleep(Duration::from_secs(20));
     });

@@ -1,4 +1,4 @@
-//! TLS handshakes: server names, session resumption, certificates.
+//! Tests of TLS handshakes: server names, session resumption, certificates.
 
 use std::{
     io::Write as _,
@@ -20,7 +20,7 @@ use crate::{
     site::{Site, certificate, free_address, wait_until},
 };
 
-/// Returns the names in the certificate that the front presents for this server name.
+/// Returns the names in the certificate that the front presents to a client that names this server.
 fn shown(site: &Site, name: &str) -> Vec<u8> {
     let config = Arc::new(client_config(&version::TLS13));
     let client = TlsClient::tls_with(site.address, &config, name);
@@ -67,7 +67,7 @@ fn a_malformed_record_after_the_close_is_dropped() {
     client.send("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.response().status(), 400);
     assert_eq!(client.rest(), b"");
-    // A record of application data that cannot be decrypted.
+    // This is a TLS record of application data that cannot be decrypted.
     let record = [&[23, 3, 3, 0, 32][..], &[0; 32]].concat();
     let socket = &mut client.reader().get_mut().sock;
     socket.write_all(&record).expect("sent");
@@ -87,7 +87,8 @@ fn sessions_are_resumed_whichever_worker_answers() {
         let kinds: Vec<_> = (0..20)
             .map(|_| {
                 let mut client = TlsClient::tls_with(site.address, &config, "localhost");
-                // In TLS 1.3 the session tickets arrive with the first response.
+                // In TLS 1.3, session tickets arrive with the first response, so the client reads
+                // one.
                 assert_eq!(client.get("/").status(), 200);
                 client.session().handshake_kind()
             })
@@ -104,7 +105,8 @@ fn sessions_are_resumed_whichever_worker_answers() {
     }
 }
 
-/// The fronts of two hosts of a pair, each with its own ticket keys, and one backend.
+/// The fronts of both hosts of a pair, each with its own ticket keys, and one backend that both
+/// use.
 struct Hosts {
     a: (Site, TicketKeys),
     b: (Site, TicketKeys),
@@ -125,7 +127,7 @@ impl Hosts {
         }
     }
 
-    /// Exchanges the hosts' ticket keys, as when the link comes up.
+    /// Exchanges the hosts' ticket keys, as the agents do when the link comes up.
     fn exchange(&self) {
         let (a, b) = (&self.a.1, &self.b.1);
         let (from_a, from_b) = (a.link_up(), b.link_up());
@@ -134,8 +136,8 @@ impl Hosts {
     }
 }
 
-/// Connects a client to one host and then to the other. Returns the kind of the second handshake;
-/// resumed if the other host knew the session.
+/// Connects a client to one host and then to the other. Returns the kind of the second handshake:
+/// `Resumed` if the second host knew the session.
 fn moved(
     version: &'static SupportedProtocolVersion,
     from: &Site,
@@ -143,7 +145,7 @@ fn moved(
 ) -> Option<HandshakeKind> {
     let config = Arc::new(client_config(version));
     let mut client = TlsClient::tls_with(from.address, &config, "localhost");
-    // In TLS 1.3 the session tickets arrive with the first response.
+    // In TLS 1.3, session tickets arrive with the first response, so the client reads one.
     assert_eq!(client.get("/").status(), 200);
     assert_eq!(client.session().handshake_kind(), Some(HandshakeKind::Full));
     let mut client = TlsClient::tls_with(to.address, &config, "localhost");
@@ -193,7 +195,7 @@ fn openssl_resumes_with_a_session_from_a_file() {
     }
 }
 
-/// Creates a certificate file with a key of this type, and returns its path.
+/// Creates a certificate file with a key of the type `kind`, and returns the path of the file.
 fn certificate_of(site: &Site, kind: &[&str]) -> PathBuf {
     let path = site.folder.path().join(format!("{}.pem", kind.join("-")));
     let path_text = path.to_str().expect("text");
@@ -250,7 +252,7 @@ fn a_client_gets_the_kind_of_certificate_that_it_can_verify() {
     }
 }
 
-/// A server that offers 0-RTT; killed on drop.
+/// A TLS server that offers 0-RTT; it is killed when this value is dropped.
 struct EarlyServer(Child);
 
 impl EarlyServer {

@@ -1,4 +1,4 @@
-//! `[service.tls]`: versions, cipher suites, key exchanges, and client certificates.
+//! Tests of `[service.tls]`: versions, cipher suites, key exchanges, and client certificates.
 
 use std::{fs, net::TcpStream, path::PathBuf, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::{
     site::Site,
 };
 
-/// Starts a site with these TLS settings, whose backend answers with the head that it received.
+/// Starts a site with these TLS settings, whose backend answers with the head of each request.
 fn site(settings: Tls) -> Site {
     let backend = Backend::answering(|seen| ok(seen.head.as_bytes()));
     let site = Site::https(&[backend.address]);
@@ -37,8 +37,9 @@ fn apply(site: &Site, settings: Tls) {
     site.apply(service).expect("applied");
 }
 
-/// Returns whether a client with this configuration gets a response. The handshake alone does not show
-/// that: in TLS 1.3 a server may reject a client's certificate after the client's part of it.
+/// Returns whether a client with this configuration gets a response. The handshake alone does not
+/// show that: in TLS 1.3, a server may reject a client's certificate after the client has finished
+/// its part of the handshake.
 fn is_served(site: &Site, config: ClientConfig) -> bool {
     let name = ServerName::try_from("localhost").expect("a name");
     let mut session = ClientConnection::new(Arc::new(config), name).expect("a session");
@@ -95,20 +96,20 @@ fn the_key_exchange_that_withstands_quantum_computers_is_preferred() {
         },
     );
     assert_eq!(group(&site), NamedGroup::secp256r1);
-    // A client that speaks only TLS 1.2 cannot connect.
+    // A client that speaks only TLS 1.2 cannot connect to this site.
     let config = Arc::new(client_config(&TLS12));
     let client = TlsClient::tls_with(site.address, &config, "localhost");
     let version = client.session().protocol_version();
     assert_eq!(version, Some(ProtocolVersion::TLSv1_2));
 }
 
-/// An authority that issues certificates for clients.
+/// A certificate authority that issues certificates for clients.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     file: PathBuf,
 }
 
-/// A client's certificate and key, in DER and together in one PEM file.
+/// The certificate and key of a client, both in DER, and together in one PEM file.
 struct Shown {
     der: Vec<u8>,
     key: Vec<u8>,
@@ -147,7 +148,8 @@ impl Authority {
         }
     }
 
-    /// Creates a list that revokes these serial numbers and expires in `year`. Returns its path.
+    /// Creates a file with a list that revokes these serial numbers and expires in `year`. Returns
+    /// the path of the file.
     fn revoking(&self, site: &Site, serials: &[u64], year: i32) -> PathBuf {
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -259,7 +261,8 @@ fn a_revoked_certificate_is_refused_by_the_next_handshake() {
     for _ in 0..2 {
         let mut client = TlsClient::tls_with(site.address, &config, "localhost");
         assert_eq!(client.get("/").status(), 200);
-        // Sessions are not resumed, because a resumed session would not be checked again.
+        // Sessions are not resumed, because the certificate of a resumed session would not be
+        // checked again.
         assert_ne!(
             client.session().handshake_kind(),
             Some(HandshakeKind::Resumed)
@@ -268,7 +271,7 @@ fn a_revoked_certificate_is_refused_by_the_next_handshake() {
     apply(&site, required(vec![ours.revoking(&site, &[8], 2100)]));
     assert!(!is_served(&site, showing(&revoked, &TLS13)));
     assert!(is_served(&site, showing(&kept, &TLS13)));
-    // With an expired list all clients are refused, because it may lack revocations.
+    // If the revocation list has expired, all clients are refused, because it may lack revocations.
     apply(&site, required(vec![ours.revoking(&site, &[8], 2025)]));
     assert!(!is_served(&site, showing(&kept, &TLS13)));
 }
@@ -304,7 +307,7 @@ fn a_list_of_revoked_certificates_is_read_again_without_a_reload() {
     ours.revoking(&site, &[8], 2100);
     site.proxy().reload_tls_files().expect("a good list");
     assert!(!is_served(&site, showing(&revoked, &TLS13)));
-    // A list that cannot be read makes the reload fail instead of disabling revocation.
+    // A revocation list that cannot be read makes the reload fail instead of disabling revocation.
     fs::remove_file(&list).expect("removed");
     let errors = site.proxy().reload_tls_files().expect_err("no list");
     assert!(errors[0].to_string().contains("revoked.pem"), "{errors:?}");

@@ -1,4 +1,4 @@
-//! Uploads: request bodies over HTTP/2.
+//! Tests of uploads: request bodies over HTTP/2.
 
 use std::{
     io::{BufReader, Write as _},
@@ -13,13 +13,15 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// Returns a backend that does not read the body of `/stall`, and answers all other requests.
+/// Returns a backend that does not read the body of a POST to `/stall`, and answers all other
+/// requests.
 fn stalling() -> Backend {
     Backend::raw(|mut stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
         while let Some(head) = read_head(&mut reader) {
             if head.starts_with("POST /stall ") {
-                // A small buffer, so the unread data uses little of the kernel's memory.
+                // The receive buffer is small, so that the unread data uses little of the kernel's
+                // memory.
                 let socket = socket2::SockRef::from(&stream);
                 socket.set_recv_buffer_size(4096).expect("a small buffer");
                 thread::sleep(Duration::from_secs(60));

@@ -1,6 +1,6 @@
-//! A test stage for the XDP program: a network namespace private to this thread with the interface, routes
-//! and neighbours of a load balancer. The agent's code loads the program, and `BPF_PROG_TEST_RUN` feeds
-//! packets to it.
+//! A test stage for the XDP program: a network namespace private to this thread, with the
+//! interface, routes and neighbours of a load balancer. The agent's code loads the program, and
+//! `BPF_PROG_TEST_RUN` feeds packets to it.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -24,30 +24,30 @@ use lb::{
 use lb_common::backend::BackendState;
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 
-/// The load balancer's address, which services listen on.
+/// The load balancer's IP address, which services listen on.
 pub(crate) const VIP: [u8; 4] = [172, 31, 0, 68];
-/// A second address of the load balancer.
+/// A second IP address of the load balancer.
 pub(crate) const FURTHER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 70);
-/// The last octets of the backends' addresses, in 10.0.0.0/24.
+/// The last octets of the addresses of the backends, in 10.0.0.0/24.
 pub(crate) const BACKENDS: [u8; 4] = [6, 7, 9, 19];
-/// The source ports that NAT may use.
+/// The source ports that NAT may give to flows.
 pub(crate) const SOURCE_PORTS: RangeInclusive<u16> = 10_240..=32_767;
 
-/// The configuration of a stage: steered services with a pool each, and the data plane's settings.
+/// The configuration of a stage: steered services, each with a pool, and the data plane's settings.
 #[derive(Clone, Copy)]
 pub(crate) struct Setup<'a> {
     /// The balancing algorithm of all pools.
     pub(crate) balance: Balance,
     /// The port on [`VIP`] of each steered service, with the last octets of its backends' addresses.
     pub(crate) services: &'a [(u16, &'a [u8])],
-    /// The capacity of the flow table, in connections.
+    /// The capacity of the connection table, in connections.
     pub(crate) max_connections: u32,
-    /// Source addresses for NAT besides [`VIP`]. The host has [`FURTHER`].
+    /// Source addresses for NAT in addition to [`VIP`]. The host has the address [`FURTHER`].
     pub(crate) source_addresses: &'a [Ipv4Addr],
 }
 
 impl Setup<'_> {
-    /// Returns the load balancer's `[dataplane]`.
+    /// Returns the section `[dataplane]` of the load balancer's configuration.
     pub(crate) fn settings(&self) -> config::Dataplane {
         config::Dataplane {
             max_connections: self.max_connections,
@@ -57,15 +57,15 @@ impl Setup<'_> {
     }
 }
 
-/// The default capacity of the flow table, in connections.
+/// The capacity of the connection table, in connections, unless a test sets another one.
 pub(crate) const MAX_CONNECTIONS: u32 = 131_072;
 
 /// The maximum number of bytes that the program prepends to a packet: an outer IPv4 header.
 const ENCAPSULATION: usize = 20;
 
-/// A stage with the loaded program.
+/// A stage on which the XDP program is loaded.
 pub(crate) struct Stage {
-    /// The agent's handle of the program and its maps.
+    /// The agent's handle of the XDP program and its maps.
     pub(crate) dataplane: Dataplane,
     /// The index of the load balancer's interface.
     pub(crate) interface: u32,
@@ -132,7 +132,7 @@ impl Stage {
         }
     }
 
-    /// Applies another configuration to the data plane.
+    /// Applies the configuration of another setup to the data plane.
     pub(crate) fn apply(&mut self, setup: &Setup<'_>) {
         let (services, views) = services(setup);
         self.dataplane
@@ -140,13 +140,13 @@ impl Stage {
             .expect("the maps are filled");
     }
 
-    /// Runs the program on a packet as if it was received on the interface. Returns the XDP action and the
-    /// run time that the kernel reports; `out` is set to the resulting packet.
+    /// Runs the XDP program on a packet as if it was received on the interface. Returns the XDP
+    /// action and the run time that the kernel reports; `out` is set to the resulting packet.
     pub(crate) fn feed(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {
         test_run(&self.program, self.interface, packet, out)
     }
 
-    /// Like [`Self::feed`], with a program that passes every packet unchanged.
+    /// Runs, like [`Self::feed`], a program that passes every packet unchanged.
     pub(crate) fn feed_empty(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {
         let program = self.empty.program("pass").expect("the empty program");
         let program: &Xdp = program.try_into().expect("an XDP program");
@@ -217,7 +217,8 @@ pub(crate) fn test_run(
     out: &mut Vec<u8>,
 ) -> (u32, Duration) {
     let length = u32::try_from(packet.len()).expect("fits");
-    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+    // The fields of struct xdp_md are: data, data_end, data_meta, ingress_ifindex, rx_queue_index,
+    // egress_ifindex.
     let context: Vec<u8> = [0, length, 0, interface, 0, 0]
         .iter()
         .flat_map(|word: &u32| word.to_ne_bytes())
@@ -239,7 +240,7 @@ fn name(text: &str) -> Name {
     Name::parse(text).expect("a name")
 }
 
-/// Returns the load balancer's `[node]`.
+/// Returns the section `[node]` of the load balancer's configuration.
 pub(crate) fn node() -> Node {
     Node {
         name: name("lb-a"),
@@ -247,7 +248,7 @@ pub(crate) fn node() -> Node {
     }
 }
 
-/// Returns the load balancer's `[dataplane]`.
+/// Returns the section `[dataplane]` of the load balancer's configuration.
 pub(crate) fn settings() -> config::Dataplane {
     config::Dataplane {
         pin_path: PathBuf::from("/sys/fs/bpf/lb"),

@@ -330,9 +330,10 @@ fn event(backends: usize) -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// For any sequence of events: a state depends only on the last health and the last override; a
-    /// change is reported exactly when a state changed or new connections go elsewhere; `since` is the
-    /// time at which the state changed; and the other backends do not change.
+    /// Asserts for any sequence of events: the state of a backend depends only on its last health
+    /// and its last override; a change is reported exactly when a state changed or new connections
+    /// go to other backends; `since` is the time at which the state changed; and no other backend's
+    /// state changes.
     #[test]
     fn a_state_is_the_last_health_and_the_last_order(
         events in prop::collection::vec(event(2), 0..60),

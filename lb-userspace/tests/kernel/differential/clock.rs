@@ -1,4 +1,4 @@
-//! A replica of the kernel's clock for the host's tables.
+//! A replica of the kernel's clock, for the tables in the memory of the test.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::{
     stage::{Stage, VIP},
 };
 
-/// The kernel's clock in ticks, with an arbitrary start.
+/// The kernel's clock in ticks, which begins at an arbitrary number.
 pub(super) struct Clock {
     tick: Duration,
     ticks: u32,
-    /// Time on the coarse clock, which is constant within a tick.
+    /// Time on the kernel's coarse clock, which is constant within a tick.
     coarse: Duration,
-    /// Time at which the tick began, if its beginning was observed.
+    /// Time at which the current tick began; `None` if its beginning was not observed.
     began: Option<Duration>,
     looked: Duration,
 }
@@ -40,15 +40,15 @@ impl Clock {
         nix::time::clock_gettime(clock).expect("the time").into()
     }
 
-    /// Whether another tick has begun since the last call of [`Self::early_in_a_tick`].
+    /// Returns whether another tick has begun since the last call of [`Self::early_in_a_tick`].
     pub(super) fn has_moved(&self) -> bool {
         Self::time(nix::time::ClockId::CLOCK_MONOTONIC_COARSE) != self.coarse
     }
 
-    /// Returns the current tick, early enough in it for a packet to be handled within the tick:
-    /// which connection is the oldest depends on it. A tick is slightly longer or shorter than its
-    /// nominal length while the time is being corrected, so only the coarse clock shows when a tick
-    /// begins.
+    /// Returns the current tick, early enough in it for a packet to be handled within the same
+    /// tick: which connection is the oldest depends on the tick. A tick is slightly longer or
+    /// shorter than its nominal length while the system's time is being corrected, so only the
+    /// coarse clock shows when a tick begins.
     pub(super) fn early_in_a_tick(&mut self) -> Tick {
         loop {
             let coarse = Self::time(nix::time::ClockId::CLOCK_MONOTONIC_COARSE);
@@ -72,8 +72,8 @@ impl Clock {
     }
 }
 
-/// The times that the kernel recorded in the connection table. If this thread was preempted between
-/// reading the clock and feeding the packet, these times show when the packet was handled.
+/// The times that the kernel has recorded in the connection table. If this thread was preempted
+/// between reading the clock and feeding a packet, these times show when the packet was handled.
 pub(super) struct Seen(Array<MapData, [u8; size_of::<Connection>()]>);
 
 impl Seen {
@@ -81,7 +81,7 @@ impl Seen {
         Self(pinned("maps/connections"))
     }
 
-    /// Times of the last packets of all connections.
+    /// Returns the times of the last packets of all connections, in ticks.
     fn times(&self) -> impl Iterator<Item = u32> {
         let connections = self
             .0
@@ -92,7 +92,7 @@ impl Seen {
             .map(|connection| connection.seen)
     }
 
-    /// Returns the time of the last recorded packet, or `now` if that is later.
+    /// Returns the latest time of a packet that the kernel has recorded, or `now` if that is later.
     pub(super) fn last_after(&self, now: Tick) -> Tick {
         let ahead = self
             .times()
@@ -101,8 +101,9 @@ impl Seen {
         Tick(now.0.wrapping_add(ahead.cast_unsigned()))
     }
 
-    /// Opens a first connection in kernel and host, and sets the host's clock to the time that the
-    /// kernel recorded: a resting port counts whole seconds of the clock.
+    /// Opens a first connection in the kernel and in the library, and sets the clock of the
+    /// library's tables to the time that the kernel recorded for it: the rest of a source port
+    /// counts whole seconds of that clock.
     pub(super) fn set_clock(&self, clock: &mut Clock, stage: &Stage, host: &mut HostTables) {
         let key = TcpPacket::key(([198, 51, 100, 9], 40_000), (VIP, 80));
         let mut packet = TcpPacket::new(key, 0x02).bytes();

@@ -1,4 +1,4 @@
-//! Tables in the memory of the test with the same contents as the kernel's maps.
+//! Tables in the memory of the test that have the same contents as the kernel's maps.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,28 +17,30 @@ use lb_common::{
 
 use crate::stage::{self, BACKENDS, SOURCE_PORTS, Setup, Stage, VIP};
 
-/// MAC address of the gateway to clients.
+/// MAC address of the gateway that leads to clients.
 const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0, 0x01];
 
-/// MAC address of the router to backends.
+/// MAC address of the router that leads to backends.
 const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 0x02];
 
-/// MAC address of the router at the second interface.
+/// MAC address of the router at the load balancer's second interface.
 const SECOND_ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 0x03];
 
-/// MAC address of the balancer.
+/// MAC address of the load balancer's first interface.
 const OWN: [u8; 6] = [2, 0, 0, 0, 0, 0x68];
 
-/// MAC address of the balancer's second interface.
+/// MAC address of the load balancer's second interface.
 const SECOND_OWN: [u8; 6] = [2, 0, 0, 0, 0, 0x69];
 
-/// Entries of the connection table: few, because all are read regularly (see `Seen`).
+/// Number of entries of the connection table: few, because all of them are read regularly (see
+/// `Seen`).
 pub(super) const ENTRIES: u32 = 4096;
 
 pub(super) const DNAT_PORT: u16 = 81;
 
-/// Builds a host with sixteen buckets and one line of source ports, one service with DNAT beside
-/// the one with NAT, and one backend of each service at a second interface.
+/// Creates a stage and its tables for a small host. It has sixteen buckets of connections, one line
+/// of source ports, a service with DNAT beside the one with NAT, and one backend of each service at
+/// a second interface.
 pub(super) fn small(balance: Balance, pick: Pick) -> (Stage, HostTables) {
     let node = Node {
         interfaces: Interfaces::new(vec!["eth0".into(), "eth1".into()]).expect("two names"),
@@ -127,7 +129,7 @@ pub(super) fn small(balance: Balance, pick: Pick) -> (Stage, HostTables) {
     (stage, small)
 }
 
-/// A second interface with routes to the second backend of each service.
+/// Commands that add a second interface, with routes to the second backend of each service.
 const SECOND_INTERFACE: &str = "
     ip link add eth1 address 02:00:00:00:00:69 type veth peer name peer1
     ip link set peer1 up
@@ -167,7 +169,7 @@ fn service(name: &str, port: u16, mode: Mode, pool: &Arc<Pool>) -> config::Servi
     }
 }
 
-/// Returns the slots of a ring of backends that all have weight 1.
+/// Returns the slots of a ring whose backends all have weight 1.
 fn slots(members: &[Member], pick: Pick) -> Vec<BackendId> {
     let weights = vec![1; members.len()];
     if pick == Pick::RoundRobin {
@@ -183,7 +185,7 @@ fn hertz() -> u32 {
     (1_000_000_000 / Duration::from(tick).as_nanos()) as u32
 }
 
-/// Builds the tables with the same contents as the kernel's.
+/// Creates the tables in the memory of the test, with the same contents as the kernel's maps.
 pub(super) fn host_tables(stage: &Stage, pick: Pick) -> HostTables {
     let settings = Settings {
         secret: stage.dataplane.secret().expect("the kernel's settings"),

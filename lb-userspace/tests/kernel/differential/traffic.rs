@@ -1,4 +1,4 @@
-//! Packets of all kinds for kernel and host.
+//! Generates packets of all kinds for the differential test of kernel and host.
 
 use std::net::Ipv4Addr;
 
@@ -13,17 +13,19 @@ use crate::stage::VIP;
 /// Generates packets of connections, mixed with packets of every other kind.
 pub(super) struct Traffic {
     random: u64,
-    /// Ports of steered services.
+    /// The ports that steered services listen on.
     services: &'static [u16],
-    /// The last connection of each client: the keys of the client's packets and of the backend's.
+    /// The last connection of each client: the addresses and ports of the client's packets, and
+    /// those of the backend's packets.
     begun: Vec<(FlowKey, FlowKey)>,
-    /// The next packets of a connection, in reverse order.
+    /// The next packets of a connection, the last one first: their addresses and ports, and their
+    /// TCP flags.
     next: Vec<(FlowKey, u8)>,
-    /// Number of changes that kernel and host have exported.
+    /// Number of changes of connections that kernel and host have exported.
     pub(super) told: usize,
 }
 
-/// Maximum number of remembered connections.
+/// Maximum number of connections that the generator remembers.
 const BEGUN: usize = 4000;
 
 impl Traffic {
@@ -43,7 +45,8 @@ impl Traffic {
             return self.noise();
         }
         if self.next.is_empty() && !self.begun.is_empty() && self.below(64) == 0 {
-            // Connections must end: otherwise a small table would hold only established ones.
+            // Some connections must end: otherwise a small table would hold only established
+            // connections.
             let which = self.below(self.begun.len());
             let (client, back) = self.begun[which];
             let ends = [(client, 0x11), (back, 0x11)];
@@ -72,14 +75,15 @@ impl Traffic {
         match kind {
             1 => self.damage(&mut bytes, &packet),
             2 => bytes.truncate(14 + self.below(bytes.len() - 14)),
-            // Adds padding, as Ethernet does to short frames.
+            // Six bytes of padding are added, as Ethernet adds to short frames.
             3 => bytes.extend([0; 6]),
             _ => {}
         }
         bytes
     }
 
-    /// Records where a connection went, so that its backend can reply.
+    /// Records to which backend a connection went, so that later packets can be replies of that
+    /// backend.
     pub(super) fn learn(&mut self, verdict: Verdict, packet: &[u8], bytes: &[u8]) {
         let (Verdict::Transmit(how) | Verdict::Redirect(how, _)) = verdict else {
             return;
@@ -105,10 +109,11 @@ impl Traffic {
             self.begun[place] = (client, back);
         }
         self.next = match self.below(6) {
-            // The backend refuses the connection, or does not answer.
+            // The backend refuses the connection (0), or does not answer (1).
             0 => vec![(client, 0x02), (back, 0x14)],
             1 => Vec::new(),
-            // The connection opens, and one side or the other closes it, or it is kept open.
+            // The connection opens. Then the client or the backend closes it first, or it stays
+            // open.
             ending => {
                 let mut next = match ending {
                     2 | 3 => vec![(client, 0x11), (back, 0x11)],
@@ -149,8 +154,8 @@ impl Traffic {
         }
     }
 
-    /// Changes a few bytes, but not the sender's address: the host's routes cover only the clients
-    /// of the test.
+    /// Changes a few bytes of a packet, but not the sender's address: the host's routes cover only
+    /// the clients of the test.
     fn damage(&mut self, bytes: &mut [u8], packet: &TcpPacket) {
         let source = 14 + 4 * packet.vlans.len() + 12;
         for _ in 0..=self.below(3) {
@@ -166,7 +171,8 @@ impl Traffic {
         (0..length).map(|_| self.below(256) as u8).collect()
     }
 
-    /// Returns a pseudorandom number below `limit`, by SplitMix64: every run has the same packets.
+    /// Returns a pseudorandom number below `limit`, by SplitMix64: every run of the test has the
+    /// same packets.
     fn below(&mut self, limit: usize) -> usize {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.random;

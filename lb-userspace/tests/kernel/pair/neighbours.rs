@@ -1,4 +1,4 @@
-//! Next hops of connections that came from the peer.
+//! Tests of the next hops of connections that were imported from the peer.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn the_network_is_asked_for_a_client_next_door_when_its_answers_are_dropped() {
     });
 }
 
-/// Returns the host's neighbour entry of the client 172.31.0.99.
+/// Returns the host's neighbour entry of the client 172.31.0.99, as `ip` prints it.
 fn neighbours() -> String {
     ip("neighbour show 172.31.0.99")
 }

@@ -16,15 +16,15 @@ use crate::{
     replay::responses,
 };
 
-/// Path of requests that get valid responses.
+/// Path of the requests to which the backend sends a valid response.
 pub(super) const HONEST: &str = "/honest";
-/// Time-out of reading, longer than the front's time-outs in this test.
+/// Time-out of reading from the front, longer than the front's own time-outs in this test.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Maximum size of a request's head, in bytes.
+/// Maximum size of a request's head that the backend reads, in bytes.
 const MOST: u64 = 65_536;
 
-/// Starts a backend that misbehaves in a reproducible way: the seed and each request's head determine
-/// how.
+/// Starts a backend that misbehaves in a reproducible way: the seed and the head of each request
+/// determine how it misbehaves.
 pub(super) fn misbehaving(seed: u64) -> Backend {
     let mut responses = responses();
     responses.push(ok(&[b'x'; 100_000]));
@@ -54,7 +54,7 @@ pub(super) fn misbehaving(seed: u64) -> Backend {
     })
 }
 
-/// Reads up to the empty line, whatever the lines contain.
+/// Reads a head up to its empty line, whatever bytes its lines contain; `None` if it is incomplete.
 fn read_any_head(reader: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -77,7 +77,7 @@ fn answer(head: &[u8], reader: &mut impl BufRead, mut stream: &TcpStream) -> boo
     body.is_some_and(|body| stream.write_all(&ok(&body)).is_ok())
 }
 
-/// Answers a request in a random way. Returns whether the connection stays open.
+/// Answers a request in a random way. Returns whether the connection to the front stays open.
 fn misbehave(
     random: &mut Random,
     responses: &[Vec<u8>],

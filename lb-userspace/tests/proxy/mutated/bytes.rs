@@ -2,11 +2,11 @@
 
 use std::{io, thread, time::Duration};
 
-/// A generator that returns the same numbers for the same seed (SplitMix64).
+/// A generator of pseudorandom numbers, which are the same for the same seed (SplitMix64).
 pub(super) struct Random(u64);
 
 impl Random {
-    /// Returns a generator for the connection or response with this number.
+    /// Returns the generator for the connection or response with this number.
     pub(super) fn new(seed: u64, number: u64) -> Self {
         Self(seed ^ number.wrapping_mul(0xd134_2543_de82_ef95))
     }
@@ -18,12 +18,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Returns a number from 0 to `most` - 1.
+    /// Returns a pseudorandom number from 0 to `most` - 1.
     pub(super) fn below(&mut self, most: usize) -> usize {
         (self.next() % most as u64) as usize
     }
 
-    /// Returns true with probability 1 in `times`.
+    /// Returns true with a probability of 1 in `times`.
     pub(super) fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -37,7 +37,7 @@ impl Random {
     }
 }
 
-/// Strings that HTTP/1 parsers look for.
+/// Strings that parsers of HTTP/1 look for, which mutations insert.
 const TOKENS: &[&[u8]] = &[
     b"\r\n",
     b"\r",
@@ -62,7 +62,7 @@ const TOKENS: &[&[u8]] = &[
     b"CONNECT",
 ];
 
-/// Mutates bytes in one to four places.
+/// Mutates these bytes in one to four places.
 pub(super) fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
     for _ in 0..=random.below(4) {
         if bytes.is_empty() {
@@ -86,7 +86,7 @@ pub(super) fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Sends bytes in one to four slices with pauses. Returns whether all were accepted.
+/// Sends bytes in one to four pieces with pauses. Returns whether `send` accepted all of them.
 pub(super) fn send_in_pieces(
     random: &mut Random,
     mut bytes: &[u8],

@@ -24,12 +24,13 @@ const GOOD: [&str; 5] = [
     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
 ];
 
-/// The addresses, settings and requests that all clients share.
+/// What all clients of a test share: the seed, the requests that they send, and the addresses of
+/// the front.
 pub(super) struct Clients {
     seed: u64,
-    /// The corpus of requests, most of which the front refuses.
+    /// The corpus of requests that all clients mutate; the front refuses most of them.
     requests: Vec<Vec<u8>>,
-    /// Requests that reach a backend.
+    /// Requests that are valid, so that they reach a backend.
     good: Vec<Vec<u8>>,
     pub(super) plain: SocketAddr,
     pub(super) tls: SocketAddr,
@@ -58,7 +59,7 @@ impl Clients {
         }
     }
 
-    /// Runs the connection with this number. Returns its socket if the client left it open.
+    /// Runs the client connection with this number. Returns its socket if the client left it open.
     pub(super) fn run(&self, number: u64) -> Option<TcpStream> {
         let mut random = Random::new(self.seed, number);
         match random.below(20) {
@@ -87,7 +88,8 @@ impl Clients {
                 _ => &self.good,
             };
             let mut request = random.pick(requests).clone();
-            // This field differs for each connection, so the backend misbehaves differently in each.
+            // The value of this field differs for each connection, so the backend misbehaves
+            // differently for each.
             if let Some(end) = request.windows(6).position(|six| six == b"Host: ") {
                 let mark = format!("X-Number: {number}\r\n");
                 drop(request.splice(end..end, mark.into_bytes()));
@@ -109,7 +111,7 @@ impl Clients {
         let name = ServerName::try_from("localhost").ok()?;
         let mut session = ClientConnection::new(Arc::clone(config), name).ok()?;
         let tcp = connect(random, self.tls)?;
-        // Some connections mutate TLS records, of the handshake or later.
+        // On one connection in eight, records of TLS are mutated, in the handshake or later.
         let spoils = random.one_in(8);
         let mut wire = Wire {
             tcp,
@@ -130,7 +132,8 @@ fn connect(random: &mut Random, address: SocketAddr) -> Option<TcpStream> {
     let tcp = TcpStream::connect(address).expect("connected");
     tcp.set_nodelay(true).ok()?;
     let patience = match random.below(100) {
-        // A time-out of reading, in milliseconds, longer than the front's time-outs in this test.
+        // This time-out of reading, in milliseconds, is longer than the front's own time-outs in
+        // this test.
         0 => 1_200,
         1..10 => 100,
         _ => 20,
@@ -141,13 +144,13 @@ fn connect(random: &mut Random, address: SocketAddr) -> Option<TcpStream> {
     Some(tcp)
 }
 
-/// Makes the connection end with a RST when it is dropped.
+/// Makes this connection end with a RST when it is dropped.
 pub(super) fn reset(tcp: &TcpStream) {
     let _gone = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
 }
 
-/// Sends bytes, reads the response or not, and ends the connection in a random way. Returns whether it
-/// stays open.
+/// Sends bytes, reads the response or not, and ends the connection in a random way. Returns whether
+/// the connection stays open.
 fn exchange(
     random: &mut Random,
     bytes: &[u8],
@@ -183,7 +186,7 @@ fn exchange(
     end == 4 || end == 7
 }
 
-/// A connection that mutates some of the bytes that TLS sends.
+/// A client's TCP connection that mutates some of the bytes that TLS sends over it.
 struct Wire {
     tcp: TcpStream,
     spoils: Option<Random>,

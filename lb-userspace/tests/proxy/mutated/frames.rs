@@ -1,4 +1,4 @@
-//! HTTP/2 connections whose frames are mutated (RFC 9113 §4.1).
+//! The client's bytes of HTTP/2 connections whose frames are mutated (RFC 9113 §4.1).
 
 use super::bytes::{Random, mutate};
 use crate::{
@@ -14,7 +14,7 @@ const PUSH_PROMISE: u8 = 5;
 const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
 
-/// Returns everything that the client sends on one connection.
+/// Returns all bytes that a client sends on the connection with this number.
 pub(super) fn script(random: &mut Random, number: u64) -> Vec<u8> {
     let mut frames = vec![frame(SETTINGS, 0, 0, &settings(random))];
     for request in 0..=random.below(6) {
@@ -44,7 +44,8 @@ fn request(random: &mut Random, stream: u32, number: u64) -> Vec<Vec<u8>> {
     fields.push(("x-number", mark.as_bytes()));
     let mut block = literals(&fields);
     if random.one_in(2) {
-        // A field that is added to the dynamic table, and a reference to it (RFC 7541 §6.1, §6.2.1).
+        // These bytes are a field that is added to HPACK's dynamic table, and a reference to it
+        // (RFC 7541 §6.1, §6.2.1).
         block.extend(b"\x40\x03x-a\x01b\xbe");
     }
     if random.one_in(4) {
@@ -71,7 +72,7 @@ fn request(random: &mut Random, stream: u32, number: u64) -> Vec<Vec<u8>> {
     frames
 }
 
-/// Returns a frame that is not a request; a third of these frames are errors (RFC 9113 §6).
+/// Returns a frame that does not begin a request; a third of these frames are errors (RFC 9113 §6).
 fn other(random: &mut Random, stream: u32) -> Vec<u8> {
     let about = if random.one_in(2) { 0 } else { stream };
     let word = (random.below(1 << 32) as u32).to_be_bytes();
@@ -93,7 +94,8 @@ fn other(random: &mut Random, stream: u32) -> Vec<u8> {
     }
 }
 
-/// Returns up to three settings: table size, streams, windows, frame size, list size (RFC 9113 §6.5.2).
+/// Returns up to three HTTP/2 settings, of table size, streams, windows, frame size and list size
+/// (RFC 9113 §6.5.2).
 fn settings(random: &mut Random) -> Vec<u8> {
     let known: [(u8, u32); 9] = [
         (1, 0),

@@ -1,4 +1,4 @@
-//! The front in a separate process, so the memory of that process is the front's alone.
+//! The front under test in a separate process, so the memory of that process is the front's alone.
 
 use std::{
     env,
@@ -12,17 +12,17 @@ use lb::config::Http;
 
 use crate::site::Site;
 
-/// Environment variable with the addresses of the backends, for [`front_process`].
+/// Environment variable that passes the addresses of the backends to [`front_process`].
 const BACKENDS: &str = "LB_MUTATED_BACKENDS";
-/// Prefix that marks the front's lines in the output of the test harness.
+/// Prefix that marks the lines that the front prints, in the output of the test harness.
 const MARK: &str = "front:";
-/// Initial limit of connections per client: higher than the number of connections in the test, so all
-/// are counted and none is refused.
+/// Limit of connections per client with which the front starts: higher than the number of
+/// connections in the test, so all are counted and none is refused.
 const PER_CLIENT: usize = 100_000;
-/// Time limit for the front to end: longer than an idle front needs.
+/// Time limit within which the front must end: longer than an idle front needs.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Sets short time-outs, so clients and backends exceed each of them.
+/// Sets short time-outs in the front's limits, so that clients and backends exceed each of them.
 fn limits(limits: &mut Http) {
     let short = Duration::from_secs(1);
     limits.timeouts.head = short;
@@ -36,9 +36,9 @@ fn limits(limits: &mut Http) {
     limits.max_connections_per_client = PER_CLIENT;
 }
 
-/// The separate process, which [`Front`] starts: serves plain HTTP and HTTPS until its standard input
-/// ends. A line with a number sets the limit of connections per client. Prints the counters after each
-/// line.
+/// The separate process, which [`Front`] starts. It serves plain HTTP and HTTPS until its standard
+/// input ends. A line with a number in that input sets the limit of connections per client. After
+/// each line, the process prints the front's counters.
 #[test]
 #[ignore = "a process that the test of mutated connections starts"]
 fn front_process() {
@@ -75,18 +75,18 @@ fn front_process() {
     println!("{MARK}{}", began.elapsed().as_millis());
 }
 
-/// The front's gauges and counters: what is still open, and what went wrong.
+/// The gauges and counters of the front under test: what is still open, and what went wrong.
 #[derive(Debug, Default)]
 pub(super) struct Gauges {
     /// Number of open client connections.
     pub(super) open: u64,
-    /// Number of backend connections with a request in flight.
+    /// Number of connections to backends with a request in flight.
     pub(super) in_use: u64,
-    /// Number of bytes buffered for clients.
+    /// Number of bytes that are buffered for clients.
     pub(super) buffered: u64,
-    /// Number of panics so far.
+    /// Number of panics in the front so far.
     pub(super) panics: u64,
-    /// Numbers of requests so far: answered, refused, aborted.
+    /// Numbers of requests so far: those answered, those refused, and those aborted.
     pub(super) requests: [u64; 3],
 }
 
@@ -109,7 +109,7 @@ impl Gauges {
 }
 
 impl Gauges {
-    /// Returns whether nothing is open, in use or buffered.
+    /// Returns whether no connection is open or in use, and nothing is buffered.
     pub(super) fn are_zero(&self) -> bool {
         (self.open, self.in_use, self.buffered) == (0, 0, 0)
     }
@@ -137,7 +137,7 @@ impl Gauges {
     }
 }
 
-/// A running [`front_process`].
+/// A running process of [`front_process`].
 pub(super) struct Front {
     process: Child,
     input: Option<ChildStdin>,
@@ -175,7 +175,7 @@ impl Front {
         self.tell("")
     }
 
-    /// Sets the limit of connections per client.
+    /// Sets the front's limit of connections per client.
     pub(super) fn limit(&mut self, per_client: usize) {
         self.tell(&per_client.to_string());
     }
@@ -196,7 +196,7 @@ impl Front {
         kib * 1024
     }
 
-    /// Ends the front's process. Returns how long that took.
+    /// Ends the front's process. Returns how long the process took to end.
     pub(super) fn end(mut self) -> Duration {
         drop(self.input.take());
         let took = next(&mut self.output).parse().expect("milliseconds");
@@ -212,7 +212,7 @@ impl Drop for Front {
     }
 }
 
-/// Returns the front's next line from the output of the test harness.
+/// Returns the next line that the front has printed, from the output of the test harness.
 fn next(output: &mut Lines<BufReader<ChildStdout>>) -> String {
     loop {
         let line = output.next().expect("the front runs").expect("a line");

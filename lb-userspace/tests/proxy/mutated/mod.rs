@@ -1,5 +1,6 @@
-//! Mutated connections: clients and backends flip, insert, remove and cut bytes and frames, with pauses,
-//! resets and half-closes. Afterwards the front must be in the same state as before.
+//! A test with mutated connections: clients and backends flip, insert, remove and cut bytes and
+//! frames, with pauses, resets and half-closes. Afterwards the front must be in the same state as
+//! before.
 //!
 //! `LB_MUTATED_CONNECTIONS` sets the number of connections, `LB_MUTATED_SEED` the seed.
 
@@ -29,11 +30,11 @@ use crate::{
 };
 
 const CLIENTS: usize = 48;
-/// Number of connections that each client leaves open at a time.
+/// Number of connections that each thread of clients leaves open at a time.
 const LEFT_OPEN: usize = 6;
 /// Limit of connections per client, low enough to show whether ended connections are still counted.
 const LIMIT: usize = 100;
-/// Time limit for everything to time out and for the allocator to release memory.
+/// Time limit in which all connections must time out and the allocator must release memory.
 const SOON: Duration = Duration::from_secs(30);
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -55,7 +56,8 @@ fn mutated_connections_leave_nothing_behind() {
     let before = settled_memory(&front);
     attack(&clients, warm_up..warm_up + count);
     let requests = settle(&mut front);
-    // Each of these outcomes must occur for some requests.
+    // The number of requests with each outcome (answered, refused, aborted) must be more than a
+    // fortieth of the number of connections.
     assert!(
         requests.iter().all(|some| *some > count / 40),
         "{requests:?}"
@@ -71,7 +73,7 @@ fn mutated_connections_leave_nothing_behind() {
     assert!(took < Duration::from_secs(3), "ended after {took:?}");
 }
 
-/// Runs the mutated connections with these numbers, on several threads.
+/// Runs the mutated client connections with these numbers, on several threads.
 fn attack(clients: &Clients, numbers: std::ops::Range<u64>) {
     let next = AtomicU64::new(numbers.start);
     thread::scope(|scope| {
@@ -106,7 +108,7 @@ fn settle(front: &mut Front) -> [u64; 3] {
     }
 }
 
-/// Sends valid requests over each protocol, and checks the responses.
+/// Sends valid requests over each protocol, and checks that the responses are right.
 fn honest(clients: &Clients) {
     let post = format!("POST {HONEST} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
     let mut plain = Client::plain(clients.plain);
@@ -140,7 +142,8 @@ fn no_lease_is_left(front: &mut Front, clients: &Clients) {
     settle(front);
 }
 
-/// Checks that each of these clients is answered, and that one more connection is closed.
+/// Checks that each of these clients gets a response, and that `next_has_ended` finds one more
+/// connection closed.
 fn answer_all<S: Read + Write>(mut all: Vec<Client<S>>, next_has_ended: impl Fn() -> bool) {
     for client in &mut all {
         assert_eq!(client.get(HONEST).status(), 200);

@@ -1,8 +1,9 @@
-//! Merging overrides of two hosts.
+//! Tests the merging of the operator overrides of two hosts.
 
 use super::*;
 
-/// Exchanges overrides as when the link comes up: both hosts send all, and reply with what is missing.
+/// Exchanges overrides as when the link comes up: each host sends all of its overrides, and replies
+/// with those that the other host lacks.
 fn exchange(a: &mut BackendRegistry, b: &mut BackendRegistry, now: SystemTime) {
     let (from_a, from_b) = (a.overrides_message(), b.overrides_message());
     let (heard_a, heard_b) = (
@@ -83,7 +84,8 @@ fn an_agent_that_starts_again_does_not_bring_old_orders_back() {
     exchange(&mut a, &mut b, at(6));
     b.set_override("web1", AdminState::Ready, at(7))
         .expect("known");
-    // While `a` is away, `b` restarts: its saved states say that web1 is ready.
+    // While host `a` is not connected, `b` restarts: the saved states of `b` say that web1 is
+    // ready.
     let mut b = BackendRegistry::new(&[web()], &b.saved_states(), at(8));
     exchange(&mut a, &mut b, at(9));
     for registry in [&a, &b] {
@@ -99,13 +101,13 @@ fn orders_for_backends_of_the_peer_alone_are_none_of_ours() {
         .expect("known");
     exchange(&mut a, &mut b, at(6));
     assert_eq!(states(&a), [Up, Up]);
-    // A reload adds the backend to `a`: the next exchange brings its override.
+    // A reload adds the backend to host `a`: the next exchange brings the override of that backend.
     let mut a = a.reloaded(&[pool("web", &[("web9", "10.0.0.9:80")])], at(7));
     exchange(&mut a, &mut b, at(8));
     assert_eq!(states(&a), [Draining]);
 }
 
-/// An operation at one of the two hosts.
+/// An operation at one of the two hosts, or an exchange between both.
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Order(bool, bool, AdminState),
@@ -123,7 +125,8 @@ fn operations() -> impl Strategy<Value = Vec<(Operation, u64)>> {
             .prop_map(|(host, backend, order)| Operation::Order(host, backend, order)),
         1 => Just(Operation::Exchange),
     ];
-    // The clocks of the hosts jump.
+    // The number is the second at which the operation happens. The seconds are not sorted, because
+    // the clocks of hosts may jump.
     proptest::collection::vec((operation, 0..50_u64), 0..30)
 }
 
