@@ -1,4 +1,5 @@
-//! Time bounds: stated here, checked in every run, quoted by the documentation.
+//! The time bounds that the pair keeps: they are stated here, checked in every simulated run, and
+//! quoted by the documentation.
 
 use std::time::Duration;
 
@@ -9,49 +10,53 @@ use crate::{
     plan::{HostPlan, Plan},
 };
 
-/// Tolerance for a late timer and for a few deliveries over a healthy network.
+/// Tolerance of the bounds: for a late timer, and for a few deliveries over a healthy network.
 pub const MARGIN: Duration = Duration::from_millis(20);
 
-/// Longest interval between descriptions of the address shortly after the peer fell silent: 250 ms and
-/// a fifth.
+/// Longest interval between two descriptions of the address that a host requests shortly after the
+/// peer fell silent: 250 ms and a fifth of that.
 pub const ALERT_LOOK: Duration = Duration::from_millis(300);
 
-/// Longest interval between descriptions in normal operation, or when the peer has been silent for
-/// long: 5 s and a fifth.
+/// Longest interval between two descriptions of the address in normal operation, or when the peer
+/// has been silent for long: 5 s and a fifth of that.
 pub const CALM_LOOK: Duration = Duration::from_secs(6);
 
-/// Time after an association in which descriptions may be stale.
+/// Time after an association of the address in which descriptions may still show the holder before
+/// it.
 pub const SETTLE: Duration = Duration::from_secs(10);
 
-/// Time for which a master that does not hear its standby assumes that it still has the address.
+/// How long a master that does not hear its standby assumes, without a confirmation, that it still
+/// has the address.
 pub const LEASE: Duration = Duration::from_secs(30);
 
-/// Longest duration of a call of the EC2 API.
+/// Longest time that an agent waits for the answer to a call of the EC2 API.
 pub const CALL_LIMIT: Duration = Duration::from_secs(5);
 
-/// Time that a host which handed over waits for the peer to have the address.
+/// How long a host that handed over its role waits for the peer to have the address.
 pub const TAKING: Duration = Duration::from_secs(15);
 
-/// Additional time for which that host accepts packets that still arrive after the EC2 API has moved
-/// the address.
+/// For how much longer a host that handed over accepts packets that still arrive after the EC2 API
+/// has moved the address.
 pub const ARRIVING: Duration = Duration::from_secs(1);
 
-/// Time after the last trouble within which the pair is calm; the preemption delay is added to it.
+/// Time after the end of the last trouble within which the pair is calm. The longest preemption
+/// delay of the hosts is added to it.
 ///
-/// A host that starts may wait 10 s for its backends. Asking for the role takes as long as requests
-/// may take to end and 5 s more, handing it over 15 s more where the address does not come. A
-/// description may be 10 s behind an association.
+/// A host that starts may wait 10 s for the checks of its backends. Asking the other host for the
+/// role takes as long as requests may take to end and 5 s more; a hand-over in which the address
+/// does not arrive takes 15 s more. A description may be 10 s behind an association.
 pub const CALM_WITHIN: Duration = Duration::from_secs(30);
 
-/// A host that stepped back, and hears the other one by adverts alone, takes over by its priority
-/// no later than this.
+/// Longest time after which a host that stepped back, and hears the other host by adverts alone,
+/// takes over by its priority.
 pub const HOLD_LIMIT: Duration = Duration::from_secs(600);
 
-/// Time after the pair has become calm in which nothing changes and the address does not move.
+/// Time, after the pair has become calm, in which no state changes and the address does not move.
 pub const STAYS_CALM: Duration = Duration::from_secs(60);
 
-/// The longest detection time of a host of this run: three intervals and the skew, which is less than
-/// an interval, or than a second in version 2.
+/// Returns the longest time in which a host of this run detects that the other one is lost: three
+/// intervals of adverts and the skew. The skew is shorter than an interval, or in version 2 than a
+/// second.
 #[must_use]
 pub fn detection(plan: &Plan) -> Duration {
     let of = |host: &HostPlan| {
@@ -64,31 +69,36 @@ pub fn detection(plan: &Plan) -> Duration {
     of(&plan.hosts[0]).max(of(&plan.hosts[1]))
 }
 
-/// Two hosts that hear each other are both active no longer than this: one hears an advert of the
-/// other within an interval, but may have to lose one of its own first.
+/// Returns the longest time for which two hosts that hear each other may both be active. The host
+/// that gives way hears an advert of the other one within an interval, or the advert after it if
+/// that one is still lost.
 #[must_use]
 pub fn overlap_hearing(plan: &Plan) -> Duration {
     detection(plan) + MARGIN
 }
 
-/// Two hosts that are cut off from each other in both directions at once, with an EC2 API that
-/// answers, when they heard each other a moment ago: the taker's association is served within one
-/// call. The other host noticed the silence at about the same time, by the interval of a heartbeat
-/// sooner or later, and looks every [`ALERT_LOOK`]: a look that was under way, one that shows the
-/// address elsewhere, and one that makes sure of it.
+/// Returns the longest time for which both hosts may be active after they were cut off from each
+/// other in both directions at once, if they heard each other until then and the EC2 API answers.
+///
+/// The association by the host that takes over is served within one call. The other host notices
+/// the silence at about the same time, at most the interval of a heartbeat earlier or later, and
+/// requests a description every [`ALERT_LOOK`]: one that was in flight already, one that shows the
+/// address elsewhere, and one that confirms this.
 #[must_use]
 pub fn overlap_cut(plan: &Plan) -> Duration {
     interval(plan) + ALERT_LOOK * 2 + PROMPT * 4 + MARGIN
 }
 
-/// Two hosts that cannot hear each other in some way, with an EC2 API that answers, when they heard each
-/// other a moment ago.
+/// Returns the longest time for which both hosts may be active if they cannot hear each other in
+/// one or both directions, but did a moment ago, and the EC2 API answers.
 ///
-/// The taker's association is served within one call. Where the other host hears nothing, it notices
-/// that no later than one detection time after the taker did, and looks every [`ALERT_LOOK`]: a look
-/// that was under way, one that shows the address elsewhere, and one that makes sure of it. Where it
-/// still hears the taker now and then, as a master, it looks with every advert: after a detection time
-/// at the latest. From the first look that shows the address elsewhere it is patient for two more.
+/// The association by the host that takes over is served within one call. If the other host hears
+/// nothing, it notices the silence no later than one detection time after the first host did, and
+/// requests a description every [`ALERT_LOOK`]: one that was in flight already, one that shows the
+/// address elsewhere, and one that confirms this. If the other host still hears, now and then,
+/// adverts of a master, it requests a description with every advert, after a detection time at the
+/// latest. After the first description that shows the address elsewhere, it waits for two more
+/// detection times.
 #[must_use]
 pub fn overlap_fresh(plan: &Plan) -> Duration {
     let calls = PROMPT * 4 + MARGIN;
@@ -97,25 +107,28 @@ pub fn overlap_fresh(plan: &Plan) -> Duration {
     deaf.max(hearing)
 }
 
-/// Like [`overlap_fresh`], but when the silence is old, or the other host was never heard: the first
-/// look that shows the address elsewhere may be [`CALM_LOOK`] away.
+/// Returns the bound that is like [`overlap_fresh`], but applies if the hosts have been silent for
+/// long, or never heard each other: the first description that shows the address elsewhere may then
+/// be requested up to [`CALM_LOOK`] later.
 #[must_use]
 pub fn overlap_calm(plan: &Plan) -> Duration {
     overlap_fresh(plan) + CALM_LOOK
 }
 
-/// Like [`overlap_calm`], but when both hosts took the address at about the same time, so one lost it
-/// before the API had confirmed it. A description that shows the address elsewhere may then be stale,
-/// so that host waits for [`SETTLE`] before it takes the address again, and the other one finds it
-/// elsewhere. This bound also holds for an agent that was suspended while its call was accepted.
+/// Returns the bound that is like [`overlap_calm`], but applies if both hosts took the address at
+/// about the same time, so that one host lost it before the API had confirmed that it was there. A
+/// description that shows the address elsewhere may then be stale, so that host waits for
+/// [`SETTLE`] before it takes the address again, and then the other host finds the address
+/// elsewhere. The bound also applies to an agent that was suspended while its call was accepted.
 #[must_use]
 pub fn overlap_contested(plan: &Plan) -> Duration {
     SETTLE + overlap_calm(plan)
 }
 
-/// With a link, whatever the network and the EC2 API do: two hosts are sure to have the address no
-/// longer than this. A host that does not hear its standby steps back 30 s after the last
-/// confirmation, which may be the answer to a slow call and show the past.
+/// Returns the longest time for which both hosts of a pair with a link may be sure to have the
+/// address, whatever the network and the EC2 API do. A host that does not hear its standby steps
+/// back [`LEASE`] after the last confirmation that it has the address; that confirmation may be the
+/// answer to a slow call, and show a past state.
 #[must_use]
 pub fn overlap_sure(plan: &Plan) -> Duration {
     LEASE + SETTLE + CALL_LIMIT + detection(plan) + MARGIN

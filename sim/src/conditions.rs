@@ -1,48 +1,49 @@
-//! The present conditions of the network and the EC2 API.
+//! The present conditions of the simulated network and EC2 API.
 
 use std::time::Duration;
 
 use crate::plan::{Side, Trouble, What};
 
-/// Shortest and longest one-way delay of a healthy network.
+/// Shortest and longest one-way delay of the network between the hosts while it is healthy.
 const NEAR: (Duration, Duration) = (Duration::from_micros(80), Duration::from_micros(900));
-/// Longest duration of a call of a healthy EC2 API.
+/// Longest duration of a call of the EC2 API while the API is healthy.
 pub const PROMPT: Duration = Duration::from_millis(120);
 
-/// The effect of all present troubles.
+/// The conditions that result from all present troubles.
 #[derive(Clone, Debug)]
 pub struct Conditions {
-    /// Whether the adverts of A, and those of B, are lost.
+    /// Whether all adverts that A sends are lost, and whether all that B sends are.
     pub adverts_cut: [bool; 2],
-    /// Whether what A, and what B, sends over the link is held up.
+    /// Whether the messages that A sends over the link are held up, and whether those that B sends
+    /// are.
     pub link_cut: [bool; 2],
-    /// Percentage of adverts that are lost.
+    /// Percentage of the adverts that are lost.
     pub loss: u8,
-    /// Percentage of adverts that arrive twice.
+    /// Percentage of the adverts that arrive twice.
     pub duplicates: u8,
-    /// Shortest and longest one-way delay.
+    /// Shortest and longest one-way delay of the network between the hosts.
     pub way: (Duration, Duration),
-    /// The EC2 API as A finds it, and as B finds it.
+    /// The condition of the EC2 API for A, and for B.
     pub api: [Api; 2],
 }
 
-/// The EC2 API as one host finds it.
+/// The condition of the EC2 API for one host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Api {
-    /// Whether it can be reached at all.
+    /// Whether the API can be reached at all.
     pub reachable: bool,
-    /// Shortest and longest duration of a call.
+    /// Shortest and longest duration of a call of the API.
     pub takes: (Duration, Duration),
-    /// Largest age of a description.
+    /// Greatest age of the state of the address that a description shows.
     pub stale: Duration,
-    /// Percentage of calls that are throttled.
+    /// Percentage of the calls that the API throttles.
     pub throttled: u8,
-    /// Percentage of calls that fail.
+    /// Percentage of the calls that fail.
     pub failing: u8,
 }
 
 impl Api {
-    /// A healthy API.
+    /// The condition of a healthy API.
     pub const HEALTHY: Self = Self {
         reachable: true,
         takes: (Duration::from_millis(15), PROMPT),
@@ -53,7 +54,7 @@ impl Api {
 }
 
 impl Conditions {
-    /// Returns the conditions under these troubles.
+    /// Returns the conditions while these troubles are present.
     pub fn under(troubles: &[Trouble]) -> Self {
         let mut conditions = Self {
             adverts_cut: [false; 2],
@@ -69,13 +70,13 @@ impl Conditions {
         conditions
     }
 
-    /// Whether adverts of this host arrive, all of them and soon.
+    /// Returns whether all adverts of this host arrive, and without an unusual delay.
     #[must_use]
     pub fn adverts_arrive(&self, from: Side) -> bool {
         !self.adverts_cut[from.index()] && self.loss == 0 && self.way == NEAR
     }
 
-    /// Whether the EC2 API is healthy for both hosts.
+    /// Returns whether the EC2 API is healthy for both hosts.
     #[must_use]
     pub fn api_is_well(&self) -> bool {
         self.api == [Api::HEALTHY; 2]
@@ -108,7 +109,7 @@ impl Conditions {
                 self.each_api(|api| api.throttled = api.throttled.max(percent));
             }
             What::ApiFails(percent) => self.each_api(|api| api.failing = api.failing.max(percent)),
-            // These concern one host, or happen once.
+            // These troubles concern one host, or happen once, so they change no condition.
             What::LinkReset
             | What::Crash { .. }
             | What::Pause(_)

@@ -1,4 +1,4 @@
-//! A plan drawn from a seed.
+//! Draws the plan of a run from a seed.
 
 use std::time::Duration;
 
@@ -62,7 +62,8 @@ pub fn plan(seed: u64) -> Plan {
         healed: Duration::ZERO,
     };
     troubles(&mut plan, &mut chance);
-    // Drawn from another generator, so that all other plans stay as they were before this was added.
+    // The partition is drawn from another generator, so that plans without one stay as they were
+    // before partitions were added.
     let mut rare = Chance::seeded(!seed);
     if rare.percent(5) {
         long_partition(&mut plan, &mut rare);
@@ -88,9 +89,9 @@ fn priorities(chance: &mut Chance) -> [u8; 2] {
     }
 }
 
-/// Three to ten things that go wrong, some of them at once.
+/// Adds three to ten troubles to the plan, some of them present at the same time.
 fn troubles(plan: &mut Plan, chance: &mut Chance) {
-    // In a third of the runs the EC2 API is always healthy: the bounds for such runs are exact.
+    // In a third of the runs the EC2 API is always healthy: for such runs the bounds are exact.
     let api = chance.percent(65);
     let count = 3 + chance.below(8);
     let mut at = chance.millis(0, 20_000);
@@ -111,11 +112,12 @@ fn troubles(plan: &mut Plan, chance: &mut Chance) {
     if chance.percent(40) {
         upgrades(plan, chance);
     }
-    // A trouble without a duration still has consequences.
+    // A trouble without a duration still has consequences for a moment.
     plan.healed += Duration::from_secs(1);
 }
 
-/// One to four upgrades, among all the rest. Some take longer than the other host waits.
+/// Adds one to four upgrades to the plan, at any time between its other troubles. Some upgrades
+/// take longer than the other host waits before it takes over.
 fn upgrades(plan: &mut Plan, chance: &mut Chance) {
     let end = u64::try_from(plan.healed.as_millis()).unwrap_or(u64::MAX);
     for _ in 0..1 + chance.below(4) {
@@ -133,8 +135,8 @@ fn upgrades(plan: &mut Plan, chance: &mut Chance) {
     }
 }
 
-/// The hosts are cut off from each other for minutes, in both directions or in one. First one of them
-/// does not reach the EC2 API, then the other.
+/// Adds a partition to the plan: the hosts are cut off from each other for minutes, in both
+/// directions or in one. First one of the hosts does not reach the EC2 API, then the other one.
 fn long_partition(plan: &mut Plan, chance: &mut Chance) {
     let at = chance.millis(2000, 40_000);
     let first = chance.millis(20_000, 120_000);

@@ -1,47 +1,48 @@
-//! Figures of one run and of many.
+//! The figures of one simulated run, or of many runs together.
 
 use std::{fmt, time::Duration};
 
-/// Counts and extremes.
+/// Counts and longest times of one run or of many runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
-    /// Number of runs.
+    /// Number of runs that the figures cover.
     pub runs: u64,
-    /// Simulated time of all runs.
+    /// Simulated time of all runs together.
     pub simulated: Duration,
-    /// Number of steps of the state machines.
+    /// Number of steps that the state machines of both hosts took.
     pub steps: u64,
-    /// Times that a host became active.
+    /// Number of times that a host became active.
     pub failovers: u64,
-    /// Times that the address changed its owner by a host's call.
+    /// Number of times that a host's call moved the address.
     pub moves: u64,
-    /// Highest number of such moves in one run.
+    /// Highest number of moves of the address in one run.
     pub most_moves: u64,
     /// Number of hand-overs that succeeded.
     pub handed_over: u64,
-    /// Times that a host stepped back.
+    /// Number of times that a host stepped back.
     pub stepped_back: u64,
-    /// Longest time that both hosts were active while each heard the other.
+    /// Longest time that both hosts were active while each could hear the other.
     pub overlap_hearing: Duration,
     /// Longest time that both hosts were active without hearing each other, with a healthy EC2 API,
     /// shortly after they had heard each other.
     pub overlap_fresh: Duration,
-    /// Like `overlap_fresh`, but when the hosts had not heard each other for long, or never.
+    /// The same as `overlap_fresh`, but when the hosts had not heard each other for long, or never.
     pub overlap_calm: Duration,
-    /// Like `overlap_fresh`, but when both hosts had just taken the address.
+    /// The same as `overlap_fresh`, but when both hosts had just taken the address.
     pub overlap_contested: Duration,
-    /// Longest time that both hosts were sure to have the address.
+    /// Longest time that both hosts were sure to have the address, with a healthy EC2 API.
     pub overlap_sure: Duration,
-    /// Longest time that both were sure, whether or not the EC2 API answered, in pairs with a link.
+    /// Longest time that both hosts of a pair with a link were sure to have the address, whether or
+    /// not the EC2 API answered.
     pub overlap_blind: Duration,
-    /// Longest time that no host was active while one could have been.
+    /// Longest time that no host was active although one could have been.
     pub gap: Duration,
-    /// Longest time from the end of all troubles to the last change.
+    /// Longest time from the end of all troubles of a run to the last change of its state.
     pub convergence: Duration,
 }
 
 impl Figures {
-    /// Adds the figures of another run.
+    /// Adds the figures of another run to these.
     pub fn add(&mut self, other: &Self) {
         self.runs += other.runs;
         self.simulated += other.simulated;

@@ -1,8 +1,9 @@
-//! The pair in a simulated world.
+//! Both hosts of a pair in a simulated world.
 //!
-//! The state machines are the real ones ([`lb_ha::pair::Host`]); simulated is what the agent puts
-//! around them: the network, the link, the EC2 API, clocks, crashes. A seed makes a [`plan`], the
-//! [`world`] lives it, [`watch`] looks on, and [`bounds`] says what may take how long.
+//! The state machines are the real ones ([`lb_ha::pair::Host`]). What the agent puts around them is
+//! simulated: the network, the link, the EC2 API, clocks, crashes. A [`plan`] is drawn from a seed,
+//! the [`world`] runs it, [`watch`] checks the invariants after every step, and [`bounds`] states
+//! how long each thing may take.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -1,5 +1,5 @@
-//! The link between the two agents: ordered and reliable while it is up, silent when the network is,
-//! and closed at one end before the other.
+//! The simulated link between the two agents: ordered and reliable while it is up, and without an
+//! error message while the network delivers nothing. One end may be closed before the other.
 
 use std::collections::VecDeque;
 
@@ -7,77 +7,78 @@ use lb_ha::{Time, pair::Word};
 
 use crate::plan::Side;
 
-/// An event of the link at one end.
+/// An event of the link that one end is told of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum News {
-    /// The connection is up.
+    /// The connection is established.
     Up,
-    /// This message of the other end arrived.
+    /// This message of the other end has arrived.
     Word(Word),
-    /// The connection is gone.
+    /// The connection is closed.
     Down,
 }
 
-/// The fate of a message.
+/// What happens to a message that one end sends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Said {
-    /// The message arrives at this time, over the connection of this number.
+    /// The message arrives at this time, over the connection with this number.
     Arrives(Time, u32),
-    /// The other end answers that it does not know the connection of this number.
+    /// The other end does not know the connection with this number, and says so.
     Refused(u32),
-    /// It waits until the network is healthy, or is lost with the connection.
+    /// The message waits until the network is healthy again, or is lost with the connection.
     Waits,
 }
 
-/// The connection.
+/// The present connection between the two agents, if there is one.
 #[derive(Debug, Default)]
 pub(crate) struct Link {
-    /// Number of connections so far, which is the number of the last one.
+    /// Number of connections so far, which also identifies the last connection.
     connection: u32,
-    /// The connection that each end's agent knows of.
+    /// For each end, the number of the connection that its agent knows of; `None` if it knows of
+    /// none.
     known: [Option<u32>; 2],
-    /// Whether each end of the last connection is open.
+    /// For each end, whether its side of the last connection is open.
     stands: [bool; 2],
-    /// Messages that each end sent while the network delivered nothing.
+    /// For each end, the messages that it sent while the network delivered nothing.
     waiting: [VecDeque<Word>; 2],
-    /// Since when no message of each end arrives.
+    /// For each end, since when none of its messages arrives; `None` if they arrive.
     cut: [Option<Time>; 2],
-    /// Earliest arrival of each end's next message: messages do not overtake each other.
+    /// For each end, the earliest arrival of its next message: messages do not overtake each other.
     clear: [Time; 2],
 }
 
 impl Link {
-    /// Whether both ends are open, and both agents know it.
+    /// Returns whether both ends are open and both agents know of the connection.
     #[must_use]
     pub(crate) fn is_whole(&self) -> bool {
         self.stands == [true; 2] && self.known == [Some(self.connection); 2]
     }
 
-    /// From when on what this end says arrives without delay.
+    /// Returns the time from which on messages of this end arrive without waiting for earlier ones.
     #[must_use]
     pub(crate) fn flows(&self, from: Side) -> Time {
         self.clear[from.index()]
     }
 
-    /// Whether an end is closed.
+    /// Returns whether at least one end is closed.
     #[must_use]
     pub(crate) fn is_broken(&self) -> bool {
         self.stands != [true; 2]
     }
 
-    /// Whether this end is open.
+    /// Returns whether this end is open.
     #[must_use]
     pub(crate) fn stands(&self, side: Side) -> bool {
         self.stands[side.index()]
     }
 
-    /// The number of the last connection.
+    /// Returns the number of the last connection.
     #[must_use]
     pub(crate) fn connection(&self) -> u32 {
         self.connection
     }
 
-    /// Opens a connection that the ends are told of at these moments.
+    /// Opens a connection, of which the ends are told at these times. Returns its number.
     pub(crate) fn open(&mut self, told: [Time; 2]) -> u32 {
         self.connection += 1;
         self.stands = [true; 2];
@@ -88,19 +89,20 @@ impl Link {
         self.connection
     }
 
-    /// Records that this end's agent is told of a connection. Returns whether it knew of another one.
+    /// Records that the agent of this end is told of a connection. Returns whether it knew of an
+    /// earlier one until then.
     pub(crate) fn learn(&mut self, side: Side, connection: u32) -> bool {
         self.known[side.index()].replace(connection).is_some()
     }
 
-    /// Whether this end's agent knows of this connection.
+    /// Returns whether the agent of this end knows of this connection.
     #[must_use]
     pub(crate) fn knows(&self, side: Side, connection: u32) -> bool {
         self.known[side.index()] == Some(connection)
     }
 
-    /// Records that this end's agent is told that its connection is gone. Returns whether it had not
-    /// known that.
+    /// Records that the agent of this end is told that this connection is closed. Returns whether
+    /// that is news to the agent.
     pub(crate) fn forget(&mut self, side: Side, connection: u32) -> bool {
         if !self.knows(side, connection) {
             return false;
@@ -110,19 +112,19 @@ impl Link {
         true
     }
 
-    /// Closes this end.
+    /// Closes this end of the connection, whose waiting messages are lost.
     pub(crate) fn close(&mut self, side: Side) {
         self.stands[side.index()] = false;
         self.waiting[side.index()].clear();
     }
 
-    /// Closes this end because its agent has exited, which also forgets the connection.
+    /// Closes this end because its agent has exited, and with it forgets the connection.
     pub(crate) fn end(&mut self, side: Side) {
         self.close(side);
         self.known[side.index()] = None;
     }
 
-    /// Sends a message that would arrive at `arrives`. Returns its fate.
+    /// Sends a message that would arrive at the time `arrives`. Returns what happens to it.
     pub(crate) fn say(&mut self, from: Side, word: Word, arrives: Time) -> Said {
         let index = from.index();
         if self.known[index] != Some(self.connection) || !self.stands[index] {
@@ -139,7 +141,8 @@ impl Link {
         Said::Arrives(self.clear[index], self.connection)
     }
 
-    /// Sets whether the messages of this end are held up. When that ends, returns since when they were.
+    /// Sets whether the messages of this end are held up. When that ends, returns since when they
+    /// were; otherwise `None`.
     pub(crate) fn cut(&mut self, now: Time, from: Side, cut: bool) -> Option<Time> {
         let slot = &mut self.cut[from.index()];
         match (*slot, cut) {
@@ -152,7 +155,8 @@ impl Link {
         }
     }
 
-    /// Delivers at `at` what this end sent while its messages were held up.
+    /// Returns the messages that this end sent while its messages were held up, and the time of
+    /// their arrival, which is not before `at`.
     pub(crate) fn resume(&mut self, from: Side, at: Time) -> (Time, VecDeque<Word>) {
         let index = from.index();
         self.clear[index] = self.clear[index].max(at);

@@ -1,4 +1,4 @@
-//! `lb-sim`: many runs, or one with its trace.
+//! `lb-sim`: runs the simulation with many seeds, or with one seed and a trace.
 
 #![forbid(unsafe_code)]
 
@@ -34,7 +34,7 @@ struct Arguments {
     seed: Option<u64>,
 }
 
-/// Number of failures after which no more runs are started.
+/// Number of failed runs after which no more runs are started.
 const ENOUGH: usize = 20;
 
 fn main() -> ExitCode {
@@ -65,7 +65,7 @@ fn one(seed: u64) -> bool {
     outcome.violation.is_none()
 }
 
-/// The work that all threads share.
+/// The runs to be done, and their results so far, which all threads share.
 struct Work {
     next: AtomicU64,
     end: u64,
@@ -120,11 +120,11 @@ fn many(from: u64, count: u64) -> bool {
 fn show_progress(work: &Work, count: u64) {
     let done = work.done.load(Ordering::Relaxed);
     print!("\r{done} of {count} runs");
-    // If the progress cannot be shown, the runs continue.
+    // A failure to print the progress is ignored, so that the runs continue.
     let _shown = std::io::stdout().flush();
 }
 
-/// Takes runs until there are no more.
+/// Runs seeds, one after another, until no more are left or enough runs have failed.
 fn labour(work: &Work) {
     let mut figures = Figures::default();
     while !work.enough.load(Ordering::Relaxed) {

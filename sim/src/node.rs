@@ -1,4 +1,5 @@
-//! One host of the simulated pair: the real [`Host`], and a model of its agent.
+//! One host of the simulated pair: the real state machine ([`Host`]), and a model of the agent
+//! around it.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -12,47 +13,50 @@ use lb_ha::{
 
 use crate::chance::Chance;
 
-/// Longest delay of a timer.
+/// Longest time by which a timer of an agent fires late.
 pub(crate) const LATE: Duration = Duration::from_micros(1200);
 
-/// A host, running or not.
+/// One simulated host, whether or not its agent runs.
 #[derive(Debug)]
 pub(crate) struct Node {
-    /// The agent, while it runs.
+    /// The state machine of the agent; `None` while the agent does not run.
     pub(crate) host: Option<Host>,
-    /// Number of agents that have run on this host.
+    /// Number of agents that have been started on this host, which identifies the present one.
     pub(crate) boot: u32,
-    /// Whether the agent is stopped (SIGSTOP).
+    /// Whether the agent is suspended (SIGSTOP).
     pub(crate) paused: bool,
-    /// How far this host's clock is ahead of the world's.
+    /// How far the clock of this host is ahead of the world's clock.
     pub(crate) ahead: Duration,
-    /// The agent's timer: the moment that it is set for, and the later one at which it fires.
+    /// The agent's timer, by the world's clock: the time that it is set for, and the time, no
+    /// earlier, at which it fires. `None` if it is not set.
     pub(crate) timer: Option<(Time, Time)>,
-    /// The call of the EC2 API that is under way.
+    /// The call of the EC2 API that the agent waits for; `None` if it waits for none.
     pub(crate) call: Option<Call>,
-    /// Whether the host keeps new connections on hold.
+    /// Whether the host holds new connections.
     pub(crate) holding: bool,
-    /// Number of holds so far.
+    /// Number of times that the host began to hold new connections.
     pub(crate) holds: u32,
-    /// The health of backends and tracked objects.
+    /// The health of the host's backends and tracked objects.
     pub(crate) health: LocalHealth,
-    /// Whether a tracked object has failed.
+    /// Whether a tracked object of the host has failed.
     pub(crate) fault: bool,
-    /// The agent was told to end.
+    /// Whether the agent was told to exit.
     pub(crate) stopping: bool,
-    /// Events that arrived while the agent was stopped, by source, each in order of arrival.
+    /// Events that arrived while the agent was suspended, by their source, each in the order of
+    /// arrival.
     inbox: [VecDeque<Event>; SOURCES],
-    /// The moment of the last step, and how many there were at that moment.
+    /// The time of the last step of the state machine, and how many steps there were at that time.
     steps: (Time, u32),
 }
 
-/// Sockets and channels that keep their own order: adverts, the link, calls, the rest.
+/// Number of sources of events whose events keep their order: adverts, the link, answers to calls,
+/// and all other events.
 const SOURCES: usize = 4;
-/// Number of adverts that fit into a socket's buffer.
+/// Number of adverts that fit into the buffer of a socket; later ones are lost.
 const SOCKET: usize = 200;
 
 impl Node {
-    /// A host whose agent does not run.
+    /// Returns a host whose agent does not run.
     #[must_use]
     pub(crate) fn off() -> Self {
         Self {
@@ -72,7 +76,7 @@ impl Node {
         }
     }
 
-    /// Ends the agent, with all its state.
+    /// Ends the agent, whose state is lost.
     pub(crate) fn lose(&mut self) {
         let clock = self.ahead;
         *self = Self {
@@ -82,37 +86,38 @@ impl Node {
         };
     }
 
-    /// Whether the agent runs and is not stopped.
+    /// Returns whether the agent runs and is not suspended.
     #[must_use]
     pub(crate) fn runs(&self) -> bool {
         self.host.is_some() && !self.paused
     }
 
-    /// Whether it runs and is active.
+    /// Returns whether the agent runs, is not suspended, and is active.
     #[must_use]
     pub(crate) fn is_active(&self) -> bool {
         self.runs() && self.state() == Some(State::Master)
     }
 
-    /// Whether it runs and could be active.
+    /// Returns whether the agent runs, is not suspended, and could be active: its backends are
+    /// checked and no tracked object has failed.
     #[must_use]
     pub(crate) fn is_able(&self) -> bool {
         self.runs() && self.health.checked && !self.fault
     }
 
-    /// The state, while the agent runs.
+    /// Returns the state of the virtual router; `None` while the agent does not run.
     #[must_use]
     pub(crate) fn state(&self) -> Option<State> {
         self.host.as_ref().map(Host::state)
     }
 
-    /// Returns the time by this host's clock.
+    /// Returns the time by the clock of this host.
     #[must_use]
     pub(crate) fn clock(&self, now: Time) -> Time {
         now + self.ahead
     }
 
-    /// Sets the timer as the agent's deadline says.
+    /// Sets the agent's timer for the deadline of its state machine.
     pub(crate) fn set_timer(&mut self, now: Time, chance: &mut Chance) {
         let deadline = self.host.as_ref().and_then(Host::deadline);
         let Some(deadline) = deadline.map(|at| at - self.ahead) else {
@@ -122,7 +127,7 @@ impl Node {
         if self.timer.is_some_and(|(set, _)| set == deadline) {
             return;
         }
-        // Now and then a timer is on time to the nanosecond.
+        // In three of ten cases a timer fires exactly when it should.
         let late = if chance.percent(30) {
             Duration::ZERO
         } else {
@@ -131,7 +136,7 @@ impl Node {
         self.timer = Some((deadline, deadline.max(now) + late));
     }
 
-    /// Keeps an event that arrives while the agent is stopped.
+    /// Keeps an event that arrives while the agent is suspended.
     pub(crate) fn keep(&mut self, event: Event) {
         let source = match (source(&event), event) {
             (Source::Adverts, _) => 0,
@@ -145,9 +150,10 @@ impl Node {
         }
     }
 
-    /// The events that came while the agent was stopped, in the order in which it handles them. An
-    /// agent whose timer is long overdue sorts them as [`Backlog`] does; one that was stopped for a
-    /// moment takes them in any order, with the timer at any place.
+    /// Returns the events that arrived while the agent was suspended, in the order in which it
+    /// handles them, with the event of its timer among them. An agent whose timer is long overdue
+    /// sorts the events as [`Backlog`] does; an agent that was suspended for a moment handles them
+    /// in any order.
     pub(crate) fn kept(&mut self, now: Time, chance: &mut Chance) -> Vec<Event> {
         let mut order: Vec<usize> = (0..SOURCES)
             .flat_map(|source| std::iter::repeat_n(source, self.inbox[source].len()))
@@ -179,7 +185,7 @@ impl Node {
         std::iter::from_fn(|| backlog.pop()).collect()
     }
 
-    /// Counts the steps of one moment.
+    /// Counts the steps of the state machine at this time, and returns their number.
     pub(crate) fn count_step(&mut self, now: Time) -> u32 {
         if self.steps.0 == now {
             self.steps.1 += 1;

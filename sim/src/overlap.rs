@@ -1,4 +1,4 @@
-//! Measures how long both hosts are active.
+//! Measures how long both hosts are active at the same time.
 
 use std::time::Duration;
 
@@ -10,13 +10,16 @@ use crate::{
     plan::{Plan, Side},
 };
 
-/// A silence shorter than this is fresh. The address is polled closely for 60 s of a silence; what is
-/// left of them is longer than an overlap takes.
+/// A silence between the hosts that is shorter than this counts as fresh. A host requests
+/// descriptions of the address often during the first 60 s of a silence; the 15 s that are left are
+/// longer than an overlap may be.
 const FRESH: Duration = Duration::from_secs(45);
-/// After troubles of the API its consequences go on: a call takes 5 s, the wait after it 4 s.
+/// How long troubles of the EC2 API have consequences after their end: a call may take 5 s, and the
+/// wait after it 4 s.
 const AFTERMATH: Duration = Duration::from_secs(10);
 
-/// Measures the spans in which both hosts are active, and says when one is too long.
+/// Measures the times in which both hosts are active, and reports an error if one is longer than
+/// its bound.
 #[derive(Debug)]
 pub(crate) struct Overlap {
     arbiter: Arbiter,
@@ -24,42 +27,46 @@ pub(crate) struct Overlap {
     fresh_bound: Duration,
     calm_bound: Duration,
     contested_bound: Duration,
-    /// Bound that holds whatever the API does; `None` without a link, as nothing is promised then.
+    /// The bound that applies whatever the EC2 API does; `None` for a pair without a link, for
+    /// which there is no such bound.
     sure_bound: Option<Duration>,
     both: Option<Both>,
-    /// Since when both are sure to have the address.
+    /// Since when both hosts are sure to have the address, and whether each had heard the other a
+    /// moment before.
     sure: Option<(Time, bool)>,
-    /// Since when each can hear the other.
+    /// Since when each host can hear the other; `None` while one cannot.
     hearing: Option<Time>,
-    /// Since when the EC2 API is well and nothing is left of its troubles.
+    /// The time from which on the EC2 API is healthy and its earlier troubles have no consequences
+    /// any more; `None` while it is not healthy.
     api: Option<Time>,
-    /// When an association of a host's was last accepted.
+    /// For each host, when an association by it was last accepted.
     took: [Option<Time>; 2],
-    /// When a host that had been stopped took in that answer, long after: for all it knows,
-    /// descriptions may show the past from then on.
+    /// For each host, when its suspended agent received the answer that its association was
+    /// accepted, long after it was: from then on, the agent has to assume that descriptions may be
+    /// stale.
     told_late: [Option<Time>; 2],
     figures: Figures,
 }
 
-/// Two active hosts.
+/// A time in which both hosts are active.
 #[derive(Clone, Copy, Debug)]
 struct Both {
     since: Time,
-    /// Whether each had heard the other a moment before.
+    /// Whether each host had heard the other a moment before the time began.
     fresh: bool,
 }
 
-/// A closer look at an active host.
+/// What an active host knows of the other host and of the address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Closer {
-    /// For how long it heard nothing; `None`: it never did.
+    /// For how long the host has not heard the other one; `None` if it never did.
     pub(crate) silent: Option<Duration>,
-    /// Whether it is sure to have the address.
+    /// Whether the host is sure to have the address.
     pub(crate) sure: bool,
 }
 
 impl Overlap {
-    /// Returns the measurement with the bounds that this run's settings allow.
+    /// Creates the measurement with the bounds that apply to the settings of this run.
     #[must_use]
     pub(crate) fn within(plan: &Plan) -> Self {
         Self {
@@ -79,7 +86,7 @@ impl Overlap {
         }
     }
 
-    /// Adds the observed extremes to the figures.
+    /// Copies the longest times that were measured to the figures of the run.
     pub(crate) fn add_to(&self, figures: &mut Figures) {
         figures.overlap_hearing = self.figures.overlap_hearing;
         figures.overlap_fresh = self.figures.overlap_fresh;
@@ -89,8 +96,8 @@ impl Overlap {
         figures.overlap_blind = self.figures.overlap_blind;
     }
 
-    /// The network or the API has changed: from when on each hears the other, and whether the API is
-    /// well.
+    /// Notes that the conditions of the network or the API have changed. `hearing` is the time from
+    /// which on each host hears the other (`None`: one does not), `api` whether the API is healthy.
     pub(crate) fn conditions(&mut self, now: Time, hearing: Option<Time>, api: bool) {
         self.hearing = hearing.map(|from| match self.hearing {
             Some(since) if from <= now => since,
@@ -99,13 +106,13 @@ impl Overlap {
         self.api = api.then(|| self.api.unwrap_or(now + AFTERMATH));
     }
 
-    /// The address was moved by hand: the pair has to find out.
+    /// Notes that the address was moved by hand, which the pair has to find out.
     pub(crate) fn moved_by_hand(&mut self, now: Time) {
         self.api = self.api.map(|since| since.max(now + AFTERMATH));
     }
 
-    /// A clock is not what it was: a host may take over that hears the other one, and a silence is
-    /// old all at once.
+    /// Notes that the clock of a host has jumped: that host may take over although it hears the
+    /// other one, and a silence becomes old at once.
     pub(crate) fn clock_jumped(&mut self, now: Time) {
         self.hearing = self.hearing.map(|since| since.max(now));
         if let Some(both) = &mut self.both {
@@ -116,12 +123,12 @@ impl Overlap {
         }
     }
 
-    /// An association was accepted.
+    /// Notes that an association by this host was accepted.
     pub(crate) fn took(&mut self, now: Time, side: Side) {
         self.took[side.index()] = Some(now);
     }
 
-    /// A host takes in that its association was accepted.
+    /// Notes that this host's agent learns that its association was accepted.
     pub(crate) fn told(&mut self, now: Time, side: Side) {
         let took = self.took[side.index()];
         if took.is_some_and(|took| now.since(took) > bounds::CALL_LIMIT) {
@@ -129,10 +136,10 @@ impl Overlap {
         }
     }
 
-    /// Checks the present state; `both` where both hosts are active.
+    /// Checks the present state. `both` is `None` unless both hosts are active.
     ///
     /// # Errors
-    /// Both hosts have been active for too long.
+    /// Both hosts have been active for longer than a bound allows.
     pub(crate) fn look(&mut self, now: Time, both: Option<[Closer; 2]>) -> Result<(), String> {
         let is_fresh = |host: Closer| host.silent.is_some_and(|silent| silent < FRESH);
         if let Some(hosts) = both {

@@ -1,4 +1,4 @@
-//! The plan of a run: the settings of the pair, and the troubles.
+//! The plan of a simulated run: the settings of the pair, and the troubles.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -10,20 +10,20 @@ use lb_ha::{
     vrrp::{self, Version},
 };
 
-/// One of the two hosts.
+/// One of the two hosts of the simulated pair.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Side {
-    /// The host with the lower address.
+    /// The host with the lower IP address.
     A,
-    /// The host with the higher address.
+    /// The host with the higher IP address.
     B,
 }
 
 impl Side {
-    /// Both hosts.
+    /// Both hosts of the pair.
     pub const BOTH: [Self; 2] = [Self::A, Self::B];
 
-    /// Returns the other host.
+    /// Returns the other host of the pair.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -32,7 +32,7 @@ impl Side {
         }
     }
 
-    /// Returns the index of this host in an array of two.
+    /// Returns the index of this host in an array with a value for each host.
     #[must_use]
     pub fn index(self) -> usize {
         match self {
@@ -41,7 +41,7 @@ impl Side {
         }
     }
 
-    /// Returns the host's address.
+    /// Returns the IP address of the host.
     #[must_use]
     pub fn address(self) -> IpAddr {
         IpAddr::V4(match self {
@@ -51,56 +51,57 @@ impl Side {
     }
 }
 
-/// The holder of the address that moves.
+/// The holder of the address that moves between the hosts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Holder {
-    /// A host of the pair.
+    /// This host of the pair.
     Host(Side),
-    /// Another machine.
+    /// A machine that is not in the pair.
     Stranger,
-    /// The address is not associated.
+    /// The address is associated with no machine.
     Nobody,
 }
 
-/// The plan of a run.
+/// The plan of one simulated run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The seed of all further random choices in the run.
+    /// The seed of all random choices that are made during the run.
     pub seed: u64,
-    /// The plans of A and B.
+    /// The plans of the hosts A and B.
     pub hosts: [HostPlan; 2],
-    /// Whether there is a link between the agents.
+    /// Whether the agents of the pair have a link.
     pub link: bool,
-    /// What decides which host has the address.
+    /// What decides which of the hosts has the address that moves.
     pub arbiter: Arbiter,
-    /// The holder of the address at the start.
+    /// The holder of the address at the beginning of the run.
     pub holder: Holder,
-    /// The troubles of the run.
+    /// The troubles of the run, in the order in which they were added.
     pub troubles: Vec<Trouble>,
-    /// When the last trouble ends.
+    /// When the last trouble ends, from the beginning of the run.
     pub healed: Duration,
 }
 
-/// One host in a run.
+/// The plan of one host in a run.
 #[derive(Clone, Debug)]
 pub struct HostPlan {
-    /// Its virtual router.
+    /// The settings of the host's virtual router.
     pub vrrp: vrrp::Settings,
-    /// How long requests may take to end.
+    /// How long requests may take to end in a hand-over.
     pub handover: Duration,
-    /// When its agent starts.
+    /// When the agent of the host starts for the first time, from the beginning of the run.
     pub start: Duration,
-    /// How long after a start its backends are checked.
+    /// How long after each start of the agent its backends have been checked.
     pub checked: Duration,
-    /// How long after a start it has the other host's flows.
+    /// How long after each start the agent has the other host's flows.
     pub synced: Duration,
-    /// How long requests go on after a hold; `None`: for ever.
+    /// How long requests go on after the host begins to hold new connections; `None`: they never
+    /// end.
     pub quiet: Option<Duration>,
 }
 
 impl Plan {
-    /// Two hosts with a link and an Elastic IP, adverts every 100 ms, priorities 110 and 100, and
-    /// nothing that goes wrong. A starts first and becomes active.
+    /// Returns the plan of a pair with a link and an Elastic IP, adverts every 100 ms, priorities
+    /// 110 and 100, and no trouble. A starts first and becomes active.
     #[must_use]
     pub fn simple(seed: u64) -> Self {
         let host = |side: Side, priority, start| HostPlan {
@@ -129,7 +130,7 @@ impl Plan {
         }
     }
 
-    /// Adds a trouble to the plan.
+    /// Returns the plan with one more trouble, which begins at `at` and lasts for `lasts`.
     #[must_use]
     pub fn with(mut self, at: Duration, lasts: Duration, what: What) -> Self {
         self.troubles.push(Trouble { at, lasts, what });
@@ -137,7 +138,7 @@ impl Plan {
         self
     }
 
-    /// The settings that a host of this run starts with.
+    /// Returns the settings with which a host of this run starts.
     #[must_use]
     pub fn settings(&self, side: Side) -> Settings {
         let host = &self.hosts[side.index()];
@@ -152,90 +153,91 @@ impl Plan {
     }
 }
 
-/// A trouble of limited duration.
+/// One trouble of a run: what goes wrong, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Trouble {
-    /// When it begins.
+    /// When the trouble begins, from the beginning of the run.
     pub at: Duration,
-    /// How long it lasts, if it has a duration.
+    /// How long the trouble lasts; it has no meaning for troubles that happen at one moment.
     pub lasts: Duration,
-    /// The kind of trouble.
+    /// What goes wrong while the trouble is present.
     pub what: What,
 }
 
-/// What goes wrong.
+/// What goes wrong in the simulated world.
 #[derive(Clone, Copy, Debug)]
 pub enum What {
-    /// Nothing that these hosts send arrives.
+    /// What one host sends to the other, or what each of them sends, does not arrive.
     Cut {
-        /// Whether this concerns what A sends, and what B sends.
+        /// Whether this concerns what A sends, and whether it concerns what B sends.
         from: [bool; 2],
-        /// Whether adverts are lost.
+        /// Whether adverts are lost between the hosts.
         adverts: bool,
-        /// Whether messages over the link are held up.
+        /// Whether messages over the link between the agents are held up.
         link: bool,
     },
-    /// The host's cable is pulled: neither the other host nor the EC2 API is there.
+    /// The network cable of this host is pulled: the host reaches neither the other host nor the
+    /// EC2 API.
     Isolated(Side),
-    /// Adverts of both hosts are lost, this many in a hundred.
+    /// This percentage of the adverts of both hosts is lost.
     Loss(u8),
-    /// Delivery takes up to this much longer.
+    /// The delivery of messages between the hosts takes up to this much longer.
     Delay(Duration),
-    /// Adverts come twice, this many in a hundred.
+    /// This percentage of the adverts arrives twice.
     Duplicates(u8),
-    /// The link breaks and both ends see it.
+    /// The link breaks, and both ends notice it.
     LinkReset,
-    /// The agent crashes without a goodbye. It starts again after this trouble.
+    /// The agent crashes without a goodbye. It starts again when this trouble ends.
     Crash {
-        /// The host.
+        /// The host whose agent crashes.
         side: Side,
         /// Whether the whole host loses power, so that nothing closes its connections.
         power: bool,
     },
-    /// The agent is stopped (SIGSTOP), and goes on after this trouble.
+    /// The agent of this host is suspended (SIGSTOP), and continues when this trouble ends.
     Pause(Side),
-    /// The host's clock jumps forward.
+    /// The clock of a host jumps forward.
     ClockJump {
-        /// The host.
+        /// The host whose clock jumps.
         side: Side,
-        /// How far the clock jumps.
+        /// How far the clock jumps forward.
         by: Duration,
     },
-    /// A tracked object of the host fails.
+    /// A tracked object of this host fails.
     Fault(Side),
-    /// Tracked objects change the host's priority.
+    /// The weights of tracked objects change the priority of a host.
     Weight {
-        /// The host.
+        /// The host whose priority is changed.
         side: Side,
-        /// The weight added to its priority.
+        /// The weight that is added to the priority.
         weight: i16,
     },
-    /// Calls of the EC2 API take up to this.
+    /// Calls of the EC2 API take up to this long.
     ApiSlow(Duration),
-    /// Descriptions show what was up to this long ago.
+    /// Descriptions of the address by the EC2 API show its state up to this long ago.
     ApiStale(Duration),
-    /// Calls are throttled, this many in a hundred.
+    /// The EC2 API throttles this percentage of the calls.
     ApiThrottled(u8),
-    /// Calls fail, this many in a hundred.
+    /// This percentage of the calls of the EC2 API fails.
     ApiFails(u8),
     /// The EC2 API cannot be reached from this host.
     ApiUnreachable(Side),
-    /// Somebody moves the address by hand.
+    /// Somebody moves the address by hand to this holder.
     MovedByHand(Holder),
     /// The operator runs `lb failover` on this host.
     HandOver(Side),
-    /// The agent is told to exit (SIGTERM). It starts again after this trouble.
+    /// The agent of this host is told to exit (SIGTERM). It starts again when this trouble ends.
     Stop(Side),
-    /// Another process of the agent goes on in place of the one that runs (`lb upgrade`), after this
-    /// trouble.
+    /// The agent of this host is upgraded (`lb upgrade`): another process continues in its place
+    /// when this trouble ends.
     Upgrade(Side),
-    /// The settings are changed (SIGHUP), for good.
+    /// The settings of a host are changed (SIGHUP), and stay so.
     Reconfigure {
-        /// The host.
+        /// The host whose settings are changed.
         side: Side,
-        /// The new priority.
+        /// The new priority of the host.
         priority: u8,
-        /// Whether to take over from a master with a lower priority.
+        /// Whether the host takes over from a master with a lower priority.
         preempt: bool,
     },
 }

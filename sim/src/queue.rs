@@ -1,10 +1,10 @@
-//! The queue of future events, ordered by time.
+//! The queue of the future events of the simulated world, ordered by time.
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
 use lb_ha::Time;
 
-/// Future events. Those of one moment happen in the order in which they were added.
+/// Future events. Events of the same time happen in the order in which they were added.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     heap: BinaryHeap<Entry<T>>,
@@ -28,7 +28,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Adds an event.
+    /// Adds an event that happens at the time `at`.
     pub(crate) fn put(&mut self, at: Time, thing: T) {
         self.heap.push(Entry {
             at,
@@ -38,13 +38,13 @@ impl<T> Queue<T> {
         self.next += 1;
     }
 
-    /// Returns the time of the next event.
+    /// Returns the time of the next event; `None` if the queue is empty.
     #[must_use]
     pub(crate) fn first(&self) -> Option<Time> {
         self.heap.peek().map(|entry| entry.at)
     }
 
-    /// Takes the next event.
+    /// Removes and returns the next event; `None` if the queue is empty.
     pub(crate) fn take(&mut self) -> Option<T> {
         self.heap.pop().map(|entry| entry.thing)
     }
@@ -52,7 +52,8 @@ impl<T> Queue<T> {
 
 impl<T> Ord for Entry<T> {
     fn cmp(&self, other: &Self) -> Ordering {
-        // The heap has the greatest first; wanted is the earliest.
+        // The heap returns its greatest entry first, so entries compare in reverse: the earliest is
+        // the greatest.
         (other.at, other.number).cmp(&(self.at, self.number))
     }
 }

@@ -1,4 +1,4 @@
-//! Runs a plan to its end.
+//! Runs a plan in a simulated world to its end.
 
 use std::time::Duration;
 
@@ -16,13 +16,14 @@ use crate::{
 pub struct Outcome {
     /// What was measured and counted in the run.
     pub figures: Figures,
-    /// The first violated invariant.
+    /// The first violated invariant; `None` if all invariants held.
     pub violation: Option<Violation>,
-    /// A line for each event, if a trace was requested.
+    /// A line for each event, if a trace was requested; otherwise empty.
     pub trace: Vec<String>,
 }
 
-/// Runs a plan until its troubles are over, until it must be stable, and for a while after that.
+/// Runs a plan until its troubles are over, then until the pair must be stable, and for a while
+/// after that.
 #[must_use]
 pub fn run(plan: &Plan, trace: bool) -> Outcome {
     let mut world = World::new(plan.clone(), trace);
@@ -40,8 +41,8 @@ pub fn run(plan: &Plan, trace: bool) -> Outcome {
 
 fn live(world: &mut World, plan: &Plan) -> Result<(), Violation> {
     world.run_until(plan.healed)?;
-    // Without a link, two hosts that stepped back for a third machine never hear each other: a
-    // person who gave it the address has to bring it back.
+    // Without a link, two hosts that both stepped back because a third machine has the address
+    // never hear each other: a person who gave the address to that machine has to give it back.
     if world.holder() == Holder::Stranger
         && Side::BOTH.into_iter().all(|side| stepped_back(world, side))
     {
@@ -65,8 +66,9 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), Violation> {
     one_owner(world, plan)
 }
 
-/// Lets time pass until no host waits any more before it takes over by its priority, as a host does
-/// that stepped back and hears the peer by adverts alone. Returns the time at which that is over.
+/// Runs the world until neither host waits any more before it takes over by its priority, as a host
+/// does that stepped back and hears the peer by adverts alone. Returns the time at which the
+/// waiting is over.
 fn await_holds(world: &mut World, calm: Duration) -> Result<Duration, Violation> {
     let limit = calm + bounds::HOLD_LIMIT;
     let mut now = calm;
@@ -85,7 +87,8 @@ fn stepped_back(world: &World, side: Side) -> bool {
     world.view(side).is_some_and(|view| view.stepped_back)
 }
 
-/// Checks that exactly one host is active, and that the address is there.
+/// Checks that exactly one host is active, that the other is its standby, and that the active host
+/// has the address.
 fn one_owner(world: &World, plan: &Plan) -> Result<(), Violation> {
     let states = Side::BOTH.map(|side| world.state(side));
     let Some(active) = world.active() else {
@@ -122,7 +125,7 @@ fn violation(world: &World, what: String) -> Result<(), Violation> {
     })
 }
 
-/// The plan's times as they are written in tests: seconds.
+/// Returns a number of seconds as a duration, for the times of plans in tests.
 #[must_use]
 pub const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

@@ -1,4 +1,4 @@
-//! Invariants that must hold at every step.
+//! The invariants that must hold at every step of a run.
 
 use std::time::Duration;
 
@@ -16,35 +16,36 @@ use crate::{
     plan::{Holder, Plan, Side},
 };
 
-/// Checks the invariants, and keeps the first violation.
+/// Checks the invariants after every step, and keeps the first violation.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// Longest time from an order to hand over to its outcome.
+    /// Longest time from an order to hand over to the outcome of the hand-over.
     outcome: Duration,
     sides: [Seen; 2],
     overlap: Overlap,
-    /// Since when no host is active although one could be.
+    /// Since when no host is active although one could be; `None` while that is not so.
     none: Option<Time>,
     /// Longest time that no host was active although one could be.
     gap: Duration,
     failure: Option<String>,
 }
 
-/// What was observed of one host.
+/// What the checks have observed of one host.
 #[derive(Debug, Default)]
 struct Seen {
     state: Option<State>,
-    /// The addresses are on its interface.
+    /// Whether the addresses that move are on the host's interface.
     addresses: bool,
-    /// It stepped back, and neither heard anything since then nor was told that the address is
-    /// free or its own.
+    /// Whether the host stepped back, and since then neither heard the other host nor was told that
+    /// the address is free or its own.
     stepped_back: bool,
-    /// The order to hand over that was given first and has no outcome: one may answer two.
+    /// When the first of the orders to hand over was given that have no outcome yet: one outcome
+    /// may answer two orders.
     ordered: Option<Time>,
 }
 
 impl Watch {
-    /// Returns the checks for a run.
+    /// Creates the checks for a run of this plan.
     #[must_use]
     pub(crate) fn over(plan: &Plan) -> Self {
         let longest = plan.hosts.iter().map(|host| host.handover).max();
@@ -59,23 +60,23 @@ impl Watch {
         }
     }
 
-    /// Records a violation.
+    /// Records a violation of an invariant, unless one is recorded already.
     pub(crate) fn fail(&mut self, what: String) {
         self.failure.get_or_insert(what);
     }
 
-    /// Takes the recorded violation.
+    /// Returns the recorded violation and removes it; `None` if there is none.
     pub(crate) fn take_failure(&mut self) -> Option<String> {
         self.failure.take()
     }
 
-    /// Adds the observed extremes to the figures.
+    /// Copies the longest times that were observed to the figures of the run.
     pub(crate) fn add_to(&self, figures: &mut Figures) {
         self.overlap.add_to(figures);
         figures.gap = self.gap;
     }
 
-    /// An agent starts.
+    /// Notes that the agent of this host starts.
     pub(crate) fn starts(&mut self, side: Side) {
         self.sides[side.index()] = Seen {
             state: Some(State::Init),
@@ -83,7 +84,7 @@ impl Watch {
         };
     }
 
-    /// An agent has ended.
+    /// Notes that the agent of this host has ended.
     pub(crate) fn ends(&mut self, side: Side) {
         self.sides[side.index()] = Seen::default();
     }
@@ -93,7 +94,7 @@ impl Watch {
         &mut self.overlap
     }
 
-    /// An agent handled an event.
+    /// Notes that the agent of this host has handled an event.
     pub(crate) fn took_in(&mut self, now: Time, side: Side, event: &Event) {
         match event {
             Event::Answer(Answer::Associated) => self.overlap.told(now, side),
@@ -109,7 +110,7 @@ impl Watch {
         }
     }
 
-    /// A host's state changed.
+    /// Notes that the state of this host has changed. `holding`: whether it holds new connections.
     pub(crate) fn became(&mut self, side: Side, state: State, cause: Cause, holding: bool) {
         let seen = &mut self.sides[side.index()];
         let before = seen.state.replace(state);
@@ -124,18 +125,19 @@ impl Watch {
         }
     }
 
-    /// The host's addresses are put on, or taken off.
+    /// Notes that the addresses that move were added to this host's interface, or removed from it.
     pub(crate) fn addresses(&mut self, side: Side, here: bool) {
         self.sides[side.index()].addresses = here;
     }
 
-    /// A host has taken a step, and was last told that the address is here or not: the addresses
-    /// are where they belong.
+    /// Checks, after a step of a host, that the addresses are on its interface exactly when they
+    /// should be. `seen_here`: whether the host was last told that the address is here.
     pub(crate) fn stepped(&mut self, side: Side, state: State, seen_here: bool) {
         let here = self.sides[side.index()].addresses;
         let right = match state {
             State::Master => here,
-            // It keeps them for as long as the API says that it gets what is sent to them.
+            // A standby keeps the addresses for as long as the API says that packets to the address
+            // arrive at it.
             State::Backup => here == seen_here,
             State::Init | State::Fault => !here,
         };
@@ -144,7 +146,7 @@ impl Watch {
         }
     }
 
-    /// A host calls for the address, which belongs to `holder`.
+    /// Notes that a host calls the API for the address, which belongs to `holder` at this time.
     pub(crate) fn takes_address(&mut self, side: Side, holder: Holder) {
         let elsewhere = holder != Holder::Nobody && holder != Holder::Host(side);
         if self.sides[side.index()].stepped_back && elsewhere {
@@ -154,7 +156,7 @@ impl Watch {
         }
     }
 
-    /// A hand-over has an outcome.
+    /// Notes that a hand-over by this host has an outcome.
     pub(crate) fn handed_over(&mut self, side: Side, outcome: Result<(), Refusal>) {
         if outcome == Err(Refusal::UnderWay) {
             return;
@@ -166,7 +168,7 @@ impl Watch {
         }
     }
 
-    /// Checks the present state; `both` where both hosts are active.
+    /// Checks the present state of both hosts. `both` is `None` unless both hosts are active.
     pub(crate) fn look(
         &mut self,
         now: Time,
@@ -197,7 +199,8 @@ impl Watch {
                 continue;
             };
             if !running[side.index()] {
-                // A stopped agent cannot report an outcome: its time starts again.
+                // A suspended agent cannot report an outcome, so the time until the outcome begins
+                // again.
                 *ordered = now;
             } else if now.since(*ordered) > self.outcome {
                 self.fail(format!("{side:?}: no outcome of an order to hand over"));

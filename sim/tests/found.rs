@@ -1,12 +1,13 @@
-//! Seeds of runs that once showed a fault. Each was seen to fail without its fix.
+//! Seeds of runs that once showed a fault. Each of these runs was seen to fail without the fix of
+//! its fault.
 //!
-//! The run of a seed depends on how plans are drawn. If that changes, find new seeds by undoing the fix
-//! that each note names, and put them here.
+//! The run of a seed depends on how plans are drawn. If that changes, find new seeds by undoing the
+//! fix of the fault that each note names, and enter them here.
 #![forbid(unsafe_code)]
 
 use sim::{draw, run};
 
-/// The seed, and the fault that its run showed.
+/// The seeds, each with the fault that its run showed.
 const FOUND: [(u64, &str); 20] = [
     (1966, BACK),
     (8781, BACK),

@@ -137,11 +137,11 @@ pub(crate) struct FloodArguments {
     json: Option<PathBuf>,
 }
 
-/// Runs a benchmark, prints a table, and writes the figures to a file if requested.
+/// Runs a benchmark, prints a table of its figures, and writes the figures to a file if requested.
 ///
 /// # Errors
-/// The set-up or a build failed, or the measurement is not valid. Invalid figures are never
-/// printed.
+/// The set-up or a build failed, or the measurement is not valid. Figures that are not valid are
+/// never printed.
 pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Http(arguments) => http::run(workspace, arguments),

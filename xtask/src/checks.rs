@@ -1,4 +1,4 @@
-//! Static checks of the code.
+//! Static checks of the code, which `cargo xtask lint` and `test` run.
 
 use std::process::Command;
 
@@ -15,7 +15,7 @@ pub(crate) fn lock_file(workspace: &Workspace) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks the format of every package.
+/// Checks that the code of every package is formatted.
 ///
 /// # Errors
 /// A package is not formatted; the difference is printed.
@@ -54,7 +54,8 @@ pub(crate) fn documentation(workspace: &Workspace) -> anyhow::Result<()> {
             .arg("doc")
             .args(HOST_PACKAGES)
             .args(["--no-deps", "--lib", "--document-private-items"])
-            // Links to private items are allowed, because the documentation is built with them.
+            // rustdoc must accept links to private items, because the documentation is built with
+            // these items.
             .env(
                 "RUSTDOCFLAGS",
                 "-D warnings -A rustdoc::private_intra_doc_links",
@@ -71,7 +72,7 @@ pub(crate) fn spelling(workspace: &Workspace) -> anyhow::Result<()> {
     child::run(Command::new(typos).current_dir(&workspace.root))
 }
 
-/// Checks licences, sources and duplicates of dependencies against `deny.toml`.
+/// Checks the licences, sources and duplicates of dependencies by the rules of `deny.toml`.
 ///
 /// # Errors
 /// A dependency violates a rule.
@@ -84,7 +85,7 @@ pub(crate) fn dependencies(workspace: &Workspace) -> anyhow::Result<()> {
     )
 }
 
-/// Checks dependencies against the current advisory list.
+/// Checks the dependencies for known vulnerabilities, by the current list of advisories.
 ///
 /// # Errors
 /// A dependency has an advisory, or the list cannot be fetched.
@@ -92,11 +93,13 @@ pub(crate) fn advisories(workspace: &Workspace) -> anyhow::Result<()> {
     child::run(cargo(workspace).args(["deny", "check", "advisories"]))
 }
 
-/// Selects all packages except `lb-ebpf`. Every command selects the same ones, because cargo
-/// unifies the features of the selected packages, and would otherwise recompile dependencies.
+/// Arguments that select all packages except `lb-ebpf`. Every command selects the same packages,
+/// because cargo unifies the features of those that are selected, and would otherwise recompile
+/// dependencies.
 pub(crate) const HOST_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "lb-ebpf"];
 
-/// Returns a command of the host's cargo, run in the repository's root.
+/// Returns a command of the cargo that builds for the host, with the repository's root as working
+/// directory.
 pub(crate) fn cargo(workspace: &Workspace) -> Command {
     let mut cargo = child::command("cargo");
     cargo

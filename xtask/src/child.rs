@@ -1,4 +1,4 @@
-//! Running other programs.
+//! Runs other programs.
 
 use std::{
     env,
@@ -10,10 +10,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-/// A command with the environment of the user who typed `cargo xtask`.
+/// Returns a command with the environment of the user who typed `cargo xtask`.
 ///
 /// The cargo that runs xtask sets variables (`CARGO`, `RUSTUP_TOOLCHAIN`, `CARGO_PKG_*`, …) that
-/// would affect a cargo or rustc of another toolchain.
+/// would affect a cargo or rustc of another toolchain, so they are removed.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os() {
@@ -27,17 +27,17 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// User that a command runs as.
+/// The user that a command runs as.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Privilege {
-    /// The user who runs xtask.
+    /// The command runs as the user who runs xtask.
     User,
-    /// Root: directly, or through sudo.
+    /// The command runs as root: directly if xtask does, otherwise through sudo.
     Root,
 }
 
 impl Privilege {
-    /// A command that runs with this privilege.
+    /// Returns a command that runs as this user.
     ///
     /// # Errors
     /// Root is required, and sudo is not available.
@@ -54,16 +54,16 @@ impl Privilege {
     }
 }
 
-/// Whether this process runs as root.
+/// Returns whether this process runs as root.
 pub(crate) fn is_root() -> bool {
-    // The owner of `/proc/self` is the effective user.
+    // The owner of the directory `/proc/self` is the effective user of this process.
     std::fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
 }
 
-/// Runs a command and shows its output.
+/// Runs a command, whose output is shown.
 ///
 /// # Errors
-/// It could not be started, or failed.
+/// The command could not be started, or failed.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let status = command
         .status()
@@ -74,10 +74,10 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a command and returns its standard output, trimmed.
+/// Runs a command and returns its standard output, without white space at the ends.
 ///
 /// # Errors
-/// It could not be started, or failed; the error contains its standard error.
+/// The command could not be started, or failed; the error contains its standard error.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = command
         .stdin(Stdio::null())
@@ -95,7 +95,7 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
 }
 
 /// Finds a program in the search path of [`command`], and in system directories that a user's
-/// `PATH` often lacks.
+/// `PATH` often lacks; `None` if it is in none of them.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     env::split_paths(&search_path()?)
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
@@ -103,7 +103,7 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Returns the search path of [`command`] with one directory added at the front.
+/// Returns the search path of [`command`] with the directory `directory` added at the front.
 pub(crate) fn path_with_first(directory: &str) -> OsString {
     let mut path = OsString::from(directory);
     if let Some(rest) = search_path() {
@@ -123,7 +123,7 @@ pub(crate) fn line(command: &Command) -> String {
 }
 
 fn left_behind_by_cargo(name: &OsStr) -> bool {
-    // Variables that are kept: the user's settings of cargo's directories and network.
+    // The variables that are kept: the user's settings of cargo's directories and network.
     const KEPT: [&str; 8] = [
         "CARGO_HOME",
         "CARGO_BUILD_JOBS",
@@ -151,8 +151,8 @@ fn left_behind_by_cargo(name: &OsStr) -> bool {
         || name.starts_with("CARGO_") && !KEPT.iter().any(|kept| name.starts_with(kept))
 }
 
-/// Returns `PATH` with the directory that `cargo install` installs to, which Debian's cargo does not
-/// add.
+/// Returns `PATH` with the directory added in which `cargo install` puts programs, which Debian's
+/// cargo does not add.
 fn search_path() -> Option<OsString> {
     let path = env::var_os("PATH")?;
     let installed = env::var_os("CARGO_HOME")

@@ -1,4 +1,4 @@
-//! `cargo xtask build` and `cargo xtask demo`.
+//! The commands `cargo xtask build` and `cargo xtask demo`.
 
 use std::{ffi::OsString, os::unix::process::CommandExt as _};
 
@@ -35,7 +35,7 @@ pub(crate) fn demo(workspace: &Workspace, once: bool) -> anyhow::Result<()> {
     release(workspace, &[&HOST_PACKAGES[..], &binaries].concat())?;
     let mut binary = OsString::from("LB_BINARY=");
     binary.push(workspace.release_binary("lb"));
-    // The variables are set through `env`, because sudo does not pass them on.
+    // Variables are set through the command `env`, because sudo does not pass them on.
     let mut demo = Privilege::Root.command("env")?;
     demo.arg(binary)
         .arg(workspace.release_binary("lb-lab"))
@@ -45,7 +45,8 @@ pub(crate) fn demo(workspace: &Workspace, once: bool) -> anyhow::Result<()> {
     Err(failure).with_context(|| format!("could not start `{}`", child::line(&demo)))
 }
 
-/// Builds with the release profile. Before the first such build, prints how long it takes.
+/// Builds this selection of packages with the release profile. Before the first such build, prints
+/// how long it takes.
 fn release(workspace: &Workspace, selection: &[&str]) -> anyhow::Result<()> {
     if !workspace.target.join("release").exists() {
         println!(

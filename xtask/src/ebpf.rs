@@ -1,4 +1,4 @@
-//! Building the eBPF objects, and verifying their contents.
+//! Builds the eBPF objects, and verifies their contents.
 
 mod build;
 mod elf;
@@ -10,10 +10,10 @@ pub(crate) mod toolchain;
 use self::toolchain::Toolchain;
 use crate::{child, workspace::Workspace};
 
-/// Builds every binary of `lb-ebpf` and prints its contents.
+/// Builds every binary of `lb-ebpf`, and prints the contents of each object.
 ///
 /// # Errors
-/// No toolchain, a failed build, or an object that is incomplete or exceeds its budget.
+/// No toolchain is found, the build fails, or an object is incomplete or exceeds its budget.
 pub(crate) fn build_and_report(workspace: &Workspace) -> anyhow::Result<()> {
     let toolchain = Toolchain::find()?;
     println!("eBPF toolchain: {toolchain}");
@@ -23,10 +23,10 @@ pub(crate) fn build_and_report(workspace: &Workspace) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs clippy over `lb-ebpf` for the kernel's target, warnings as errors.
+/// Runs clippy on `lb-ebpf` for the kernel's target, with warnings as errors.
 ///
 /// # Errors
-/// No toolchain, no clippy beside it, or a finding.
+/// No toolchain is found, it has no clippy, or clippy has a finding.
 pub(crate) fn clippy(workspace: &Workspace) -> anyhow::Result<()> {
     child::run(
         Toolchain::find()?

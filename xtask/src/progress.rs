@@ -1,8 +1,9 @@
-//! A cargo build that reports its progress.
+//! Runs a cargo build and reports its progress.
 //!
-//! On a terminal cargo shows a progress bar. Elsewhere (a log, CI) it prints a line when it begins to
-//! compile a package and is silent until the next, which for the largest package takes minutes. There
-//! this module prints a line every half minute that names the packages that are being compiled.
+//! On a terminal cargo shows a progress bar. Elsewhere (in a log or CI) it prints a line when it
+//! begins to compile a package, and nothing until it begins the next one, which for the largest
+//! package takes minutes. In that case this module prints a line every half minute that names the
+//! packages that are being compiled.
 
 use std::{
     collections::BTreeSet,
@@ -57,12 +58,13 @@ pub(crate) fn build(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The packages that are being compiled.
+/// The names of the packages that are being compiled now.
 #[derive(Default)]
 struct Compiling(Mutex<BTreeSet<String>>);
 
 impl Compiling {
-    /// Reads and prints cargo's messages for people, and records the packages that it begins to compile.
+    /// Reads and prints the messages that cargo prints for people, and records the packages that it
+    /// begins to compile.
     fn started(&self, messages: impl Read) {
         for line in BufReader::new(messages).lines().map_while(Result::ok) {
             eprintln!("{line}");
@@ -72,7 +74,7 @@ impl Compiling {
         }
     }
 
-    /// Reads cargo's JSON messages, and removes the packages that are compiled.
+    /// Reads cargo's messages in JSON, and removes the packages whose compilation has ended.
     fn finished(&self, messages: impl Read) {
         for line in BufReader::new(messages).lines().map_while(Result::ok) {
             if let Some(package) = finished(&line) {
@@ -97,7 +99,8 @@ impl Compiling {
     }
 }
 
-/// Returns the package that cargo's line `   Compiling tokio v1.54.1 (…)` names.
+/// Returns the package that a line of cargo such as `   Compiling tokio v1.54.1 (…)` names; `None`
+/// for other lines.
 fn package_of(line: &str) -> Option<&str> {
     line.trim_start()
         .strip_prefix("Compiling ")?
@@ -105,8 +108,8 @@ fn package_of(line: &str) -> Option<&str> {
         .next()
 }
 
-/// Returns the package that a JSON message reports as compiled; `None` for other messages, and for a
-/// package's build script.
+/// Returns the package that a message in JSON reports as compiled; `None` for other messages, and
+/// for the build script of a package.
 fn finished(line: &str) -> Option<String> {
     let message: Value = serde_json::from_str(line).ok()?;
     let target = &message["target"];
@@ -115,14 +118,14 @@ fn finished(line: &str) -> Option<String> {
     if !is_artifact || is_script {
         return None;
     }
-    // Package ids look like `registry+https://…#tokio@1.54.1` or `path+file:///…/lb-ha#0.1.0`.
+    // IDs of packages look like `registry+https://…#tokio@1.54.1` or `path+file:///…/lb-ha#0.1.0`.
     let id = message["package_id"].as_str()?;
     let (place, name) = id.rsplit_once('#')?;
     let name = name.split_once('@').map(|(name, _)| name);
     Some(name.or_else(|| place.rsplit('/').next())?.to_owned())
 }
 
-/// Formats a time in minutes and seconds: `3 min 05 s`.
+/// Formats a time in minutes and seconds, such as `3 min 05 s`.
 fn minutes(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds / 60 {

@@ -1,4 +1,4 @@
-//! Tools that the repository needs to be built, tried and tested.
+//! Installs the tools that are needed to build, try and test what is in this repository.
 
 mod apt;
 mod install;
@@ -50,10 +50,11 @@ pub(crate) fn run(purposes: &[Purpose], dry_run: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs what a command needs before it runs. Prints only one line if nothing is missing.
+/// Installs the tools that a command needs before the command runs. Prints only one line if nothing
+/// is missing.
 ///
 /// # Errors
-/// As [`run`].
+/// The same as of [`run`].
 pub(crate) fn ensure(purpose: Purpose) -> anyhow::Result<()> {
     let needs = needs_of(&[purpose]);
     let states = examine(&needs);
@@ -69,10 +70,10 @@ pub(crate) fn ensure(purpose: Purpose) -> anyhow::Result<()> {
     install(&needs, &unmet(states))
 }
 
-/// A required tool, and whether it was found.
+/// A tool that a command needs, and whether it was found.
 struct State {
     need: &'static Need,
-    /// Path or version; `None` if missing.
+    /// The path or version of the tool; `None` if it is missing.
     found: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask sim`: simulation of the pair.
+//! `cargo xtask sim`: the simulation of the pair.
 
 use clap::Args;
 
@@ -28,7 +28,8 @@ pub(crate) struct SimArguments {
 /// Builds the simulator and runs it.
 ///
 /// # Errors
-/// The build failed, or a run violated an invariant, which the simulator has printed.
+/// The build failed, or a run of the simulation violated an invariant, which the simulator has
+/// printed.
 pub(crate) fn run(workspace: &Workspace, arguments: &SimArguments) -> anyhow::Result<()> {
     child::run(
         cargo(workspace)
@@ -46,10 +47,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &SimArguments) -> anyhow::Re
     child::run(&mut sim)
 }
 
-/// Runs the simulator with as many seeds as `cargo xtask test` uses.
+/// Runs the simulation with as many seeds as `cargo xtask test` uses.
 ///
 /// # Errors
-/// As [`run`].
+/// The same as of [`run`].
 pub(crate) fn test(workspace: &Workspace) -> anyhow::Result<()> {
     let arguments = SimArguments {
         seeds: SEEDS,

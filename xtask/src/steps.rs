@@ -1,4 +1,4 @@
-//! A sequence of timed steps with a summary.
+//! A sequence of timed steps, with a summary at its end.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use anyhow::bail;
 
 use crate::table::{Column, Table};
 
-/// The steps taken so far, with their outcomes and times.
+/// The steps that were run or skipped so far, with their outcomes and times.
 #[derive(Default)]
 pub(crate) struct Steps {
     taken: Vec<Step>,
@@ -28,7 +28,7 @@ enum Outcome {
 }
 
 impl Steps {
-    /// Runs a step and prints its outcome. Returns whether it passed.
+    /// Runs a step, and prints its name and its outcome. Returns whether the step passed.
     pub(crate) fn take(
         &mut self,
         name: &'static str,
@@ -55,7 +55,7 @@ impl Steps {
         passed
     }
 
-    /// Records that a step is skipped, and why.
+    /// Records that a step is skipped, and prints why.
     pub(crate) fn skip(&mut self, name: &'static str, why: &'static str) {
         println!("\n=== {name}: skipped: {why}");
         self.taken.push(Step {
@@ -65,7 +65,7 @@ impl Steps {
         });
     }
 
-    /// Prints all steps with their times.
+    /// Prints a table of all steps with their outcomes and times.
     ///
     /// # Errors
     /// A step failed.

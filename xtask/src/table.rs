@@ -1,23 +1,23 @@
-//! Plain-text tables.
+//! Plain-text tables for the terminal.
 
 use std::fmt;
 
-/// Rows under a heading; each column is as wide as its widest cell.
+/// A table with a heading; each column is as wide as its widest cell.
 pub(crate) struct Table<const COLUMNS: usize> {
     columns: [Column; COLUMNS],
     rows: Vec<[String; COLUMNS]>,
 }
 
-/// Heading and alignment of a column.
+/// The heading and the alignment of a column.
 pub(crate) enum Column {
-    /// A column of text, aligned to the left.
+    /// A column of text with this heading, aligned to the left.
     Left(&'static str),
-    /// A column of numbers, aligned to the right.
+    /// A column of numbers with this heading, aligned to the right.
     Right(&'static str),
 }
 
 impl<const COLUMNS: usize> Table<COLUMNS> {
-    /// A table without rows.
+    /// Returns a table with these columns and without rows.
     pub(crate) fn new(columns: [Column; COLUMNS]) -> Self {
         Self {
             columns,
@@ -25,7 +25,7 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         }
     }
 
-    /// Adds a row.
+    /// Adds a row with these cells.
     pub(crate) fn row(&mut self, cells: [String; COLUMNS]) {
         self.rows.push(cells);
     }
@@ -53,7 +53,7 @@ impl<const COLUMNS: usize> fmt::Display for Table<COLUMNS> {
     }
 }
 
-/// Formats a number with grouped thousands: `1,048,576`.
+/// Formats a number with its thousands grouped by commas, such as `1,048,576`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: all checks and tests.
+//! `cargo xtask test` and `cargo xtask lint`: all checks and tests.
 
 use std::{env::consts::ARCH, process::Command};
 
@@ -14,7 +14,7 @@ use crate::{
 /// Runs all checks and tests, and prints a summary.
 ///
 /// # Errors
-/// One of them failed. The remaining ones run nevertheless, unless a build failed.
+/// A check or test failed. The others run nevertheless, unless a build failed.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     let mut steps = Steps::default();
     if steps.take("set-up", || setup::ensure(Purpose::Test))
@@ -38,11 +38,11 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     steps.sum_up()
 }
 
-/// Runs the checks that need no test: format, clippy, documentation, spelling, dependencies, and the
-/// advisories about dependencies, which are fetched.
+/// Runs the checks that need no test: of format, clippy, documentation, spelling and dependencies,
+/// and of the advisories about dependencies, which are fetched.
 ///
 /// # Errors
-/// One of them failed.
+/// A check failed.
 pub(crate) fn lint(workspace: &Workspace) -> anyhow::Result<()> {
     let mut steps = Steps::default();
     if steps.take("set-up", || setup::ensure(Purpose::Test))
@@ -64,8 +64,8 @@ fn static_checks(steps: &mut Steps, workspace: &Workspace) {
     steps.take("documentation", || checks::documentation(workspace));
 }
 
-/// Builds everything that the tests need. Checks, unit tests and the binaries of the end-to-end tests
-/// share one profile, so no dependency is compiled twice.
+/// Builds everything that the tests need. Checks, unit tests and the binaries for the end-to-end
+/// tests share one cargo profile, so no dependency is compiled twice.
 fn build(workspace: &Workspace) -> anyhow::Result<()> {
     child::run(
         cargo(workspace)
@@ -111,7 +111,8 @@ fn miri(workspace: &Workspace) -> anyhow::Result<()> {
         nightly_cargo()
             .args(["miri", "test", "--package", "lb-common"])
             .current_dir(&workspace.root)
-            // Fewer cases than usual, because Miri is slower by two orders of magnitude.
+            // Property tests run fewer cases than usual here, because Miri is slower by two orders
+            // of magnitude.
             .env("PROPTEST_CASES", "16")
             .env("MIRIFLAGS", "-Zmiri-disable-isolation")
             .env("CARGO_TARGET_DIR", workspace.target.join("miri")),

@@ -7,11 +7,11 @@ use std::{
 
 use anyhow::Context as _;
 
-/// The repository and its target directory.
+/// The directories of the repository.
 pub(crate) struct Workspace {
-    /// The directory of the workspace's `Cargo.toml`.
+    /// The root of the repository, which has the workspace's `Cargo.toml`.
     pub(crate) root: PathBuf,
-    /// Cargo's target directory, which `CARGO_TARGET_DIR` may set.
+    /// The directory that cargo builds into, which `CARGO_TARGET_DIR` may set.
     pub(crate) target: PathBuf,
 }
 
@@ -35,23 +35,26 @@ impl Workspace {
             .to_owned();
         let target = env::var_os("CARGO_TARGET_DIR")
             .filter(|directory| !directory.is_empty())
-            // A relative path is relative to the working directory of cargo and xtask.
+            // If the variable has a relative path, that is relative to the working directory of
+            // cargo and xtask.
             .map_or_else(|| Ok(root.join("target")), std::path::absolute)
             .context("CARGO_TARGET_DIR is not a valid path")?;
         Ok(Self { root, target })
     }
 
-    /// Path of a release binary.
+    /// Returns the path of a binary that is built with the release profile.
     pub(crate) fn release_binary(&self, name: &str) -> PathBuf {
         self.target.join("release").join(name)
     }
 
-    /// Output directory of `build-ebpf`: one `NAME.o` for each binary of `lb-ebpf`.
+    /// Returns the output directory of `cargo xtask build-ebpf`, which has one `NAME.o` for each
+    /// binary of `lb-ebpf`.
     pub(crate) fn ebpf_objects(&self) -> PathBuf {
         self.target.join("ebpf")
     }
 
-    /// Path of a program in the virtual environment of this name, which `setup` creates.
+    /// Returns the path of a program in the virtual environment with this name, which `cargo xtask
+    /// setup` creates.
     pub(crate) fn python(&self, environment: &str, program: &str) -> PathBuf {
         self.target.join(environment).join("bin").join(program)
     }

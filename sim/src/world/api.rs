@@ -1,4 +1,4 @@
-//! Calls of the EC2 API.
+//! The calls of the simulated EC2 API.
 
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use lb_ha::{
 use super::{Fact, Happening, World};
 use crate::plan::{Holder, Side};
 
-/// Time after which the agent stops waiting for an answer.
+/// How long an agent waits for the answer to a call.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Time after which a call is sent again, while the first may still be in flight.
+/// How long after a call the client of the API sends the call again, while the first one may still
+/// be in flight.
 const ATTEMPT: Duration = Duration::from_millis(1500);
 
 impl World {
@@ -52,7 +53,7 @@ impl World {
         }
         let served = self.now + self.chance.between(Duration::ZERO, takes);
         if self.chance.percent(api.failing) {
-            // A call that failed may or may not have been carried out.
+            // A call that the API reports as failed may have been carried out nevertheless.
             if self.chance.percent(30) {
                 self.queue
                     .put(served, Happening::Served(side, boot, call, None));
@@ -77,7 +78,8 @@ impl World {
         }
     }
 
-    /// Carries out a call that has reached the API, whether or not its sender still runs.
+    /// Carries out a call that has reached the API, whether or not the agent that sent it still
+    /// runs. `answers` is the time at which the answer arrives; `None`: it is lost.
     pub(super) fn serve(&mut self, side: Side, boot: u32, call: Call, answers: Option<Time>) {
         let answer = match call {
             Call::Associate => {
@@ -100,7 +102,7 @@ impl World {
         }
     }
 
-    /// Records that the address has a new holder.
+    /// Records the new holder of the address as an event.
     pub(super) fn address_moved(&mut self) {
         self.fact(Fact::Moved(self.cloud.holder()));
     }
@@ -125,7 +127,7 @@ impl World {
             return;
         }
         let had = self.has_address(side);
-        // A stopped agent handles the answer later, and makes no call before that.
+        // A suspended agent handles the answer later, and makes no call before that.
         let node = &mut self.nodes[side.index()];
         if !node.paused {
             node.call = None;

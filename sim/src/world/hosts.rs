@@ -1,4 +1,4 @@
-//! The agents: they start, handle events, carry out actions, and exit.
+//! The agents of the simulated hosts: they start, handle events, carry out actions, and exit.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ impl World {
         self.run(side, Event::Start);
     }
 
-    /// Starts the next process of an agent, which continues with the state that the process before it
-    /// left.
+    /// Starts the process that continues an agent after an upgrade, with the state that the process
+    /// before it left (`None`: it was not master).
     pub(super) fn resume(&mut self, side: Side, left: Option<Left>) {
         let event = left.map_or(Event::Start, |left| Event::Resume {
             silent_for: self.now.since(left.at),
@@ -46,7 +46,7 @@ impl World {
         self.changed();
     }
 
-    /// Ends the agent with all its state.
+    /// Ends the agent of this host, whose state is lost.
     pub(super) fn lose(&mut self, side: Side) {
         self.nodes[side.index()].lose();
         self.link.end(side);
@@ -70,7 +70,7 @@ impl World {
         }
     }
 
-    /// Changes the health of backends and tracked objects.
+    /// Changes the health of backends and tracked objects, if the agent of this boot still runs.
     pub(super) fn track(&mut self, side: Side, boot: u32, change: impl FnOnce(&mut LocalHealth)) {
         let node = &mut self.nodes[side.index()];
         if node.boot == boot && node.host.is_some() {
@@ -92,7 +92,7 @@ impl World {
         }
     }
 
-    /// Passes an event to a host: now, or when its stopped agent continues.
+    /// Passes an event to the agent of a host: now, or when the suspended agent continues.
     pub(super) fn step(&mut self, side: Side, event: Event) {
         let node = &mut self.nodes[side.index()];
         if node.paused {
@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    /// Passes an event to a host now. Returns the number of actions that followed.
+    /// Passes an event to the agent of a host now. Returns the number of actions that resulted.
     pub(super) fn step_now(&mut self, side: Side, event: Event) -> usize {
         let node = &mut self.nodes[side.index()];
         let now = node.clock(self.now);
@@ -201,13 +201,13 @@ impl World {
         }
     }
 
-    /// Stops the agent, which has waited for the outcome of its hand-over.
+    /// Stops the agent of this host, which has waited for the outcome of its hand-over.
     pub(super) fn stop(&mut self, side: Side) {
         self.nodes[side.index()].stopping = false;
         self.step_now(side, Event::Stop);
         self.lose(side);
-        // If the trouble that stopped the agent is still present then, the end of that trouble starts
-        // the agent.
+        // If the trouble that stopped the agent is still present at that time, the agent starts
+        // only at the end of that trouble.
         let restarts = self.now + self.chance.millis(100, 1000);
         self.queue.put(restarts, Happening::Start(side));
     }

@@ -27,78 +27,82 @@ use crate::{
     watch::Watch,
 };
 
-/// Limit of steps of one host at one moment, which only an endless loop exceeds.
+/// Maximum number of steps of one host at the same time, which only an endless loop exceeds.
 const STEPS_AT_ONCE: u32 = 1000;
 
-/// A violated invariant.
+/// The violation of an invariant.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// When it was violated.
+    /// When the invariant was violated.
     pub at: Time,
-    /// What was violated, as a sentence.
+    /// How the invariant was violated, as a sentence.
     pub what: String,
 }
 
-/// A recorded event.
+/// An event of a run that is recorded for checks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fact {
-    /// A host's state changed.
+    /// This host's state became this one, for this cause.
     Became(Side, State, Cause),
-    /// A call of a host's for the address was accepted.
+    /// This host's call for the address was accepted by the EC2 API.
     Accepted(Side),
-    /// The address has a new holder.
+    /// The address has this new holder.
     Moved(Holder),
-    /// A host put new connections on hold (true), or ended the hold.
+    /// This host began to hold new connections (true), or ended the hold (false).
     Hold(Side, bool),
-    /// A host is sure to have the address.
+    /// This host has become sure that it has the address.
     Acquired(Side),
-    /// The outcome of a hand-over.
+    /// A hand-over by this host had this outcome.
     HandedOver(Side, Result<(), Refusal>),
-    /// An agent started (true), or is gone.
+    /// The agent of this host has started (true), or has ended (false).
     Runs(Side, bool),
 }
 
-/// A future event.
+/// A future event in the queue of the world.
 #[derive(Clone, Debug)]
 enum Happening {
-    /// The agent of a host starts.
+    /// The agent of this host starts.
     Start(Side),
-    /// The next process of an agent starts; `None`: the one before it was not master.
+    /// The process that continues this host's agent after an upgrade starts, with the state that
+    /// the process before it left; `None`: that process was not master.
     Resume(Side, Option<Left>),
-    /// An advert arrives.
+    /// This advert arrives at this host.
     Advert(Side, Heard),
-    /// The link has something for an end.
+    /// This host's end of the connection with this number is told this.
     Link(Side, u32, News),
-    /// The agents try to connect.
+    /// The agents try to connect the link.
     LinkTry,
-    /// An end has waited long enough for a sign of life.
+    /// This host's end closes the connection with this number, unless the network is healthy again
+    /// by then.
     LinkGivesUp(Side, u32),
-    /// A call reaches the EC2 API; the answer arrives then.
+    /// A call of this host's agent of this boot reaches the EC2 API. The answer arrives at the last
+    /// time; `None`: it is lost.
     Served(Side, u32, Call, Option<Time>),
-    /// A call ends, for the agent of this boot.
+    /// The answer to a call arrives at this host, for the agent of this boot.
     Answer(Side, u32, Answer),
-    /// No request is under way any more, of this hold of this boot.
+    /// All requests have ended since this hold of new connections began. The numbers are those of
+    /// the agent's boot and of the hold.
     Quiet(Side, u32, u32),
-    /// The backends of this boot's agent are checked.
+    /// The backends of this host have been checked by the agent of this boot.
     Checked(Side, u32),
-    /// This boot's agent has the flows.
+    /// The agent of this boot on this host has the other host's flows.
     Synced(Side, u32),
-    /// A trouble begins.
+    /// The trouble with this index in the plan begins.
     Begin(usize),
-    /// A trouble ends.
+    /// The trouble with this index in the plan ends.
     End(usize),
 }
 
-/// The state that a process which was master left to the next one.
+/// The state that a process which was master leaves to the process that continues it.
 #[derive(Clone, Copy, Debug)]
 struct Left {
-    /// When it ended.
+    /// When the process ended.
     at: Time,
-    /// Whether the address was confirmed to be here.
+    /// Whether it was confirmed that the host has the address.
     has_address: bool,
 }
 
-/// The world of one run.
+/// The simulated world of one run.
 #[derive(Debug)]
 pub struct World {
     plan: Plan,
@@ -109,7 +113,7 @@ pub struct World {
     link: Link,
     cloud: Cloud,
     conditions: Conditions,
-    /// Whether each trouble of the plan is present.
+    /// For each trouble of the plan, whether it is present.
     troubled: Vec<bool>,
     watch: Watch,
     facts: Vec<(Time, Fact)>,
@@ -118,7 +122,8 @@ pub struct World {
 }
 
 impl World {
-    /// A world in which nothing has happened yet. With `trace` it keeps a line for all that happens.
+    /// Creates a world in which nothing has happened yet. If `trace` is true, it keeps a line for
+    /// each event.
     #[must_use]
     pub fn new(plan: Plan, trace: bool) -> Self {
         let mut queue = Queue::empty();
@@ -135,7 +140,7 @@ impl World {
         let mut chance = Chance::seeded(plan.seed);
         let mut nodes = [Node::off(), Node::off()];
         for node in &mut nodes {
-            // Each host's clock has a start of its own.
+            // The clock of each host begins at another time.
             node.ahead = chance.millis(0, 1_000_000);
         }
         Self {
@@ -155,7 +160,7 @@ impl World {
         }
     }
 
-    /// Runs until `end`.
+    /// Runs the world until the time `end` after its start.
     ///
     /// # Errors
     /// The first violated invariant.
@@ -176,31 +181,32 @@ impl World {
         }
     }
 
-    /// Returns the current time of the world.
+    /// Returns the current time by the world's clock.
     #[must_use]
     pub fn now(&self) -> Time {
         self.now
     }
 
-    /// Returns the events so far, with their times.
+    /// Returns the recorded events so far, each with its time.
     #[must_use]
     pub fn facts(&self) -> &[(Time, Fact)] {
         &self.facts
     }
 
-    /// Returns the holder of the address.
+    /// Returns the present holder of the address.
     #[must_use]
     pub fn holder(&self) -> Holder {
         self.cloud.holder()
     }
 
-    /// The state of a host; `None` while its agent does not run.
+    /// Returns the state of a host's virtual router; `None` while its agent does not run.
     #[must_use]
     pub fn state(&self, side: Side) -> Option<State> {
         self.nodes[side.index()].state()
     }
 
-    /// How a host is.
+    /// Returns the view that a host's state machine gives of itself; `None` while its agent does
+    /// not run.
     #[must_use]
     pub fn view(&self, side: Side) -> Option<View> {
         let node = &self.nodes[side.index()];
@@ -208,7 +214,7 @@ impl World {
         host.map(|host| host.view(node.clock(self.now)))
     }
 
-    /// The host that is active, where there is exactly one.
+    /// Returns the host that is active; `None` unless exactly one is.
     #[must_use]
     pub fn active(&self) -> Option<Side> {
         let mut active = Side::BOTH.into_iter().filter(|side| self.is_active(*side));
@@ -218,13 +224,13 @@ impl World {
         }
     }
 
-    /// Whether a host has put new connections on hold.
+    /// Returns whether a host holds new connections.
     #[must_use]
     pub fn holds(&self, side: Side) -> bool {
         self.nodes[side.index()].holding
     }
 
-    /// What was seen.
+    /// Returns the figures of the run so far.
     #[must_use]
     pub fn figures(&self) -> Figures {
         let mut figures = self.figures;
@@ -235,7 +241,7 @@ impl World {
         figures
     }
 
-    /// The lines of what happened, where they were wanted.
+    /// Returns the lines of the trace and removes them; empty if no trace was requested.
     pub fn take_trace(&mut self) -> Vec<String> {
         self.trace.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -244,7 +250,7 @@ impl World {
         self.nodes[side.index()].is_active()
     }
 
-    /// Returns the time of the next event, and the host whose timer it is, if it is a timer.
+    /// Returns the time of the next event and, if that event is a timer of a host, the host.
     fn next(&self) -> (Time, Option<Side>) {
         let timers = Side::BOTH.into_iter().filter_map(|side| {
             let node = &self.nodes[side.index()];
@@ -292,7 +298,7 @@ impl World {
         }
     }
 
-    /// Checks that the present state violates no invariant.
+    /// Checks that the present state of the world violates no invariant.
     fn look(&mut self) -> Result<(), Violation> {
         let running = [0, 1].map(|side| self.nodes[side].runs());
         let active = [0, 1].map(|side| self.nodes[side].is_active());
@@ -314,7 +320,8 @@ impl World {
         }
     }
 
-    /// The network, the API or the running of a host is not what it was.
+    /// Passes the present conditions to the measurement of overlaps, after the network, the API,
+    /// the link or the running of a host has changed.
     fn changed(&mut self) {
         let by_link = self.link.is_whole() && self.conditions.link_cut == [false; 2];
         let hears = |from: Side| {

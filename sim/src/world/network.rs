@@ -1,4 +1,4 @@
-//! Adverts and the link.
+//! Adverts and the link in the simulated world.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl World {
                 self.queue.put(at, happening);
             }
             Said::Refused(connection) => {
-                // A host without power refuses no connection.
+                // A host without power does not refuse a connection: it says nothing.
                 if self.is_powered(from.other()) {
                     let back = arrives + self.one_way();
                     let happening = Happening::Link(from, connection, News::Down);
@@ -52,7 +52,7 @@ impl World {
         }
     }
 
-    /// Delivers an event of the link to one end.
+    /// Passes an event of the link to the agent at one end, if that agent runs.
     pub(super) fn link_news(&mut self, side: Side, connection: u32, news: News) {
         if self.nodes[side.index()].host.is_none() {
             return;
@@ -62,8 +62,8 @@ impl World {
                 if connection != self.link.connection() || !self.link.stands(side) {
                     return;
                 }
-                // An agent may or may not report the end of the old connection when a new one replaces
-                // it.
+                // When a new connection replaces an old one, an agent may or may not report the end
+                // of the old one.
                 if self.link.learn(side, connection) && self.chance.percent(50) {
                     self.step(side, Event::LinkDown);
                 }
@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    /// Connects the agents, if they are not connected and can be.
+    /// Connects the agents over the link, if they are not connected and can be.
     pub(super) fn try_link(&mut self) {
         let again = self.now + self.chance.millis(200, 1500);
         self.queue.put(again, Happening::LinkTry);
@@ -101,8 +101,8 @@ impl World {
         }
     }
 
-    /// Handles the time-out of one end: it drops the connection, unless the network and both agents are
-    /// healthy again.
+    /// Handles the time-out of one end of the link: that end closes the connection, unless the
+    /// network and both agents are healthy again.
     pub(super) fn give_link_up(&mut self, side: Side, connection: u32) {
         let well = self.conditions.link_cut == [false; 2]
             && !self.link.is_broken()
@@ -117,7 +117,7 @@ impl World {
         }
     }
 
-    /// Starts the time-outs of both ends, each of a different length.
+    /// Starts the time-outs of both ends of the link, each of a different length.
     pub(super) fn doubt_link(&mut self) {
         let connection = self.link.connection();
         for side in Side::BOTH {
@@ -127,7 +127,7 @@ impl World {
         }
     }
 
-    /// Updates, after a change of the network, which end's messages are held up.
+    /// Updates, after a change of the network, whether the messages of each end are held up.
     pub(super) fn recut_link(&mut self) {
         let mut newly_cut = false;
         for from in Side::BOTH {
@@ -136,7 +136,8 @@ impl World {
             let Some(since) = self.link.cut(self.now, from, cut) else {
                 continue;
             };
-            // TCP retransmits after a time that doubles.
+            // TCP retransmits at intervals that double, so messages arrive some time after the
+            // network is healthy again.
             let outage = self.now.since(since).min(Duration::from_secs(3));
             let resumes = self.now + self.chance.between(Duration::ZERO, outage);
             let (at, words) = self.link.resume(from, resumes);
@@ -156,7 +157,7 @@ impl World {
         }
     }
 
-    /// Breaks the link and tells both ends.
+    /// Breaks the link, of which both ends are told.
     pub(super) fn reset_link(&mut self) {
         let connection = self.link.connection();
         for side in Side::BOTH {

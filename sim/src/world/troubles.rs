@@ -1,4 +1,4 @@
-//! Begins and ends the troubles of a plan.
+//! Begins and ends the troubles of a run's plan.
 
 use lb_ha::{
     Time,
@@ -77,14 +77,14 @@ impl World {
         health
     }
 
-    /// Whether the host has power, whether or not its agent runs.
+    /// Returns whether the host has power, whether or not its agent runs.
     pub(super) fn is_powered(&self, side: Side) -> bool {
         !self.present().any(|trouble| {
             matches!(trouble.what, What::Crash { side: whose, power: true } if whose == side)
         })
     }
 
-    /// A person gives the address back to a host.
+    /// Gives the address back to a host, as a person does who had moved it.
     pub fn bring_back(&mut self, side: Side) {
         self.note(|| format!("---- the address is brought back to {side:?}"));
         self.move_by_hand(Holder::Host(side));
@@ -105,7 +105,8 @@ impl World {
         if power {
             self.doubt_link();
         } else if self.conditions.link_cut == [false; 2] {
-            // The kernel closes the connections of an agent that has exited.
+            // The kernel closes the connections of an agent that has crashed, so the other end is
+            // told soon.
             let at = self.now + self.one_way();
             let connection = self.link.connection();
             self.queue
@@ -113,8 +114,9 @@ impl World {
         }
     }
 
-    /// Ends the process without a goodbye; the next one starts later with the state that it left. This
-    /// does not interrupt a hand-over.
+    /// Ends the process of an agent without a goodbye, for an upgrade. The process that continues
+    /// it starts at the time `resumes`, with the state that the first one left. An upgrade does not
+    /// interrupt a hand-over.
     fn upgrade(&mut self, side: Side, resumes: Time) {
         let node = &self.nodes[side.index()];
         let Some(view) = self.view(side).filter(|_| node.runs() && !node.holding) else {
@@ -184,7 +186,7 @@ impl World {
         self.changed();
     }
 
-    /// Whether something keeps this host's agent from running.
+    /// Returns whether a trouble keeps the agent of this host from running.
     pub(super) fn is_down(&self, side: Side) -> bool {
         self.present().any(|trouble| match trouble.what {
             What::Crash { side: whose, .. } | What::Stop(whose) => whose == side,

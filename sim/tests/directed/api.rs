@@ -1,4 +1,4 @@
-//! Troubles of the EC2 API, and addresses that are moved by hand.
+//! Tests of troubles of the EC2 API, and of addresses that are moved by hand.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn an_address_that_somebody_moved_comes_back_with_one_move() {
             let plan = calm(seed).with(EVENT, seconds(1), What::MovedByHand(holder));
             let world = live(&plan, EVENT + seconds(60));
             is_calm(&world, Side::A);
-            // One move by hand, and one back.
+            // The address moved by hand, and then back by the pair.
             assert_eq!(moves(&world, EVENT), 2, "seed {seed}: {holder:?}");
             let back = |fact: &Fact| *fact == Fact::Moved(Holder::Host(Side::A));
             let back = when(&world, EVENT, back).expect("comes back");
@@ -85,7 +85,8 @@ fn descriptions_that_show_the_past_are_not_answered_with_more_calls_for_the_addr
         );
         let world = live(&plan, EVENT + seconds(30));
         let accepted = |(_, fact): &(Duration, Fact)| *fact == Fact::Accepted(Side::B);
-        // There may be one more where a description showed the address here and the next one did not.
+        // One more call is allowed if a description showed the address here and the next one did
+        // not.
         let calls = since(&world, EVENT).filter(accepted).count();
         assert!((1..=4).contains(&calls), "seed {seed}: {calls}");
     }

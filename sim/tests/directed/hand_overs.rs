@@ -1,4 +1,4 @@
-//! Hand-overs.
+//! Tests of hand-overs.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn an_ordered_hand_over_ends_requests_first_and_leaves_a_short_gap() {
     for seed in SEEDS {
         let plan = calm(seed).with(EVENT, seconds(1), What::HandOver(Side::A));
         let world = live(&plan, EVENT + seconds(90));
-        // The role stays with B, where the operator put it, although A has the higher priority.
+        // B keeps the role that the operator gave it, although A has the higher priority.
         is_calm(&world, Side::B);
         assert_eq!(moves(&world, EVENT), 1, "seed {seed}");
         let at = |wanted: Fact| when(&world, EVENT, |fact| *fact == wanted).expect("happens");
@@ -18,7 +18,8 @@ fn an_ordered_hand_over_ends_requests_first_and_leaves_a_short_gap() {
         let served = at(Fact::Hold(Side::A, false));
         assert!(held <= gave && gave <= moved && moved <= sure && sure <= served);
         assert_eq!(at(Fact::HandedOver(Side::A, Ok(()))), served);
-        // No host accepts a connection from the beginning of the hold until the address has moved.
+        // From the beginning of the hold until the address has moved, no host accepts new
+        // connections.
         let quiet = plan.hosts[0].quiet.expect("requests end");
         assert!(
             moved <= quiet + CALL + bounds::MARGIN,

@@ -1,4 +1,4 @@
-//! Single events, each in a world where nothing else goes wrong, over many seeds.
+//! Tests of single events, each in a world in which nothing else goes wrong, over many seeds.
 #![forbid(unsafe_code)]
 
 mod api;
@@ -20,9 +20,9 @@ use sim::{
 };
 
 const SEEDS: std::ops::Range<u64> = 0..200;
-/// When the event happens: the pair has been calm for long by then.
+/// When the event of a test happens: at this time the pair has been calm for long.
 const EVENT: Duration = Duration::from_secs(20);
-/// Longest duration of a call of a healthy EC2 API.
+/// Longest duration of a call of the EC2 API while it is healthy.
 const CALL: Duration = sim::conditions::PROMPT;
 const ALL: What = What::Cut {
     from: [true, true],
@@ -34,7 +34,7 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Runs the world until `end`. A violated invariant fails the test.
+/// Creates a world of this plan and runs it until `end`. A violated invariant fails the test.
 fn live(plan: &Plan, end: Duration) -> World {
     let mut world = World::new(plan.clone(), false);
     go_on(&mut world, plan, end);
@@ -47,7 +47,7 @@ fn go_on(world: &mut World, plan: &Plan, end: Duration) {
     }
 }
 
-/// Returns the events after `from`, each with the time since `from`.
+/// Returns the events from the time `from` on, each with the time that has passed since `from`.
 fn since(world: &World, from: Duration) -> impl Iterator<Item = (Duration, Fact)> + '_ {
     let from = Time::after_start(from);
     let later = world.facts().iter().filter(move |(at, _)| *at >= from);
@@ -70,8 +70,8 @@ fn takes_over(world: &World, side: Side) -> Duration {
     when(world, EVENT, became).expect("takes over")
 }
 
-/// Asserts that one host is active and has the address, that the other is its standby, and that neither
-/// holds connections.
+/// Asserts that the host `active` is active and has the address, that the other host is its
+/// standby, and that neither holds new connections.
 fn is_calm(world: &World, active: Side) {
     assert_eq!(world.active(), Some(active));
     assert_eq!(world.state(active.other()), Some(State::Backup));
@@ -81,7 +81,7 @@ fn is_calm(world: &World, active: Side) {
     assert!(!world.holds(active) && !world.holds(active.other()));
 }
 
-/// Returns the plan of a pair without troubles in which A is active.
+/// Returns the plan of a pair without troubles, after checking that A is active in it.
 fn calm(seed: u64) -> Plan {
     let plan = Plan::simple(seed);
     let world = live(&plan, EVENT);
@@ -103,7 +103,8 @@ fn a_lost_active_host_is_replaced_within_the_master_down_interval_and_one_call()
                 },
             );
             let world = live(&plan, EVENT + seconds(50));
-            // Three intervals of 100 ms, and a skew of 156/256 of one.
+            // A host takes over after three intervals of 100 ms and the skew, which is 156/256 of
+            // an interval.
             let down = Duration::from_micros(360_938) + bounds::MARGIN;
             let became = takes_over(&world, Side::B);
             assert!(became <= down, "seed {seed}: {became:?}");
@@ -174,7 +175,8 @@ fn an_agent_that_was_stopped_for_a_while_does_not_stay_active_beside_the_other()
         let mut world = live(&plan, EVENT + seconds(9));
         assert_eq!(world.active(), Some(Side::B), "seed {seed}");
         let goes_on = EVENT + seconds(10);
-        // By then the hosts hear each other, or the owner of the address has decided.
+        // At this time the hosts hear each other, or the owner of the address has decided which of
+        // them stays active.
         go_on(&mut world, &plan, goes_on + bounds::overlap_fresh(&plan));
         assert!(world.active().is_some(), "seed {seed}: one of them");
         go_on(&mut world, &plan, goes_on + seconds(60));
@@ -187,7 +189,8 @@ fn an_agent_that_was_stopped_for_a_while_does_not_stay_active_beside_the_other()
 fn a_host_that_did_not_run_during_a_hand_over_takes_the_role_and_keeps_it() {
     let mut tried = 0;
     for seed in SEEDS {
-        // Adverts, the offer of the role and the goodbye wait in the standby's sockets.
+        // While the standby is suspended, adverts, the offer of the role and the goodbye wait in
+        // its sockets.
         let pause = Duration::from_millis(440 + seed % 60);
         let plan = calm(seed)
             .with(EVENT, seconds(1), What::HandOver(Side::A))
@@ -196,7 +199,8 @@ fn a_host_that_did_not_run_during_a_hand_over_takes_the_role_and_keeps_it() {
         let at = |wanted: fn(&Fact) -> bool| when(&world, EVENT, wanted);
         let took_back = at(|fact| matches!(fact, Fact::Became(Side::A, State::Master, _)));
         if took_back.is_some_and(|after| after <= pause + bounds::MARGIN) {
-            // The other host gave up on the standby and took the role back.
+            // In this run the active host gave up waiting for the standby and took the role back,
+            // so it shows nothing.
             continue;
         }
         tried += 1;

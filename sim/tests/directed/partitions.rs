@@ -1,4 +1,4 @@
-//! Partitions of the network between the hosts.
+//! Tests of partitions of the network between the hosts.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn a_partition_moves_the_address_once_and_its_end_at_most_once() {
     for seed in SEEDS {
         let plan = calm(seed).with(EVENT, seconds(60), ALL);
         let mut world = live(&plan, EVENT + seconds(59));
-        // The host that has the address is active, and the other one has stepped back.
+        // The host that has the address is active, and the other host has stepped back.
         let active = world.active().expect("one is active");
         assert_eq!(active, Side::B);
         assert_eq!(world.holder(), Holder::Host(Side::B));
@@ -64,7 +64,8 @@ fn a_host_that_is_cut_off_from_everything_steps_back() {
         let world = live(&plan, EVENT + seconds(29));
         let stepped = Fact::Became(Side::A, State::Backup, Cause::SteppedBack);
         let stepped = when(&world, EVENT, |fact| *fact == stepped).expect("steps back");
-        // The host notices the silence, and then has no confirmation of the address for three seconds.
+        // The host notices the silence of its peer, and steps back when it has had no confirmation
+        // of the address for three seconds.
         let limit = bounds::detection(&plan) + seconds(3) + bounds::ALERT_LOOK + bounds::MARGIN;
         assert!(stepped <= limit, "seed {seed}: {stepped:?}");
         assert_eq!(world.active(), Some(Side::B));
@@ -104,7 +105,8 @@ fn without_a_link_a_partition_is_noticed_with_the_next_look() {
 fn the_api_lost_by_the_owner_and_regained_by_the_other_host_in_a_long_partition_leaves_one_active()
 {
     for seed in SEEDS {
-        // The address changes its owner when the hosts have been silent for long.
+        // At this time the hosts have been silent for long, and the other host becomes the one that
+        // reaches the EC2 API.
         let api_moves = EVENT + seconds(90);
         let plan = calm(seed)
             .with(EVENT, seconds(200), ALL)
@@ -137,7 +139,8 @@ fn a_host_alone_for_long_steps_back_without_the_api_and_is_active_again_with_it(
         );
         let mut world = live(&plan, outage + seconds(59));
         assert!(world.view(Side::A).expect("runs").stepped_back);
-        // A call that waits for an answer in vain, the pause after it, and the next call.
+        // The limit is the sum of a call that waits in vain for an answer, the pause after it, and
+        // the next call.
         let limit = bounds::CALL_LIMIT + seconds(4) + CALL + bounds::MARGIN;
         go_on(&mut world, &plan, outage + seconds(60) + limit);
         assert_eq!(world.active(), Some(Side::A), "seed {seed}");

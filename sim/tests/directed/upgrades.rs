@@ -1,4 +1,4 @@
-//! Upgrades of the agent.
+//! Tests of upgrades of the agent.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Sustained rate of short connections, and CPU time per connection.
+//! A benchmark of the sustained rate of short connections, and of the CPU time per connection.
 
 mod figures;
 mod report;
@@ -17,10 +17,10 @@ use crate::{
 };
 use figures::{Figures, Measured};
 
-/// Setups by their names in the lab, in the order of the table.
+/// The setups that are measured, by their names in the lab, in the order of the table.
 pub(super) const SETUPS: [&str; 4] = ["lb", "dnat", "nftables", "haproxy"];
 
-/// Loads by their names in the lab, in the order of the table.
+/// The loads on each setup, by their names in the lab, in the order of the table.
 pub(super) const LOADS: [&str; 4] = ["wrk", "client-closes", "many-clients", "many-clients-close"];
 
 /// Builds the agent and the lab, and runs each load on each setup in the lab.

@@ -1,12 +1,12 @@
-//! CPU time of a process and its descendants.
+//! Reads the CPU time of a process and its descendants.
 
 use std::{collections::HashMap, fs, time::Duration};
 
 /// Number of ticks per second in `/proc/PID/stat` (`USER_HZ`), which is 100 on every architecture.
 const TICKS_A_SECOND: u32 = 100;
 
-/// Returns the user and system time of a process and its living descendants, including that of
-/// descendants that have exited and were waited for.
+/// Returns the user and system time of the process with the ID `root` and of its living
+/// descendants, including that of descendants that have exited and were waited for.
 pub(crate) fn of_tree(root: u32) -> Duration {
     let processes = processes();
     let ticks: u32 = processes
@@ -29,15 +29,15 @@ fn processes() -> HashMap<u32, Process> {
         .flatten()
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            // A process may end while it is being read.
+            // A process that ends while it is being read is left out.
             let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
             Some((pid, parse(&stat)?))
         })
         .collect()
 }
 
-/// Parses `/proc/PID/stat`. The name, in parentheses, may contain spaces; proc(5) numbers the fields
-/// after it from 3.
+/// Parses the content of `/proc/PID/stat`. The process's name, in parentheses, may contain spaces;
+/// proc(5) numbers the fields after the name from 3.
 fn parse(stat: &str) -> Option<Process> {
     let (_, fields) = stat.rsplit_once(')')?;
     let fields: Vec<_> = fields.split_whitespace().collect();

@@ -1,4 +1,4 @@
-//! Time without service after the loss of the active host.
+//! A benchmark of the time without service after the loss of the active host.
 
 use std::process::Stdio;
 
@@ -58,12 +58,12 @@ struct Figures {
     gaps: Vec<Gaps>,
 }
 
-/// Results of one setup for one kind of loss.
+/// The times without service of one setup after one kind of loss.
 #[derive(Deserialize, Serialize)]
 struct Gaps {
     setup: String,
     lost: String,
-    /// Time without service in each round, in milliseconds.
+    /// The time without service in each round, in milliseconds.
     milliseconds: Samples,
 }
 
@@ -119,13 +119,13 @@ fn cell(figure: Option<String>) -> String {
     figure.unwrap_or_else(|| "-".to_owned())
 }
 
-/// Kinds of loss: name in the lab, and label in the table.
+/// The kinds of loss: each with its name in the lab, and its label in the table.
 const LOSSES: [(&str, &str); 2] = [
     ("process", "the balancer, kill -9"),
     ("host", "the host, cut off"),
 ];
 
-/// Setups: name in the lab, and label in the table.
+/// The setups: each with its name in the lab, and its label in the table.
 const SETUPS: [(&str, &str); 3] = [
     ("usual", "HAProxy, keepalived: as usual"),
     ("tuned", "HAProxy, keepalived: 100 ms adverts"),

@@ -1,4 +1,4 @@
-//! Effect of a SYN flood on other clients.
+//! A benchmark of the effect of a SYN flood on other clients.
 
 use std::{collections::BTreeMap, process::Stdio};
 
@@ -15,7 +15,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Minimum share (0 to 1) of legitimate clients that must be served.
+/// Minimum share (0 to 1) of the legitimate clients that must be served during the flood.
 const SERVED: f64 = 0.99;
 
 /// Builds the agent and the lab, and floods the agent in the lab.
@@ -73,7 +73,7 @@ struct Figures {
     outcome: Outcome,
 }
 
-/// Output of `lb-lab flood`.
+/// The figures that `lb-lab flood` prints.
 #[derive(Deserialize, Serialize)]
 struct Outcome {
     flood: Flood,
@@ -81,7 +81,7 @@ struct Outcome {
     honest: Honest,
     /// Number of packets that the balancer's interface received.
     received: u64,
-    /// Difference between that number and the number of packets that verdicts count.
+    /// Difference between `received` and the number of packets that verdicts count.
     unexplained: u64,
     verdicts: Vec<Verdict>,
 }
@@ -118,7 +118,7 @@ impl Outcome {
         self.established.lost.values().sum()
     }
 
-    /// Share (0 to 1) of legitimate clients that were served.
+    /// Returns the share (0 to 1) of the legitimate clients that were served.
     fn served(&self) -> f64 {
         let failed: u64 = self.honest.failed.values().sum();
         self.honest.answered as f64 / (self.honest.answered + failed).max(1) as f64

@@ -1,4 +1,4 @@
-//! CPU time of the HTTPS front, compared with nginx and HAProxy.
+//! A benchmark of the CPU time of the HTTPS front, compared with nginx and HAProxy.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Builds the binaries and measures in separate namespaces.
+/// Builds the binaries, and measures the proxies in separate namespaces.
 ///
 /// # Errors
 /// The set-up or a build failed, a proxy did not start, or some requests were not served.
@@ -38,7 +38,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &HttpArguments) -> anyhow::R
     namespace::enter("--inside")
 }
 
-/// All figures, and the parameters of the run.
+/// All figures of a run of the benchmark, and the parameters of that run.
 #[derive(Serialize)]
 struct Figures {
     machine: Machine,
@@ -53,7 +53,7 @@ struct Figures {
 struct WorkFigures {
     work: &'static str,
     unit: &'static str,
-    /// One figure per round for each proxy.
+    /// CPU time of each proxy in microseconds per request or connection, one figure for each round.
     cpu_microseconds: BTreeMap<Kind, Samples>,
 }
 
@@ -123,8 +123,8 @@ fn versions(programs: &Programs, kinds: &[Kind]) -> anyhow::Result<BTreeMap<Kind
         .collect()
 }
 
-/// Measures one load. Within a round, the proxies follow one another immediately, because the
-/// machine's clock speed varies; the order rotates from round to round.
+/// Measures one load on all proxies. Within a round, the proxies are measured immediately one after
+/// another, because the machine's clock speed varies; their order rotates from round to round.
 fn rounds(
     work: &Work,
     proxies: &[Proxy],
@@ -153,7 +153,7 @@ fn rounds(
     Ok(figures)
 }
 
-/// Loads a proxy, and returns its CPU time in microseconds per request or connection.
+/// Puts a proxy under load, and returns its CPU time in microseconds per request or connection.
 fn cost(work: &Work, proxy: &Proxy, site: &Site, seconds: u32) -> anyhow::Result<f64> {
     let before = cpu::of_tree(proxy.pid());
     let count = work
@@ -170,7 +170,7 @@ fn cost(work: &Work, proxy: &Proxy, site: &Site, seconds: u32) -> anyhow::Result
     Ok(spent.as_secs_f64() * 1e6 / f64::from(count))
 }
 
-/// The table that compares `lb` with other proxies.
+/// Returns the table that compares `lb` with other proxies.
 fn beside_peers(works: &[WorkFigures]) -> Table<7> {
     let mut table = Table::new([
         Column::Left("HTTPS, TLS 1.3, P-256"),
@@ -195,7 +195,8 @@ fn beside_peers(works: &[WorkFigures]) -> Table<7> {
     table
 }
 
-/// The table that compares `lb` with an earlier build, and with itself when it writes an access log.
+/// Returns the table that compares `lb` with an earlier build, and with itself while it writes an
+/// access log.
 fn beside_itself(works: &[WorkFigures]) -> Table<7> {
     let mut table = Table::new([
         Column::Left("HTTPS, TLS 1.3, P-256"),
@@ -221,8 +222,8 @@ fn beside_itself(works: &[WorkFigures]) -> Table<7> {
 }
 
 impl WorkFigures {
-    /// Formats the median of the ratios within each round of one proxy's cost to another's; `-` without
-    /// rounds.
+    /// Formats the median, over the rounds, of the ratio of one proxy's cost to another's within a
+    /// round; `-` if there are no rounds.
     fn ratio(&self, of: Kind, to: Kind) -> String {
         let samples = |kind| self.cpu_microseconds.get(&kind);
         let ratio = samples(of)
@@ -231,7 +232,7 @@ impl WorkFigures {
         ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
     }
 
-    /// Formats the median cost of a proxy; `-` without rounds.
+    /// Formats the median of a proxy's cost over the rounds; `-` if there are no rounds.
     fn cost(&self, kind: Kind) -> String {
         let median = self.cpu_microseconds.get(&kind).and_then(Samples::median);
         median.map_or_else(|| "-".to_owned(), |median| format!("{median:.1}"))

@@ -1,4 +1,4 @@
-//! Loads for the measured proxies, and the tools that generate them.
+//! The loads that the measured proxies are put under, and the tools that generate them.
 
 use std::process::Command;
 
@@ -7,29 +7,29 @@ use anyhow::{Context as _, bail};
 use super::{namespace::ADDRESS, site::Site};
 use crate::child;
 
-/// One kind of load.
+/// One kind of load on a proxy.
 pub(crate) struct Work {
-    /// Name in the table and in the file.
+    /// Name of the load in the table and in the file of figures.
     pub(crate) name: &'static str,
-    /// Unit that the CPU time is divided by: request or connection.
+    /// What the CPU time is divided by: `request` or `connection`.
     pub(crate) unit: &'static str,
     tool: Tool,
 }
 
 #[derive(Clone, Copy)]
 enum Tool {
-    /// Keep-alive HTTP/1.1 requests for a path.
+    /// HTTP/1.1 requests for this path, over connections that are kept alive.
     Wrk(&'static str),
-    /// HTTP/2 requests for a path.
+    /// HTTP/2 requests for this path.
     H2load(&'static str),
-    /// New TLS connections without a request.
+    /// New TLS connections, on which no request is sent.
     Handshakes,
-    /// New connections that resume a TLS session, each with a request: in TLS 1.3 the ticket follows the
-    /// handshake, so a client that reads nothing gets none.
+    /// New connections that resume a TLS session, each with a request: in TLS 1.3 the session
+    /// ticket follows the handshake, so a client that reads nothing gets none.
     Resumptions,
 }
 
-/// All loads, in the order of the table.
+/// All loads that proxies are put under, in the order of the table.
 pub(crate) const WORKS: [Work; 5] = [
     Work {
         name: "HTTP/1.1 keep-alive, 1 KiB",
@@ -59,7 +59,8 @@ pub(crate) const WORKS: [Work; 5] = [
 ];
 
 impl Work {
-    /// Loads a proxy's port; returns how many requests or connections were served.
+    /// Puts the proxy on this port under load for `seconds`; returns how many requests or
+    /// connections were served.
     ///
     /// # Errors
     /// The tool failed, or any response was not the expected one.
@@ -120,13 +121,14 @@ impl Work {
     }
 }
 
-/// Removes long lines, in which openssl's s_time prints one letter per connection.
+/// Removes long lines from the output of openssl's s_time, which prints one letter per connection.
 fn readable(output: &str) -> String {
     let lines: Vec<_> = output.lines().filter(|line| line.len() < 200).collect();
     lines.join("\n")
 }
 
-/// Parses wrk's `91220 requests in 3.00s, 108.53MB read`. Fails if wrk also reports errors.
+/// Parses the number of requests from wrk's line `91220 requests in 3.00s, 108.53MB read`. Fails if
+/// wrk also reports errors.
 fn count_wrk(output: &str) -> anyhow::Result<u64> {
     for trouble in ["Socket errors", "Non-2xx"] {
         if let Some(line) = output.lines().find(|line| line.contains(trouble)) {
@@ -136,8 +138,8 @@ fn count_wrk(output: &str) -> anyhow::Result<u64> {
     number_before(output, " requests in ").context("wrk does not report the number of requests")
 }
 
-/// Parses h2load's `requests: 100 total, 100 started, 100 done, 100 succeeded, 0 failed, 0 errored, 0
-/// timeout`.
+/// Parses the number of requests from h2load's line `requests: 100 total, 100 started, 100 done,
+/// 100 succeeded, 0 failed, 0 errored, 0 timeout`.
 fn count_h2load(output: &str) -> anyhow::Result<u64> {
     let line = output
         .lines()
@@ -157,8 +159,8 @@ enum Session {
     Resumed,
 }
 
-/// Parses s_time's `812 connections in 0.43s; …`, which follows one letter for each connection: `r` for
-/// one that resumed a session.
+/// Parses the number of connections from s_time's line `812 connections in 0.43s; …`. It follows
+/// one letter for each connection, which is `r` if the connection resumed a session.
 fn count_s_time(output: &str, session: Session) -> anyhow::Result<u64> {
     let count = number_before(output, " connections in ")
         .context("s_time does not report the number of connections")?;
@@ -182,7 +184,8 @@ fn count_s_time(output: &str, session: Session) -> anyhow::Result<u64> {
     Ok(count)
 }
 
-/// Parses the number directly before the first occurrence of `text`.
+/// Parses the number directly before the first occurrence of `text` in `output`; `None` if there is
+/// none.
 fn number_before(output: &str, text: &str) -> Option<u64> {
     let (before, _) = output.split_once(text)?;
     before

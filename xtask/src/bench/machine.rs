@@ -1,10 +1,10 @@
-//! Description of the machine that the benchmarks run on.
+//! A description of the machine that the benchmarks run on.
 
 use std::{fmt, fs, thread};
 
 use serde::Serialize;
 
-/// The hardware and kernel of a machine, as written to the file of figures.
+/// The hardware and kernel of a machine, as they are written to the file of figures.
 #[derive(Serialize)]
 pub(crate) struct Machine {
     kernel: String,
@@ -13,7 +13,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Describes this machine.
+    /// Returns a description of the machine that this process runs on.
     pub(crate) fn this() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let processor = read("/proc/cpuinfo")

@@ -1,5 +1,5 @@
-//! Separate network, mount and process namespaces for a measurement: nothing outside is changed,
-//! and everything ends with the first process, however it ends.
+//! Separate network, mount and process namespaces for a measurement: nothing outside of them is
+//! changed, and everything in them ends with their first process, however that ends.
 
 use std::{env, ffi::OsString};
 
@@ -7,17 +7,17 @@ use anyhow::Context as _;
 
 use crate::child::{self, Privilege};
 
-/// The address that proxies listen on.
+/// The IP address that the measured proxies listen on.
 pub(crate) const ADDRESS: &str = "192.0.2.1";
 
-/// Name of the interface that has this address.
+/// Name of the interface that has the address [`ADDRESS`].
 pub(crate) const INTERFACE: &str = "lb0";
 
 /// Names of interfaces without an address, for additional agents: each agent attaches its program to a
 /// separate interface.
 pub(crate) const OTHER_INTERFACES: [&str; 2] = ["lb1", "lb2"];
 
-/// Runs this command again in new namespaces, with `argument` added.
+/// Runs this command again in new namespaces, with `argument` added to its arguments.
 ///
 /// # Errors
 /// Root or namespaces are not available, or the command failed.
@@ -35,7 +35,8 @@ pub(crate) fn enter(argument: &str) -> anyhow::Result<()> {
     )
 }
 
-/// Sets up loopback and the veth pairs, and mounts the namespaces' own sysfs and BPF file systems.
+/// Sets up loopback and the veth pairs in the new namespaces, and mounts file systems of type sysfs
+/// and BPF for them.
 ///
 /// # Errors
 /// The kernel refuses an operation.

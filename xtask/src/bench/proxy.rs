@@ -34,18 +34,18 @@ pub(crate) enum Kind {
     HaProxy,
 }
 
-/// Paths of the builds of `lb` that are measured.
+/// Paths of the builds of `lb` that a benchmark measures.
 #[derive(Debug)]
 pub(crate) struct Programs {
-    /// The measured build.
+    /// The build that is measured.
     pub(crate) lb: PathBuf,
-    /// An earlier build, if one is compared.
+    /// An earlier build that is measured too; `None` if none is compared.
     pub(crate) before: Option<PathBuf>,
 }
 
-/// A running proxy.
+/// A proxy that runs during a measurement.
 pub(crate) struct Proxy {
-    /// Which proxy this is.
+    /// Which of the measured proxies this is.
     pub(crate) kind: Kind,
     running: Running,
 }
@@ -54,7 +54,7 @@ impl Kind {
     /// `lb` and the proxies that it is compared with.
     pub(crate) const PEERS: [Self; 3] = [Self::Lb, Self::Nginx, Self::HaProxy];
 
-    /// Name of the proxy in tables.
+    /// Returns the name of the proxy in tables.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Lb => "lb",
@@ -65,7 +65,7 @@ impl Kind {
         }
     }
 
-    /// Port that the proxy accepts HTTPS on.
+    /// Returns the port on which the proxy accepts HTTPS.
     pub(crate) fn port(self) -> u16 {
         match self {
             Self::Lb => 8_443,
@@ -87,7 +87,7 @@ impl Kind {
             Self::Nginx | Self::HaProxy => "-v",
         });
         let output = command.output()?;
-        // nginx prints its version to standard error.
+        // lb and HAProxy print their version to standard output, nginx to standard error.
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text);
         Ok(text.lines().next().unwrap_or_default().trim().to_owned())
@@ -138,8 +138,8 @@ impl Kind {
         Ok(child::command(path))
     }
 
-    /// Interface, pin directory and admin port of this proxy's agent, which differ where several agents
-    /// run at once.
+    /// Returns the interface, the pin directory and the admin port of this proxy's agent, which
+    /// differ because several agents may run at once.
     fn place(self) -> (&'static str, &'static str, u16) {
         match self {
             Self::Logged => (OTHER_INTERFACES[0], "/sys/fs/bpf/lb-logged", 9_146),
@@ -150,7 +150,7 @@ impl Kind {
 }
 
 impl Proxy {
-    /// Process id of the proxy's main process, whose descendants are the workers.
+    /// Returns the ID of the proxy's main process, whose descendants are the workers.
     pub(crate) fn pid(&self) -> u32 {
         self.running.pid()
     }

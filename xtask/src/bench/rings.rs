@@ -1,4 +1,4 @@
-//! CPU time that state changes of backends cost the agent.
+//! A benchmark of the CPU time that state changes of backends cost the agent.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::{
 /// The example of `lb-userspace` that runs the benchmark.
 const EXAMPLE: &str = "bench_rings";
 
-/// Builds the program and runs the example.
+/// Builds the XDP program and runs the example [`EXAMPLE`].
 ///
 /// # Errors
 /// The set-up or a build failed, or the rings could not be written.
@@ -64,21 +64,21 @@ pub(crate) fn run(workspace: &Workspace, arguments: &RingsArguments) -> anyhow::
 struct Figures {
     machine: Machine,
     pools: u16,
-    /// Number of backends in each pool.
+    /// Number of backends in each of the pools.
     backends: u16,
     seconds: u16,
     works: BTreeMap<String, Work>,
 }
 
-/// Output of the example for one distribution of changes.
+/// The output of the example for one way in which the state changes are distributed.
 #[derive(Deserialize, Serialize)]
 struct Work {
-    /// CPU time of the process in percent of one core.
+    /// CPU time of the process, in per cent of one core.
     cpu_percent: f64,
-    /// Median time from a change until its ring is in force, in milliseconds.
+    /// Median time from a state change until the ring with it is in force, in milliseconds.
     delay_median_ms: f64,
     delay_worst_ms: f64,
-    /// Time in milliseconds to apply all services for the first time.
+    /// Time that it took to apply all services for the first time, in milliseconds.
     start_ms: f64,
 }
 

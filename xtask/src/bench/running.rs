@@ -13,10 +13,10 @@ use anyhow::{Context as _, bail};
 
 use crate::child;
 
-/// Time-out for a server to accept connections.
+/// Time limit for a server to start accepting connections.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server, stopped when this value is dropped.
+/// A server that is stopped when this value is dropped.
 pub(crate) struct Running {
     child: Child,
 }
@@ -58,7 +58,7 @@ impl Running {
         Ok(running)
     }
 
-    /// Process id of the server.
+    /// Returns the process ID of the server.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -66,7 +66,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Workers that outlive the killed main process end with the PID namespace.
+        // Workers that outlive the killed main process end with the namespace of processes.
         let killed = self.child.kill();
         let waited = self.child.wait();
         if let Err(error) = killed.and(waited) {

@@ -1,19 +1,19 @@
-//! Figures that are measured once in each round.
+//! Figures of a benchmark that are measured once in each round.
 
 use serde::{Deserialize, Serialize};
 
-/// The figures of one subject, such as a proxy: one per round.
+/// The figures of one subject of a benchmark, such as a proxy: one for each round.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Samples(Vec<f64>);
 
 impl Samples {
-    /// Adds a round's figure.
+    /// Adds the figure of a round.
     pub(crate) fn push(&mut self, figure: f64) {
         self.0.push(figure);
     }
 
-    /// The median of the rounds; `None` without a round.
+    /// Returns the median of the rounds' figures; `None` if there are no rounds.
     pub(crate) fn median(&self) -> Option<f64> {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -24,18 +24,18 @@ impl Samples {
         Some(f64::midpoint(*sorted.get(sorted.len() / 2 - 1)?, upper))
     }
 
-    /// The minimum; `None` without a round.
+    /// Returns the minimum of the rounds' figures; `None` if there are no rounds.
     pub(crate) fn least(&self) -> Option<f64> {
         self.0.iter().copied().min_by(f64::total_cmp)
     }
 
-    /// The maximum; `None` without a round.
+    /// Returns the maximum of the rounds' figures; `None` if there are no rounds.
     pub(crate) fn most(&self) -> Option<f64> {
         self.0.iter().copied().max_by(f64::total_cmp)
     }
 
-    /// The median of the ratios within each round, because the machine's clock speed varies much more
-    /// between rounds than within one.
+    /// Returns the median of the ratios to `other`, each computed within one round, because the
+    /// machine's clock speed varies much more between rounds than within a round.
     pub(crate) fn ratio_to(&self, other: &Self) -> Option<f64> {
         let ratios = self
             .0

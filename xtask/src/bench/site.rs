@@ -1,4 +1,4 @@
-//! The site that all proxies serve: a certificate, and the files.
+//! The site that all measured proxies serve: a certificate, the files, and the backends.
 
 use std::{
     fs,
@@ -10,18 +10,19 @@ use anyhow::Context as _;
 use super::running::Running;
 use crate::child;
 
-/// Ports on loopback of the four nginx servers behind the proxies.
+/// Ports on loopback of the four nginx servers that are the backends of the proxies.
 pub(crate) const BACKEND_PORTS: [u16; 4] = [18_001, 18_002, 18_003, 18_004];
 
-/// A directory with the files and configurations of the proxies.
+/// A directory with the files and configurations of the measured proxies.
 pub(crate) struct Site {
     directory: PathBuf,
-    /// The backends, which run until this value is dropped.
+    /// The nginx servers that are the backends of the proxies; they run until this value is
+    /// dropped.
     _backends: Vec<Running>,
 }
 
 impl Site {
-    /// Writes the certificate and the files, and starts the four nginx.
+    /// Writes the certificate and the files, and starts the four nginx servers.
     ///
     /// # Errors
     /// A file could not be written, or an nginx did not start.
@@ -41,22 +42,22 @@ impl Site {
         })
     }
 
-    /// Path of the certificate, which is self-signed with a P-256 key.
+    /// Returns the path of the certificate, which is self-signed with a P-256 key.
     pub(crate) fn certificate(&self) -> PathBuf {
         self.directory.join(CERTIFICATE)
     }
 
-    /// Path of the certificate's key.
+    /// Returns the path of the certificate's key.
     pub(crate) fn key(&self) -> PathBuf {
         self.directory.join(KEY)
     }
 
-    /// Path of the file with both the certificate and its key.
+    /// Returns the path of the file with both the certificate and its key.
     pub(crate) fn certificate_and_key(&self) -> PathBuf {
         self.directory.join(BOTH)
     }
 
-    /// Creates a directory for one proxy.
+    /// Creates a directory for the configuration of one proxy, and returns its path.
     ///
     /// # Errors
     /// The directory cannot be created.
@@ -84,7 +85,7 @@ fn certificate(directory: &Path) -> anyhow::Result<()> {
     made.context("cannot create a certificate for the measurement")?;
     let mut both = fs::read(directory.join(CERTIFICATE))?;
     both.extend(fs::read(directory.join(KEY))?);
-    // openssl makes the key readable only by its owner, and the copy keeps that mode.
+    // openssl makes the key readable only by its owner, and the copied file keeps that mode.
     fs::copy(directory.join(KEY), directory.join(BOTH))?;
     fs::write(directory.join(BOTH), both)?;
     Ok(())

@@ -43,7 +43,7 @@ pub(crate) struct XdpArguments {
 }
 
 impl XdpArguments {
-    /// Converts the options to arguments of the example `bench_xdp`.
+    /// Converts the options to command-line arguments of the example `bench_xdp`.
     fn of_example(&self) -> anyhow::Result<Vec<String>> {
         let mut arguments = Vec::new();
         let mut give = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
@@ -105,7 +105,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &XdpArguments) -> anyhow::Re
         .map_or(Ok(()), |path| write_json(path, &figures))
 }
 
-/// The example of `lb-userspace` that measures the program.
+/// The example of `lb-userspace` that measures the XDP program.
 const EXAMPLE: &str = "bench_xdp";
 
 #[derive(Serialize)]
@@ -118,34 +118,37 @@ struct Figures {
     times: Times,
 }
 
-/// Output of the example; each figure is the median over the rounds.
+/// The output of the example; each figure is the median over the rounds.
 #[derive(Deserialize, Serialize)]
 struct Times {
-    /// Nanoseconds per packet of an empty program, already subtracted from the other figures.
+    /// Nanoseconds per packet of an empty program, which were already subtracted from the other
+    /// figures.
     empty_ns: f64,
     rounds: u32,
     max_connections: u32,
     cpus: usize,
-    /// Requested number of connections per second that open and close during the measurement.
+    /// Configured number of connections per second that open and close during the measurement.
     churn_rate: u32,
-    /// The lowest such rate that was reached in a round.
+    /// The lowest rate of such connections per second that any round reached; `None` if none was
+    /// measured.
     lowest_churn_rate: Option<f64>,
-    /// Share of new connections that were dropped with 70% of the source ports in use.
+    /// Share (0 to 1) of the new connections that were dropped while 70% of the source ports were
+    /// in use; `None` if it was not measured.
     occupied_refused: Option<f64>,
     paths: Vec<Time>,
 }
 
-/// Figures of one path through the program, in nanoseconds per packet; ratios are computed within each
-/// round.
+/// The figures of one path of a packet through the program, in nanoseconds per packet. Ratios are
+/// computed within each round.
 #[derive(Deserialize, Serialize)]
 struct Time {
-    /// Name of the path in the example.
+    /// Name of the path of a packet through the program, as the example prints it.
     path: String,
     lb_ns: Option<f64>,
     katran_ns: Option<f64>,
-    /// Ratio of `lb` to Katran.
+    /// Ratio of `lb_ns` to `katran_ns`; `None` if Katran was not measured.
     ratio: Option<f64>,
-    /// Ratio of `lb_ns` to the same figure of this path without churn.
+    /// Ratio of `lb_ns` to the figure of the same path without connections that open and close.
     lb_to_quiet: Option<f64>,
     katran_to_quiet: Option<f64>,
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::toolchain::Toolchain;
 use crate::{child, workspace::Workspace};
 
-/// Builds `lb-ebpf`; returns the objects, as copied to [`Workspace::ebpf_objects`].
+/// Builds `lb-ebpf`; returns the paths of the objects, as copied to [`Workspace::ebpf_objects`].
 ///
 /// # Errors
 /// The build failed, or an object could not be copied.
@@ -36,8 +36,8 @@ fn build(workspace: &Workspace, toolchain: &Toolchain) -> anyhow::Result<Vec<Pat
     cargo
         .args(["--release", "--package", "lb-ebpf"])
         .arg("--message-format=json-render-diagnostics")
-        // A separate directory: flags and compiler differ from the host's, and each build would
-        // invalidate the other.
+        // The build has a separate target directory: its flags and compiler differ from those of
+        // the host's build, and each build would invalidate the other.
         .arg("--target-dir")
         .arg(workspace.target.join("ebpf-build"))
         .current_dir(&workspace.root)
@@ -69,14 +69,14 @@ fn build(workspace: &Workspace, toolchain: &Toolchain) -> anyhow::Result<Vec<Pat
     Ok(executables)
 }
 
-/// The used part of cargo's `compiler-artifact` message.
+/// The part of cargo's `compiler-artifact` message that is used here.
 #[derive(Deserialize)]
 struct Message {
     executable: Option<PathBuf>,
 }
 
-/// Copies an object to where the agent's build script finds it. An identical file there is left
-/// untouched, so the agent is not rebuilt.
+/// Copies an object to the directory where the agent's build script finds it. An identical file
+/// there is left untouched, so that the agent is not rebuilt. Returns the path of the copy.
 fn publish(executable: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
     let name = executable
         .file_name()

@@ -1,4 +1,4 @@
-//! Programs in an ELF object: their instructions and stack.
+//! Reads the programs of an ELF object: their instructions and their stack usage.
 
 use std::collections::HashSet;
 
@@ -10,26 +10,27 @@ use object::{
 
 use super::stack;
 
-/// Bytes of an eBPF instruction; a 64-bit load takes two.
+/// Size of an eBPF instruction in bytes; a 64-bit load takes two instructions.
 const INSTRUCTION: u64 = 8;
-/// Opcode of a call: `BPF_JMP | BPF_CALL`.
+/// Opcode of an eBPF call instruction: `BPF_JMP | BPF_CALL`.
 const CALL: u8 = 0x85;
 /// Value of `src_reg` in a call to a function of the same object (`BPF_PSEUDO_CALL`).
 const PSEUDO_CALL: u8 = 1;
 
-/// A program that the kernel can attach.
+/// A program in an ELF object, which the kernel can attach.
 pub(crate) struct Program {
     /// Name of the program.
     pub(crate) name: String,
-    /// ELF section, which determines the attach type.
+    /// The ELF section of the program, which determines how the program is attached.
     pub(crate) section: String,
-    /// Number of instructions, including called functions.
+    /// Number of instructions of the program and of the functions that it calls.
     pub(crate) instructions: usize,
-    /// Bytes of stack that the program uses, including called functions.
+    /// Bytes of stack that the program and the functions that it calls use at most.
     pub(crate) stack: usize,
 }
 
-/// The programs of an object, sorted by name: the functions outside `.text`.
+/// Returns the programs of an object, sorted by name. Programs are the functions outside the
+/// section `.text`.
 ///
 /// # Errors
 /// The object is malformed.
@@ -78,8 +79,8 @@ fn functions(file: &File<'_>) -> anyhow::Result<Vec<Function>> {
         .collect()
 }
 
-/// Returns the number of instructions of a function and of all functions that it calls, each counted
-/// once, as the kernel loads them.
+/// Returns the number of instructions of a function and of all functions that it calls. Each
+/// function is counted once, as the kernel loads it.
 fn instructions(file: &File<'_>, program: &Function) -> anyhow::Result<usize> {
     let all = functions(file)?;
     let mut reached = HashSet::from([program.clone()]);
@@ -101,7 +102,8 @@ fn instructions(file: &File<'_>, program: &Function) -> anyhow::Result<usize> {
     Ok(usize::try_from(bytes / INSTRUCTION)?)
 }
 
-/// Returns the maximum stack depth in bytes of a function and the functions that it calls.
+/// Returns the maximum stack usage in bytes of a function and the functions that it calls, which is
+/// at call depth `depth`.
 fn stack(file: &File<'_>, function: &Function, depth: usize) -> anyhow::Result<usize> {
     if depth > MOST_FRAMES {
         bail!("{} is called recursively", function.name);
@@ -117,7 +119,7 @@ fn stack(file: &File<'_>, function: &Function, depth: usize) -> anyhow::Result<u
     Ok(stack::frame(code(file, function)?) + callees)
 }
 
-/// Maximum depth of calls (kernel/bpf/verifier.c, `MAX_CALL_FRAMES`).
+/// Maximum depth of calls that the kernel accepts (kernel/bpf/verifier.c, `MAX_CALL_FRAMES`).
 const MOST_FRAMES: usize = 8;
 
 fn code<'data>(file: &File<'data>, function: &Function) -> anyhow::Result<&'data [u8]> {
@@ -126,7 +128,7 @@ fn code<'data>(file: &File<'data>, function: &Function) -> anyhow::Result<&'data
         .with_context(|| format!("{} reaches beyond its section", function.name))
 }
 
-/// Returns the targets of the calls in a function, as sections and addresses.
+/// Returns the targets of the calls in a function, each as a section and an address in it.
 fn calls(file: &File<'_>, function: &Function) -> anyhow::Result<Vec<(SectionIndex, u64)>> {
     let section = section(file, function.section)?;
     let code = code(file, function)?;
@@ -146,8 +148,8 @@ fn calls(file: &File<'_>, function: &Function) -> anyhow::Result<Vec<(SectionInd
                 Some(RelocationTarget::Symbol(symbol)) => {
                     callee(&file.symbol_by_index(symbol)?, relative)?
                 }
-                // A call without a relocation stays within its section: the linker has already resolved
-                // the distance.
+                // A call without a relocation stays within its section, because the linker has
+                // already resolved the distance.
                 _ => (
                     function.section,
                     place.wrapping_add_signed(relative * INSTRUCTION.cast_signed()),
@@ -158,8 +160,8 @@ fn calls(file: &File<'_>, function: &Function) -> anyhow::Result<Vec<(SectionInd
     Ok(calls)
 }
 
-/// Returns the target of a relocated call: the symbol's function or, for a section symbol, the function
-/// at the call's offset in that section.
+/// Returns the target of a relocated call. It is the function that the symbol names or, if the
+/// symbol is that of a section, the function at the call's offset in that section.
 fn callee(symbol: &Symbol<'_, '_>, relative: i64) -> anyhow::Result<(SectionIndex, u64)> {
     let section = symbol
         .section_index()

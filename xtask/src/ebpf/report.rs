@@ -1,4 +1,4 @@
-//! Printing the contents of an eBPF object.
+//! Prints the contents of an eBPF object, and verifies that they are complete.
 
 use std::{fmt::Display, fs, path::Path};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::table::{Column, Table, grouped};
 
-/// Prints programs, maps, BTF and licence of an object.
+/// Prints the programs, the maps, the size of the BTF and the licence of an object.
 ///
 /// # Errors
 /// The object cannot be read, is incomplete, or has a program that exceeds its budget.
@@ -39,17 +39,17 @@ pub(crate) fn print(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Contents of an object.
+/// The contents of an eBPF object.
 struct Contents {
     programs: Vec<Program>,
-    /// The object's maps by name.
+    /// The maps of the object, each with its name.
     maps: Vec<(String, Map)>,
     btf_bytes: usize,
     licence: String,
 }
 
-/// Reads the maps with the parser that the agent loads objects with, so the output is what the agent
-/// will see.
+/// Reads the maps of an object with the parser by which the agent loads objects, so the output is
+/// what the agent will see.
 fn maps(bytes: &[u8]) -> anyhow::Result<Vec<(String, Map)>> {
     let object = Object::parse(bytes)?;
     let mut maps: Vec<_> = object.maps.into_iter().collect();

@@ -1,21 +1,22 @@
-//! Stack usage of functions.
+//! The stack usage of functions in eBPF objects.
 
 /// Stack limit in bytes of a program with the functions that it calls (linux/filter.h, `MAX_BPF_STACK`).
 pub(crate) const STACK_BUDGET: usize = 512;
 
-/// Kernels before 6.8, and those that interpret programs, round each frame up to a multiple of this many
-/// bytes; later kernels to a multiple of half of it (kernel/bpf/verifier.c, `check_max_stack_depth`).
+/// Kernels before 6.8, and those that interpret programs, round the size of each stack frame up to
+/// a multiple of this many bytes; later kernels round it to a multiple of half of it
+/// (kernel/bpf/verifier.c, `check_max_stack_depth`).
 const ROUNDED_TO: usize = 32;
 
-/// The register that points to the end of the stack frame, `r10`.
+/// The eBPF register that points to the end of the stack frame, `r10`.
 const FRAME: u8 = 10;
-/// Opcode that copies a register: `BPF_ALU64 | BPF_MOV | BPF_X`.
+/// Opcode of the instruction that copies a register: `BPF_ALU64 | BPF_MOV | BPF_X`.
 const COPY: u8 = 0xbf;
-/// Opcode that adds a constant to a register: `BPF_ALU64 | BPF_ADD | BPF_K`.
+/// Opcode of the instruction that adds a constant to a register: `BPF_ALU64 | BPF_ADD | BPF_K`.
 const ADD: u8 = 0x07;
 
-/// Returns the size of a function's stack frame in bytes: the farthest offset from the frame pointer
-/// that an instruction, or a pointer into the frame, reaches.
+/// Returns the size of a function's stack frame in bytes: the farthest offset from the frame
+/// pointer that an instruction, or a pointer into the frame, reaches.
 pub(super) fn frame(code: &[u8]) -> usize {
     let mut deepest = 0;
     let mut copied = None;
@@ -26,7 +27,7 @@ pub(super) fn frame(code: &[u8]) -> usize {
         let (destination, source) = (registers & 0x0f, registers >> 4);
         let offset = i64::from(i16::from_le_bytes([o0, o1]));
         let immediate = i64::from(i32::from_le_bytes([i0, i1, i2, i3]));
-        // Only the classes BPF_LDX, BPF_ST and BPF_STX access memory.
+        // Only instructions of the classes BPF_LDX, BPF_ST and BPF_STX access memory.
         let base = match opcode & 0x07 {
             1 => Some(source),
             2 | 3 => Some(destination),

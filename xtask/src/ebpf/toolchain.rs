@@ -6,25 +6,25 @@ use anyhow::{Context as _, bail};
 
 use crate::child;
 
-/// The target: eBPF, little-endian.
+/// The compiler's target for eBPF programs: eBPF, little-endian.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
 
-/// Version of the linker that this repository is built and tested with.
+/// Version of the linker bpf-linker that this repository is built and tested with.
 pub(crate) const BPF_LINKER: &str = "0.13.0";
 
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
-/// First version of Debian's compiler that has a `core` for eBPF.
+/// First version of Debian's compiler that has the library `core` for eBPF.
 const DEBIAN_OLDEST: (u32, u32) = (1, 96);
 
-/// A cargo and a rustc that can build for [`TARGET`], and the linker.
+/// A cargo and a rustc that can build for [`TARGET`], and the linker that they use.
 pub(crate) struct Toolchain {
     compiler: Compiler,
-    /// Version of the installed linker.
+    /// Version of the installed bpf-linker.
     linker: String,
 }
 
-/// One of the two compilers, with its version.
+/// One of the two compilers that can build eBPF programs, with its version.
 pub(crate) enum Compiler {
     /// Debian's stable compiler, with `core` already compiled for eBPF.
     Debian(String),
@@ -33,7 +33,7 @@ pub(crate) enum Compiler {
 }
 
 impl Toolchain {
-    /// Finds a toolchain on this machine.
+    /// Finds a toolchain for eBPF on this machine.
     ///
     /// # Errors
     /// No compiler or no linker was found.
@@ -44,7 +44,7 @@ impl Toolchain {
         })
     }
 
-    /// Returns the command `cargo SUBCOMMAND` for [`TARGET`].
+    /// Returns the command `cargo SUBCOMMAND`, set up to build for [`TARGET`].
     pub(crate) fn cargo(&self, subcommand: &str) -> Command {
         let mut cargo = match self.compiler {
             Compiler::Debian(_) => {
@@ -75,7 +75,7 @@ impl Toolchain {
     }
 }
 
-/// Flags for rustc and, behind `link-arg`, for bpf-linker.
+/// Flags for rustc and, after `link-arg=`, for bpf-linker.
 ///
 /// With bpf-linker's default of `bpf-expand-memcpy-in-order`, LLVM does not inline stores of
 /// constant ranges, and the verifier rejects the resulting calls of `memset`.
@@ -101,10 +101,10 @@ impl fmt::Display for Toolchain {
 }
 
 impl Compiler {
-    /// Finds a compiler; prefers Debian's, which needs no nightly toolchain.
+    /// Finds a compiler for eBPF; prefers Debian's, which needs no nightly toolchain.
     ///
     /// # Errors
-    /// Neither is available.
+    /// Neither Debian's compiler nor rustup's nightly is available.
     pub(crate) fn find() -> anyhow::Result<Self> {
         let debian = match debian() {
             Ok(version) => return Ok(Self::Debian(version)),
@@ -119,7 +119,7 @@ impl Compiler {
         )
     }
 
-    /// Returns a short name with the version, such as `rustc 1.96.0`.
+    /// Returns a short name of the compiler with its version, such as `rustc 1.96.0`.
     pub(crate) fn short(&self) -> String {
         let (Self::Debian(version) | Self::Nightly(version)) = self;
         let words: Vec<_> = version.split_whitespace().take(2).collect();
@@ -140,7 +140,7 @@ impl Compiler {
     }
 }
 
-/// Whether this version of Debian's compiler has a `core` for eBPF.
+/// Returns whether this version (major, minor) of Debian's compiler has a `core` for eBPF.
 pub(crate) fn is_new_enough(version: (u32, u32)) -> bool {
     version >= DEBIAN_OLDEST
 }
@@ -196,7 +196,7 @@ fn linker() -> anyhow::Result<String> {
         .context("the eBPF linker was not found: run `cargo xtask setup`")
 }
 
-/// Parses the major and minor number of `rustc 1.96.0 (…)`.
+/// Parses the major and minor number of a compiler's version, such as `rustc 1.96.0 (…)`.
 fn release(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.split_whitespace().nth(1)?.split('.');
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))

@@ -1,4 +1,4 @@
-//! Debian's packages.
+//! Installs Debian's packages.
 
 use std::{path::Path, process};
 
@@ -8,10 +8,12 @@ use crate::{
     ebpf::toolchain,
 };
 
-/// Policy script that Debian's packages run before they start services.
+/// Path of the script that Debian's packages run before they start services, and that can forbid
+/// it.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Packages and their services, which must not start at boot: only the packages' programs are needed.
+/// Packages, each with its service that must not start at boot, because only the package's programs
+/// are needed.
 const SERVICES: [(&str, &str); 4] = [
     ("nginx", "nginx.service"),
     ("haproxy", "haproxy.service"),
@@ -19,12 +21,12 @@ const SERVICES: [(&str, &str); 4] = [
     ("prometheus", "prometheus.service"),
 ];
 
-/// Whether this distribution has apt.
+/// Returns whether this distribution has apt.
 pub(crate) fn is_here() -> bool {
     child::find_program("apt-get").is_some()
 }
 
-/// Fetches the package lists, which a fresh machine lacks.
+/// Fetches apt's lists of packages, which a fresh machine lacks.
 ///
 /// # Errors
 /// There is neither root nor sudo, or apt failed.
@@ -33,7 +35,7 @@ pub(crate) fn refresh() -> anyhow::Result<()> {
     child::run(Privilege::Root.command("apt-get")?.args(["update", "-qq"]))
 }
 
-/// Whether the package lists contain a compiler for eBPF that is new enough.
+/// Returns whether the lists of packages contain a compiler for eBPF that is new enough.
 pub(crate) fn offers_ebpf_compiler() -> bool {
     is_here()
         && COMPILER_PACKAGES.iter().all(|package| {
@@ -42,7 +44,8 @@ pub(crate) fn offers_ebpf_compiler() -> bool {
         })
 }
 
-/// Parses the major and minor number of the version that apt would install.
+/// Parses the major and minor number of the version that apt would install, from the output of
+/// `apt-cache policy`.
 fn candidate(policy: &str) -> Option<(u32, u32)> {
     let version = policy
         .lines()
@@ -51,13 +54,13 @@ fn candidate(policy: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Whether a package is installed and configured.
+/// Returns whether a package of the distribution is installed and configured.
 pub(crate) fn is_installed(package: &str) -> bool {
     child::output(child::command("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]))
         .is_ok_and(|status| status == "installed")
 }
 
-/// Installs packages; their services start neither now nor at boot.
+/// Installs packages of the distribution, whose services start neither now nor at boot.
 ///
 /// # Errors
 /// There is neither root nor sudo, or apt failed.
@@ -77,9 +80,10 @@ pub(crate) fn install(packages: &[&str]) -> anyhow::Result<()> {
     disable_services(packages)
 }
 
-/// Prevents services from starting during an installation. Returns whether the policy was written.
+/// Prevents services from starting while packages are installed. Returns whether it wrote the
+/// script [`POLICY`].
 ///
-/// The policy applies only while this process lives: if xtask is killed, the file has no effect.
+/// The script applies only while this process lives: if xtask is killed, the file has no effect.
 fn hold_services() -> anyhow::Result<bool> {
     if Path::new(POLICY).exists() {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! Commands that install what is missing.
+//! The commands that install missing tools.
 
 use std::{fmt, process::Command};
 
@@ -19,11 +19,11 @@ use crate::{
 
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
-/// A step of the installation.
+/// A step of the installation of missing tools.
 pub(crate) enum Remedy {
-    /// Packages of the distribution, in one command.
+    /// Packages of the distribution, which one command installs.
     Apt(Vec<&'static str>),
-    /// A command with its environment.
+    /// A command with its arguments and environment.
     Command {
         program: String,
         arguments: Vec<String>,
@@ -32,7 +32,7 @@ pub(crate) enum Remedy {
     },
 }
 
-/// Returns the steps that install everything that is missing, in order.
+/// Returns the steps that install everything that is missing, in the order in which they must run.
 ///
 /// # Errors
 /// This distribution has no apt, or packages are missing and neither root nor sudo is available;
@@ -93,10 +93,10 @@ pub(crate) fn plan(missing: &[&'static Need]) -> anyhow::Result<Vec<Remedy>> {
 }
 
 impl Remedy {
-    /// Runs the step and shows its output.
+    /// Runs the step, whose output is shown.
     ///
     /// # Errors
-    /// It failed.
+    /// The step failed.
     pub(crate) fn apply(&self) -> anyhow::Result<()> {
         match self {
             Self::Apt(packages) => apt::install(packages),
@@ -204,7 +204,7 @@ fn cargo_deny() -> Remedy {
     }
 }
 
-/// Whether Python can create virtual environments, which on Debian is a separate package.
+/// Returns whether Python can create virtual environments, for which Debian has a separate package.
 fn python_makes_environments() -> bool {
     child::output(child::command("python3").args(["-c", "import ensurepip, venv"])).is_ok()
 }
@@ -223,7 +223,7 @@ fn python(package: &PythonPackage) -> anyhow::Result<[Remedy; 2]> {
     Ok([
         remedy(
             "python3".to_owned(),
-            // `--clear` replaces what an interrupted attempt left.
+            // The option `--clear` replaces what an interrupted attempt left.
             &["-m", "venv", "--clear", environment],
         ),
         remedy(

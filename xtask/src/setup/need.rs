@@ -1,4 +1,4 @@
-//! The list of required tools.
+//! The list of the tools that xtask's commands need.
 
 use std::fmt;
 
@@ -19,49 +19,49 @@ pub(crate) struct Need {
     pub(crate) probe: Probe,
     /// How the tool is installed.
     pub(crate) source: Source,
-    /// The commands that need the tool.
+    /// The commands of xtask that need the tool.
     pub(crate) purposes: &'static [Purpose],
 }
 
 /// How a missing tool is installed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Source {
-    /// Debian packages.
+    /// With these packages of the distribution.
     Packages(&'static [&'static str]),
-    /// Debian's packages of rustc, or rustup's nightly if the distribution has none.
+    /// With Debian's packages of rustc, or as rustup's nightly if the distribution has none.
     EbpfCompiler,
-    /// `cargo install`, with Debian's LLVM.
+    /// With `cargo install`, using Debian's LLVM.
     BpfLinker,
-    /// A component of rustup's default toolchain.
+    /// As this component of rustup's default toolchain.
     RustupComponent(&'static str),
-    /// Clippy for the compiler that builds for eBPF.
+    /// With the package of clippy that belongs to the compiler for eBPF.
     EbpfClippy,
-    /// The BPF file system, mounted.
+    /// By mounting the BPF file system.
     BpfFileSystem,
-    /// `cargo install` of cargo-deny, unoptimised to shorten the build.
+    /// With `cargo install` of cargo-deny, unoptimised to shorten the build.
     CargoDeny,
-    /// A package from PyPI, in a separate virtual environment.
+    /// As a package from PyPI, in a separate virtual environment.
     Python(PythonPackage),
 }
 
-/// Packages of the compiler for eBPF: rustc, cargo and `core` for the kernel's target.
+/// Debian's packages of the compiler for eBPF: rustc, cargo, and `core` for the kernel's target.
 pub(crate) const COMPILER_PACKAGES: &[&str] =
     &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
 
-/// The package of clippy for the compiler for eBPF.
+/// Debian's package of clippy for the compiler for eBPF.
 pub(crate) const CLIPPY_PACKAGE: &str = "rust-web-clippy";
 
-/// The package for Python's virtual environments.
+/// Debian's package for Python's virtual environments.
 pub(crate) const VENV_PACKAGE: &str = "python3-venv";
 
 /// The version of cargo-deny that is installed if none is found.
 pub(crate) const CARGO_DENY: &str = "0.20.2";
 
-/// Packages that bpf-linker is built against.
+/// Debian's packages that bpf-linker is built against.
 pub(crate) const LINKER_PACKAGES: &[&str] = &["llvm-22-dev", "libzstd-dev", "zlib1g-dev"];
 
 impl Source {
-    /// Whether this source may install packages of the distribution.
+    /// Returns whether this source may install packages of the distribution.
     pub(crate) fn uses_apt(self) -> bool {
         match self {
             Self::Packages(_)
@@ -106,7 +106,7 @@ impl fmt::Display for Source {
 const ALL: &[Purpose] = &[Build, Demo, Test, Bench];
 const RUNS: &[Purpose] = &[Demo, Test, Bench];
 
-/// All tools that any command needs.
+/// All tools that any command of xtask needs.
 pub(crate) const NEEDS: &[Need] = &[
     Need {
         name: "C compiler",

@@ -1,4 +1,4 @@
-//! Detecting installed tools.
+//! Detects installed tools.
 
 use std::{env, fs, path::PathBuf};
 
@@ -9,30 +9,31 @@ use crate::{
     workspace::Workspace,
 };
 
-/// How a tool is detected.
+/// How it is detected whether a tool is installed.
 pub(crate) enum Probe {
-    /// A program with this name.
+    /// The program with this name is found.
     Program(&'static str),
-    /// All of these programs.
+    /// All of these programs are found.
     Programs(&'static [&'static str]),
-    /// `cargo NAME` works with the toolchain that runs xtask.
+    /// The command `cargo NAME` works with the toolchain that runs xtask.
     CargoCommand(&'static str),
-    /// One of the two compilers for eBPF.
+    /// One of the two compilers for eBPF is found.
     EbpfCompiler,
-    /// Clippy beside the compiler for eBPF.
+    /// Clippy is found beside the compiler for eBPF.
     EbpfClippy,
-    /// bpf-linker in the tested version, or a later one.
+    /// bpf-linker is found in the tested version, or a later one.
     BpfLinker,
-    /// A BPF file system at `/sys/fs/bpf`.
+    /// A BPF file system is mounted at `/sys/fs/bpf`.
     BpfFileSystem,
-    /// moto's server, in the places that the lab searches.
+    /// The server of moto is found in the places that the lab searches.
     Moto,
-    /// typos, in its virtual environment or on `PATH`.
+    /// The spell checker typos is found in its virtual environment or on `PATH`.
     Typos,
 }
 
 impl Probe {
-    /// Returns a short description of what was found; `None` if the tool is missing.
+    /// Returns a short description of what was found, such as a path or version; `None` if the tool
+    /// is missing.
     pub(crate) fn look(&self) -> Option<String> {
         match self {
             Self::Program(name) => program(name),
@@ -78,7 +79,8 @@ fn bpf_file_system() -> Option<String> {
         .then(|| "/sys/fs/bpf".to_owned())
 }
 
-/// Finds moto's server where the lab does: from the environment, in the target directory, or on `PATH`.
+/// Finds moto's server where the lab does: at the path in `LB_MOTO_SERVER`, in the target
+/// directory, or on `PATH`.
 fn moto() -> Option<String> {
     if let Some(named) = env::var_os("LB_MOTO_SERVER").map(PathBuf::from) {
         return named.is_file().then(|| named.display().to_string());

@@ -1,21 +1,21 @@
 //! Tools from PyPI, each in a separate virtual environment within the target directory.
 
-/// A package from PyPI.
+/// A package from PyPI, the package index of Python.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct PythonPackage {
-    /// The requirement specifier that is passed to pip.
+    /// The name and version of the package, in the form that is passed to pip.
     pub(crate) requirement: &'static str,
-    /// The directory of its virtual environment, within the target directory.
+    /// The directory of the package's virtual environment, within the target directory.
     pub(crate) directory: &'static str,
 }
 
-/// moto, which simulates the EC2 API.
+/// The package moto, which simulates the EC2 API.
 pub(crate) const MOTO: PythonPackage = PythonPackage {
     requirement: "moto[server,ec2]==5.2.*",
     directory: "moto",
 };
 
-/// typos, which checks spelling.
+/// The package typos, which checks spelling.
 pub(crate) const TYPOS: PythonPackage = PythonPackage {
     requirement: "typos==1.52.*",
     directory: "typos",

@@ -1,4 +1,5 @@
-//! No files depend on each other in a circle: such files could only be read, tested or moved together.
+//! Tests that no files depend on each other in a circle: such files could only be read, tested or
+//! moved together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,13 +43,14 @@ fn circles_of(package: &str) -> Vec<String> {
     described.collect()
 }
 
-/// Whether one of two modules is inside the other. They count as one unit: the outer one declares the
-/// inner one, which may use what the outer one provides for all modules inside it.
+/// Returns whether one of two modules is inside the other. Such modules count as one unit: the
+/// outer module declares the inner one, which may use what the outer one provides for all modules
+/// inside it.
 fn is_family(one: &Module, other: &Module) -> bool {
     one.starts_with(other) || other.starts_with(one)
 }
 
-/// Returns each set of modules that can all reach each other.
+/// Returns each set of modules that can all reach each other by the modules that they use.
 fn circles(uses: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<BTreeSet<Module>> {
     let reachable: BTreeMap<_, _> = uses
         .keys()
@@ -68,8 +70,8 @@ fn circles(uses: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<BTreeSet<Module>> {
     found
 }
 
-/// Returns the modules that can be reached from `from`, including `from` itself if a circle leads back
-/// to it.
+/// Returns the modules that `from` uses directly or through other modules. They include `from`
+/// itself if a circle leads back to it.
 fn reached(uses: &BTreeMap<Module, BTreeSet<Module>>, from: &Module) -> BTreeSet<Module> {
     let mut reached = BTreeSet::new();
     let mut open: Vec<&Module> = uses[from].iter().collect();

@@ -1,10 +1,10 @@
-//! The names and paths that `docs/architecture.md` mentions exist.
+//! Tests that the names and paths that `docs/architecture.md` mentions exist.
 
 use std::{fs, path::Path};
 
 use crate::{document, quoted, root, source::rust_files};
 
-/// Directories that a path in the document may be relative to.
+/// The directories that a path in `docs/architecture.md` may be relative to.
 const BASES: [&str; 7] = [
     "",
     "docs",
@@ -36,7 +36,8 @@ fn every_path_in_the_document_exists() {
     );
 }
 
-/// Whether a path exists in one of [`BASES`]. A file name alone may be of a file in any room.
+/// Returns whether a path exists in one of [`BASES`]. A file name without a directory may be that
+/// of a file in any room.
 fn is_there(path: &str) -> bool {
     let sources = || rust_files(&root().join("lb-userspace/src"));
     let from_a_base = |base| root().join(base).join(path).exists();
@@ -56,7 +57,8 @@ fn every_item_in_the_document_exists() {
     );
 }
 
-/// Whether a word is a path of at least two names, such as `steer::locate` or `lb_ha::pair::Host`.
+/// Returns whether a word is a Rust path of at least two names, such as `steer::locate` or
+/// `lb_ha::pair::Host`.
 fn is_item(word: &str) -> bool {
     let is_name = |name: &str| {
         !name.is_empty()
@@ -67,7 +69,8 @@ fn is_item(word: &str) -> bool {
     word.contains("::") && word.split("::").all(is_name) && !word.starts_with("std::")
 }
 
-/// Whether the last name of a path is defined in a file that the names before it lead to.
+/// Returns whether the last name of a Rust path is defined in a file that the names before it lead
+/// to.
 fn exists(item: &str) -> bool {
     let names: Vec<_> = item.split("::").collect();
     let (last, before) = names.split_last().expect("a name");
@@ -84,8 +87,8 @@ fn exists(item: &str) -> bool {
         .any(|file| leads_to(&file, &[modules, &[last]].concat()) || defines(&file, last))
 }
 
-/// Whether the file's path contains the names of these modules in sequence. Names of types, which begin
-/// with a capital letter, are ignored.
+/// Returns whether the path of a file contains the names of these modules in sequence. Names of
+/// types, which begin with a capital letter, are ignored.
 fn leads_to(file: &Path, modules: &[&str]) -> bool {
     let path = file.with_extension("");
     let parts: Vec<_> = path

@@ -1,4 +1,4 @@
-//! A file has at most 500 lines, unless its head gives a reason.
+//! Tests that a file has at most 500 lines, unless its head gives a reason.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::{root, source::rust_files};
 
 const MOST_LINES: usize = 500;
 
-/// Text at the head of a longer file, which the reason follows.
+/// The text at the head of a longer file that its reason follows.
 const REASON: &str = "Longer than 500 lines";
 
 #[test]

@@ -1,5 +1,5 @@
-//! Log lines have a fixed message, so they can be searched for and counted, and fields for the variable
-//! parts.
+//! Tests that log lines have a fixed message, so that they can be searched for and counted, and
+//! fields for the variable parts.
 
 use std::fs;
 
@@ -28,7 +28,7 @@ fn log_messages_are_fixed_text() {
     );
 }
 
-/// The string literals in calls of tracing's macros.
+/// The string literals in calls of the macros of the crate `tracing`.
 #[derive(Default)]
 struct Messages(Vec<String>);
 
@@ -49,7 +49,7 @@ impl<'ast> Visit<'ast> for Messages {
     }
 }
 
-/// The string literals among a macro's arguments, except those inside brackets.
+/// Returns the string literals among a macro's arguments, except those inside brackets.
 fn literals(tokens: TokenStream) -> Vec<String> {
     let literals = tokens.into_iter().filter_map(|token| match token {
         TokenTree::Literal(literal) => Some(literal.to_string()),

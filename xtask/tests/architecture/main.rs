@@ -1,6 +1,6 @@
-//! The structure that `docs/architecture.md` describes, compared with the source: which package and
-//! which room may use which other, that files have no circular dependencies, that names and paths in the
-//! document exist, and how long a file may be.
+//! Tests that the source has the structure that `docs/architecture.md` describes: which package and
+//! which room may use which other, that files have no circular dependencies, that names and paths
+//! in the document exist, and how long a file may be.
 
 mod circles;
 mod document;
@@ -12,19 +12,19 @@ mod source;
 
 use std::{fs, path::PathBuf};
 
-/// The root of the repository.
+/// Returns the path of the repository's root.
 fn root() -> PathBuf {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().expect("a workspace").to_owned()
 }
 
-/// The text of `docs/architecture.md`.
+/// Returns the text of `docs/architecture.md`.
 fn document() -> String {
     fs::read_to_string(root().join("docs/architecture.md")).expect("the document")
 }
 
-/// The rows of the table in `docs/architecture.md` whose header line begins with `header`, each split into
-/// cells.
+/// Returns the rows of the table in `docs/architecture.md` whose header line begins with `header`,
+/// each row as its cells.
 fn table(header: &str) -> Vec<Vec<String>> {
     let document = document();
     let mut lines = document.lines();
@@ -36,7 +36,7 @@ fn table(header: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// Returns the parts of a text that are in backticks.
+/// Returns the parts of a text that are in backticks, without the backticks.
 fn quoted(text: &str) -> Vec<String> {
     let words = text.split('`').skip(1).step_by(2);
     words.map(str::to_owned).collect()

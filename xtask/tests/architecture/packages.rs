@@ -1,4 +1,4 @@
-//! Packages depend on each other only as `docs/architecture.md` says.
+//! Tests that packages depend on each other only as `docs/architecture.md` says.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::{quoted, root, table};
 
-/// Returns the dependencies of each package on other packages of this repository, without those for
-/// tests only.
+/// Returns for each package the packages of this repository that it depends on, apart from
+/// dependencies for tests only.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version=1"])

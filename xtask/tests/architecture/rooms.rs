@@ -1,4 +1,4 @@
-//! Rooms of the agent use each other only as `docs/architecture.md` says.
+//! Tests that the rooms of the agent use each other only as `docs/architecture.md` says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ fn allowed() -> Rooms {
     rooms.collect()
 }
 
-/// Returns which rooms each room uses, according to the sources.
+/// Returns which rooms each room uses, according to the source files.
 fn used() -> Rooms {
     let sources = Package::read("lb-userspace");
     let mut rooms = Rooms::new();
@@ -74,8 +74,8 @@ fn a_room_uses_only_the_rooms_that_the_document_allows() {
 #[test]
 fn the_rooms_depend_on_each_other_in_one_direction() {
     let mut rooms = allowed();
-    // Removes rooms that use none of the remaining rooms, until no more can be removed: a circle
-    // remains.
+    // This removes rooms that use none of the remaining rooms, until no more can be removed. Rooms
+    // that depend on each other in a circle remain.
     loop {
         let before = rooms.len();
         let left: BTreeSet<_> = rooms.keys().cloned().collect();

@@ -1,4 +1,4 @@
-//! The source files of a package, and which of them use which others.
+//! Reads the source files of a package, and finds which of them use which others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,8 @@ use syn::{
     visit::{self, Visit},
 };
 
-/// The path of a module from the root of its package: `["proxy", "tls"]` for `src/proxy/tls.rs`.
+/// The path of a module from the root of its package: `["proxy", "tls"]` for the file
+/// `src/proxy/tls.rs`.
 pub(crate) type Module = Vec<String>;
 
 /// The modules of a package that have their own file, without those that are compiled for tests only.
@@ -21,7 +22,7 @@ pub(crate) struct Package {
 
 struct File {
     path: PathBuf,
-    /// Paths that the file names, from the root of the package.
+    /// The paths that the file names, each from the root of the package.
     used: BTreeSet<Module>,
     /// Names that the file re-exports, each with the path that it stands for, from the root of the
     /// package.
@@ -29,7 +30,7 @@ struct File {
 }
 
 impl Package {
-    /// Reads the sources of the package in a directory of the repository.
+    /// Reads the sources of the package that is in this directory of the repository.
     pub(crate) fn read(directory: &str) -> Self {
         let source = crate::root().join(directory).join("src");
         let mut files = BTreeMap::new();
@@ -57,12 +58,12 @@ impl Package {
         Self { files }
     }
 
-    /// Returns the path of the module's file, relative to the root of the repository.
+    /// Returns the path of a module's file, relative to the root of the repository.
     pub(crate) fn path(&self, module: &Module) -> &Path {
         &self.files[module].path
     }
 
-    /// Returns for each module the modules that it uses, which are those that define the names that it
+    /// Returns for each module the modules that it uses: those that define the names that it
     /// writes.
     pub(crate) fn uses(&self) -> BTreeMap<&Module, BTreeSet<Module>> {
         let uses = self.files.iter().map(|(module, file)| {
@@ -72,7 +73,7 @@ impl Package {
         uses.collect()
     }
 
-    /// Returns the module that defines what a path names, after following re-exports.
+    /// Returns the module that defines the item that a path names, after following re-exports.
     fn defines(&self, path: &[String], depth: usize) -> Module {
         const MOST_RE_EXPORTS: usize = 8;
         let length = (0..=path.len())
@@ -91,13 +92,14 @@ impl Package {
     }
 }
 
-/// Reads one file: collects the paths that it uses and re-exports.
+/// Reads one source file: collects the paths that the file uses and re-exports.
 struct Reader {
-    /// Path of the module being read; inside an inline `mod`, the path of that module.
+    /// Path of the module that is being read; inside an inline `mod`, the path of that inline
+    /// module.
     module: Module,
     used: BTreeSet<Module>,
     exported: BTreeMap<String, Module>,
-    /// Modules with their own file that this file declares for tests only.
+    /// Modules with a file of their own that this file declares for tests only.
     for_tests: Vec<Module>,
 }
 
@@ -111,8 +113,8 @@ impl Reader {
         }
     }
 
-    /// Converts a path as written to one from the root of the package; `None` if it leads to another
-    /// package.
+    /// Converts a path as it is written in the module to a path from the root of the package;
+    /// `None` if it leads to another package.
     fn absolute(&self, path: &[String]) -> Option<Module> {
         let mut rest = path;
         let mut base = match rest.first()?.as_str() {
@@ -157,7 +159,8 @@ impl Reader {
     }
 
     fn names(&mut self, path: &[String], exported_as: Option<String>) {
-        // A path that begins with a module declared in this file also leads into this package.
+        // A path without `crate` or `self` that begins with a module declared in this file leads
+        // into this package, too.
         let local: Module = [&["self".to_owned()], path].concat();
         let absolute = self.absolute(path).or_else(|| self.absolute(&local));
         let Some(absolute) = absolute else { return };
@@ -227,7 +230,7 @@ fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// Whether an item has `#[cfg(test)]`, alone or among other conditions.
+/// Returns whether an item has the attribute `#[cfg(test)]`, alone or among other conditions.
 fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let is_test = || {
@@ -256,7 +259,7 @@ fn module_of(relative: &Path) -> Module {
     module
 }
 
-/// All Rust files below a directory.
+/// Returns the paths of all Rust files below a directory.
 pub(crate) fn rust_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut directories = vec![directory.to_owned()];

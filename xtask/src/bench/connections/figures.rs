@@ -1,4 +1,4 @@
-//! Figures measured by the lab.
+//! The figures of the sustained-load benchmark, as the lab measures them.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::machine::Machine;
 
-/// Window in seconds over which a rate is computed.
+/// Length in seconds of the window over which a rate is averaged.
 pub(super) const WINDOW: usize = 10;
 
-/// All figures, and the parameters of the run.
+/// All figures of a run of the benchmark, and the parameters of that run.
 #[derive(Serialize)]
 pub(super) struct Figures {
     pub(super) machine: Machine,
@@ -19,14 +19,14 @@ pub(super) struct Figures {
     pub(super) measured: Measured,
 }
 
-/// Results that the lab printed for all loads and setups.
+/// The results that the lab printed for all loads on all setups.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Measured {
     pub(super) runs: Vec<Run>,
     pub(super) broken: Vec<Broken>,
 }
 
-/// A load that could not be measured on a setup, and why.
+/// A load that could not be measured on a setup, and the reason.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Broken {
     pub(super) setup: String,
@@ -34,24 +34,24 @@ pub(super) struct Broken {
     pub(super) why: String,
 }
 
-/// Results of one load on one setup.
+/// The results of one load on one setup.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Run {
     pub(super) setup: String,
     pub(super) load: String,
-    /// Load of the machine (0 to 1) just before the run.
+    /// Share of the machine's CPU time (0 to 1) that was in use just before the run.
     pub(super) busy_before: f64,
     pub(super) answered: u64,
-    /// Failed connections by reason.
+    /// Number of failed connections, by reason.
     pub(super) failures: BTreeMap<String, u64>,
-    /// Number of connections by the second in which they ended.
+    /// Number of connections that ended in each second of the run.
     pub(super) per_second: Vec<u64>,
     pub(super) milliseconds: Times,
     pub(super) cpu_seconds: CpuSeconds,
     pub(super) time_waits: TimeWaits,
-    /// Connection tracking of the kernel; for nftables only.
+    /// Connection tracking of the balancer's kernel; `None` unless the setup is nftables.
     pub(super) conntrack: Option<Conntrack>,
-    /// Packets during the load by verdict and reason; for `lb` only.
+    /// Number of packets during the load, by verdict and reason; `None` unless the setup is `lb`.
     pub(super) verdicts: Option<Vec<Verdict>>,
 }
 
@@ -60,22 +60,23 @@ pub(super) struct Run {
 pub(super) struct Times {
     pub(super) p50: f64,
     pub(super) p99: f64,
-    /// Whether the durations include the time to connect.
+    /// Whether the durations of connections include the time to establish them.
     pub(super) with_connect: bool,
 }
 
-/// CPU time during the load, in seconds.
+/// CPU time that was used during the load, in seconds.
 #[derive(Deserialize, Serialize)]
 pub(super) struct CpuSeconds {
-    /// CPU time of the whole machine: client, network, balancer and web servers.
+    /// CPU time of the whole machine: of the client, the network, the balancer and the web servers.
     pub(super) machine: f64,
-    /// The part of `machine` in soft interrupts.
+    /// The part of `machine` that was spent in soft interrupts.
     pub(super) softirq: f64,
-    /// User and system time of the balancer's process, if it has one.
+    /// User and system time of the balancer's process; `None` if the setup has no such process.
     pub(super) process: Option<f64>,
 }
 
-/// Numbers of connections in TIME-WAIT at the end of the load: each is on the side that closed first.
+/// Numbers of connections in TIME-WAIT at the end of the load. A connection is in TIME-WAIT at the
+/// host that closed it first.
 #[derive(Deserialize, Serialize)]
 pub(super) struct TimeWaits {
     pub(super) client: u64,
@@ -83,14 +84,14 @@ pub(super) struct TimeWaits {
     pub(super) webs: u64,
 }
 
-/// Number of connections that the balancer's kernel tracks, and its limit.
+/// Number of connections that the balancer's kernel tracks, and the limit of that number.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Conntrack {
     pub(super) count: u64,
     pub(super) max: u64,
 }
 
-/// One counter of `lb_xdp_packets_total`.
+/// One counter of the metric `lb_xdp_packets_total`.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Verdict {
     pub(super) verdict: String,
@@ -98,24 +99,25 @@ pub(super) struct Verdict {
     pub(super) packets: u64,
 }
 
-/// Connections per second, averaged over windows of ten seconds.
+/// Rates in connections per second, each averaged over a window of ten seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Windows {
     pub(super) first: f64,
     pub(super) last: f64,
-    /// Lowest average of all windows, one of which begins at each full second.
+    /// The lowest rate of all windows; a window begins at each full second.
     pub(super) least: f64,
 }
 
 impl Windows {
-    /// Ratio of the last window to the first.
+    /// Returns the ratio of the last window's rate to that of the first window.
     pub(super) fn ratio(self) -> f64 {
         self.last / self.first.max(f64::EPSILON)
     }
 }
 
 impl Run {
-    /// Computes the rates during the load; a second without a completed connection counts as zero.
+    /// Computes the rates during a load of this many seconds; a second in which no connection was
+    /// completed counts as zero.
     pub(super) fn windows(&self, seconds: u32) -> Windows {
         let mut counts = self.per_second.clone();
         counts.resize((seconds as usize).max(WINDOW), 0);
@@ -132,12 +134,12 @@ impl Run {
         self.failures.values().sum()
     }
 
-    /// Returns microseconds of CPU time per answered connection.
+    /// Converts CPU time in seconds to microseconds per answered connection.
     pub(super) fn microseconds(&self, cpu_seconds: f64) -> f64 {
         cpu_seconds * 1e6 / (self.answered.max(1) as f64)
     }
 
-    /// Returns the number of packets with this reason, whatever their verdict.
+    /// Returns the number of packets that were counted for this reason, whatever their verdict.
     pub(super) fn packets(&self, reason: &str) -> u64 {
         (self.verdicts.iter().flatten())
             .filter(|verdict| verdict.reason == reason)
@@ -150,7 +152,7 @@ impl Run {
 pub(super) mod tests {
     use super::*;
 
-    /// Returns the figures that the lab could print for a load on this setup.
+    /// Returns figures as the lab could print them for a load on this setup.
     pub(in super::super) fn run(setup: &str, per_second: &[u64]) -> Run {
         Run {
             setup: setup.to_owned(),
@@ -207,7 +209,7 @@ pub(super) mod tests {
         let mut per_second = vec![1_000; 10];
         per_second.extend([500; 5]);
         per_second.extend([800; 10]);
-        // These three were completed after the load, so they are in no window.
+        // These three connections were completed after the load ended, so they are in no window.
         per_second.push(3);
         let windows = run("lb", &per_second).windows(25);
         assert_eq!((windows.first, windows.last), (1_000.0, 800.0));

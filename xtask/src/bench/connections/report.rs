@@ -6,10 +6,11 @@ use super::{
 };
 use crate::table::{Column, Table, grouped};
 
-/// Load of the machine (0 to 1) before a run, above which it is not considered idle.
+/// Share of the machine's CPU time (0 to 1) in use before a run, above which the machine is not
+/// considered idle.
 const QUIET: f64 = 0.1;
 
-/// Prints the tables, with notes.
+/// Prints the tables of the figures, with notes below them.
 pub(super) fn print(figures: &Figures) {
     let runs = ordered(&figures.measured.runs);
     println!("\n{}", rates(&runs, figures.seconds));
@@ -30,7 +31,7 @@ pub(super) fn print(figures: &Figures) {
     }
 }
 
-/// Sorts runs by load, then by setup.
+/// Sorts runs by load, then by setup, both in the order of the table.
 fn ordered(runs: &[Run]) -> Vec<&Run> {
     let place = |names: &[&str], name: &str| names.iter().position(|known| *known == name);
     let mut ordered: Vec<_> = runs.iter().collect();
@@ -105,7 +106,7 @@ fn costs(runs: &[&Run]) -> Table<10> {
     table
 }
 
-/// Details of one run: reasons of failed connections, and the kernel's counters.
+/// Prints details of one run: the reasons of failed connections, and the kernel's counters.
 fn print_details(run: &Run) {
     let name = format!("{}, {}", load(run), title(run));
     for (reason, count) in &run.failures {
@@ -123,7 +124,7 @@ fn print_details(run: &Run) {
     };
     println!("{name}: packets by verdict and reason");
     for verdict in verdicts {
-        // The reason for running out of source ports is always shown, even at zero.
+        // The counter of lacking source ports is always shown, even if it is zero.
         if verdict.packets > 0 || verdict.reason == "no_source_port" {
             let packets = grouped(verdict.packets);
             println!("  {packets:>14}  {}, {}", verdict.verdict, verdict.reason);

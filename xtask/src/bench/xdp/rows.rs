@@ -3,13 +3,14 @@
 use super::{Figures, Time, Times};
 use crate::table::{Column, Table, grouped};
 
-/// Label of a path in the table, and the highest acceptable values of its ratios.
+/// The label of a path of a packet in the table, and the highest acceptable values of its ratios.
 struct Row {
     path: &'static str,
     label: &'static str,
-    /// Ratio of `lb` to Katran.
+    /// Highest acceptable ratio of `lb` to Katran; `None` if there is none.
     to_katran: Option<f64>,
-    /// Ratio of `lb` to itself without churn.
+    /// Highest acceptable ratio of `lb` to itself without connections that open and close; `None`
+    /// if there is none.
     to_quiet: Option<f64>,
 }
 
@@ -45,7 +46,7 @@ const ROWS: [Row; 14] = [
     row("shared", "known, the same one on all CPUs", None),
 ];
 
-/// Prints the figures.
+/// Prints the figures as a table, with notes.
 pub(super) fn print(figures: &Figures) {
     let times = &figures.times;
     let beside_katran = times.paths.iter().any(|time| time.katran_ns.is_some());
@@ -122,7 +123,7 @@ fn beside(times: &Times) -> Table<7> {
     table
 }
 
-/// The measured paths, in the order of the table.
+/// Returns the measured paths with their labels, in the order of the table.
 fn rows(times: &Times) -> impl Iterator<Item = (&'static Row, &Time)> {
     ROWS.iter().filter_map(|row| {
         let time = times.paths.iter().find(|time| time.path == row.path)?;
@@ -131,7 +132,8 @@ fn rows(times: &Times) -> impl Iterator<Item = (&'static Row, &Time)> {
 }
 
 impl Row {
-    /// Formats the highest acceptable ratio, and whether it is met; empty if the path has none.
+    /// Formats the highest acceptable ratio of a path, and whether the figures meet it; empty if
+    /// the path has none.
     fn goal(&self, time: &Time) -> String {
         let (at_most, reached, of) = match (self.to_katran, self.to_quiet) {
             (Some(at_most), _) => (at_most, time.ratio, ""),
