@@ -16,11 +16,11 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// The `PATH` of commands, as in a login shell of root.
+/// The `PATH` that commands get, as in a login shell of root.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A running command, in its own process group. On drop the group is killed, unless
-/// [`Self::leave`] was called.
+/// A running command, in its own process group. When this is dropped, all processes of the group
+/// are killed, unless [`Self::leave`] was called.
 pub(crate) struct Running {
     child: Child,
     group: Group,
@@ -28,18 +28,20 @@ pub(crate) struct Running {
     tail: Tail,
 }
 
-/// The result of a command.
+/// The result of a command that has ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Ended {
-    /// Whether the command exited with status 0.
+    /// Whether the command exited with status 0, which means success.
     pub(crate) success: bool,
-    /// The exit status or signal, and the last line of output, for display.
+    /// The exit status or signal with which the command ended, and the last line of its output, for
+    /// display.
     pub(crate) message: String,
 }
 
 impl Running {
-    /// Starts the program `words[0]` with the other words as its arguments, without a shell. Its standard
-    /// input is /dev/null, its working directory `/`, and its environment contains only `PATH`.
+    /// Starts the program `words[0]` with the other words as its arguments, without a shell. Its
+    /// standard input is /dev/null, its working directory is `/`, and its environment contains only
+    /// `PATH`.
     ///
     /// # Errors
     /// The program cannot be started; the error is a sentence.
@@ -47,10 +49,10 @@ impl Running {
         Self::start_with(words, &[])
     }
 
-    /// Like [`Self::start`], with additional environment variables.
+    /// Starts a program as [`Self::start`] does, with additional environment variables.
     ///
     /// # Errors
-    /// As [`Self::start`].
+    /// The program cannot be started; the error is a sentence.
     pub(crate) fn start_with(
         words: &[String],
         environment: &[(&str, String)],
@@ -92,7 +94,8 @@ impl Running {
         })
     }
 
-    /// Waits until the program has exited, but not for processes that it started. Cancel safe.
+    /// Waits until the program has exited, but not until processes that it started have, and
+    /// returns the result. Cancel safe.
     pub(crate) async fn end(&mut self) -> Ended {
         let status = loop {
             let Some(output) = &mut self.output else {
@@ -117,18 +120,19 @@ impl Running {
         self.group.kill();
     }
 
-    /// Lets the processes of the group continue after the drop.
+    /// Lets the processes of the group go on, instead of killing them when this is dropped.
     pub(crate) fn leave(mut self) {
         self.group.0 = None;
     }
 
-    /// Returns the last non-empty line of the output read so far.
+    /// Returns the last line, which is not empty, of the output that was read so far; `None` if
+    /// there is no such line.
     pub(crate) fn last_line(&self) -> Option<String> {
         self.tail.last_line()
     }
 
-    /// Reads what is left in the pipe after the program has exited, at most 256 KiB. Does not wait for
-    /// processes that still hold the pipe open.
+    /// Reads what is left in the pipe after the program has exited, at most 256 KiB. Does not wait
+    /// for other processes that still have the pipe open.
     fn read_rest(&mut self) {
         const MOST: usize = 64;
         let Some(output) = self.output.take() else {
@@ -155,15 +159,17 @@ impl Running {
     }
 }
 
-/// A process group, killed on drop; `None`: it was killed already, or is to continue.
+/// A process group that is killed when this is dropped. `None` if it was killed already, or is to
+/// go on.
 struct Group(Option<Pid>);
 
 impl Group {
-    /// Kills all processes of the group. Its ID cannot denote another group by now: an ID is in use as long
-    /// as the group has a member, and the kernel reuses a free ID only after it has gone through all others.
+    /// Kills all processes of the group. The group's ID cannot denote another group by now: an ID
+    /// is in use as long as the group has a member, and the kernel reuses a free ID only after it
+    /// has gone through all others.
     fn kill(&mut self) {
         if let Some(group) = self.0.take() {
-            // An error means that the group has no members left, which is the aim.
+            // An error means that no process of the group is left, which is the aim.
             let _gone = killpg(group, Signal::SIGKILL);
         }
     }
@@ -178,13 +184,13 @@ impl Drop for Group {
 /// Keeps the last line of a command's output.
 #[derive(Debug, Default)]
 struct Tail {
-    /// The last complete line that is not blank.
+    /// The last complete line of the output that is not blank.
     whole: Vec<u8>,
-    /// The incomplete line after `whole`.
+    /// The incomplete line that follows `whole` in the output.
     begun: Vec<u8>,
 }
 
-/// Maximum number of bytes that are kept of a line; the rest of the line is dropped.
+/// Maximum number of bytes that are kept of a line of output; the rest of the line is dropped.
 const LONGEST: usize = 200;
 
 impl Tail {
@@ -202,8 +208,8 @@ impl Tail {
         }
     }
 
-    /// Returns the last line for display, with control characters replaced, so that a command cannot send
-    /// escape sequences to an operator's terminal.
+    /// Returns the last line of the output for display. Control characters are replaced, so that a
+    /// command cannot send escape sequences to an operator's terminal.
     fn last_line(&self) -> Option<String> {
         [&self.begun, &self.whole].into_iter().find_map(|line| {
             let line = String::from_utf8_lossy(line);

@@ -1,8 +1,10 @@
-//! The agent of `lb`, with a module (a *room* in the documentation) for each concern.
+//! The agent of `lb`, with one module for each concern. The documentation calls such a module a
+//! *room*.
 //!
-//! Dependencies between rooms point in one direction, from `cli` and `agent` down; the table in
-//! `docs/architecture.md` has all of them, and a test compares it with the sources.
-// `deny` instead of `forbid`, so that `dataplane::memory`, which needs `unsafe`, can allow it.
+//! Dependencies between rooms point in one direction, from `cli` and `agent` down. The table in
+//! `docs/architecture.md` lists all dependencies, and a test compares it with the sources.
+// The crate denies `unsafe` instead of forbidding it, so that `dataplane::memory`, which needs it,
+// can allow it.
 #![deny(unsafe_code)]
 
 pub mod access_log;
@@ -25,7 +27,8 @@ pub mod tickets;
 pub use lb_aws as aws;
 pub use lb_config as config;
 
-/// jemalloc, because it returns memory to the system after a flood of connections. glibc's allocator keeps
-/// free pages that lie between pages in use. The delay is set in `.cargo/config.toml`.
+/// The allocator is jemalloc, because it returns memory to the system after a flood of connections,
+/// whereas glibc's allocator keeps free pages that lie between pages in use. How long jemalloc
+/// waits before it returns memory is set in `.cargo/config.toml`.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,4 +1,4 @@
-//! Requests to the kernel and notifications from it by rtnetlink (rtnetlink(7)).
+//! Sends requests to the kernel and receives its notifications, by rtnetlink (rtnetlink(7)).
 
 mod route;
 mod xdp;
@@ -22,7 +22,7 @@ pub(crate) use self::{
     xdp::{XdpProgram, why_native_is_refused},
 };
 
-/// Multicast groups (linux/rtnetlink.h).
+/// Multicast groups of rtnetlink notifications (linux/rtnetlink.h).
 pub(crate) const GROUP_LINK: u32 = 1;
 pub(crate) const GROUP_NEIGHBOUR: u32 = 3;
 pub(crate) const GROUP_IPV4_ADDRESS: u32 = 5;
@@ -30,11 +30,12 @@ pub(crate) const GROUP_IPV4_ROUTE: u32 = 7;
 pub(crate) const GROUP_IPV4_RULE: u32 = 8;
 pub(crate) const GROUP_IPV6_ADDRESS: u32 = 9;
 
-/// Time-out in seconds. The kernel normally replies before the request's system call returns; the
-/// time-out guards against a reply that does not come.
+/// How long a reply of the kernel is waited for, in seconds. The kernel normally replies before the
+/// request's system call returns; the time-out is for a reply that does not come.
 const PATIENCE_SECONDS: i64 = 2;
 
-/// A socket for requests. It belongs to the network namespace in which it was opened.
+/// A netlink socket for requests to the kernel. It belongs to the network namespace in which it was
+/// opened.
 pub(crate) struct Rtnetlink {
     socket: Socket,
     sequence: u32,
@@ -53,7 +54,7 @@ impl Rtnetlink {
         })
     }
 
-    /// Requests a change; `flags` are added to `NLM_F_REQUEST` and `NLM_F_ACK`.
+    /// Requests a change from the kernel; `flags` are added to `NLM_F_REQUEST` and `NLM_F_ACK`.
     ///
     /// # Errors
     /// The kernel refuses the request.
@@ -62,7 +63,8 @@ impl Rtnetlink {
         self.answers(|_| {})
     }
 
-    /// Requests a dump, and returns all the messages of the reply.
+    /// Requests a list of objects (a dump) from the kernel, and returns all the messages of the
+    /// reply.
     ///
     /// # Errors
     /// The kernel refuses the request.
@@ -76,12 +78,12 @@ impl Rtnetlink {
         Ok(listed)
     }
 
-    /// Requests one object.
+    /// Requests one object from the kernel and returns it.
     ///
     /// # Errors
-    /// The kernel refuses the request.
+    /// The kernel refuses the request, or its reply has no object.
     pub(crate) fn one(&mut self, message: RouteNetlinkMessage) -> io::Result<RouteNetlinkMessage> {
-        // The acknowledgement ends the reply.
+        // With `NLM_F_ACK` an acknowledgement marks the end of the kernel's reply.
         self.send(message, NLM_F_ACK)?;
         let mut answer = None;
         self.answers(|message| answer = Some(message))?;
@@ -100,7 +102,8 @@ impl Rtnetlink {
         self.socket.send(&bytes, 0).map(|_sent| ())
     }
 
-    /// Reads the whole reply to the last request; what is left of earlier replies is skipped.
+    /// Reads the whole reply to the last request and passes each message to `take`. Messages that
+    /// are left of earlier replies are skipped.
     fn answers(&self, mut take: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
         loop {
             let (datagram, _from) = self.socket.recv_from_full()?;
@@ -120,11 +123,12 @@ impl Rtnetlink {
     }
 }
 
-/// Notifications of multicast groups.
+/// Receives the kernel's notifications of some multicast groups.
 pub(crate) struct News(AsyncFd<Socket>);
 
 impl News {
-    /// Subscribes to these groups. Must be called within a tokio runtime.
+    /// Subscribes to the notifications of these multicast groups. Must be called within a tokio
+    /// runtime.
     pub(crate) fn subscribe(groups: &[u32]) -> io::Result<Self> {
         let socket = subscribe(groups)?;
         socket.set_non_blocking(true)?;
@@ -136,12 +140,13 @@ impl News {
         AsyncFd::new(socket).map(Self)
     }
 
-    /// Waits for the next messages. `None` if messages were lost: anything may have changed then.
-    /// Cancel-safe: nothing is lost when the future is dropped.
+    /// Waits for the next notifications and returns them; `None` if notifications were lost:
+    /// anything may have changed then. Cancel-safe: no notification is lost when the future is
+    /// dropped.
     pub(crate) async fn next(&self) -> Option<Vec<RouteNetlinkMessage>> {
         loop {
             let Ok(mut ready) = self.0.readable().await else {
-                // The runtime is shutting down, and the task with it.
+                // The runtime is shutting down, and will end this task as well.
                 return std::future::pending().await;
             };
             match ready.try_io(|socket| socket.get_ref().recv_from_full()) {
@@ -160,7 +165,7 @@ impl News {
     }
 }
 
-/// Opens a socket that receives the notifications of these groups.
+/// Opens a netlink socket that receives the notifications of these multicast groups.
 pub(crate) fn subscribe(groups: &[u32]) -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind(&SocketAddr::new(0, 0))?;
@@ -170,7 +175,7 @@ pub(crate) fn subscribe(groups: &[u32]) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Returns the messages in one datagram; those that cannot be parsed are skipped.
+/// Returns the netlink messages in one datagram; messages that cannot be parsed are skipped.
 pub(crate) fn messages(
     mut datagram: &[u8],
 ) -> impl Iterator<Item = NetlinkMessage<RouteNetlinkMessage>> {
@@ -181,7 +186,7 @@ pub(crate) fn messages(
             let whole = datagram
                 .get(..length)
                 .filter(|whole| whole.len() >= HEADER)?;
-            // Messages are aligned to four bytes.
+            // In a datagram, each message begins at a multiple of four bytes.
             datagram = datagram
                 .get(length.next_multiple_of(4)..)
                 .unwrap_or_default();
@@ -226,7 +231,7 @@ mod tests {
         let both = [first.clone(), second.clone()].concat();
         assert_eq!(indices(&both), [7, 8]);
         assert_eq!(indices(&both[..both.len() - 1]), [7]);
-        // A length of zero must not cause an endless loop.
+        // A message with a length of zero must not cause an endless loop.
         let stuck = [first, vec![0; 16], second].concat();
         assert_eq!(indices(&stuck), [7]);
         assert_eq!(indices(&[]), [0; 0]);

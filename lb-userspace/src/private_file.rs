@@ -13,67 +13,68 @@ use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid};
 /// Why a file that holds a secret was refused or could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateFileError {
-    /// The file does not exist.
+    /// There is no file at the path.
     #[error("there is no such file")]
     Missing,
-    /// A directory on the path denies the agent search permission.
+    /// The agent has no search permission on a directory of the file's path.
     #[error(
         "user {us} has no search permission on a directory of its path; `namei -l {}` shows which",
         path.display()
     )]
     Folder {
-        /// The account that the agent runs as.
+        /// The user and group that the agent runs as.
         us: Account,
         /// The path of the file.
         path: PathBuf,
     },
-    /// The agent has no read permission.
+    /// The agent has no permission to read the file.
     #[error("user {us} has no permission to read it; run: {}", hand_to(us, path))]
     Unreadable {
-        /// The account that the agent runs as.
+        /// The user and group that the agent runs as.
         us: Account,
         /// The path of the file.
         path: PathBuf,
     },
-    /// A system call failed.
+    /// A system call failed while the file was read.
     #[error("{0}")]
     Io(#[source] io::Error),
-    /// The path is not a regular file.
+    /// The path is that of a directory or of another file that is not regular.
     #[error("it is not a regular file")]
     NotAFile,
-    /// The mode gives access to others than the owner.
+    /// The file's mode gives access to other users than the owner.
     #[error(
         "its mode is {mode:04o}, which gives access to other users; run: chmod 600 {}",
         path.display()
     )]
     Open {
-        /// The permission bits.
+        /// The permission bits of the file.
         mode: u32,
         /// The path of the file.
         path: PathBuf,
     },
-    /// The file belongs to another user, who could change it.
+    /// The file belongs to a user who is neither root nor the agent's user, and who could change
+    /// it.
     #[error(
         "it belongs to user {owner}, not to root or to user {us}, which lb runs as; run: {}",
         hand_to(us, path)
     )]
     Owner {
-        /// The owner of the file.
+        /// The user and group that own the file.
         owner: Account,
-        /// The account that the agent runs as.
+        /// The user and group that the agent runs as.
         us: Account,
         /// The path of the file.
         path: PathBuf,
     },
-    /// The file is longer than any valid secret.
+    /// The file is longer than any valid secret can be.
     #[error("it has more than {most} bytes, so it is not a valid file of this kind")]
     TooLong {
-        /// The maximum length, in bytes.
+        /// The maximum length of the file, in bytes.
         most: u64,
     },
 }
 
-/// A user and a group. Displays the user's name, or its ID if it has none.
+/// A user and a group. Displayed as the user's name, or as the user's ID if there is no name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Account {
     user: Uid,
@@ -106,13 +107,14 @@ fn hand_to(account: &Account, path: &Path) -> String {
     format!("chown {account}:{group} {}", path.display())
 }
 
-/// Reads a file of at most `most` bytes. It must belong to root or to the agent's user, with a mode that
-/// gives no access to others.
+/// Reads a file with a secret, which may have at most `most` bytes. The file must belong to root or
+/// to the agent's user, and its mode must give no access to other users.
 ///
 /// # Errors
-/// The file does not meet these conditions, or cannot be read.
+/// The file does not meet these conditions, or it cannot be read.
 pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, PrivateFileError> {
-    // Check the type before opening: opening a FIFO blocks until its other end is opened.
+    // The type is checked before the file is opened: opening a FIFO blocks until its other end is
+    // opened.
     if !fs::metadata(path)
         .map_err(|error| unseen(error, path))?
         .is_file()

@@ -1,11 +1,11 @@
-//! Counts what happens to the lines of the access log.
+//! Counts the lines of the access log that were written and those that were dropped.
 
 use std::{
     fmt,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// Counters of access log lines, written and dropped, since the agent started.
+/// Counters of the access log's lines, written and dropped, since the agent started.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub(super) written: AtomicU64,
@@ -16,16 +16,16 @@ pub struct Counts {
 /// The values of [`Counts`] at one moment.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counted {
-    /// Lines written.
+    /// Number of lines that were written to the log's target.
     pub written: u64,
-    /// Lines dropped because the buffer was full.
+    /// Number of lines that were dropped because the buffer in memory was full.
     pub no_room: u64,
-    /// Lines dropped because of a write error.
+    /// Number of lines that were dropped because writing them failed.
     pub not_written: u64,
 }
 
 impl Counts {
-    /// Returns the values at this moment.
+    /// Returns the present values of the counters.
     #[must_use]
     pub fn now(&self) -> Counted {
         Counted {

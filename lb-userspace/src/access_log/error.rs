@@ -1,25 +1,25 @@
-//! The errors that opening an access log can return.
+//! The errors of opening an access log.
 
 use std::{io, path::PathBuf};
 
 /// The access log could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file could not be opened.
+    /// The file of the access log could not be opened.
     #[error(
         "cannot open the access log {path}: {source}; its folder must exist, and the agent's user \
          must be allowed to write to it"
     )]
     File {
-        /// The path of the file.
+        /// The path of the log file.
         path: PathBuf,
-        /// The error that the kernel returned.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// The syslog socket could not be connected.
+    /// The agent could not connect to the socket of the local syslog daemon.
     #[error("cannot reach syslog at /dev/log for the access log: {0}; does a syslog daemon run?")]
     Syslog(#[source] io::Error),
-    /// The writing thread could not be started.
+    /// The thread that writes the access log could not be started.
     #[error("cannot start the thread that writes the access log: {0}")]
     Thread(#[source] io::Error),
 }

@@ -1,8 +1,9 @@
-//! Escapes client-supplied values so that they cannot break out of their field in a line.
+//! Escapes values that a client supplied, so that they cannot end their field or line of the access
+//! log.
 
-/// Appends a JSON string with its quotes (RFC 8259 §7). Valid UTF-8 is copied; each invalid byte
-/// becomes the escape of the character with the same number (`\u00ff`); characters that may end a
-/// line are escaped.
+/// Appends a value as a JSON string with its quotes (RFC 8259 §7). Valid UTF-8 is copied; each
+/// invalid byte becomes the escape of the character with the same number (`\u00ff`); characters
+/// that may end a line are escaped.
 pub(super) fn push_json(out: &mut Vec<u8>, value: &[u8]) {
     out.push(b'"');
     for chunk in value.utf8_chunks() {
@@ -11,7 +12,8 @@ pub(super) fn push_json(out: &mut Vec<u8>, value: &[u8]) {
                 '"' => out.extend_from_slice(b"\\\""),
                 '\\' => out.extend_from_slice(b"\\\\"),
                 ' '..='~' => out.push(character as u8),
-                // These include NEL, LINE SEPARATOR and PARAGRAPH SEPARATOR, which may end a line.
+                // These characters include NEL, LINE SEPARATOR and PARAGRAPH SEPARATOR, which may
+                // end a line.
                 '\0'..='\u{9f}' | '\u{2028}' | '\u{2029}' => push_code(out, character as u32),
                 _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
             }
@@ -23,8 +25,8 @@ pub(super) fn push_json(out: &mut Vec<u8>, value: &[u8]) {
     out.push(b'"');
 }
 
-/// Appends a value as Apache and nginx do: quotes, backslashes and all bytes other than printable
-/// ASCII become `\xHH`.
+/// Appends a value escaped as Apache and nginx do it: quotes, backslashes and all bytes other than
+/// printable ASCII become `\xHH`.
 pub(super) fn push_text(out: &mut Vec<u8>, value: &[u8]) {
     for byte in value {
         match byte {

@@ -1,4 +1,4 @@
-//! A line of the access log and its formats.
+//! A line of the access log, and the formats in which it is written.
 
 use std::{
     io::Write as _,
@@ -12,72 +12,73 @@ use super::{
 };
 use crate::config::{AccessField, AccessFormat, FormatPart};
 
-/// The values of one line: those of a request, or of a connection that ended early. An empty
-/// string, `None` and the status 0 mean that a value is absent.
+/// The values of one line of the access log: those of a request, or of a connection that ended
+/// early. An empty string, `None` and the status 0 mean that the value is absent.
 #[derive(Clone, Debug)]
 pub struct Line<'a> {
-    /// When the head of the request was complete.
+    /// When the head of the request was completely received.
     pub time: SystemTime,
-    /// The name of the service.
+    /// The name of the service that the client connected to.
     pub service: &'a str,
-    /// The client's address.
+    /// The IP address of the client.
     pub client: IpAddr,
-    /// The client's port.
+    /// The TCP port of the client.
     pub client_port: u16,
     /// The protocol of the request, such as `HTTP/1.1`.
     pub protocol: &'a str,
-    /// The TLS version; empty without TLS.
+    /// The TLS version of the client's connection; empty without TLS.
     pub tls_version: &'a str,
     /// Whether the client resumed a TLS session; `None` without TLS.
     pub tls_resumed: Option<bool>,
     /// The method of the request.
     pub method: &'a [u8],
-    /// The requested host.
+    /// The host that was requested.
     pub host: &'a [u8],
     /// The path of the request, with its query.
     pub target: &'a [u8],
-    /// The Referer field.
+    /// The value of the request's Referer field.
     pub referer: &'a [u8],
-    /// The User-Agent field.
+    /// The value of the request's User-Agent field.
     pub user_agent: &'a [u8],
-    /// The status of the response.
+    /// The status of the response; 0 if none was sent.
     pub status: u16,
-    /// Why the request ended early, if it did.
+    /// Why the request ended early; `None` if it did not.
     pub why: Option<EndReason>,
-    /// The name of the backend.
+    /// The name of the backend that the request was last sent to.
     pub backend: &'a str,
-    /// Number of attempts to send the request to a backend.
+    /// How many times it was tried to send the request to a backend.
     pub attempts: u32,
-    /// Body bytes sent to the backend.
+    /// Number of bytes of the request's body that were sent to the backend.
     pub request_bytes: u64,
-    /// Body bytes sent to the client.
+    /// Number of bytes of the response's body that were sent to the client.
     pub response_bytes: u64,
-    /// Duration of the connection's TLS handshake.
+    /// How long the TLS handshake of the client's connection took.
     pub tls: Option<Duration>,
-    /// Time from the end of the head until a backend was chosen.
+    /// Time from when the request's head was complete until a backend was chosen.
     pub queue: Option<Duration>,
-    /// Time from the choice of a backend until the connection was established.
+    /// Time from when a backend was chosen until the connection to it was established.
     pub connect: Option<Duration>,
-    /// Time from the established connection until the first byte of the response.
+    /// Time from when the connection to the backend was established until the first byte of the
+    /// response arrived.
     pub first_byte: Option<Duration>,
-    /// Time from the end of the head until the end of the request.
+    /// Time from when the request's head was complete until the request ended.
     pub total: Duration,
-    /// The trace ID of the request, from `traceparent`.
+    /// The trace ID of the request, from its field `traceparent`.
     pub trace_id: &'a [u8],
 }
 
 /// Why a request ended early.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct EndReason {
-    /// The reason, as listed in `docs/reasons.md`.
+    /// The reason for the early end, one of the words listed in `docs/reasons.md`.
     pub reason: &'static str,
-    /// The party that ended the request.
+    /// The party that ended the request: the client, the backend or `lb`.
     pub ended_by: &'static str,
-    /// The phase that the request was in when it ended.
+    /// The phase of the request in which it ended.
     pub phase: &'static str,
 }
 
-/// The value of one field of a line.
+/// The value of one field of a line, in the type that formats need.
 enum Value<'a> {
     Absent,
     Text(&'a [u8]),
@@ -88,7 +89,7 @@ enum Value<'a> {
 }
 
 impl Line<'_> {
-    /// Appends the line in this format, without a line feed.
+    /// Appends the line in this format to `out`, without a line feed.
     pub fn write_to(&self, format: &AccessFormat, out: &mut Vec<u8>) {
         match format {
             AccessFormat::Json => self.write_json(out),
@@ -117,8 +118,8 @@ impl Line<'_> {
         out.push(b'}');
     }
 
-    /// Appends the line in Apache's combined format: `%h %l %u %t "%r" %>s %b "%{Referer}i"
-    /// "%{User-agent}i"`.
+    /// Appends the line to `out` in Apache's combined format:
+    /// `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-agent}i"`.
     fn write_combined(&self, out: &mut Vec<u8>) {
         let text = |field| self.value(field);
         text(AccessField::Client).write_text(out);
@@ -209,9 +210,9 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Appends the value for all formats but JSON: as text, or `-` if it is absent.
+    /// Appends the value as all formats but JSON have it: as text, or as `-` if it is absent.
     fn write_text(&self, out: &mut Vec<u8>) {
-        // Writing to memory does not fail.
+        // Writing to a buffer in memory does not fail.
         let _written = match self {
             Self::Absent => out.write_all(b"-"),
             Self::Text(text) => {

@@ -1,8 +1,8 @@
 //! The access log: a line for each request.
 //!
 //! A worker appends its line to a buffer in memory (`queue`); one thread writes the buffer to the
-//! target. If that thread falls behind, the buffer fills up and lines are dropped and counted:
-//! requests never wait for a disk.
+//! log's target (a file, standard output or syslog). If that thread falls behind, the buffer fills
+//! up and lines are dropped and counted: requests never wait for a disk.
 
 mod counts;
 mod error;
@@ -24,15 +24,15 @@ use crate::config::{self, LogTarget};
 use queue::Queue;
 use writer::Output;
 
-/// An open access log. Pending lines are written when the last clone is dropped.
+/// An open access log. When its last clone is dropped, the lines in the buffer are still written.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     settings: Arc<config::AccessLog>,
     opened: Arc<OpenTarget>,
 }
 
-/// The open target of an access log (file, standard output or syslog). It is kept when only other
-/// settings of the log change.
+/// The open target of an access log (file, standard output or syslog). The target stays open when
+/// only other settings of the log change.
 #[derive(Debug)]
 struct OpenTarget {
     target: LogTarget,
@@ -46,8 +46,8 @@ impl Drop for OpenTarget {
 }
 
 impl AccessLog {
-    /// Opens a log. `before` is the log in use until now: if its target is the same, it stays open
-    /// and is used by the new log, too.
+    /// Opens an access log. `before` is the log in use until now: if both have the same target,
+    /// that target stays open and the new log uses it, too.
     ///
     /// # Errors
     /// The target of the log cannot be opened, or its thread cannot be started.
@@ -75,13 +75,13 @@ impl AccessLog {
         })
     }
 
-    /// Returns the settings that the log was opened with.
+    /// Returns the settings that this log was opened with.
     #[must_use]
     pub fn settings(&self) -> &config::AccessLog {
         &self.settings
     }
 
-    /// Appends a line without waiting for it to be written.
+    /// Appends a line to the log's buffer, and does not wait until it is written.
     pub fn push(&self, line: &Line<'_>) {
         thread_local! {
             static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
@@ -94,13 +94,13 @@ impl AccessLog {
         });
     }
 
-    /// Reopens the log file. Called after log rotation has renamed the old file.
+    /// Opens the log file anew. This is called after log rotation has renamed the old file.
     pub fn reopen(&self) {
         self.opened.queue.reopen();
     }
 
-    /// Closes the log and waits until pending lines are written, for at most `limit`. Later lines
-    /// are dropped.
+    /// Closes the log and waits until the lines in the buffer are written, for at most `limit`.
+    /// Lines that are appended later are dropped.
     pub fn finish(&self, limit: Duration) {
         self.opened.queue.close();
         self.opened.queue.wait_for_end(limit);

@@ -1,7 +1,8 @@
-//! The buffer of pending lines: bounded, filled by all workers, emptied by one thread.
+//! The buffer of access log lines that are not written yet: its size is limited, all workers append
+//! to it, and one thread empties it.
 //!
-//! The lock is held only while a line is copied or the buffer is swapped for an empty one, never
-//! during a write.
+//! The buffer's lock is held only while a line is copied or the buffer is swapped for an empty one,
+//! never during a write to the log's target.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
@@ -10,13 +11,13 @@ use std::{
 
 use super::counts::Counts;
 
-/// Capacity of the buffer in bytes.
+/// Size limit of the buffer of pending log lines, in bytes.
 pub(super) const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// Notified when the writing thread has something to do.
+    /// Notified when there is something for the writing thread to do.
     work: Condvar,
     /// Notified when the writing thread has ended.
     ended: Condvar,
@@ -31,12 +32,12 @@ struct State {
     ended: bool,
 }
 
-/// The work that the writing thread got from the queue, besides the lines.
+/// What the writing thread has to do besides writing the lines that it took from the queue.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    /// Whether to reopen the file before writing the lines.
+    /// Whether to open the log file anew before writing the lines.
     pub(super) reopen: bool,
-    /// Whether the queue is closed: the thread ends after writing the lines.
+    /// Whether the queue is closed, so that the thread ends after writing the lines.
     pub(super) last: bool,
 }
 
@@ -50,7 +51,8 @@ impl Queue {
         }
     }
 
-    /// Appends a line with its line feed; if the buffer has no room, drops the line and counts it.
+    /// Appends a line, which ends with a line feed. If the buffer has no room for it, the line is
+    /// dropped and counted.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.state();
         if state.closed || state.lines.len() + line.len() > MOST_BYTES {
@@ -61,7 +63,8 @@ impl Queue {
         let was_empty = state.lines.is_empty();
         state.lines.extend_from_slice(line);
         drop(state);
-        // Only the first line needs to wake the thread: it waits only while the buffer is empty.
+        // Only the first line of a buffer needs to wake the writing thread, which waits only while
+        // the buffer is empty.
         if was_empty {
             self.work.notify_one();
         }
@@ -77,8 +80,9 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Waits until there are lines to write, or the file must be reopened or the queue is closed.
-    /// Swaps `lines`, which must be empty, for the pending lines.
+    /// Waits until there are lines to write, the log file must be reopened, or the queue is closed.
+    /// Then swaps `lines`, which must be empty, for the lines of the buffer, and returns what else
+    /// to do.
     pub(super) fn take(&self, lines: &mut Vec<u8>) -> Work {
         let mut state = self.state();
         while state.lines.is_empty() && !state.reopen && !state.closed {
@@ -113,8 +117,8 @@ impl Queue {
         }
     }
 
-    /// Locks the state. A poisoned lock is used as it is: a panic while it is held leaves a
-    /// consistent state.
+    /// Locks the state of the queue. A poisoned lock is used as it is: a panic while the lock is
+    /// held leaves a consistent state.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

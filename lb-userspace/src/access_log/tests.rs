@@ -202,8 +202,8 @@ fn nobody_waits_for_a_reader_that_does_not_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("pipe");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
-    // A pipe needs a reader: without one, opening it would block. This reader reads nothing, so
-    // writing blocks.
+    // The pipe is opened for reading first: opening a pipe without a reader would block. This
+    // reader reads nothing, so writing blocks once the pipe is full.
     let reader = fs::OpenOptions::new().read(true).write(true).open(&path);
     let _reader = reader.expect("open");
     let counts = Arc::<Counts>::default();

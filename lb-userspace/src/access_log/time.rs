@@ -9,7 +9,7 @@ const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 
-/// Appends a time in RFC 3339 format with milliseconds: `2026-03-01T08:49:37.250Z`.
+/// Appends a UTC time in RFC 3339 format with milliseconds: `2026-03-01T08:49:37.250Z`.
 pub(super) fn push_rfc3339(out: &mut Vec<u8>, time: SystemTime) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let Civil {
@@ -20,14 +20,14 @@ pub(super) fn push_rfc3339(out: &mut Vec<u8>, time: SystemTime) {
     } = Civil::of(since.as_secs());
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     let millis = since.subsec_millis();
-    // Writing to memory does not fail.
+    // Writing to a buffer in memory does not fail.
     let _written = write!(
         out,
         "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
     );
 }
 
-/// Appends a time in the combined format: `01/Mar/2026:08:49:37 +0000`.
+/// Appends a UTC time as Apache's combined format has it: `01/Mar/2026:08:49:37 +0000`.
 pub(super) fn push_combined(out: &mut Vec<u8>, time: SystemTime) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let Civil {
@@ -44,7 +44,8 @@ pub(super) fn push_combined(out: &mut Vec<u8>, time: SystemTime) {
     );
 }
 
-/// Appends the header of a message to a local syslog daemon: `<134>Mar  1 08:49:37 lb[12]: `.
+/// Appends the header that a local syslog daemon expects before a message:
+/// `<134>Mar  1 08:49:37 lb[12]: `.
 pub(super) fn push_syslog_head(out: &mut Vec<u8>, priority: u8, time: SystemTime) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let Civil {
@@ -64,13 +65,13 @@ struct Civil {
     /// The month, from 1 (January) to 12.
     month: u64,
     day: u64,
-    /// Seconds since midnight.
+    /// Seconds since midnight (UTC).
     second: u64,
 }
 
 impl Civil {
-    /// Converts seconds since 1970 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
-    /// `civil_from_days`).
+    /// Converts seconds since 1970 to a calendar date and time (Howard Hinnant, "chrono-Compatible
+    /// Low-Level Date Algorithms", `civil_from_days`).
     fn of(seconds: u64) -> Self {
         let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
         let (era, day_of_era) = (days / 146_097, days % 146_097);

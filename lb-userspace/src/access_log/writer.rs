@@ -1,4 +1,4 @@
-//! The thread that writes lines to their target.
+//! The thread that writes the lines of the access log to their target.
 
 use std::{
     fs::{File, OpenOptions},
@@ -13,19 +13,20 @@ use std::{
 use super::{error::Error, queue::Queue, time};
 use crate::config::LogTarget;
 
-/// How long the thread waits for more lines before it writes, to write the lines of a busy front in
-/// batches.
+/// How long the thread waits for more lines before it writes, so that it writes the lines of a busy
+/// front in batches.
 const GATHER: Duration = Duration::from_millis(10);
-/// Minimum interval between two log messages about failures to write.
+/// Minimum interval between two messages in the agent's own log about failures to write the access
+/// log.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
-/// The socket of the local syslog daemon.
+/// The path of the local syslog daemon's socket.
 const DEV_LOG: &str = "/dev/log";
-/// Facility `local0`, severity `info` (RFC 5424 §6.2.1).
+/// The priority of syslog messages: facility `local0`, severity `info` (RFC 5424 §6.2.1).
 const PRIORITY: u8 = 16 * 8 + 6;
-/// The permissions of a new log file.
+/// The mode of a new log file.
 const MODE: u32 = 0o640;
 
-/// Where the thread writes lines to.
+/// Where the thread writes the lines to.
 #[derive(Debug)]
 pub(super) enum Output {
     Stdout,
@@ -60,7 +61,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes lines. An error comes with the number of lines that were not written.
+    /// Writes lines to the target. An error comes with the number of lines that were not written.
     fn write(&mut self, lines: &[u8]) -> Result<(), (u64, io::Error)> {
         match self {
             Self::Stdout => {
@@ -92,8 +93,8 @@ fn count(lines: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', lines).count() as u64
 }
 
-/// Writes lines to a file. After an error, a line feed ends a partly written line, so that the next
-/// line is separate from it.
+/// Writes lines to a log file. If an error leaves a line partly written, a line feed is written
+/// after it, so that the next line is separate from it.
 fn write_file(file: &mut File, lines: &[u8]) -> Result<(), (u64, io::Error)> {
     let mut left = lines;
     while !left.is_empty() {
@@ -104,7 +105,8 @@ fn write_file(file: &mut File, lines: &[u8]) -> Result<(), (u64, io::Error)> {
             Err(error) => {
                 let written = lines.len() - left.len();
                 if written > 0 && lines[written - 1] != b'\n' {
-                    // If this write fails, too, the next line is appended to the partial one.
+                    // If this write fails, too, the next line is appended to the partly written
+                    // one.
                     let _ended = file.write_all(b"\n");
                 }
                 return Err((count(left), error));
@@ -138,8 +140,8 @@ fn write_syslog(
     failed.map_or(Ok(()), |error| Err((lost, error)))
 }
 
-/// Sends a message to the syslog daemon. If that fails, reconnects, as the daemon may have been
-/// restarted, and sends it again.
+/// Sends a message to the syslog daemon. If that fails, connects again, because the daemon may have
+/// been restarted, and sends the message once more.
 fn send((path, socket): (&Path, &mut UnixDatagram), message: &[u8]) -> io::Result<()> {
     if socket.send(message).is_ok() {
         return Ok(());
@@ -148,7 +150,7 @@ fn send((path, socket): (&Path, &mut UnixDatagram), message: &[u8]) -> io::Resul
     socket.send(message).map(drop)
 }
 
-/// Starts the writing thread, which ends when the queue is closed and empty.
+/// Starts the writing thread, which ends when the queue is closed and all its lines are written.
 pub(super) fn start(output: Output, queue: &Arc<Queue>) -> io::Result<()> {
     let queue = Arc::clone(queue);
     let thread = thread::Builder::new().name("access-log".to_owned());

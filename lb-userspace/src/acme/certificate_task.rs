@@ -1,4 +1,4 @@
-//! The task of one certificate: carries out what [`Renewal`](super::Renewal) decides.
+//! The task of one managed certificate: carries out what [`Renewal`](super::Renewal) decides.
 
 use std::{
     path::Path,
@@ -18,26 +18,28 @@ use super::{
 };
 use crate::config::{AcmeChallenge, Name};
 
-/// The longest sleep. It is bounded because a change of the system's clock is noticed only when
-/// the sleep ends.
+/// The longest time that the task sleeps. It is bounded because the task notices a change of the
+/// system's clock only when its sleep ends.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
-/// Receives the outcome of a renewal that an operator requested, as a sentence.
+/// Where to send the outcome of a renewal that an operator requested: a sentence, which is `Err` if
+/// no certificate was obtained.
 pub type RenewReply = oneshot::Sender<Result<String, String>>;
 
-/// The task of one certificate.
+/// The task that orders and renews one managed certificate.
 pub(super) struct CertificateTask {
     pub(super) managed: Arc<ManagedCertificate>,
     pub(super) session: Arc<AsyncMutex<Session>>,
     pub(super) exchange: Exchange,
-    /// Publishes the certificate's status.
+    /// The registry in which the task publishes the certificate's status.
     pub(super) statuses: StatusRegistry,
-    /// Receives the service's name when its certificate file was replaced.
+    /// Sends the service's name when its certificate file was replaced.
     pub(super) renewed: mpsc::UnboundedSender<Name>,
 }
 
 impl CertificateTask {
-    /// Runs until the sender of `renew_requests`, the operators' requests to renew now, is dropped.
+    /// Runs the task until the sender of `renew_requests` is dropped. Each of these requests is an
+    /// operator's command to renew the certificate now.
     pub(super) async fn run(self, mut renew_requests: mpsc::UnboundedReceiver<RenewReply>) {
         let mut asking: Option<RenewReply> = None;
         loop {
@@ -48,7 +50,8 @@ impl CertificateTask {
                     let said = self.acquire_and_order().await;
                     if let Some(answer) = asking.take() {
                         let said = said.unwrap_or_else(|| Err(self.not_begun()));
-                        // If the operator did not wait for the outcome, it is in the log.
+                        // Sending fails if the operator did not wait for the outcome, which is in
+                        // the log, too.
                         let _gone = answer.send(said);
                     }
                 }
@@ -73,8 +76,8 @@ impl CertificateTask {
         }
     }
 
-    /// Orders a certificate once this host holds the order lock. Returns the outcome as a sentence;
-    /// `None` if no order began.
+    /// Orders a certificate once this host holds the order lock. Returns the outcome of the order
+    /// as a sentence; `None` if no order began.
     async fn acquire_and_order(&self) -> Option<Result<String, String>> {
         let mut session = self.session.lock().await;
         if !self.begin().await {
@@ -85,7 +88,7 @@ impl CertificateTask {
         Some(self.order(&mut session).await)
     }
 
-    /// Acquires the order lock; where a peer must agree, claims the lock from it first. Returns
+    /// Acquires the order lock; if a peer must agree, claims the lock from the peer first. Returns
     /// whether an order may begin.
     async fn begin(&self) -> bool {
         loop {
@@ -94,8 +97,8 @@ impl CertificateTask {
                 let mut state = self.managed.state();
                 match state.renewal.step(now) {
                     Step::Order => {
-                        // Recorded before the state is unlocked, as the peer may claim the order
-                        // lock at any moment.
+                        // The order is recorded before the state is unlocked, because the peer may
+                        // claim the order lock as soon as it is.
                         state.renewal.began(now);
                         return true;
                     }
@@ -128,7 +131,8 @@ impl CertificateTask {
         };
         self.exchange.publish();
         let outcome = match kept {
-            // Without the record on disk, an agent that restarts in a loop would order each time.
+            // Without the order record on disk, an agent that restarts in a loop would place an
+            // order at each start.
             Err(error) => Err(OrderError::Store(error)),
             Ok(()) => self.obtain(session, failures).await,
         };
@@ -154,7 +158,8 @@ impl CertificateTask {
                 let until = humantime::format_rfc3339_seconds(validity.not_after);
                 let domains = self.managed.plan.obtained.domains.join(" ");
                 tracing::info!(%service, domains, %until, "obtained a certificate");
-                // If the agent is stopping and nothing receives this, its successor finds the file.
+                // Sending fails if the agent is stopping. The agent that is started next finds the
+                // certificate file.
                 let _gone = self.renewed.send(service.clone());
                 Ok(format!(
                     "service {service} has a new certificate, valid until {until}"
@@ -193,7 +198,8 @@ impl CertificateTask {
     async fn obtain(&self, session: &mut Session, failures: u32) -> Result<Validity, OrderError> {
         let obtained = &self.managed.plan.obtained;
         let challenge = challenge_after(&obtained.challenges, failures);
-        // A directory may refuse an order because of `replaces`: it is left out after a failure.
+        // A directory may refuse an order because it names a certificate in `replaces`, so the
+        // field is left out after a failed order.
         let has_one = self.managed.state().certificate.is_some();
         let old = leaf(&obtained.file).filter(|_| failures == 0 && has_one);
         let replaces = match &old {
@@ -230,8 +236,9 @@ impl CertificateTask {
         }
     }
 
-    /// Passes an operator's request to the state machine. Returns the reply channel, to be used
-    /// when the order has ended; `None` if the request was refused and the operator was told so.
+    /// Passes an operator's request to renew now to the state machine. Returns the channel for the
+    /// reply, to be used when the order has ended; `None` if the request was refused and the
+    /// operator was told why.
     fn request_renewal(&self, answer: RenewReply) -> Option<RenewReply> {
         let wanted = self.managed.state().renewal.request_now(SystemTime::now());
         let Err(until) = wanted else {
@@ -243,12 +250,14 @@ impl CertificateTask {
              to the peer, which is the limit that keeps the directory from locking this account out; \
              the next may begin at {until}"
         );
-        // If the operator did not wait for this reply, the request can be repeated.
+        // Sending fails if the operator did not wait for this reply; the operator can repeat the
+        // request.
         let _gone = answer.send(Err(refused));
         None
     }
 
-    /// Explains why a requested order did not begin, and withdraws the request.
+    /// Returns a sentence that says why an order that an operator requested did not begin, and
+    /// withdraws the request.
     fn not_begun(&self) -> String {
         let service = &self.managed.plan.service;
         let now = SystemTime::now();
@@ -292,7 +301,7 @@ impl CertificateTask {
     }
 }
 
-/// Explains why a standby orders nothing.
+/// Returns the sentence that tells an operator why the standby orders no certificate.
 pub(super) fn refuse_on_standby(service: &str, peer: &str) -> String {
     format!(
         "this host is not active, and only the active host of a pair orders certificates: run `lb \
@@ -302,14 +311,14 @@ pub(super) fn refuse_on_standby(service: &str, peer: &str) -> String {
 
 fn random() -> u64 {
     let mut bytes = [0; 8];
-    // Without randomness two claims may have equal numbers: both are then refused, and made again
-    // later.
+    // Without randomness two claims may have equal numbers: both claims are then refused, and made
+    // again later.
     let _filled = aws_lc_rs::rand::fill(&mut bytes);
     u64::from_ne_bytes(bytes)
 }
 
-/// Returns the challenge to use after this many consecutive failures: the configured challenges
-/// rotate.
+/// Returns the challenge to use after this number of failed orders in a row: each order after a
+/// failure uses the next of the configured challenges.
 fn challenge_after(challenges: &[AcmeChallenge], failures: u32) -> AcmeChallenge {
     let place = failures as usize % challenges.len().max(1);
     challenges

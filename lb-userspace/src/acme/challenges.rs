@@ -1,4 +1,4 @@
-//! The responses to ACME challenges that the front serves.
+//! The responses to ACME challenges that the front serves while a directory validates names.
 
 use std::{
     collections::HashMap,
@@ -17,47 +17,49 @@ use rustls::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The ALPN protocol of TLS-ALPN-01 (RFC 8737 §6.2).
+/// The ALPN protocol name with which a directory opens a TLS-ALPN-01 connection (RFC 8737 §6.2).
 pub const ACME_TLS: &[u8] = b"acme-tls/1";
-/// Path prefix of HTTP-01 (RFC 8555 §8.3).
+/// The prefix of the paths that a directory requests for HTTP-01 (RFC 8555 §8.3).
 const WELL_KNOWN: &str = "/.well-known/acme-challenge/";
 
-/// The challenge responses that are served at present. Clones share them.
+/// The challenge responses that the front serves at present. Clones share the responses.
 #[derive(Clone, Default)]
 pub struct Challenges(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Whether there are any responses. If there are none, a request costs one atomic load and
-    /// takes no lock.
+    /// Whether there are any responses. While there are none, looking for one costs a request an
+    /// atomic load and no lock.
     any: AtomicBool,
     answers: Mutex<Answers>,
 }
 
 #[derive(Default)]
 struct Answers {
-    /// The number of offers so far. Each offer is numbered, because two hosts may offer a response
-    /// for the same name.
+    /// The number of responses that were offered so far. This number identifies the next offer,
+    /// because both hosts of a pair may offer a response for the same name.
     offers: u64,
-    /// The key authorizations served for each token, with the numbers of their offers.
+    /// The key authorizations that are served for each HTTP-01 token, each with the number of its
+    /// offer.
     http: HashMap<String, Vec<(u64, String)>>,
-    /// The certificates served for each name, with the numbers of their offers.
+    /// The certificates that are served for each name that TLS-ALPN-01 validates, each with the
+    /// number of its offer.
     tls: HashMap<String, Vec<(u64, Arc<CertifiedKey>)>>,
 }
 
 /// A response to a challenge, in the form that the hosts of a pair exchange.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Response {
-    /// HTTP-01.
+    /// The response to an HTTP-01 challenge.
     Http {
-        /// The last segment of the requested path.
+        /// The last segment of the path that the directory requests.
         token: String,
-        /// The expected content.
+        /// The content that the directory expects.
         key_authorization: String,
     },
-    /// TLS-ALPN-01.
+    /// The response to a TLS-ALPN-01 challenge.
     Tls {
-        /// The name in lower case.
+        /// The name that is validated, in lower case.
         name: String,
         /// The SHA-256 of the key authorization.
         digest: [u8; 32],
@@ -76,8 +78,8 @@ impl Answers {
 }
 
 impl Response {
-    /// Creates the response of TLS-ALPN-01. `digest` is the SHA-256 of the key authorization (RFC
-    /// 8737 §3).
+    /// Creates the response to a TLS-ALPN-01 challenge. `digest` is the SHA-256 of the key
+    /// authorization (RFC 8737 §3).
     ///
     /// # Errors
     /// The digest does not have 32 bytes.
@@ -90,7 +92,7 @@ impl Response {
     }
 }
 
-/// Guard of a response: it is served until the guard is dropped.
+/// Guard of a challenge response: the response is served until the guard is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct Offer {
@@ -105,14 +107,14 @@ enum Key {
     Tls(String),
 }
 
-/// A self-signed certificate could not be created.
+/// A self-signed certificate could not be created, with the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot create a self-signed certificate: {0}")]
 pub struct SelfSignedError(String);
 
 impl Challenges {
-    /// Returns the content for an HTTP-01 request `GET target`; `None` if no response is served
-    /// there.
+    /// Returns the content to answer an HTTP-01 request `GET target` with; `None` if no response is
+    /// served at `target`.
     #[must_use]
     pub fn http_answer(&self, target: &str) -> Option<String> {
         if !self.0.any.load(Ordering::Relaxed) {
@@ -122,13 +124,14 @@ impl Challenges {
         latest(&self.answers().http, token)
     }
 
-    /// Returns the TLS-ALPN-01 certificate for a name in lower case.
+    /// Returns the certificate that answers a TLS-ALPN-01 challenge for this name, which must be in
+    /// lower case; `None` if there is none.
     #[must_use]
     pub fn tls_answer(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         latest(&self.answers().tls, name)
     }
 
-    /// Serves a response.
+    /// Serves a response to a challenge until the returned guard is dropped.
     ///
     /// # Errors
     /// The TLS-ALPN-01 certificate cannot be created.
@@ -180,7 +183,8 @@ impl Challenges {
     }
 
     fn answers(&self) -> MutexGuard<'_, Answers> {
-        // Each change is one insertion or removal: a panic leaves the maps consistent.
+        // Each change is one insertion or removal, so the maps are consistent even if a thread
+        // panicked.
         self.0
             .answers
             .lock()
@@ -203,7 +207,7 @@ impl Drop for Offer {
     }
 }
 
-/// Returns the response for this key that was offered last.
+/// Returns the response that was offered last for this token or name.
 fn latest<V: Clone>(offers: &HashMap<String, Vec<(u64, V)>>, key: &str) -> Option<V> {
     let (_, answer) = offers.get(key)?.last()?;
     Some(answer.clone())
@@ -225,7 +229,8 @@ fn challenge_certificate(name: &str, digest: &[u8]) -> Result<CertifiedKey, Self
     self_signed(&params)
 }
 
-/// Creates a self-signed certificate for handshakes before the first certificate was obtained.
+/// Creates a self-signed certificate for these names, which TLS handshakes use until the first
+/// certificate is obtained.
 ///
 /// # Errors
 /// The certificate cannot be created.
@@ -242,7 +247,7 @@ fn self_signed(params: &CertificateParams) -> Result<CertifiedKey, SelfSignedErr
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pair.serialize_der()));
     let chain = vec![certificate.der().clone()];
     // `CertifiedKey::from_der` cannot be used: it rejects critical extensions that it does not
-    // know.
+    // know, such as that of TLS-ALPN-01.
     let key = aws_lc_rs::default_provider()
         .key_provider
         .load_private_key(key)
@@ -268,7 +273,7 @@ mod tests {
         assert_eq!(challenges.http_answer("/token"), None);
         drop(offer);
         assert_eq!(challenges.http_answer(target), None);
-        // The peer may offer the same response: each offer removes only itself.
+        // The peer may offer the same response: dropping one offer must not remove the other.
         let twice = challenges.offer_http("other", "other.thumbprint");
         drop(other);
         assert!(
@@ -292,7 +297,8 @@ mod tests {
         let key = challenges.tls_answer("www.example.org").expect("offered");
         let parsed = x509_parser::certificate::X509Certificate::from_der(&key.cert[0]);
         let (_, parsed) = parsed.expect("a certificate");
-        // id-pe-acmeIdentifier, RFC 8737 §6.1; an OCTET STRING of 32 bytes.
+        // The identifier of id-pe-acmeIdentifier (RFC 8737 §6.1). Its value is an OCTET STRING of
+        // 32 bytes.
         let identifier = parsed
             .extensions()
             .iter()

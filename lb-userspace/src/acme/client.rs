@@ -1,4 +1,4 @@
-//! The HTTPS client for the ACME directory.
+//! The HTTPS client that talks to the ACME directory.
 
 use std::{
     error::Error as StdError,
@@ -21,22 +21,23 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
-/// Time limit from a request to its response's head. A working directory answers within a second.
+/// Time limit from sending a request to receiving the head of its response. A directory that works
+/// answers within a second.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sends requests to the directory. Clones share connections.
+/// Sends HTTPS requests to the ACME directory. Clones share connections.
 #[derive(Clone)]
 pub(super) struct Client {
     http: HyperClient<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
     retry_after: RetryAfter,
 }
 
-/// The `Retry-After` of the directory's last refusal (RFC 8555 §6.6).
+/// The time that the directory's last refusal named in `Retry-After` (RFC 8555 §6.6).
 #[derive(Clone, Debug, Default)]
 pub(super) struct RetryAfter(Arc<Mutex<Option<SystemTime>>>);
 
 impl RetryAfter {
-    /// Returns the time received since the last call, if any, and forgets it.
+    /// Returns the `Retry-After` time received since the last call, if any, and forgets it.
     pub(super) fn take(&self) -> Option<SystemTime> {
         self.lock().take()
     }
@@ -46,7 +47,7 @@ impl RetryAfter {
     }
 }
 
-/// The client could not be set up.
+/// The client for the ACME directory could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
     #[error("cannot read `acme.ca_file` {path}: {why}")]
@@ -56,7 +57,8 @@ pub(super) enum ClientError {
 }
 
 impl Client {
-    /// Creates a client that trusts the authorities in `ca_file`, or else the host's.
+    /// Creates a client that trusts the certificate authorities in `ca_file`; if that is `None`,
+    /// those that the host trusts.
     pub(super) fn new(
         ca_file: Option<&Path>,
         retry_after: &RetryAfter,
@@ -126,8 +128,8 @@ impl HttpClient for Client {
     }
 }
 
-/// Returns the value of `Retry-After` in seconds, limited to a week. A date is ignored: the
-/// back-off after failures then applies.
+/// Returns how long the header `Retry-After` asks to wait, at most a week; `None` if the header is
+/// missing or has a date instead of seconds: the back-off after failures then applies.
 fn seconds(headers: &http::HeaderMap) -> Option<Duration> {
     const WEEK: u64 = 7 * 24 * 3600;
     let value = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
@@ -135,7 +137,8 @@ fn seconds(headers: &http::HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(WEEK)))
 }
 
-/// Formats an error with all its sources: the outermost error says only that connecting failed.
+/// Formats an error together with all its sources, because the outermost error says only that
+/// connecting failed.
 fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

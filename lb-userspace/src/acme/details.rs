@@ -1,4 +1,4 @@
-//! The details of a certificate file.
+//! The details of a certificate file that matter for its renewal.
 
 use super::{
     peer_message::CertificateId,
@@ -8,15 +8,16 @@ use super::{
 /// The details of a certificate that matter for its renewal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CertificateDetails {
-    /// Its DNS names, in lower case.
+    /// The DNS names that the certificate covers, in lower case.
     pub names: Vec<String>,
-    /// Its validity period.
+    /// The certificate's validity period.
     pub validity: Validity,
-    /// The SHA-256 of the certificate.
+    /// The SHA-256 of the encoded certificate.
     pub fingerprint: [u8; 32],
 }
 
-/// Parses a certificate file, chain and key. The error says why it could not be served.
+/// A function that parses the bytes of a certificate file with chain and key. The error says why
+/// the front could not serve the certificate.
 pub type Inspect = fn(&[u8]) -> Result<CertificateDetails, String>;
 
 impl CertificateDetails {

@@ -1,21 +1,21 @@
-//! DNS-01 (RFC 8555 §8.4): sets and removes records by an operator-supplied command.
+//! DNS-01 (RFC 8555 §8.4): sets and removes TXT records by a command that the operator supplies.
 //!
 //! The command gets the arguments of lego's `exec` provider and the environment of certbot's hooks,
-//! so that scripts for either work.
+//! so that scripts written for lego or for certbot work.
 
 use tokio::time::timeout;
 
 use crate::{command::Running, config::DnsHook};
 
-/// A TXT record for DNS-01.
+/// A TXT record that answers a DNS-01 challenge.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct TxtRecord {
-    /// The validated name, without `*.`.
+    /// The name that is validated, without a leading `*.`.
     domain: String,
     value: String,
 }
 
-/// A record could not be set or removed.
+/// The operator's command failed to set or remove a TXT record.
 #[derive(Debug, thiserror::Error)]
 #[error("dns_command could not {what} the record {name}: {why}")]
 pub(super) struct DnsError {
@@ -25,12 +25,14 @@ pub(super) struct DnsError {
 }
 
 impl TxtRecord {
-    /// Creates the record. `value` is the digest of the key authorization, in base64url.
+    /// Creates the TXT record for a name. `value` is the digest of the key authorization, in
+    /// base64url.
     pub(super) fn new(domain: String, value: String) -> Self {
         Self { domain, value }
     }
 
-    /// Sets the record. Returns the last line that the command printed.
+    /// Sets the TXT record by the operator's command. Returns the last line that the command
+    /// printed.
     ///
     /// # Errors
     /// The command failed or timed out.
@@ -47,10 +49,11 @@ impl TxtRecord {
         self.run(hook, ("set", "present"), &environment).await
     }
 
-    /// Removes the record. `said` is the output of the command that set the record.
+    /// Removes the TXT record by the operator's command. `said` is what the command printed when it
+    /// set the record.
     ///
     /// # Errors
-    /// As [`Self::set`].
+    /// The command failed or timed out.
     pub(super) async fn remove(&self, hook: &DnsHook, said: &str) -> Result<(), DnsError> {
         let environment = [("CERTBOT_AUTH_OUTPUT", said.to_owned())];
         self.run(hook, ("remove", "cleanup"), &environment).await?;

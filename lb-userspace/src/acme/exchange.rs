@@ -1,5 +1,5 @@
 //! Exchanges certificates, the account and challenge responses with the peer, so that both hosts of
-//! a pair have the same.
+//! a pair have the same ones.
 
 mod account;
 mod certificates;
@@ -23,7 +23,8 @@ use super::{
 };
 use crate::config::{self, Name};
 
-/// The exchange with the peer. Clones share one exchange. Without a peer it sends nothing.
+/// The exchange of certificates, account and challenge responses with the peer. Clones share one
+/// exchange. Without a peer it sends nothing.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange(Arc<Inner>);
 
@@ -33,31 +34,33 @@ struct Inner {
     renewed: mpsc::UnboundedSender<Name>,
     challenges: Challenges,
     statuses: StatusRegistry,
-    /// The newest serial of [`HostState`] whose responses the peer serves.
+    /// The serial number of the newest [`HostState`] of this host whose challenge responses the
+    /// peer serves.
     served: watch::Sender<u64>,
     state: Mutex<ExchangeState>,
 }
 
-/// The state of the exchange.
+/// What the exchange knows of both hosts, and what it has sent and requested.
 #[derive(Debug)]
 struct ExchangeState {
     role: HostRole,
-    /// Whether the link is up.
+    /// Whether the link to the peer is up.
     link: bool,
     /// Whether the peer's state was received since the link came up.
     peer_state_known: bool,
-    /// The peer's name, once received.
+    /// The peer's name; `None` until the peer has sent it.
     peer: Option<String>,
     serial: u64,
     host: Option<Name>,
     settings: Option<config::Acme>,
     managed: BTreeMap<Name, Arc<ManagedCertificate>>,
     account: account::KnownAccount,
-    /// The challenge responses of this host's orders, with the number of orders that need each.
+    /// The challenge responses that this host's orders need, each with the number of orders that
+    /// need it.
     responses: BTreeMap<Response, usize>,
-    /// The challenge responses served for the peer's orders.
+    /// The challenge responses that this host serves for the peer's orders.
     offers: BTreeMap<Response, Offer>,
-    /// The certificate that was requested from the peer and has not arrived.
+    /// The certificate that this host has requested from the peer and that has not arrived yet.
     requested: Option<(Name, CertificateId)>,
 }
 
@@ -95,7 +98,8 @@ impl Exchange {
         }))
     }
 
-    /// Replaces the settings and the managed certificates by those of a new configuration.
+    /// Replaces the settings and the managed certificates by those of a new configuration, whose
+    /// host name is `host`.
     pub(super) fn keep(
         &self,
         host: &Name,
@@ -125,18 +129,19 @@ impl Exchange {
         self.publish_now(&mut state, now);
     }
 
-    /// Returns this host's role.
+    /// Returns this host's role in ordering certificates.
     pub(super) fn role(&self) -> HostRole {
         self.state().role
     }
 
-    /// Returns the peer's name, for messages to operators.
+    /// Returns the peer's name for messages to operators, or words for it if the name is not known
+    /// yet.
     pub(super) fn peer(&self) -> String {
         let peer = self.state().peer.clone();
         peer.unwrap_or_else(|| "the other host".to_owned())
     }
 
-    /// Records whether this host is active.
+    /// Records whether this host is the active one. Has no effect on a host without a peer.
     pub(super) fn set_active(&self, active: bool) {
         let mut state = self.state();
         if state.role == HostRole::Alone {
@@ -155,7 +160,7 @@ impl Exchange {
         self.publish_now(&mut state, SystemTime::now());
     }
 
-    /// Records that the link came up or went down.
+    /// Records that the link to the peer came up or went down.
     pub(super) fn set_linked(&self, linked: bool) {
         let now = SystemTime::now();
         let mut state = self.state();
@@ -173,23 +178,24 @@ impl Exchange {
             drop(state);
             managed.changed.notify_one();
         }
-        // The responses for the peer's orders are still served: a directory may still request them.
+        // The responses for the peer's orders are still served without a link: a directory may
+        // still request them.
         self.publish_now(&mut state, now);
     }
 
-    /// Sends this host's full state to the peer.
+    /// Sends the full state of this host's certificates to the peer.
     pub(super) fn publish(&self) {
         self.publish_now(&mut self.state(), SystemTime::now());
     }
 
-    /// Sends a message to the peer if the link is up.
+    /// Sends a message to the peer if the link is up; otherwise the message is dropped.
     pub(super) fn send(&self, message: PeerMessage) {
         if self.state().link {
             self.enqueue(message);
         }
     }
 
-    /// Handles a message of the peer.
+    /// Handles a message about certificates that the peer sent.
     pub(super) fn receive(&self, message: PeerMessage) {
         let now = SystemTime::now();
         let mut state = self.state();
@@ -211,8 +217,8 @@ impl Exchange {
                 let refused = refused.map(|wait| Duration::from_secs(wait.into()));
                 let waited = certificates::answered(&state, &service, (number, refused), now);
                 if !waited {
-                    // The claim is no longer pending: the new state tells the peer that no order
-                    // began on it.
+                    // This host no longer waits for this reply: its new state tells the peer that
+                    // no order began on the claim.
                     self.publish_now(&mut state, now);
                 }
             }
@@ -272,7 +278,8 @@ impl Exchange {
         self.request_newer(state, now);
     }
 
-    /// Sends the state and returns its serial; `None` if the link is down.
+    /// Sends this host's state to the peer, and returns the state's serial number; `None` if the
+    /// link is down.
     fn publish_now(&self, state: &mut ExchangeState, now: SystemTime) -> Option<u64> {
         let settings = state.settings.as_ref()?;
         if !state.link {
@@ -302,7 +309,8 @@ impl Exchange {
     }
 
     fn enqueue(&self, message: PeerMessage) {
-        // If the agent is stopping, nothing sends this; the peer notices by the loss of the link.
+        // Sending fails if the agent is stopping. The peer notices the stop because the link goes
+        // down.
         let _gone = self.0.messages.send(message);
     }
 

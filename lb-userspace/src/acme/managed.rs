@@ -18,7 +18,7 @@ use super::{
 };
 use crate::config::{Acme, Name, Obtained};
 
-/// The configuration of a managed certificate.
+/// What the configuration says of a managed certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct CertificatePlan {
     pub(super) host: Name,
@@ -27,32 +27,34 @@ pub(super) struct CertificatePlan {
     pub(super) obtained: Obtained,
 }
 
-/// A managed certificate.
+/// A certificate that the agent orders and renews.
 #[derive(Debug)]
 pub(super) struct ManagedCertificate {
     pub(super) plan: CertificatePlan,
     pub(super) inspect: Inspect,
-    /// Notified when a message of the peer may have changed which step is due.
+    /// Notified when a message of the peer may have changed which step is due for this certificate.
     pub(super) changed: Notify,
     store: Store,
     state: Mutex<State>,
 }
 
-/// The mutable state of a managed certificate.
+/// The state of a managed certificate that changes while the agent runs.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) renewal: Renewal,
-    /// The certificate in the file; `None` if no certificate covers all domains.
+    /// The certificate in the certificate file; `None` if the file has no certificate that covers
+    /// all configured domains.
     pub(super) certificate: Option<CertificateId>,
-    /// The fingerprint of a certificate of the peer that cannot be used here.
+    /// The fingerprint of the last certificate of the peer that this host could not use, so that it
+    /// is not requested again.
     pub(super) rejected: Option<[u8; 32]>,
-    /// The state of the certificate that the peer sent last.
+    /// The state of this certificate at the peer, as the peer sent it last.
     pub(super) peer_state: Option<CertificateState>,
 }
 
 impl ManagedCertificate {
-    /// Loads the certificate and the order record that an earlier agent left. `role` is this host's
-    /// role.
+    /// Loads the certificate file and the order record that an earlier agent left on disk. `role`
+    /// is this host's role.
     pub(super) fn open(
         plan: CertificatePlan,
         inspect: Inspect,
@@ -87,27 +89,27 @@ impl ManagedCertificate {
         }
     }
 
-    /// Locks the state. Do not call the exchange while holding it.
+    /// Locks the state. A caller that holds this lock must not call the exchange.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // A poisoned lock is used as it is: after a panic the state is as before or after a complete
         // change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the order record to disk.
+    /// Writes the certificate's order record to disk.
     pub(super) fn keep_record(&self, state: &State) -> Result<(), StoreError> {
         let record = state.renewal.record();
         self.store.keep_record(&self.plan.obtained.file, record)
     }
 
-    /// Writes the order record to disk, and only logs a failure.
+    /// Writes the certificate's order record to disk; a failure is only logged.
     pub(super) fn try_to_keep_record(&self, state: &State) {
         if let Err(error) = self.keep_record(state) {
             tracing::warn!(service = %self.plan.service, %error, "cannot write the ACME order record");
         }
     }
 
-    /// Replaces the certificate file, chain and key.
+    /// Replaces the certificate file, which holds chain and key, by `bytes`.
     pub(super) fn install(
         &self,
         state: &mut State,
@@ -120,8 +122,8 @@ impl ManagedCertificate {
     }
 }
 
-/// Parses a certificate file that must cover all names of the plan. The error says why it cannot be
-/// used.
+/// Parses a certificate file and checks that it covers all names of the plan. The error says why
+/// the file cannot be used.
 pub(super) fn usable(
     plan: &CertificatePlan,
     inspect: Inspect,
@@ -139,7 +141,8 @@ pub(super) fn usable(
     }
 }
 
-/// Returns a hash of the names of host and service, which is the same at every start.
+/// Returns a hash of the names of the host and the service, which is the same at every start of the
+/// agent.
 fn seed(plan: &CertificatePlan) -> u64 {
     let mut hasher = DefaultHasher::new();
     (plan.host.as_str(), plan.service.as_str()).hash(&mut hasher);

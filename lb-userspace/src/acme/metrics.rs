@@ -15,7 +15,7 @@ families! {
         "When a certificate is due to be renewed, in seconds since 1970-01-01 UTC; 0 if there is none yet.";
 }
 
-/// The orders of certificates at the moment of a scrape, by service.
+/// The status of the certificates at the moment of a scrape, by service.
 #[derive(Clone, Debug, Default)]
 pub struct OrderMetrics(pub BTreeMap<Name, CertificateStatus>);
 

@@ -7,9 +7,10 @@
 //!
 //! In a pair, `order_lock`, a part of [`Renewal`], decides which host may order. `exchange` gives
 //! both hosts the account, the certificates, the records and the challenge responses. `managed` is
-//! the state that a certificate's task shares with it.
+//! the state that a certificate's task shares with the exchange.
 //!
-//! An obtained certificate is a file like any other: the agent loads it when [`Acme`] reports it.
+//! An obtained certificate is a certificate file like any other: the agent loads the file when
+//! [`Acme`] reports that it was replaced.
 
 #![forbid(unsafe_code)]
 
@@ -54,7 +55,7 @@ use exchange::Exchange;
 use managed::{CertificatePlan, ManagedCertificate};
 use session::Session;
 
-/// The managed certificates. Dropping it ends their tasks.
+/// The certificates that the agent orders and renews. Dropping this ends their tasks.
 #[derive(Debug)]
 pub struct Acme {
     exchange: Exchange,
@@ -65,16 +66,16 @@ pub struct Acme {
     statuses: StatusRegistry,
 }
 
-/// The receiving ends of [`Acme`]'s events.
+/// The receiving ends of the channels on which [`Acme`] reports events.
 #[derive(Debug)]
 pub struct AcmeEvents {
-    /// Services whose certificate file is new.
+    /// Receives the name of each service whose certificate file was replaced.
     pub renewed: mpsc::UnboundedReceiver<Name>,
-    /// Messages to send to the peer.
+    /// Receives the messages that are to be sent to the peer.
     pub messages: mpsc::UnboundedReceiver<PeerMessage>,
 }
 
-/// The task of a managed certificate.
+/// The running task of a managed certificate, and the channel to it.
 #[derive(Debug)]
 struct RunningTask {
     managed: Arc<ManagedCertificate>,
@@ -89,8 +90,8 @@ impl Drop for RunningTask {
 }
 
 impl Acme {
-    /// Creates the manager without certificates. `in_pair`: the host has a peer; it then counts as
-    /// not active until [`Self::set_active`] is called.
+    /// Creates the manager of certificates, which has none yet. `in_pair` says that the host has a
+    /// peer. It counts as not active then until [`Self::set_active`] is called.
     #[must_use]
     pub fn new(challenges: Challenges, inspect: Inspect, in_pair: bool) -> (Self, AcmeEvents) {
         let (renewed, files) = mpsc::unbounded_channel();
@@ -129,7 +130,7 @@ impl Acme {
         let old = self.kept.values().map(|kept| Arc::clone(&kept.managed));
         let managed = old.chain(new.iter().cloned());
         let managed = managed.map(|managed| (managed.plan.service.clone(), managed));
-        // The exchange must know a certificate before its task begins.
+        // The exchange must know a certificate before the certificate's task begins.
         self.exchange
             .keep(&config.node.name, config.acme.as_ref(), managed.collect());
         for managed in new {
@@ -140,7 +141,7 @@ impl Acme {
         self.statuses.keep(&self.kept.keys().collect());
     }
 
-    /// Records that this host of a pair has become active, or is no longer active.
+    /// Records that this host of a pair became the active one, or that it no longer is.
     pub fn set_active(&self, active: bool) {
         self.exchange.set_active(active);
     }
@@ -150,13 +151,13 @@ impl Acme {
         self.exchange.set_linked(linked);
     }
 
-    /// Handles a message of the peer. Reads and writes certificate files.
+    /// Handles a message of the peer. This may read and write certificate files.
     pub fn receive(&self, message: PeerMessage) {
         self.exchange.receive(message);
     }
 
-    /// Renews the certificate of a service now, at an operator's request. The outcome is sent to
-    /// `answer`.
+    /// Renews the certificate of a service now, because an operator requests it. The outcome is
+    /// sent to `answer`.
     pub fn renew(&self, service: &str, answer: RenewReply) {
         let kept = self.kept.iter().find(|(name, _)| name.as_str() == service);
         let refused = match kept {
@@ -171,11 +172,12 @@ impl Acme {
             None => (answer, self.unknown(service)),
         };
         let (answer, sentence) = refused;
-        // If the operator did not wait for this reply, the request can be repeated.
+        // Sending fails if the operator did not wait for this reply; the operator can repeat the
+        // request.
         let _gone = answer.send(Err(sentence));
     }
 
-    /// Returns the published status of the certificates.
+    /// Returns the registry of the status of all managed certificates.
     #[must_use]
     pub fn statuses(&self) -> &StatusRegistry {
         &self.statuses
@@ -194,7 +196,8 @@ impl Acme {
 
     fn start(&mut self, managed: Arc<ManagedCertificate>) -> RunningTask {
         let (renew_requests, received) = mpsc::unbounded_channel();
-        // Creates the counters at once, whether or not the directory answers.
+        // Creates the certificate's counters now, so that metrics show zeros before the first order
+        // ends.
         self.statuses.change(&managed.plan.service, |_| {});
         let keeper = CertificateTask {
             session: self.session(&managed.plan.settings),
@@ -210,8 +213,8 @@ impl Acme {
         }
     }
 
-    /// Returns the session of these settings, which all certificates share: orders are placed one
-    /// after another.
+    /// Returns the session for these ACME settings. All certificates share it, so orders are placed
+    /// one after another.
     fn session(&mut self, settings: &config::Acme) -> Arc<AsyncMutex<Session>> {
         match &self.session {
             Some((known, session)) if known == settings => Arc::clone(session),

@@ -1,49 +1,51 @@
 //! The lock that decides which host of a pair may order a certificate.
 //!
-//! A pure state machine, part of [`Renewal`](super::Renewal). The active host orders. While the
-//! link is up it claims the lock first, and the peer refuses while its own order is in flight, so
-//! that no two orders overlap, whatever the roles do. Without a link the active host orders without
-//! asking.
+//! A pure state machine, part of [`Renewal`](super::Renewal). Only the active host orders. While
+//! the link is up it claims the lock from the peer first, and the peer refuses while an order of
+//! the peer is in flight, so that no two orders overlap, however the roles change. Without a link
+//! the active host orders without asking.
 
 use std::time::{Duration, SystemTime};
 
-/// The longest time that an order holds the lock: the timeout of an order with the longest wait for
-/// DNS.
+/// The longest time that an order holds the lock: the time-out of an order with the longest
+/// configurable wait for DNS.
 pub(super) const LONGEST_ORDER: Duration = Duration::from_secs(4000);
 /// Time limit for the peer's reply to a claim.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
-/// How long an agent that starts, or whose link came up, waits for the peer's state.
+/// How long an agent that has just started, or whose link came up, waits for the peer's state
+/// before it may order.
 const FIRST_MESSAGE: Duration = Duration::from_secs(15);
-/// How long the peer's order still holds the lock after the link went down. A link recovers; a
-/// dead host does not, and cannot say that its order has ended.
+/// How long the lock still counts as held by the peer's order after the link went down. A link that
+/// was only interrupted recovers in this time; a dead host cannot say that its order has ended.
 const GRACE: Duration = Duration::from_secs(30);
-/// Interval of checks on a standby.
+/// How often the task of a certificate wakes up on a standby, which orders nothing.
 const STANDBY_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
-/// The role of a host in ordering.
+/// The role of a host in ordering certificates.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HostRole {
-    /// There is no peer.
+    /// The host has no peer, and may order at any time.
     Alone,
     /// The peer is active, or neither host is: this host begins no order.
     Standby,
-    /// This host of the pair is active.
+    /// This host of the pair is the active one, and may order.
     Active,
 }
 
-/// Whether a due order may begin.
+/// Whether an order that is due may begin.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum OrderPermit {
     Begin,
-    /// The lock must be claimed from the peer first.
+    /// The lock must be claimed from the peer before the order may begin.
     Claim,
     Wait(SystemTime),
 }
 
-/// A pending claim.
+/// A claim of the lock that this host has sent and that the peer has not answered yet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Claim {
-    /// If both hosts claim at the same time, the claim with the higher number is granted.
+    /// The number of the claim. If both hosts claim the lock at the same time, the claim with the
+    /// higher number is granted.
     number: u64,
     answer_by: SystemTime,
 }
@@ -54,21 +56,21 @@ pub struct OrderLock {
     role: HostRole,
     /// Whether the peer's state was received since the link came up.
     linked: bool,
-    /// Whether the peer left a claim without reply. If so, this host orders without asking, until
-    /// the peer's next message.
+    /// Whether the peer did not answer a claim in time. If so, this host orders without asking
+    /// until the next message of the peer arrives.
     silent: bool,
-    /// Until this time no order begins unless a message of the peer has arrived.
+    /// The time until which no order begins unless a message of the peer has arrived.
     hold_until: SystemTime,
     claim: Option<Claim>,
     granted: bool,
-    /// Latest end of this host's order; `None` if none is in flight.
+    /// When this host's order ends at the latest; `None` if this host has none in flight.
     own_until: Option<SystemTime>,
-    /// Latest end of the peer's order; `None` if none is in flight.
+    /// When the peer's order ends at the latest; `None` if the peer has none in flight.
     peer_until: Option<SystemTime>,
 }
 
 impl OrderLock {
-    /// Creates the lock of a host that starts.
+    /// Creates the order lock of a host whose agent has just started.
     pub(super) fn new(role: HostRole, now: SystemTime) -> Self {
         Self {
             role,
@@ -85,7 +87,7 @@ impl OrderLock {
         }
     }
 
-    /// Sets the host's role.
+    /// Sets this host's role in ordering.
     pub fn set_role(&mut self, role: HostRole) {
         self.role = role;
         if role == HostRole::Standby {
@@ -94,7 +96,7 @@ impl OrderLock {
         }
     }
 
-    /// Records that the link came up. It counts as usable once the peer's state was received.
+    /// Records that the link came up. The link counts as usable when the peer's state was received.
     pub fn link_up(&mut self, now: SystemTime) {
         self.hold_until = now + FIRST_MESSAGE;
     }
@@ -105,7 +107,7 @@ impl OrderLock {
         self.silent = false;
     }
 
-    /// Records that the link went down.
+    /// Records that the link to the peer went down.
     pub fn link_down(&mut self, now: SystemTime) {
         self.linked = false;
         self.silent = false;
@@ -114,7 +116,7 @@ impl OrderLock {
         self.peer_until = self.peer_until.map(|until| until.min(now + GRACE));
     }
 
-    /// Records that this host has sent a claim of the lock with this number.
+    /// Records that this host has sent a claim of the lock with this number to the peer.
     pub fn claimed(&mut self, number: u64, now: SystemTime) {
         self.claim = Some(Claim {
             number,
@@ -122,9 +124,9 @@ impl OrderLock {
         });
     }
 
-    /// Handles the peer's reply to a claim. `refused`: how long the peer's own order may still hold
-    /// the lock; `None` if the claim is granted. Returns false if no claim with this number is
-    /// pending.
+    /// Handles the peer's reply to a claim of this host. `refused` is how long the peer's own order
+    /// may still hold the lock, or `None` if the peer grants the claim. Returns false if no claim
+    /// with this number is pending.
     pub fn answered(&mut self, number: u64, refused: Option<Duration>, now: SystemTime) -> bool {
         if self.claim.is_none_or(|claim| claim.number != number) {
             return false;
@@ -137,12 +139,12 @@ impl OrderLock {
         true
     }
 
-    /// Handles the peer's claim of the lock: grants it, or returns the time for which it is
+    /// Handles the peer's claim of the lock: grants it, or returns how long the lock may stay
     /// refused.
     ///
     /// # Errors
-    /// An order of this host is in flight or about to begin: the longest time that it may still
-    /// take.
+    /// An order of this host is in flight or about to begin. The error is the longest time that it
+    /// may still take.
     pub fn peer_claims(&mut self, number: u64, now: SystemTime) -> Result<(), Duration> {
         if let Some(wait) = self.own_order(now) {
             return Err(wait);
@@ -155,13 +157,14 @@ impl OrderLock {
         Ok(())
     }
 
-    /// Handles the peer's report of its own order: `lasts` is how long it may still take; `None` if
-    /// none is in flight.
+    /// Handles the peer's report of its own order: `lasts` is how long the order may still take, or
+    /// `None` if the peer has none in flight.
     pub fn peer_order_reported(&mut self, lasts: Option<Duration>, now: SystemTime) {
         self.peer_until = lasts.map(|lasts| now + lasts.min(LONGEST_ORDER));
     }
 
-    /// Returns how long this host may hold the lock; `None` if it neither holds nor claims it.
+    /// Returns how long this host may still hold the lock; `None` if it neither holds nor claims
+    /// the lock.
     #[must_use]
     pub fn held_for(&self, now: SystemTime) -> Option<Duration> {
         let about_to_begin = self.granted || self.claim.is_some();
@@ -169,30 +172,31 @@ impl OrderLock {
             .or_else(|| about_to_begin.then_some(LONGEST_ORDER))
     }
 
-    /// Returns whether the peer holds the lock.
+    /// Returns whether an order of the peer holds the lock.
     #[must_use]
     pub fn is_with_peer(&self, now: SystemTime) -> bool {
         self.peer_until.is_some_and(|until| until > now)
     }
 
-    /// Returns whether a claim is pending.
+    /// Returns whether this host has sent a claim and waits for the peer's reply.
     #[must_use]
     pub fn is_claiming(&self) -> bool {
         self.claim.is_some()
     }
 
-    /// Returns the host's role.
+    /// Returns this host's role in ordering.
     #[must_use]
     pub fn role(&self) -> HostRole {
         self.role
     }
 
-    /// Returns whether this host has a peer and cannot ask it.
+    /// Returns whether this host has a peer that cannot be asked: the link is down, or the peer
+    /// does not reply.
     pub(super) fn is_cut_off(&self) -> bool {
         self.role != HostRole::Alone && (!self.linked || self.silent)
     }
 
-    /// Returns whether a due order may begin.
+    /// Returns whether an order that is due on this host may begin.
     pub(super) fn permit(&mut self, now: SystemTime) -> OrderPermit {
         self.clear_expired(now);
         match self.role {
@@ -216,7 +220,7 @@ impl OrderLock {
         }
     }
 
-    /// Releases the lock, because no order is due any more.
+    /// Gives up this host's claim of the lock, because no order is due any more.
     pub(super) fn release(&mut self) {
         self.claim = None;
         self.granted = false;
@@ -237,8 +241,8 @@ impl OrderLock {
         Some(left.min(LONGEST_ORDER))
     }
 
-    /// Clears times that have passed, and those that are too far ahead because the clock was set
-    /// back.
+    /// Clears times that have passed, and times that are too far in the future because the clock
+    /// was set back.
     fn clear_expired(&mut self, now: SystemTime) {
         let is_ahead = |until: SystemTime, most: Duration| until > now && until <= now + most;
         self.peer_until = self

@@ -6,89 +6,95 @@ use serde::{Deserialize, Serialize};
 
 use super::{OrderRecord, Response};
 
-/// The longest certificate file that is sent or accepted, in bytes.
+/// Size limit in bytes of a certificate file that the hosts send to each other.
 pub(super) const MOST_FILE_BYTES: usize = 256 << 10;
-/// The longest account file that is sent or accepted, in bytes.
+/// Size limit in bytes of an ACME account file that the hosts send to each other.
 pub(super) const MOST_ACCOUNT_BYTES: usize = 64 << 10;
 
-/// A message from one agent to the other.
+/// A message about certificates from one agent of the pair to the other.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub enum PeerMessage {
-    /// The sender's full state. Sent when the link comes up and after each change.
+    /// The full state of the sender's certificates. It is sent when the link comes up and after
+    /// each change.
     State(Box<HostState>),
-    /// The sender claims the lock to order the certificate of a service.
+    /// The sender claims the order lock, to order the certificate of a service.
     Claim {
-        /// The service.
+        /// The name of the service.
         service: String,
-        /// Of two claims that cross on the link, the one with the higher number wins.
+        /// A random number. If the claims of both hosts cross on the link, the one with the higher
+        /// number is granted.
         number: u64,
     },
-    /// The reply to [`Self::Claim`].
+    /// The reply to a [`Self::Claim`].
     ClaimReply {
-        /// The service.
+        /// The name of the service whose order lock was claimed.
         service: String,
-        /// The number of the claim.
+        /// The number of the claim that is answered.
         number: u64,
-        /// `None`: granted. Otherwise the seconds that the replying host's own order may still take.
+        /// `None` if the claim is granted. Otherwise how many seconds the replying host's own order
+        /// may still take.
         refused: Option<u32>,
     },
-    /// Requests the certificate file of a service, provided that it holds the certificate with this
-    /// SHA-256.
+    /// Requests the certificate file of a service, provided that the file holds the certificate
+    /// with this fingerprint.
     FileRequest {
-        /// The service.
+        /// The name of the service.
         service: String,
-        /// The SHA-256 of the certificate.
+        /// The SHA-256 of the requested certificate.
         fingerprint: [u8; 32],
     },
-    /// The reply to [`Self::FileRequest`]; `bytes` is `None` if the sender no longer has the certificate.
+    /// The reply to a [`Self::FileRequest`].
     File {
-        /// The service.
+        /// The name of the service.
         service: String,
-        /// Chain and key.
+        /// The chain and key as PEM; `None` if the sender no longer has the requested certificate.
         bytes: Option<Secret>,
     },
-    /// The sender now serves the challenge responses of the [`HostState`] with this serial.
+    /// The sender now serves the challenge responses of the [`HostState`] with this serial number.
     Serving(u64),
 }
 
 /// The full state of a host's obtained certificates, as sent to the peer.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct HostState {
-    /// Increases with every state that the host sends.
+    /// A serial number, which increases with every state that the host sends.
     pub serial: u64,
-    /// The host's name.
+    /// The name of the host that sends the state.
     pub node: String,
-    /// The URL of the ACME directory.
+    /// The URL of the ACME directory that the host uses.
     pub directory: String,
-    /// Whether the host is active.
+    /// Whether the host is the active one.
     pub active: bool,
-    /// The account's credentials.
+    /// The credentials of the ACME account; `None` if the host has no account.
     pub account: Option<Secret>,
-    /// The certificates, by service.
+    /// The states of the host's certificates, by service.
     pub certificates: BTreeMap<String, CertificateState>,
-    /// The challenge responses that validate the host's orders.
+    /// The challenge responses that the host's orders in flight need.
     pub responses: Vec<Response>,
 }
 
 /// The state of one certificate on one host.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct CertificateState {
-    /// The certificate in use; `None` if no certificate covers all domains.
+    /// The certificate in use on the host; `None` if no certificate covers all domains.
     pub certificate: Option<CertificateId>,
     /// The history of the certificate's orders.
     pub record: OrderRecord,
-    /// The most seconds that an order in flight, or about to begin, may still take; `None` if there is none.
+    /// How many seconds the host's order that is in flight, or about to begin, may still take at
+    /// most; `None` if there is no such order.
     pub under_way: Option<u32>,
 }
 
-/// Identifies a certificate. The greater one is newer: its validity begins later, or else ends later.
+/// Identifies a certificate. Of two, the greater one is newer: its validity begins later, or begins
+/// at the same time and ends later.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct CertificateId {
-    /// `notBefore`, in seconds since 1970.
+    /// The beginning of the certificate's validity (`notBefore`), in seconds since 1970.
     pub not_before: u64,
-    /// `notAfter`, in seconds since 1970.
+    /// The end of the certificate's validity (`notAfter`), in seconds since 1970.
     pub not_after: u64,
-    /// The SHA-256; breaks ties, so that both hosts prefer the same certificate.
+    /// The SHA-256 of the certificate. It decides between certificates with equal times, so that
+    /// both hosts prefer the same one.
     pub fingerprint: [u8; 32],
 }
 

@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 /// Limit of orders that begin within an hour, on both hosts of a pair together. Let's Encrypt
-/// limits an account to five failed authorizations per name and hour; one is left for other clients
-/// of the account.
+/// limits an account to five failed authorizations per name and hour; the fifth is left for other
+/// clients of the account.
 pub const MOST_ORDERS_AN_HOUR: usize = 4;
-/// The part of [`MOST_ORDERS_AN_HOUR`] that a host may use while it cannot ask the peer, which may
-/// use as many.
+/// How many orders a host may begin within an hour while it cannot ask the peer, which may begin as
+/// many. Together they keep to [`MOST_ORDERS_AN_HOUR`].
 const MOST_ALONE_AN_HOUR: usize = MOST_ORDERS_AN_HOUR / 2;
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -17,40 +17,41 @@ pub(super) const HOUR: Duration = Duration::from_secs(3600);
 /// The validity period of a certificate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Validity {
-    /// `notBefore`.
+    /// The beginning of the certificate's validity (`notBefore`).
     pub not_before: SystemTime,
-    /// `notAfter`.
+    /// The end of the certificate's validity (`notAfter`).
     pub not_after: SystemTime,
 }
 
-/// The renewal window suggested by the directory (RFC 9773 §4.2).
+/// The time span in which the directory suggests to renew a certificate (RFC 9773 §4.2).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Window {
-    /// The beginning.
+    /// When the suggested time span begins.
     pub start: SystemTime,
-    /// The end.
+    /// When the suggested time span ends.
     pub end: SystemTime,
 }
 
-/// A [`Window`], in seconds since 1970, and the certificate that it applies to.
+/// A [`Window`] as it is stored, and the certificate that it applies to. All times are in seconds
+/// since 1970.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Suggestion {
-    /// `notBefore` of that certificate.
+    /// When the certificate that the window applies to becomes valid (`notBefore`).
     pub certificate: u64,
-    /// The beginning of the window.
+    /// When the window begins.
     pub start: u64,
-    /// The end of the window.
+    /// When the window ends.
     pub end: u64,
 }
 
-/// The history of orders. It outlives a restart, so that an agent that restarts often does not
-/// order more often; and it is sent to the peer, so that two hosts do not order more often than
-/// one.
+/// The history of the orders of one certificate. It outlives a restart, so that an agent that
+/// restarts often does not order more often; and it is sent to the peer, so that the two hosts of a
+/// pair do not order more often than one host.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct OrderRecord {
-    /// Failures since the last certificate was issued.
+    /// Number of failed orders since the last certificate was issued.
     pub failures: u32,
-    /// Whether the last failure was a failure of the directory itself.
+    /// Whether the last order failed because the directory was unreachable or failed itself.
     pub unreachable: bool,
     /// When this host's last orders began, in seconds since 1970, oldest first; at most
     /// [`MOST_ORDERS_AN_HOUR`].
@@ -58,31 +59,32 @@ pub struct OrderRecord {
     /// When the peer's last orders began, as far as known: in seconds since 1970, oldest first.
     #[serde(default)]
     pub peer_began: Vec<u64>,
-    /// The directory accepts no order before this second since 1970.
+    /// The second since 1970 before which the directory accepts no order; `None` if it named none.
     pub retry_after: Option<u64>,
-    /// The renewal window suggested by the directory.
+    /// The renewal window that the directory suggested last; `None` if it suggested none.
     #[serde(default)]
     pub window: Option<Suggestion>,
 }
 
 impl OrderRecord {
-    /// Returns when the last order of either host began, in seconds since 1970.
+    /// Returns when the last order of either host began, in seconds since 1970; `None` if there was
+    /// none.
     pub(super) fn last(&self) -> Option<u64> {
         self.began.last().max(self.peer_began.last()).copied()
     }
 
-    /// Adds an order of this host.
+    /// Records that an order of this host begins.
     pub(super) fn note_own_order(&mut self, now: SystemTime) {
         note(&mut self.began, now);
     }
 
-    /// Adds an order of the peer.
+    /// Records that an order of the peer begins.
     pub(super) fn note_peer_order(&mut self, now: SystemTime) {
         note(&mut self.peer_began, now);
     }
 
-    /// Returns when this host may begin another order within the hourly limits. `cut_off`: it
-    /// cannot ask the peer.
+    /// Returns when this host may begin another order within the hourly limits. `cut_off` says that
+    /// this host has a peer that it cannot ask, so it may begin fewer.
     pub(super) fn next_allowed(&self, cut_off: bool) -> SystemTime {
         let mut all = [self.began.as_slice(), self.peer_began.as_slice()].concat();
         all.sort_unstable();
@@ -95,7 +97,8 @@ impl OrderRecord {
         together.max(over(&self.began, alone))
     }
 
-    /// Clamps recorded times to `now`: after the clock was set back they would block orders.
+    /// Limits all recorded times to `now`: times in the future, which are there after the clock was
+    /// set back, would block orders.
     pub(super) fn clamp_to(&mut self, now: SystemTime) {
         let now = to_unix(now);
         for began in self.began.iter_mut().chain(&mut self.peer_began) {
@@ -104,7 +107,8 @@ impl OrderRecord {
     }
 
     /// Merges the order times of the peer's record. The peer is the authority for its own orders;
-    /// what it knows of this host's orders is used only if this host has lost all of them.
+    /// what the peer knows of this host's orders is used only if this host has lost its record of
+    /// them.
     pub(super) fn merge_orders(&mut self, theirs: &Self, now: SystemTime) {
         if !theirs.began.is_empty() {
             self.peer_began = newest(&theirs.began);
@@ -115,8 +119,8 @@ impl OrderRecord {
         self.clamp_to(now);
     }
 
-    /// Merges the peer's failures to renew the certificate that both hosts have: the greater values
-    /// count.
+    /// Merges the peer's failures to renew the certificate that both hosts have: of each value, the
+    /// greater one of the two hosts counts.
     pub(super) fn merge_failures(&mut self, theirs: &Self) {
         self.unreachable = match theirs.failures.cmp(&self.failures) {
             std::cmp::Ordering::Less => self.unreachable,
@@ -127,7 +131,8 @@ impl OrderRecord {
         self.retry_after = self.retry_after.max(theirs.retry_after);
     }
 
-    /// Resets what applied to the renewal of the old certificate, because a new one was installed.
+    /// Clears what the record says of the renewal of the old certificate, because a new one was
+    /// installed.
     pub(super) fn begin_certificate(&mut self) {
         self.failures = 0;
         self.unreachable = false;
@@ -136,7 +141,8 @@ impl OrderRecord {
     }
 }
 
-/// Returns when another order may begin if at most `most` orders may begin within an hour.
+/// Returns when another order may begin, given when earlier orders began (seconds since 1970,
+/// oldest first), if at most `most` orders may begin within an hour.
 fn over(began: &[u64], most: usize) -> SystemTime {
     let counts = began.len().checked_sub(most).and_then(|at| began.get(at));
     counts.map_or(SystemTime::UNIX_EPOCH, |oldest| from_unix(*oldest) + HOUR)
@@ -147,7 +153,7 @@ fn note(began: &mut Vec<u64>, now: SystemTime) {
     *began = newest(began);
 }
 
-/// Returns the latest order times, as many as the hourly limit needs.
+/// Returns the latest of the times at which orders began, as many as the hourly limit needs.
 fn newest(began: &[u64]) -> Vec<u64> {
     let surplus = began.len().saturating_sub(MOST_ORDERS_AN_HOUR);
     began.get(surplus..).unwrap_or_default().to_vec()
@@ -159,8 +165,8 @@ pub(super) fn to_unix(time: SystemTime) -> u64 {
         .as_secs()
 }
 
-/// Converts seconds since 1970, limited to the year 2169 so that a damaged record cannot overflow
-/// the time.
+/// Converts seconds since 1970 to a time. Later times than the year 2169 become that year, so that
+/// a damaged record cannot overflow the time.
 pub(super) fn from_unix(seconds: u64) -> SystemTime {
     const LATEST: u64 = 200 * 365 * 24 * 3600;
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(LATEST))

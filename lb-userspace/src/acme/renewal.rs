@@ -1,4 +1,4 @@
-//! Decides when to order and renew one certificate.
+//! Decides when to order one certificate, and when to renew it.
 //!
 //! A pure state machine without clock and I/O: the caller reports events with their time, and asks
 //! [`Renewal::step`] what is due.
@@ -11,44 +11,49 @@ use super::{
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Back-off after the first failure; it doubles with each additional failure.
+/// How long no order begins after the first failed order; the time doubles with each further
+/// failure.
 const FIRST_WAIT: Duration = Duration::from_secs(15 * 60);
-/// Default interval of polling the renewal window (RFC 9773 §4.3.3).
+/// How often the directory is asked for its renewal window if it names no interval (RFC 9773
+/// §4.3.3).
 const ASK_AGAIN: Duration = Duration::from_secs(6 * 3600);
-/// Bounds of the polling interval that the directory asks for (RFC 9773 §4.3.2): the directory is
-/// neither flooded with requests nor left unasked for long.
+/// The shortest and the longest interval at which the directory is asked for its renewal window,
+/// whatever interval it names (RFC 9773 §4.3.2): it is neither flooded with requests nor left
+/// unasked for long.
 const ASK_BOUNDS: [Duration; 2] = [Duration::from_secs(60), DAY];
-/// A renewal may come early by up to this part of the lifetime (one in 30), so that hosts and
-/// certificates do not renew at the same time.
+/// A renewal may be early by up to the certificate's lifetime divided by this number, so that hosts
+/// and certificates do not renew at the same time.
 const SPREAD: u32 = 30;
 
-/// The step that is due.
+/// The next thing that the task of a certificate must do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
-    /// Order a certificate: call [`Renewal::began`] before it, and [`Renewal::ended`] after it.
+    /// Order a certificate: call [`Renewal::began`] before the order, and [`Renewal::ended`] after
+    /// it.
     Order,
-    /// Claim the lock from the peer: call [`OrderLock::claimed`], and [`OrderLock::answered`] on
-    /// the reply.
+    /// Claim the order lock from the peer: call [`OrderLock::claimed`] now, and
+    /// [`OrderLock::answered`] when the peer replies.
     Claim,
-    /// Poll the directory's renewal window: pass the answer to [`Renewal::asked_for_window`].
+    /// Ask the directory for its renewal window, and pass the answer to
+    /// [`Renewal::asked_for_window`].
     AskForWindow,
-    /// Nothing is due before this time.
+    /// Wait: nothing is due before this time.
     Wait(SystemTime),
 }
 
-/// How an order ended.
+/// How an order of a certificate ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OrderOutcome {
-    /// There is a new certificate.
+    /// The directory issued a certificate with this validity.
     Issued(Validity),
-    /// The directory was unreachable or failed; no authorization was refused.
+    /// The directory was unreachable or failed itself, without refusing an authorization.
     Unreachable {
-        /// The directory accepts no order before this time.
+        /// The time before which the directory accepts no order; `None` if it named none.
         retry_after: Option<SystemTime>,
     },
     /// The directory refused the order or could not validate a name.
     Refused {
-        /// The directory accepts no order before this time.
+        /// The time before which the directory accepts no order; `None` if it named none.
         retry_after: Option<SystemTime>,
     },
 }
@@ -56,19 +61,21 @@ pub enum OrderOutcome {
 /// The renewal state of one certificate.
 #[derive(Clone, Debug)]
 pub struct Renewal {
-    /// A fraction of 2^64, which depends on host and name and is the same at every start.
+    /// A number that spreads renewals, read as a fraction of 2^64. It depends on the names of host
+    /// and service, and is the same at every start.
     seed: u64,
     certificate: Option<Validity>,
     record: OrderRecord,
     order_lock: OrderLock,
-    /// When to poll the window next; `None` for immediately.
+    /// When to ask the directory for its renewal window next; `None` to ask immediately.
     ask_at: Option<SystemTime>,
     /// Whether an operator has requested a new certificate.
     requested: bool,
 }
 
 impl Renewal {
-    /// Creates the state of a certificate, existing or not. `seed` differs between hosts and names.
+    /// Creates the renewal state of a certificate, whether it exists already or not. `seed` should
+    /// differ between hosts and services.
     #[must_use]
     pub fn new(seed: u64, certificate: Option<Validity>, record: OrderRecord) -> Self {
         Self {
@@ -81,7 +88,7 @@ impl Renewal {
         }
     }
 
-    /// Sets the role of this host, which is one of a pair and has just started.
+    /// Makes this the state of a host with a peer, whose agent has just started in this role.
     #[must_use]
     pub fn in_pair(self, role: HostRole, now: SystemTime) -> Self {
         Self {
@@ -90,24 +97,24 @@ impl Renewal {
         }
     }
 
-    /// Returns the order lock.
+    /// Returns the lock that decides whether this host may order.
     pub fn order_lock(&mut self) -> &mut OrderLock {
         &mut self.order_lock
     }
 
-    /// Returns the validity of the certificate; `None` if there is none.
+    /// Returns the validity of the present certificate; `None` if there is no certificate.
     #[must_use]
     pub fn certificate(&self) -> Option<Validity> {
         self.certificate
     }
 
-    /// Returns the record to keep on disk.
+    /// Returns the order record, which the caller keeps on disk.
     #[must_use]
     pub fn record(&self) -> &OrderRecord {
         &self.record
     }
 
-    /// Returns what is due at `now`.
+    /// Returns what the task of the certificate must do at `now`.
     pub fn step(&mut self, now: SystemTime) -> Step {
         self.forget_future_times(now);
         let mut order_at = self.order_at(now);
@@ -117,8 +124,8 @@ impl Renewal {
             match self.order_lock.permit(now) {
                 OrderPermit::Claim => return Step::Claim,
                 OrderPermit::Wait(until) => order_at = until,
-                // Asked again: if the peer became silent, the lower limit for a host that cannot
-                // ask it applies.
+                // Computed again, because `permit` may have found that the peer is silent: then the
+                // lower hourly limit for a host that cannot ask its peer applies.
                 OrderPermit::Begin => order_at = self.order_at(now),
             }
             if order_at <= now {
@@ -126,7 +133,7 @@ impl Renewal {
             }
         }
         if self.order_lock.role() == HostRole::Standby {
-            // The active host does what is due; the standby only waits.
+            // On a pair, the active host orders and asks the directory; the standby only waits.
             return Step::Wait(now + DAY);
         }
         if self.certificate.is_none() {
@@ -158,7 +165,7 @@ impl Renewal {
         self.order_lock.began(now);
     }
 
-    /// Records how an order of this host ended. Without a new certificate, the old one stays in
+    /// Records how an order of this host ended. If no certificate was issued, the old one stays in
     /// use.
     pub fn ended(&mut self, outcome: OrderOutcome) {
         self.order_lock.ended();
@@ -175,9 +182,9 @@ impl Renewal {
         self.record.retry_after = retry_after.map(to_unix);
     }
 
-    /// Records the answer to a poll of the renewal window. `window` is `None` if the directory
-    /// offers none or did not answer; the previous window then stays. `again`: how long the answer
-    /// is valid.
+    /// Records what the directory answered about its renewal window. `window` is `None` if the
+    /// directory offers none or did not answer; the previous window then stays. `again` is how long
+    /// the answer is valid, or `None` for the default.
     pub fn asked_for_window(
         &mut self,
         now: SystemTime,
@@ -197,10 +204,11 @@ impl Renewal {
         self.ask_at = Some(now + again.unwrap_or(ASK_AGAIN).clamp(least, most));
     }
 
-    /// Records that an operator requests a new certificate. The hourly limit applies to it.
+    /// Records that an operator requests a new certificate now. The hourly limit of orders applies
+    /// to the request, too.
     ///
     /// # Errors
-    /// The hourly limit is reached: the time at which the next order may begin.
+    /// The hourly limit is reached. The error is the time at which the next order may begin.
     pub fn request_now(&mut self, now: SystemTime) -> Result<(), SystemTime> {
         self.forget_future_times(now);
         let over = self.next_allowed();
@@ -211,7 +219,7 @@ impl Renewal {
         Ok(())
     }
 
-    /// Withdraws the operator's request.
+    /// Withdraws an operator's request for a new certificate.
     pub fn withdraw_request(&mut self) {
         self.requested = false;
     }
@@ -223,10 +231,10 @@ impl Renewal {
         self.record.begin_certificate();
     }
 
-    /// Handles the peer's claim of the lock: see [`OrderLock::peer_claims`].
+    /// Handles the peer's claim of the order lock: see [`OrderLock::peer_claims`].
     ///
     /// # Errors
-    /// This host holds the lock: the longest time that it may still hold it.
+    /// This host holds the lock. The error is the longest time that it may still hold it.
     pub fn peer_claims(&mut self, number: u64, now: SystemTime) -> Result<(), Duration> {
         self.order_lock.peer_claims(number, now)?;
         // The peer's order is counted before it begins, as this host's orders are.
@@ -234,8 +242,8 @@ impl Renewal {
         Ok(())
     }
 
-    /// Merges the peer's record into this host's. `same`: both hosts have the same certificate, or
-    /// neither has one.
+    /// Merges the peer's record into this host's. `same` says that both hosts have the same
+    /// certificate, or that neither has one.
     pub fn merge_peer_record(&mut self, theirs: &OrderRecord, same: bool, now: SystemTime) {
         self.record.merge_orders(theirs, now);
         if !same {
@@ -248,8 +256,8 @@ impl Renewal {
         }
     }
 
-    /// Returns when the certificate is due for renewal, regardless of failures; the beginning of
-    /// 1970 if there is none.
+    /// Returns when the certificate is due for renewal, regardless of failed orders; the beginning
+    /// of 1970 if there is no certificate.
     #[must_use]
     pub fn renew_at(&self) -> SystemTime {
         let Some(Validity {
@@ -270,14 +278,17 @@ impl Renewal {
             return by_age;
         };
         let length = end.duration_since(start).unwrap_or_default();
-        // A window that ends with the certificate or later leaves no time for a failure.
+        // A suggested window that ends when the certificate expires, or later, would leave no time
+        // for another order after a failure.
         let latest = not_after - lifetime / 10;
         (start + self.part_of(length)).min(latest)
     }
 
-    /// Returns the end of the back-off after failures: 15 minutes, doubling up to a day, or up to
-    /// an hour if the directory itself failed. Near the end of a valid certificate it is an eighth
-    /// of the remaining time, so that the certificate is renewed in time once the cause is fixed.
+    /// Returns until when no order begins because of failures. The time after the last order is 15
+    /// minutes, doubled by each further failure up to a day, or up to an hour if the directory
+    /// itself failed. Near the end of a valid certificate it is at most an eighth of the remaining
+    /// time, but at least an hour, so that the certificate is renewed in time once the cause is
+    /// fixed.
     fn backed_off_until(&self, now: SystemTime) -> SystemTime {
         let (Some(last), 1..) = (self.record.last(), self.record.failures) else {
             return SystemTime::UNIX_EPOCH;
@@ -293,12 +304,12 @@ impl Renewal {
         from_unix(last) + wait + self.part_of(wait / 10)
     }
 
-    /// Returns when another order may begin within the hourly limit.
+    /// Returns when the hourly limit of orders allows this host to begin another order.
     fn next_allowed(&self) -> SystemTime {
         self.record.next_allowed(self.order_lock.is_cut_off())
     }
 
-    /// Clears times that are too far ahead because the clock was set back.
+    /// Clears times that are too far in the future because the clock was set back.
     fn forget_future_times(&mut self, now: SystemTime) {
         self.record.clamp_to(now);
         if self.ask_at.is_some_and(|ask_at| ask_at > now + DAY) {
@@ -306,9 +317,11 @@ impl Renewal {
         }
     }
 
-    /// Returns the part of a duration that the seed, which depends on host and name, determines.
+    /// Returns a part of a duration: the fraction of it that the seed is of 2^64. The seed depends
+    /// on the names of host and service.
     fn part_of(&self, length: Duration) -> Duration {
-        // The upper 32 bits: a fraction of 2^32, with which the multiplication cannot overflow.
+        // Only the upper 32 bits of the seed are used, as a fraction of 2^32, so that the
+        // multiplication cannot overflow.
         let fraction = self.seed >> 32;
         let nanoseconds = (length.as_nanos() * u128::from(fraction)) >> 32;
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))

@@ -52,7 +52,8 @@ fn the_directorys_window_comes_before_the_age() {
     assert_eq!(renewal.order_at(day(1)), day(11));
     assert_eq!(renewal.step(day(1)), Step::Wait(day(1) + HOUR));
     assert_eq!(renewal.step(day(1) + HOUR), Step::AskForWindow);
-    // No answer: the previous window stays, and is polled again in some hours.
+    // The directory did not answer: the previous window stays, and the directory is asked again
+    // after some hours.
     renewal.asked_for_window(day(2), None, None);
     assert_eq!(renewal.order_at(day(2)), day(11));
     assert_eq!(renewal.step(day(2)), Step::Wait(day(2) + ASK_AGAIN));
@@ -144,7 +145,7 @@ fn a_damaged_record_is_survived() {
     assert_eq!(renewal.record().began.len(), MOST_ORDERS_AN_HOUR);
 }
 
-/// The behaviour of the directory during a part of the simulated time.
+/// How the directory behaves during a part of the simulated time.
 #[derive(Clone, Copy, Debug)]
 enum Directory {
     Works,
@@ -171,7 +172,8 @@ struct World {
 }
 
 impl World {
-    /// Runs until `end`, restarting the agent at an interval.
+    /// Steps the renewal until `end`. If `orders` is set, an operator requests a certificate before
+    /// each step.
     fn run(&mut self, renewal: &mut Renewal, directory: Directory, end: SystemTime, orders: bool) {
         while self.now < end {
             if orders {
@@ -190,7 +192,8 @@ impl World {
                 Step::Order => {
                     self.began.push(self.now);
                     renewal.began(self.now);
-                    // The record is written before the order begins; a crash happens here.
+                    // An agent would write the order record to disk here. The order itself takes
+                    // ten seconds.
                     self.now += Duration::from_secs(10);
                     renewal.ended(self.outcome(directory));
                     continue;
@@ -246,14 +249,14 @@ proptest! {
             }
         }
         for window in world.began.windows(MOST_ORDERS_AN_HOUR + 1) {
-            // Times are recorded in whole seconds.
+            // Orders are recorded in whole seconds, so the span may seem a second shorter.
             let span = window[MOST_ORDERS_AN_HOUR].duration_since(window[0]).expect("in order");
             prop_assert!(span + Duration::from_secs(1) >= HOUR, "{MOST_ORDERS_AN_HOUR} and one in {span:?}");
         }
     }
 
-    /// A directory that is down or refuses for any part of the lifetime except its last tenth: the
-    /// certificate is renewed before it expires.
+    /// Whatever part of a certificate's lifetime the directory is down or refuses, except the last
+    /// tenth: the certificate is renewed before it expires.
     #[test]
     fn it_is_renewed_in_time_if_the_directory_works_in_time(
         seed: u64,

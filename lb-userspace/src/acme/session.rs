@@ -1,4 +1,4 @@
-//! One account at one ACME directory, and its orders.
+//! One ACME account at one directory, and the orders placed with it.
 
 use std::{
     sync::{
@@ -28,27 +28,27 @@ use crate::{
     private_file,
 };
 
-/// Time limit for an order, including validation. DNS-01 adds the configured wait for DNS, and
-/// `COMMANDS_TIMEOUT` for all commands together.
+/// Time limit for an order, including validation. An order with DNS-01 may take longer by the
+/// configured wait for DNS, and by `COMMANDS_TIMEOUT` for all DNS commands together.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(300);
 const COMMANDS_TIMEOUT: Duration = Duration::from_secs(1200);
-/// How validation and issuance are polled.
+/// How often and how long the directory is polled for the result of validation and issuance.
 const POLLING: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(250))
     .backoff(1.5)
     .timeout(Duration::from_secs(120));
-/// How often a request with a rejected nonce is retried. `instant-acme` sends each request up to
-/// three times, and the last one of an order is two requests that both need a valid nonce: if nine
-/// of ten nonces are rejected, one attempt in fourteen succeeds. A rejected nonce costs nothing at
-/// the directory (RFC 8555 §6.5).
+/// How often a request is tried at most while the directory rejects its nonce. `instant-acme` sends
+/// each request up to three times, and the last one of an order is two requests that both need a
+/// valid nonce: if nine of ten nonces are rejected, one attempt in fourteen succeeds. A rejected
+/// nonce costs nothing at the directory (RFC 8555 §6.5).
 const NONCE_TRIES: u32 = 250;
-/// Size limit of a MAC key file.
+/// Size limit in bytes of the file with the MAC key of an external account.
 const MOST_KEY_BYTES: u64 = 4096;
 
 const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
-/// Why an order failed.
+/// Why the order of a certificate failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OrderError {
     #[error("the directory: {0}")]
@@ -102,7 +102,7 @@ impl OrderError {
     }
 }
 
-/// Repeats a request as long as the directory rejects its nonce.
+/// Sends a request again as long as the directory rejects its nonce, at most `NONCE_TRIES` times.
 macro_rules! with_good_nonce {
     ($request:expr) => {{
         let mut tries = 1;
@@ -117,19 +117,21 @@ macro_rules! with_good_nonce {
     }};
 }
 
-// Declared after the macro, which this module uses.
+// The module `validation` is declared after the macro `with_good_nonce` because it uses this macro.
 mod validation;
 
-/// One account at one directory.
+/// One ACME account at one directory.
 pub(super) struct Session {
     settings: Acme,
     store: Store,
     exchange: Exchange,
     account: Option<Account>,
-    /// The counter of changes of the account on disk, and its value when `account` was read.
+    /// The shared counter of changes of the account on disk, and the counter's value when `account`
+    /// was read.
     accounts: (Arc<AtomicU64>, u64),
     retry_after: RetryAfter,
-    /// The DNS records set for the current order, with the command's output for each.
+    /// The TXT records that were set for the current order, each with the output of the command
+    /// that set it.
     records: Vec<(TxtRecord, String)>,
 }
 
@@ -154,9 +156,9 @@ impl Session {
         }
     }
 
-    /// Orders a certificate for these names, validated by this challenge. Returns chain and key as
-    /// PEM. `replaces` is the certificate to be replaced, for directories that support it (RFC 9773
-    /// §5).
+    /// Orders a certificate for these names, which the directory validates by this challenge.
+    /// Returns the certificate's chain and key as PEM. `replaces` is the certificate to be
+    /// replaced, for directories that support it (RFC 9773 §5).
     pub(super) async fn order(
         &mut self,
         domains: &[String],
@@ -176,7 +178,7 @@ impl Session {
         if let Err(error) = &outcome
             && (error.is_unreachable() || matches!(error, OrderError::NoProfile { .. }))
         {
-            // Reads the directory again next time: its URLs or profiles may have changed.
+            // The directory's URLs or profiles may have changed: the next order reads them again.
             self.account = None;
         }
         outcome
@@ -194,18 +196,19 @@ impl Session {
         let limit = ORDER_TIMEOUT + longer.unwrap_or_default();
         let ordered = self.order_by_account(domains, challenge, replaces);
         let outcome = tokio::time::timeout(limit, ordered).await;
-        // Done after every outcome, also after a timeout.
+        // The DNS records are removed after every outcome, also after a time-out.
         self.remove_records().await;
         outcome.unwrap_or(Err(OrderError::Timeout(limit)))
     }
 
-    /// Returns when the directory accepts requests again, after a refusal.
+    /// Returns the time that the directory named in its last refusal, before which it accepts no
+    /// request; `None` if it named none.
     pub(super) fn retry_after(&self) -> Option<SystemTime> {
         self.retry_after.take()
     }
 
-    /// Returns the suggested renewal window of this certificate, and how long that is valid; `None`
-    /// if the directory offers none or does not answer.
+    /// Returns the suggested renewal window of this certificate, and how long this suggestion is
+    /// valid; `None` if the directory offers none or does not answer.
     pub(super) async fn window(
         &mut self,
         certificate: &CertificateDer<'_>,
@@ -250,7 +253,7 @@ impl Session {
             }
         };
         let mut order = with_good_nonce!(account.new_order(&new_order()))?;
-        // The responses are served until the order has ended.
+        // The challenge responses are served until this guard is dropped, at the end of the order.
         let _served = self
             .answer_challenges(&mut order, domains, challenge)
             .await?;
@@ -303,7 +306,7 @@ impl Session {
     }
 }
 
-/// Checks that the directory offers this profile (draft-ietf-acme-profiles §3).
+/// Checks that the directory offers the certificate profile `wanted` (draft-ietf-acme-profiles §3).
 fn check_profile(account: &Account, wanted: &str) -> Result<(), OrderError> {
     let offered = account.profiles().map(|profile| profile.name.to_owned());
     let mut offered: Vec<_> = offered.collect();
@@ -329,8 +332,8 @@ fn is_bad_nonce(problem: &Problem) -> bool {
     problem.r#type.as_deref() == Some(BAD_NONCE)
 }
 
-/// Fetches the state of all authorizations. Fetched states stay: after an error the next call
-/// fetches the rest.
+/// Fetches the state of all authorizations of an order. What was fetched stays in `order`: after an
+/// error the next call fetches only what is missing.
 async fn fetch_authorizations(order: &mut Order) -> Result<(), Error> {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
@@ -339,7 +342,7 @@ async fn fetch_authorizations(order: &mut Order) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns why the order became invalid, for each name, as the directory reports it.
+/// Returns why the order became invalid, for each name, in the directory's words.
 async fn reasons(order: &mut Order) -> String {
     let unknown = "a name, and does not say why".to_owned();
     if with_good_nonce!(fetch_authorizations(order)).is_err() {
@@ -360,7 +363,8 @@ async fn reasons(order: &mut Order) -> String {
     }
 }
 
-/// Generates a P-256 key as PEM, and a certificate request for these names, signed with it.
+/// Generates a P-256 key, and a certificate request for these names that is signed with it. Returns
+/// the key as PEM and the request as DER.
 fn key_and_request(domains: &[String]) -> Result<(String, Vec<u8>), rcgen::Error> {
     let mut params = CertificateParams::new(domains)?;
     params.distinguished_name = DistinguishedName::new();

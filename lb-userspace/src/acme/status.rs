@@ -1,4 +1,4 @@
-//! The published status of obtained certificates, for `lb status` and metrics.
+//! The published status of the certificates that the agent obtains, for `lb status` and metrics.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,49 +8,51 @@ use std::{
 
 use crate::config::Name;
 
-/// The status of an obtained certificate.
+/// The status of a certificate that the agent obtains.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CertificateStatus {
-    /// Orders that produced a certificate, since the agent started.
+    /// Number of orders that produced a certificate, since the agent started.
     pub issued: u64,
-    /// Orders that the directory refused or could not validate.
+    /// Number of orders that the directory refused, or whose names it could not validate.
     pub refused: u64,
-    /// Orders for which the directory was unreachable or failed.
+    /// Number of orders that failed because the directory was unreachable or failed itself.
     pub unreachable: u64,
-    /// When the next order begins; `None` if one is in flight.
+    /// When the next order begins; `None` while an order is in flight.
     pub next_order: Option<SystemTime>,
-    /// When the certificate is due for renewal, regardless of failures; the beginning of 1970 if
-    /// there is none yet.
+    /// When the certificate is due for renewal, regardless of failed orders; the beginning of 1970
+    /// if there is no certificate yet.
     pub due: Option<SystemTime>,
-    /// Whether the peer orders: the next order begins after this host has become active.
+    /// Whether this host is the standby, so that only the peer orders. The next order of this host
+    /// begins after it has become active.
     pub is_standby: bool,
-    /// Why the last order failed; `None` if it did not.
+    /// Why the last order failed; `None` if it succeeded.
     pub failure: Option<String>,
 }
 
-/// The status of each certificate, by service. Clones share it.
+/// The status of each managed certificate, by service. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct StatusRegistry(Arc<Mutex<BTreeMap<Name, CertificateStatus>>>);
 
 impl StatusRegistry {
-    /// Returns a snapshot.
+    /// Returns a copy of the present status of all certificates.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<Name, CertificateStatus> {
         self.lock().clone()
     }
 
-    /// Changes the status of one certificate.
+    /// Changes the status of the certificate of one service.
     pub(super) fn change(&self, service: &Name, change: impl FnOnce(&mut CertificateStatus)) {
         change(self.lock().entry(service.clone()).or_default());
     }
 
-    /// Removes the status of all services that are not in `services`.
+    /// Removes the status of the certificates of all services that are not in `services`.
     pub(super) fn keep(&self, services: &BTreeSet<&Name>) {
         self.lock().retain(|service, _| services.contains(service));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, CertificateStatus>> {
-        // Each change assigns independent fields of one entry: a panic leaves it consistent.
+        // Each change assigns independent fields of one status, so it is consistent even if a
+        // thread panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

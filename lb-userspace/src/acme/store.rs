@@ -1,4 +1,4 @@
-//! Files: the account, the certificates with their keys, and the order records.
+//! The files of ACME: the account, the certificates with their keys, and the order records.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -13,10 +13,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::OrderRecord;
 use crate::private_file;
 
-/// Size limit of these files in bytes.
+/// Size limit in bytes of each file that is read.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// A file could not be read or written.
+/// A file of the ACME account, of a certificate or of an order record could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} {}: {why}", path.display())]
 pub struct StoreError {
@@ -25,7 +25,7 @@ pub struct StoreError {
     why: String,
 }
 
-/// The files for one ACME directory.
+/// The files that belong to one ACME directory.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     folder: PathBuf,
@@ -36,7 +36,7 @@ impl Store {
         Self { folder }
     }
 
-    /// Returns the account's credentials; `None` if there is no account yet.
+    /// Returns the credentials of the ACME account; `None` if there is no account yet.
     pub(super) fn account<T: DeserializeOwned>(&self) -> Result<Option<T>, StoreError> {
         read_json(&self.folder.join("account.json"))
     }
@@ -45,12 +45,12 @@ impl Store {
         write_json(&self.folder.join("account.json"), credentials)
     }
 
-    /// Returns the account file; `None` if there is no account yet.
+    /// Returns the contents of the account file; `None` if there is no account yet.
     pub(super) fn account_bytes(&self) -> Result<Option<Vec<u8>>, StoreError> {
         read_file(&self.folder.join("account.json"))
     }
 
-    /// Installs an account that the peer has created.
+    /// Writes an account that the peer has created to the account file.
     pub(super) fn take_account(&self, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.folder.join("account.json");
         match serde_json::from_slice::<AccountCredentials>(bytes) {
@@ -63,7 +63,7 @@ impl Store {
         }
     }
 
-    /// Removes the account, so that the next order creates a new one.
+    /// Removes the account file, so that the next order creates a new account.
     pub(super) fn forget_account(&self) -> Result<(), StoreError> {
         let path = self.folder.join("account.json");
         fs::remove_file(&path).map_err(|error| StoreError {
@@ -73,8 +73,8 @@ impl Store {
         })
     }
 
-    /// Returns the order record of a certificate. The caller reports a file that cannot be read, as
-    /// its contents are lost.
+    /// Returns the order record of a certificate, which is empty if there is none yet. The caller
+    /// must report a record that cannot be read, because its contents are lost.
     pub(super) fn record(&self, certificate: &Path) -> Result<OrderRecord, StoreError> {
         read_json(&self.record_file(certificate)).map(Option::unwrap_or_default)
     }
@@ -126,8 +126,8 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
     write(path, &text)
 }
 
-/// Replaces a file atomically by one of mode 0600, and creates its folders (0700) if needed: after
-/// a crash either the old or the new file exists.
+/// Replaces a file atomically by one of mode 0600, and creates its folders (mode 0700) if needed:
+/// after a crash either the old or the new file exists.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     replace(path, bytes).map_err(|error| StoreError {
         what: "write",
@@ -151,7 +151,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".new");
     let draft = PathBuf::from(draft);
-    // A leftover of a crash may have another mode.
+    // A draft that an earlier crash left may have another mode.
     match fs::remove_file(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -164,7 +164,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
-    // The rename is durable once the folder is synced.
+    // The rename survives a power failure only once the folder is synced.
     File::open(folder)?.sync_all()
 }
 
@@ -179,7 +179,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a/b/key.pem");
         write(&path, b"old").expect("written");
-        // A leftover of a crash.
+        // A draft that a crash left.
         fs::write(folder.path().join("a/b/key.pem.new"), "half").expect("written");
         write(&path, b"new").expect("written");
         assert_eq!(fs::read(&path).expect("read"), b"new");

@@ -1,4 +1,4 @@
-//! The accept loop of both admin servers.
+//! The loop that accepts connections, for both admin servers (HTTP and Unix socket).
 
 use std::{
     future::poll_fn,
@@ -13,22 +13,23 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
-/// Delay before the next attempt after `accept` fails, usually because the process is out of file
-/// descriptors.
+/// How long the server waits before it accepts again after `accept` failed, usually because the
+/// process has no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A signal for a server to stop accepting, sent by dropping the other end of the channel.
+/// The signal at which a server stops accepting connections. It is given by dropping the sender of
+/// the channel.
 #[derive(Clone, Debug)]
 pub(super) struct Shutdown(Option<watch::Receiver<()>>);
 
 impl Shutdown {
-    /// Returns a signal, and the sender whose drop sends it.
+    /// Returns a sender and the shutdown signal that dropping the sender gives.
     pub(super) fn channel() -> (watch::Sender<()>, Self) {
         let (sender, receiver) = watch::channel(());
         (sender, Self(Some(receiver)))
     }
 
-    /// Returns a signal that is never sent.
+    /// Returns a shutdown signal that is never given.
     #[cfg(test)]
     pub(super) fn never() -> Self {
         Self(None)
@@ -36,19 +37,20 @@ impl Shutdown {
 
     async fn given(&mut self) {
         match &mut self.0 {
-            // No value is ever sent; an error means that the sender was dropped.
+            // No value is ever sent: an error means that the sender was dropped, which is the
+            // signal.
             Some(receiver) => while receiver.changed().await.is_ok() {},
             None => std::future::pending().await,
         }
     }
 }
 
-/// A listening socket, TCP or Unix.
+/// A listening socket, for TCP or Unix connections, that the accept loop takes connections from.
 pub(super) trait Accept {
-    /// An accepted connection.
+    /// The type of an accepted connection.
     type Stream;
 
-    /// Accepts the next connection.
+    /// Polls for the next incoming connection, and accepts it.
     fn poll_next(&self, context: &mut Context<'_>) -> Poll<io::Result<Self::Stream>>;
 }
 
@@ -68,8 +70,8 @@ impl Accept for UnixListener {
     }
 }
 
-/// Accepts connections until `shutdown` and runs `exchange` on each, at most `most` concurrently. Returns
-/// when all exchanges in flight have ended.
+/// Accepts connections until `shutdown` is given and runs `exchange` on each, on at most `most`
+/// connections at the same time. Returns when all exchanges in flight have ended.
 pub(super) async fn accept<L: Accept, E: Future<Output = ()> + Send + 'static>(
     listener: L,
     most: u32,

@@ -1,4 +1,4 @@
-//! Client of the admin socket, for the commands of `lb`.
+//! The client of the agent's admin socket, which the commands of `lb` use.
 
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -9,15 +9,17 @@ use std::{
 
 use super::{Answer, EndedEarlyStatus, Request, Status};
 
-/// Time limit for an answer. A reload reads certificates and fills BPF maps; a hand-over takes up to
-/// 45 seconds: 30 for requests to end (the largest `handover_timeout`), and 15 to move the address.
+/// Time limit for the agent's answer to a request. A reload reads certificates and fills BPF maps;
+/// a hand-over takes up to 45 seconds: 30 for requests to end (the largest `handover_timeout`), and
+/// 15 to move the address.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Time limit for the answer to [`Request::Renew`]: five minutes for the ACME order, and time to wait for an
-/// order that is already in progress.
+/// Time limit for the answer to [`Request::Renew`]: five minutes for the ACME order, and as long
+/// again to wait for another order that is already in progress.
 const PATIENCE_FOR_ORDERS: Duration = Duration::from_secs(660);
 
-/// A client of the agent that listens on an admin socket. Each request uses a new connection.
+/// A client of the agent that listens on an admin socket. Each request uses a new connection to the
+/// socket.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
@@ -26,14 +28,14 @@ pub struct Client {
 /// Why a request to the agent failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No process listens on the socket.
+    /// No process listens on the admin socket.
     #[error(
         "the agent is not running: no process listens on {}. Start it with `systemctl start lb` or \
          `lb run --config FILE`, or set `--socket` to the `admin.socket` of its configuration",
         .0.display()
     )]
     NotRunning(PathBuf),
-    /// The socket belongs to another user.
+    /// The admin socket belongs to another user.
     #[error(
         "{} belongs to another user: run this as root or as the agent's user", .0.display()
     )]
@@ -41,9 +43,9 @@ pub enum ClientError {
     /// The request could not be sent, or no valid answer was received.
     #[error("the request to the agent on {} failed: {source}", socket.display())]
     Failed {
-        /// The path of the socket.
+        /// The path of the admin socket.
         socket: PathBuf,
-        /// The underlying error.
+        /// The error of the connection.
         source: io::Error,
     },
     /// The agent refused the request, for the reason given.
@@ -52,7 +54,7 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// Creates a client of the agent that listens on `socket`. Does not connect yet.
+    /// Creates a client of the agent that listens on the socket at this path. Does not connect yet.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
         Self {
@@ -60,7 +62,7 @@ impl Client {
         }
     }
 
-    /// Returns the agent's status.
+    /// Asks the agent for its status and returns it.
     ///
     /// # Errors
     /// The agent is not running, cannot be reached, or does not answer in time.
@@ -71,7 +73,8 @@ impl Client {
         }
     }
 
-    /// Returns the most recent exchanges that ended early, the oldest first.
+    /// Returns the most recent requests, handshakes and connections that ended early, the oldest
+    /// first.
     ///
     /// # Errors
     /// The agent is not running, cannot be reached, or does not answer in time.
@@ -82,7 +85,7 @@ impl Client {
         }
     }
 
-    /// Sends a request that is answered with a text, and returns that text.
+    /// Sends a request whose answer is a text, and returns that text.
     ///
     /// # Errors
     /// The agent refuses the request, is not running, cannot be reached, or does not answer in time.

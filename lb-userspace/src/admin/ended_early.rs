@@ -1,4 +1,4 @@
-//! An exchange that ended early, as `lb errors` shows it.
+//! A request, handshake or connection that ended early, as `lb errors` shows it.
 
 use std::net::SocketAddr;
 
@@ -9,30 +9,30 @@ use super::Moment;
 /// A request, handshake or connection that ended early.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct EndedEarlyStatus {
-    /// When the exchange ended.
+    /// When the request, handshake or connection ended.
     pub time: Moment,
-    /// The reason, one of the words listed in `docs/reasons.md`.
+    /// The reason for the early end, one of the words listed in `docs/reasons.md`.
     pub reason: String,
-    /// Who ended the exchange: `client`, `backend` or `lb`.
+    /// Which party ended it: `client`, `backend` or `lb`.
     pub ended_by: String,
-    /// The phase of the exchange in which it ended.
+    /// The phase in which it ended, such as `response_head`.
     pub phase: String,
-    /// What the reason means, in a sentence.
+    /// What the reason means, as a sentence.
     pub meaning: String,
-    /// The name of the service.
+    /// The name of the service that the client connected to.
     pub service: String,
     /// The address and port of the client.
     pub client: SocketAddr,
-    /// The HTTP status sent to the client; `null`: none was sent.
+    /// The HTTP status that was sent to the client; `null` if none was sent.
     pub status: Option<u16>,
-    /// The backend that the request was last sent to; `null`: it was sent to none.
+    /// The name of the backend that the request was last sent to; `null` if it was sent to none.
     pub backend: Option<String>,
-    /// Number of attempts to send the request to a backend.
+    /// How many times it was tried to send the request to a backend.
     pub attempts: u32,
-    /// Time from the end of the request's head to the end of the exchange, in microseconds; `null`: no head
-    /// was received.
+    /// Time from when the request's head was complete to the early end, in microseconds; `null` if
+    /// no complete head was received.
     pub after_us: Option<u64>,
-    /// The beginning of the request, escaped: the request line and Host.
+    /// The beginning of the request, escaped: the request line and the field Host.
     pub request: String,
     /// The beginning of the bytes that violated the protocol. Bytes other than printable ASCII are escaped
     /// as `\r`, `\n`, `\t` or `\xHH`.
@@ -45,7 +45,7 @@ pub(crate) mod examples {
 
     use super::*;
 
-    /// A backend's response whose head is malformed.
+    /// Returns an example: a backend sent a response whose head is malformed.
     pub(crate) fn ended_early() -> EndedEarlyStatus {
         EndedEarlyStatus {
             time: Moment(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),

@@ -1,4 +1,4 @@
-//! A [`Source`] with example values, for tests.
+//! A [`Source`] with example values, for the tests of the admin servers.
 
 use super::{EndedEarlyStatus, Source, Status, examples_of_ended_early, status::examples};
 use crate::metrics::Format;

@@ -1,7 +1,7 @@
-//! The read-only HTTP server: `/metrics`, `/healthz`, `/api/v1/status`, `/`.
+//! The read-only HTTP server of the agent: `/metrics`, `/healthz`, `/api/v1/status`, `/`.
 //!
-//! HTTP/1.1 with one request per connection: enough for a scrape every few seconds and an occasional
-//! browser, with the smallest attack surface.
+//! It speaks HTTP/1.1 with one request per connection: enough for a scrape every few seconds and an
+//! occasional browser, with the smallest attack surface.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -18,30 +18,31 @@ use super::{
 };
 use crate::metrics::Format;
 
-/// The limit of concurrent connections; additional connections wait in the backlog.
+/// The limit of concurrent connections; further connections wait in the kernel's backlog.
 const MAX_CONNECTIONS: u32 = 256;
 /// The maximum length of a request's head, in bytes.
 const MAX_HEAD: usize = 8 * 1024;
-/// The maximum number of headers of a request.
+/// The maximum number of header fields of a request.
 const MAX_HEADERS: usize = 64;
 /// Time limit for a client to send a request's head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// Time limit for a client to receive the response.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-/// How long, and up to how many bytes, input after the response is read and discarded. Closing a socket with
-/// unread input resets the connection, and the client may lose the response.
+/// For how long, and up to how many bytes, the server reads and discards input after it has sent
+/// the response. Without this, closing a socket with unread input would reset the connection, and
+/// the client might lose the response.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// Serves until `shutdown`, then until the exchanges in flight have ended.
+/// Serves connections until `shutdown` is given, then until the exchanges in flight have ended.
 pub(super) async fn serve(listener: TcpListener, source: Arc<dyn Source>, shutdown: Shutdown) {
     let exchange = |stream| {
         let source = Arc::clone(&source);
         async move {
-            // An error means that the client disconnected or timed out.
+            // An error means that the client disconnected or timed out, which needs no action.
             let _ended = exchange(stream, source).await;
         }
     };
@@ -89,8 +90,8 @@ async fn exchange(mut stream: TcpStream, source: Arc<dyn Source>) -> io::Result<
     Ok(())
 }
 
-/// Reads and parses a request's head. Returns the error response when the request is malformed or
-/// unsupported.
+/// Reads a request's head from the connection and parses it. The inner error is the response to
+/// send if the request is malformed or unsupported.
 async fn read_request(stream: &mut TcpStream) -> io::Result<Result<Request, Response>> {
     let mut head = Vec::with_capacity(1024);
     loop {
@@ -111,7 +112,8 @@ async fn read_request(stream: &mut TcpStream) -> io::Result<Result<Request, Resp
     }
 }
 
-/// Parses a request's head; `None` while it is incomplete.
+/// Parses a request's head. Returns `None` while the head is incomplete, and the response to send
+/// as an error.
 fn parse(head: &[u8]) -> Result<Option<Request>, Response> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);

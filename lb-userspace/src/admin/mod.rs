@@ -1,9 +1,9 @@
 //! The agent's interface to operators and Prometheus: a read-only HTTP server, and a Unix socket for the
 //! commands of `lb`.
 //!
-//! Both read the agent's state from a [`Source`]. Both withstand clients that send malformed input, send
-//! nothing or read slowly: heads and lines are bounded, every exchange has a deadline, and the number of
-//! connections has a limit.
+//! Both servers read the agent's state from a [`Source`]. Both servers withstand clients that send
+//! malformed input, send nothing or read slowly: the heads and lines of requests have a maximum
+//! length, every exchange has a deadline, and the number of connections has a limit.
 
 mod accept;
 mod client;
@@ -40,19 +40,20 @@ pub use status::{
     },
 };
 
-/// Read access to the agent's current state. Methods are called concurrently for many connections, on threads
-/// that may block, and may take a few milliseconds.
+/// Read access to the agent's current state. Its methods are called for many connections at the
+/// same time, on threads that may block; a call may take a few milliseconds.
 pub trait Source: Send + Sync + 'static {
-    /// Returns the status.
+    /// Returns the agent's status.
     fn status(&self) -> Status;
 
-    /// Explains which route matches a request, and why those before it do not. An error says why the question
-    /// cannot be answered.
+    /// Explains which route matches a request, and why the routes before it do not match. An error
+    /// says why the question cannot be answered.
     fn explain(&self, question: &Question) -> Result<String, String>;
 
-    /// Returns the most recent exchanges that ended early, the oldest first.
+    /// Returns the most recent requests, handshakes and connections that ended early, the oldest
+    /// first.
     fn ended_early(&self) -> Vec<EndedEarlyStatus>;
 
-    /// Returns the metrics as text in `format`.
+    /// Returns all metrics as text in `format`.
     fn metrics(&self, format: crate::metrics::Format) -> String;
 }

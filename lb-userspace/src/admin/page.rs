@@ -25,7 +25,7 @@ th{font-weight:600;color:var(--soft);font-size:.85rem}.n{text-align:right}\
 /// Renders `status` as an HTML page.
 pub(super) fn render(status: &Status) -> String {
     let mut page = String::with_capacity(8 * 1024);
-    // Writing to a string does not fail.
+    // Writing to a string in memory does not fail.
     let _written = write_page(&mut page, status);
     page
 }
@@ -169,7 +169,7 @@ fn write_certificates(page: &mut String, status: &Status) -> fmt::Result {
 }
 
 impl ServiceStatus {
-    /// Returns the mode for display, such as `tcp, nat` or `https`.
+    /// Returns the service's mode for display, such as `tcp, nat` or `https`.
     #[must_use]
     pub fn mode_in_words(&self) -> String {
         match &self.forward {
@@ -180,7 +180,7 @@ impl ServiceStatus {
 }
 
 impl AllDown {
-    /// Returns the state of the pool as a sentence.
+    /// Returns, as a sentence, what happens to new connections while no backend of the pool is up.
     #[must_use]
     pub fn in_words(self) -> &'static str {
         match self {
@@ -191,13 +191,14 @@ impl AllDown {
 }
 
 impl PoolStatus {
-    /// Returns the number of packets to and from all backends.
+    /// Returns the number of packets to and from all backends of the pool.
     #[must_use]
     pub fn packets(&self) -> u64 {
         self.backends.iter().map(|backend| backend.packets).sum()
     }
 
-    /// Returns the per-request features in use, for display: `sticky by cookie lb`, `3 of 1,024 queued`.
+    /// Returns texts about the features that the pool uses for each request: `sticky by cookie lb`,
+    /// `3 of 1,024 queued`.
     #[must_use]
     pub fn per_request_in_words(&self) -> Vec<String> {
         let sticky = self.sticky.as_ref();
@@ -209,7 +210,8 @@ impl PoolStatus {
         sticky.into_iter().chain(queued).collect()
     }
 
-    /// Returns a backend's requests in flight and their limit, such as `7 of 100`; `None` without a limit.
+    /// Returns how many requests are in flight at a backend and its limit, such as `7 of 100`;
+    /// `None` if the pool has no limit.
     #[must_use]
     pub fn in_use_in_words(&self, backend: &BackendStatus) -> Option<String> {
         let limit = self.limit?.per_backend as u64;
@@ -217,7 +219,7 @@ impl PoolStatus {
         Some(format!("{} of {}", count(in_use), count(limit)))
     }
 
-    /// Returns the number of requests answered by all backends.
+    /// Returns the number of requests that all backends of the pool answered.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.backends.iter().map(|backend| backend.requests).sum()
@@ -225,8 +227,8 @@ impl PoolStatus {
 }
 
 impl BackendStatus {
-    /// Returns the state for display, with anything else that keeps requests away from the backend: an
-    /// operator override, being a backup, an ejection.
+    /// Returns the backend's state for display, with anything else that keeps requests away from
+    /// the backend: an operator override, being a backup, an ejection.
     #[must_use]
     pub fn state_in_words(&self, now: Moment) -> String {
         let state = self.state.as_str();
@@ -244,7 +246,8 @@ impl BackendStatus {
         words
     }
 
-    /// Returns the duration of the last check, or why it failed; a dash before the first check.
+    /// Returns the duration of the backend's last health check, or why it failed; a dash before the
+    /// first check.
     #[must_use]
     pub fn last_check_in_words(&self) -> String {
         match &self.last_check {
@@ -257,7 +260,8 @@ impl BackendStatus {
     }
 }
 
-/// Displays text escaped for HTML, safe in element content and in quoted attributes.
+/// Text that is displayed escaped for HTML, so that it is safe in the content of an element and in
+/// a quoted attribute.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {

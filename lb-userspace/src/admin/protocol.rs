@@ -1,43 +1,44 @@
-//! The protocol of the admin socket: one line of JSON in each direction, then the connection is closed.
+//! The protocol of the admin socket: one line of JSON from the client, one from the agent, then the
+//! connection is closed.
 
 use serde::{Deserialize, Serialize};
 
 use super::{EndedEarlyStatus, Status};
 use crate::{pool::AdminState, proxy::Question};
 
-/// The maximum length of a request's line, in bytes.
+/// The maximum length of the line with a request, in bytes.
 pub(super) const MAX_REQUEST: usize = 4 * 1024;
 
-/// A request from the command line to the agent.
+/// A request that a command of `lb` sends to the agent.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
-    /// Get the status.
+    /// Get the agent's status.
     Status,
-    /// Get the most recent exchanges that ended early.
+    /// Get the most recent requests, handshakes and connections that ended early.
     Errors,
     /// Set the operator override of a backend.
     Backend {
-        /// The backend, as `NAME` or `POOL/NAME`.
+        /// The name of the backend, as `NAME` or `POOL/NAME`.
         name: String,
-        /// The override; `ready` removes one.
+        /// The operator override to set; `ready` removes an override.
         order: AdminState,
     },
-    /// Reload the configuration.
+    /// Make the agent reload its configuration.
     Reload,
-    /// Start the installed binary and have it take over from this process. Answered once the new process
-    /// serves.
+    /// Start the installed binary and have it take over from this process. The request is answered
+    /// when the new process serves.
     Upgrade,
-    /// Renew immediately the certificate that the agent obtains for a service. Answered when the order has
-    /// succeeded or failed.
+    /// Renew immediately the certificate that the agent obtains for a service. The request is
+    /// answered when the order has succeeded or failed.
     Renew {
-        /// The name of the service.
+        /// The name of the service whose certificate is renewed.
         service: String,
     },
-    /// Explain which route matches a request, and why.
+    /// Explain which route of a service matches a request, and why.
     Explain(Question),
-    /// Hand over to the other host of the pair. Answered when the peer has the address, or when the hand-over
-    /// has failed.
+    /// Hand over the active role to the other host of the pair. The request is answered when the
+    /// peer has the address, or when the hand-over has failed.
     Failover,
 }
 
@@ -49,7 +50,7 @@ pub enum Answer {
     Status(Box<Status>),
     /// The answer to [`Request::Errors`].
     Errors(Vec<EndedEarlyStatus>),
-    /// Any other request succeeded: its result as text.
+    /// The answer to any other request that succeeded: its result as text.
     Done(String),
     /// The request was refused or has failed: the reason as a sentence.
     Error(String),

@@ -1,4 +1,4 @@
-//! Starts and stops the two admin servers.
+//! Starts and stops the two admin servers: the HTTP server and the Unix socket.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,20 +11,20 @@ use tokio::{
 
 use super::{AdminSocket, Command, Source, accept::Shutdown, http};
 
-/// Time limit for answers in flight after the shutdown.
+/// Time limit for the answers that are still being sent when the servers shut down.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// The HTTP server for Prometheus and browsers, and the Unix socket for the commands of `lb`.
 #[derive(Debug)]
 pub struct Servers {
     tasks: JoinSet<()>,
-    /// Dropped to shut both servers down.
+    /// The sender whose drop makes both servers stop accepting connections.
     shutdown: watch::Sender<()>,
 }
 
 impl Servers {
-    /// Starts both servers. Requests that change something are sent to `commands`. Must be called within
-    /// a tokio runtime.
+    /// Starts both servers on these sockets. Requests that change something are sent to `commands`.
+    /// Must be called within a tokio runtime.
     #[must_use]
     pub fn start(
         (listener, socket): (TcpListener, AdminSocket),
@@ -42,8 +42,8 @@ impl Servers {
         }
     }
 
-    /// Stops accepting connections and waits for the answers in flight, at most 5 s, so that no
-    /// client gets a truncated answer.
+    /// Stops accepting connections and waits for the answers that are being sent, at most 5 s, so
+    /// that no client gets a truncated answer.
     pub async fn finish(self) {
         let Self {
             mut tasks,
@@ -80,7 +80,7 @@ mod tests {
         let servers = Servers::start((listener, socket), &source, commands);
         let mut client = TcpStream::connect(address).await.expect("connected");
         client.write_all(b"GET /healthz ").await.expect("sent");
-        // Once this later client is answered, the first client has been accepted.
+        // When this later client has been answered, the server has accepted the first client.
         let mut other = TcpStream::connect(address).await.expect("connected");
         other
             .write_all(b"GET / HTTP/1.1\r\n\r\n")

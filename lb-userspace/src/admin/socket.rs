@@ -1,4 +1,4 @@
-//! The server of the admin socket.
+//! The server of the admin socket, a Unix socket.
 
 use std::{
     fs, io,
@@ -21,37 +21,38 @@ use super::{
     protocol::MAX_REQUEST,
 };
 
-/// The limit of concurrent connections; additional connections wait in the backlog.
+/// The limit of concurrent connections; further connections wait in the kernel's backlog.
 const MAX_CONNECTIONS: u32 = 32;
-/// Time limit for a client to send its request, and again to receive the answer.
+/// Time limit for a client to send its request, and also for it to receive the answer.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// How long, and up to how many bytes, input after the answer is read and discarded. Closing a socket with
-/// unread input resets the connection, and the client may lose the answer.
+/// For how long, and up to how many bytes, the server reads and discards input after it has sent
+/// the answer. Without this, closing a socket with unread input would reset the connection, and the
+/// client might lose the answer.
 const LINGER: (Duration, u64) = (Duration::from_secs(1), 64 * 1024);
 
-/// A request that the agent's main loop carries out.
+/// A request of a client that the agent's main loop carries out.
 #[derive(Debug)]
 pub struct Command {
-    /// The request. Never [`Request::Status`], [`Request::Errors`] or [`Request::Explain`], which only read
-    /// and are answered from the [`Source`].
+    /// The request. It is never [`Request::Status`], [`Request::Errors`] or [`Request::Explain`],
+    /// which only read and are answered from the [`Source`].
     pub request: Request,
-    /// Receives the result as a sentence.
+    /// Where to send the result, as a sentence. An error is the reason why the request failed.
     pub answer: oneshot::Sender<Result<String, String>>,
 }
 
 /// Why the admin socket could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Another process listens on the socket.
+    /// Another process listens on the admin socket.
     #[error(
         "another agent is already running and listens on {}. Stop it first, or set a different \
          `admin.socket` for this one", .0.display()
     )]
     InUse(PathBuf),
-    /// The path exists and is not a socket.
+    /// There is a file at the socket's path that is not a socket.
     #[error("cannot create the admin socket {}: the path exists and is not a socket", .0.display())]
     NotASocket(PathBuf),
-    /// A system call failed.
+    /// A system call failed, and so the socket could not be created.
     #[error("cannot create the admin socket {}: {source}", path.display())]
     Refused {
         /// The path of the socket.
@@ -61,22 +62,23 @@ pub enum SocketError {
     },
 }
 
-/// The admin socket, bound, with mode 0600. Its file is removed on drop.
+/// The admin socket, bound to its path with mode 0600. Dropping this removes its file.
 #[derive(Debug)]
 pub struct AdminSocket {
     listener: UnixListener,
-    /// Removes the file on drop.
+    /// The file of the socket, which dropping this value removes.
     file: SocketFile,
-    /// The path to move the socket to; `None` once it is there.
+    /// The path that the socket must be moved to; `None` if it is at its path.
     belongs: Option<PathBuf>,
 }
 
-/// The file of a socket, removed on drop unless another process has replaced it.
+/// The file of a Unix socket. Dropping this removes the file unless another process has replaced
+/// it.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    /// Device and inode number. They tell this socket from the socket of another process that has since
-    /// been moved to the same path.
+    /// Device and inode number. They distinguish this socket from one that another process has
+    /// moved to the same path since.
     inode: (u64, u64),
 }
 
@@ -86,7 +88,7 @@ impl SocketFile {
         Ok(Self { path, inode })
     }
 
-    /// Renames the file, replacing any file at `path`.
+    /// Renames the socket's file to `path`, replacing any file that is there.
     fn rename(&mut self, path: PathBuf) -> io::Result<()> {
         fs::rename(&self.path, &path)?;
         self.path = path;
@@ -97,7 +99,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if inode(&self.path).is_ok_and(|found| found == self.inode) {
-            // A failure is harmless: the next agent replaces a stale socket.
+            // A file that cannot be removed is harmless: the next agent replaces a stale socket.
             let _removed = fs::remove_file(&self.path);
         }
     }
@@ -108,8 +110,8 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 impl AdminSocket {
-    /// Binds the socket, creating its directory (mode 0755) if it does not exist. Replaces a stale socket, on
-    /// which no process listens. Must be called within a tokio runtime.
+    /// Binds the socket, creating its directory (mode 0755) if it does not exist. Replaces a stale
+    /// socket, which is one that no process listens on. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// Another process listens on the socket, the path is not a socket, or a system call fails.
@@ -122,16 +124,16 @@ impl AdminSocket {
         Ok(socket)
     }
 
-    /// Binds the socket under a temporary name while another process listens on `path`.
-    /// [`Self::put_in_place`] moves it there.
+    /// Binds the socket under a temporary name beside `path`, because another process listens on
+    /// `path` still. [`Self::put_in_place`] moves the socket to `path`.
     ///
     /// # Errors
     /// A system call fails.
     pub fn bind_beside(path: &Path) -> Result<Self, SocketError> {
         let refused = |source| refused(path, source);
         make_directory(path).map_err(refused)?;
-        // Bound under a temporary name, so that the socket never has another mode than 0600 at its final
-        // path.
+        // The socket is bound under a temporary name, so that it never has another mode than 0600
+        // at its final path.
         let draft = path.with_extension(format!("{}.new", std::process::id()));
         let listener = UnixListener::bind(&draft).map_err(refused)?;
         let file = SocketFile::at(draft.clone()).map_err(refused)?;
@@ -143,8 +145,8 @@ impl AdminSocket {
         })
     }
 
-    /// Moves a socket from [`Self::bind_beside`] to its path, replacing the other process's socket. From
-    /// then on this process answers the commands of `lb`.
+    /// Moves a socket that [`Self::bind_beside`] bound to its path, and so replaces the socket of
+    /// the other process. From then on this process answers the commands of `lb`.
     ///
     /// # Errors
     /// The file could not be renamed.
@@ -155,8 +157,8 @@ impl AdminSocket {
         }
     }
 
-    /// Serves until `shutdown`, then until the exchanges in flight have ended. Requests that change something
-    /// are sent to `commands`.
+    /// Serves connections until `shutdown` is given, then until the exchanges in flight have ended.
+    /// Requests that change something are sent to `commands`.
     pub(super) async fn serve(
         self,
         source: Arc<dyn Source>,
@@ -168,7 +170,7 @@ impl AdminSocket {
         let exchange = |stream| {
             let (source, commands) = (Arc::clone(&source), commands.clone());
             async move {
-                // An error means that the client disconnected or timed out.
+                // An error means that the client disconnected or timed out, which needs no action.
                 let _ended = converse(stream, source, commands).await;
             }
         };
@@ -208,7 +210,8 @@ fn refuse_if_taken(path: &Path) -> Result<(), SocketError> {
             path: path.to_owned(),
             source,
         }),
-        // Connected, or the backlog is full: either way, a process is listening.
+        // The attempt to connect succeeded, or failed because the backlog is full: either way, a
+        // process listens on the socket.
         _ => Err(SocketError::InUse(path.to_owned())),
     }
 }

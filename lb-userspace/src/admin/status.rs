@@ -1,4 +1,5 @@
-//! The agent's status: one type for the JSON API, `lb status` as JSON and as a table, and the status page.
+//! The agent's status: one data type for the JSON API, for `lb status` (as JSON and as tables), and
+//! for the status page.
 
 use std::{
     net::SocketAddr,
@@ -16,44 +17,45 @@ pub(super) mod ha;
 
 pub use ha::HaStatus;
 
-/// A snapshot of the agent's state.
+/// A snapshot of the agent's state, for operators.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Status {
-    /// The agent's version.
+    /// The version of the agent.
     pub version: String,
-    /// `node.name`.
+    /// The name of the host: `node.name` in the configuration.
     pub node: String,
     /// When the agent started.
     pub started: Moment,
-    /// When this snapshot was taken, by the agent's clock.
+    /// When this snapshot was taken, by the clock of the agent's host.
     pub now: Moment,
-    /// What keeps the host from doing its work, a sentence each; empty: the agent is healthy.
+    /// What keeps the host from doing its work, one sentence for each problem. If there is none,
+    /// the agent is healthy.
     pub problems: Vec<String>,
-    /// The XDP program.
+    /// The attachments and packet counters of the XDP program.
     pub xdp: XdpStatus,
     /// The services, in the order of the configuration.
     pub services: Vec<ServiceStatus>,
     /// The pools, in the order of the configuration.
     pub pools: Vec<PoolStatus>,
-    /// The certificates that the HTTP front serves.
+    /// The certificates that the HTTP front serves now.
     pub certificates: Vec<CertificateStatus>,
     /// The certificates that the agent obtains, by service.
     #[serde(default)]
     pub obtained: Vec<ObtainedStatus>,
-    /// The pair; `null` for a host without a peer.
+    /// The state of the pair; `null` for a host without a peer.
     pub ha: Option<HaStatus>,
 }
 
 /// The XDP program's attachments and packet counters.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct XdpStatus {
-    /// The interfaces that it is attached to, in the order of the configuration.
+    /// The interfaces that the program is attached to, in the order of the configuration.
     pub interfaces: Vec<InterfaceStatus>,
     /// Whether the agent adopted the flows of an earlier agent when it started.
     pub adopted: bool,
-    /// Number of packets seen since the maps were created.
+    /// Number of packets that the program received since the maps were created.
     pub packets: u64,
-    /// Number of packets dropped since the maps were created.
+    /// Number of packets that the program dropped since the maps were created.
     pub dropped: u64,
 }
 
@@ -66,46 +68,51 @@ pub struct InterfaceStatus {
     pub mode: String,
 }
 
-/// A service, with its counters.
+/// A service of the configuration, with its counters.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct ServiceStatus {
     /// The name of the service.
     pub name: String,
     /// The address and port that clients connect to.
     pub listen: SocketAddr,
-    /// `tcp`, `http` or `https`.
+    /// The mode of the service: `tcp`, `http` or `https`.
     pub mode: String,
-    /// How the kernel forwards, such as `nat`; `null` for a service that the HTTP front serves.
+    /// How the kernel forwards the service's packets, such as `nat`; `null` for a service that the
+    /// HTTP front serves.
     pub forward: Option<String>,
-    /// The pool of the service and then those of its routes, without duplicates, separated by `, `.
+    /// The names of the service's pool and of the pools of its routes, without duplicates,
+    /// separated by `, `.
     pub pool: String,
     /// Number of connections that clients opened, as counted by the kernel.
     pub connections: u64,
-    /// Number of requests answered; `null` for a service that the kernel steers.
+    /// Number of requests that were answered; `null` for a service that the kernel steers.
     pub requests: Option<u64>,
-    /// Bytes from clients, including IP headers.
+    /// Number of bytes received from clients, including IP headers.
     pub bytes_in: u64,
-    /// Bytes to clients, including IP headers; `null` for a service that the HTTP front serves, as XDP sees
-    /// only received packets.
+    /// Number of bytes sent to clients, including IP headers; `null` for a service that the HTTP
+    /// front serves, because XDP sees only received packets.
     pub bytes_out: Option<u64>,
 }
 
-/// A pool and its backends.
+/// A pool of the configuration and its backends.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct PoolStatus {
     /// The name of the pool.
     pub name: String,
     /// The balancing algorithm, such as `round_robin`.
     pub balance: String,
-    /// The health check, such as `GET / every 2s`; `null`: the backends are not checked.
+    /// A description of the health check, such as `GET / every 2s`; `null` if the backends are not
+    /// checked.
     pub check: Option<String>,
-    /// How new connections are handled while no backend is up; `null`: at least one is up.
+    /// What happens to new connections while no backend is up; `null` if at least one is up.
     #[serde(default)]
     pub all_down: Option<AllDown>,
-    /// The name of the cookie for sticky sessions; `null`: sessions are not sticky.
+    /// The name of the cookie that keeps a session on one backend; `null` if sessions are not
+    /// sticky.
     #[serde(default)]
     pub sticky: Option<String>,
-    /// The limit of concurrent requests, and its queue; `null`: there is no limit.
+    /// The limit of concurrent requests, and the queue of requests above it; `null` if the pool has
+    /// no limit.
     #[serde(default)]
     pub limit: Option<LimitStatus>,
     /// The backends, in the order of the configuration.
@@ -115,11 +122,11 @@ pub struct PoolStatus {
 /// The limit of concurrent requests per backend of a pool, and the queue of requests above it.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct LimitStatus {
-    /// Maximum number of concurrent requests per backend.
+    /// Maximum number of concurrent requests at each backend.
     pub per_backend: usize,
-    /// Number of requests in the queue.
+    /// Number of requests that wait in the pool's queue now.
     pub queued: usize,
-    /// Maximum number of requests in the queue.
+    /// Maximum number of requests that may wait in the pool's queue.
     pub queue_size: usize,
 }
 
@@ -130,24 +137,26 @@ pub struct BackendStatus {
     pub name: String,
     /// The address and port of the backend.
     pub address: SocketAddr,
-    /// The configured weight.
+    /// The configured weight of the backend.
     pub weight: u16,
-    /// The current state.
+    /// The present state of the backend.
     pub state: State,
-    /// When the backend entered this state.
+    /// When the backend entered its present state.
     pub since: Moment,
-    /// The operator override.
+    /// What an operator has set for the backend by `lb backend`; `ready` if nothing.
     pub order: AdminState,
     /// Whether the backend gets requests only while no other backend of its pool is up.
     #[serde(default)]
     pub backup: bool,
-    /// When the ejection for failing requests ends; `null`: the backend is not ejected.
+    /// When the backend's ejection for failing requests ends; `null` if the backend is not ejected.
     #[serde(default)]
     pub ejected_until: Option<Moment>,
-    /// Number of requests in flight that count against the pool's limit; `null`: the pool has no limit.
+    /// Number of requests in flight at the backend that count against the pool's limit; `null` if
+    /// the pool has no limit.
     #[serde(default)]
     pub in_use: Option<usize>,
-    /// The last health check; `null` before the first one, and in a pool without checks.
+    /// The backend's last health check; `null` before the first check, and in a pool without
+    /// checks.
     pub last_check: Option<CheckStatus>,
     /// Number of connections that the kernel steered to the backend.
     pub connections: u64,
@@ -157,23 +166,23 @@ pub struct BackendStatus {
     pub requests: u64,
 }
 
-/// The result of a health check.
+/// The result of a health check of a backend.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct CheckStatus {
-    /// When the check ended.
+    /// When the health check ended.
     pub at: Moment,
-    /// Duration of the check, in seconds.
+    /// How long the health check took, in seconds.
     pub seconds: f64,
-    /// Why the check failed; `null`: it succeeded.
+    /// Why the health check failed; `null` if it succeeded.
     pub error: Option<String>,
 }
 
-/// A certificate in use.
+/// A certificate that the HTTP front serves.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct CertificateStatus {
     /// The PEM file that the certificate was read from.
     pub file: PathBuf,
-    /// The names that the certificate is valid for.
+    /// The DNS names that the certificate is valid for.
     pub names: Vec<String>,
     /// When the certificate expires.
     pub expires: Moment,
@@ -182,30 +191,31 @@ pub struct CertificateStatus {
 /// A certificate that the agent obtains by ACME.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct ObtainedStatus {
-    /// The service that uses the certificate.
+    /// The name of the service that uses the certificate.
     pub service: String,
-    /// The names to obtain the certificate for.
+    /// The DNS names that the certificate is to cover.
     pub domains: Vec<String>,
-    /// The file that the certificate is stored in.
+    /// The path of the file that the certificate is stored in.
     pub file: PathBuf,
-    /// When the next order begins; `null`: one is in progress.
+    /// When the next order of the certificate begins; `null` while an order is in progress.
     pub next_order: Option<Moment>,
-    /// Whether this host is the standby of a pair, in which only the active host orders.
+    /// Whether this host is the standby of a pair, so that it orders nothing: only the active host
+    /// orders certificates.
     #[serde(default)]
     pub is_standby: bool,
-    /// Why the last order failed; `null`: it succeeded, or there was none.
+    /// Why the last order failed; `null` if it succeeded, or if there was none.
     pub failure: Option<String>,
 }
 
-/// The state of a backend, as shown to users.
+/// The state of a backend, as operators see it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Gets new connections.
+    /// The backend gets new connections.
     Up,
-    /// Gets no new connections; established ones continue.
+    /// The backend gets no new connections; established connections continue.
     Draining,
-    /// Gets no traffic.
+    /// The backend gets no traffic.
     Down,
 }
 
@@ -220,7 +230,7 @@ impl From<BackendState> for State {
 }
 
 impl State {
-    /// Returns the name of the state, as in JSON.
+    /// Returns the name of the state, as it is written in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -232,7 +242,8 @@ impl State {
 }
 
 impl XdpStatus {
-    /// Returns the program's attachments for display, such as `native XDP on eth0 and eth1`.
+    /// Returns the program's attachments as text for display, such as
+    /// `native XDP on eth0 and eth1`.
     #[must_use]
     pub fn in_words(&self) -> String {
         let interfaces = self.interfaces.iter();
@@ -249,7 +260,8 @@ impl Status {
 }
 
 impl CertificateStatus {
-    /// Returns the number of whole days until the certificate expires; negative when it has expired.
+    /// Returns the number of whole days from `now` until the certificate expires; negative if it
+    /// has expired.
     #[must_use]
     pub fn days_left(&self, now: Moment) -> i64 {
         const DAY: u64 = 24 * 60 * 60;
@@ -261,12 +273,12 @@ impl CertificateStatus {
     }
 }
 
-/// A point in time. In JSON: RFC 3339 in UTC, with milliseconds.
+/// A point in time. JSON has it in the format of RFC 3339, in UTC, with milliseconds.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Moment(pub SystemTime);
 
 impl Moment {
-    /// Returns the time elapsed since `earlier`; zero if the clock was set back in between.
+    /// Returns the time from `earlier` to this moment; zero if the clock was set back in between.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         self.0.duration_since(earlier.0).unwrap_or_default()
@@ -291,7 +303,8 @@ impl<'de> Deserialize<'de> for Moment {
 pub(crate) mod examples {
     use super::*;
 
-    /// Returns [`status`] with all per-request features of a pool in use.
+    /// Returns the example [`status`], in which a pool uses all features that concern single
+    /// requests: sticky sessions, a limit with a queue, ejection.
     pub(crate) fn per_request() -> Status {
         let mut status = status();
         let now = status.now.0;
@@ -310,7 +323,7 @@ pub(crate) mod examples {
         status
     }
 
-    /// Returns a status with an example of every part.
+    /// Returns an example status that has every part.
     pub(crate) fn status() -> Status {
         let moment = |second| Moment(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
         let now = 1_800_000_000;

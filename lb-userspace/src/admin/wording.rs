@@ -1,4 +1,4 @@
-//! Formats values for people: shared by the tables of `lb status` and the status page.
+//! Formats values for people. The tables of `lb status` and the status page share these functions.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ mod pair;
 
 pub use pair::{Fact, HostRow, PairInWords, Tone};
 
-/// Formats a duration in its two largest units: `3d 2h`, `4m 10s`, `12s`.
+/// Formats a duration with its two largest units: `3d 2h`, `4m 10s`, `12s`.
 #[must_use]
 pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();
@@ -22,8 +22,8 @@ pub fn span(span: Duration) -> String {
     }
 }
 
-/// Formats the attachments of the XDP program, given as mode and interface name, grouped by mode:
-/// `native XDP on eth0 and eth1`.
+/// Formats the attachments of the XDP program, given as pairs of mode and interface name, and
+/// groups them by mode: `native XDP on eth0 and eth1`.
 #[must_use]
 pub fn xdp_in_words<'a>(interfaces: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut by_mode: Vec<(&str, Vec<&str>)> = Vec::new();
@@ -39,7 +39,7 @@ pub fn xdp_in_words<'a>(interfaces: impl Iterator<Item = (&'a str, &'a str)>) ->
     modes.collect::<Vec<_>>().join(", ")
 }
 
-/// Formats a duration in milliseconds: `0.42 ms`, `12 ms`.
+/// Formats a duration, given in seconds, in milliseconds: `0.42 ms`, `12 ms`.
 #[must_use]
 pub fn milliseconds(seconds: f64) -> String {
     let ms = seconds * 1000.0;
@@ -50,8 +50,8 @@ pub fn milliseconds(seconds: f64) -> String {
     }
 }
 
-/// Formats the time since an event, in milliseconds below one second: `40 ms ago`, `12s ago`. Negative and
-/// invalid values are `just now`.
+/// Formats the time since an event, given in seconds: `40 ms ago`, `12s ago`. A negative or invalid
+/// number of seconds gives `just now`.
 #[must_use]
 pub fn ago(seconds: f64) -> String {
     match Duration::try_from_secs_f64(seconds) {
@@ -77,7 +77,7 @@ pub fn bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// Formats a count with thousands separators: `1,234,567`.
+/// Formats a number with thousands separators: `1,234,567`.
 #[must_use]
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
@@ -91,7 +91,7 @@ pub fn count(count: u64) -> String {
     text
 }
 
-/// Formats `part` as a percentage of `whole`; a dash if `whole` is 0.
+/// Formats what percentage `part` is of `whole`; a dash if `whole` is 0.
 #[must_use]
 pub fn share(part: u64, whole: u64) -> String {
     if whole == 0 {

@@ -1,4 +1,5 @@
-//! A configuration that has been read and checked against this host, and is not in force yet.
+//! A draft: a configuration that has been read and checked against this host, and is not in force
+//! yet.
 
 use std::{fmt, path::Path};
 
@@ -8,12 +9,12 @@ use crate::{
     proxy,
 };
 
-/// A configuration that could be put in force.
+/// A configuration that is valid on this host and could be put in force.
 #[derive(Debug)]
 pub struct Draft {
-    /// The configuration.
+    /// The parsed configuration.
     pub config: Config,
-    /// Warnings for the author of the file; they do not prevent its use.
+    /// Warnings for the author of the configuration file. They do not prevent its use.
     pub warnings: Vec<Diagnostic>,
     places: Places,
 }
@@ -21,18 +22,19 @@ pub struct Draft {
 /// Why a configuration cannot be put in force.
 #[derive(Debug)]
 pub enum DraftError {
-    /// The file is invalid.
+    /// The configuration file is invalid, for these reasons.
     File(Errors),
-    /// What the file names is missing or invalid on this host: one sentence for each problem, at least one.
+    /// Something that the configuration file names is missing or invalid on this host: one sentence
+    /// for each problem, at least one.
     Host(Vec<String>),
 }
 
 impl Draft {
-    /// Reads a configuration, and checks everything that can be checked without changing anything: the
-    /// file, the certificates, the interfaces.
+    /// Reads a configuration file, and checks everything that can be checked without changing
+    /// anything on the host: the file itself, the certificates, the interfaces.
     ///
     /// # Errors
-    /// All problems that were found.
+    /// All problems of the configuration that were found.
     pub fn read(file: &Path) -> Result<Self, DraftError> {
         let parsed = Config::load(file).map_err(DraftError::File)?;
         let problems = problems_on_this_host(&parsed.config);
@@ -46,8 +48,9 @@ impl Draft {
         })
     }
 
-    /// Refuses backends that packets cannot reach, all of them in one error, each with its place in the
-    /// file. Separate from [`Self::read`], because the routes of this host may change without the file.
+    /// Returns an error if there are backends that packets cannot reach. It names all of them, each
+    /// with its place in the file. This is not a part of [`Self::read`], because the routes of this
+    /// host may change while the file does not.
     ///
     /// # Errors
     /// `unreachable` is not empty.
@@ -78,7 +81,7 @@ fn problems_on_this_host(config: &Config) -> Vec<String> {
             } => Some((certificates, obtained.as_deref())),
             _ => None,
         });
-    // An obtained certificate does not exist before the first order.
+    // The file of a certificate that is obtained by ACME does not exist before the first order.
     let certificates = certificates.flat_map(|(files, obtained)| {
         let obtained = obtained.map(|obtained| &obtained.file);
         files.iter().chain(obtained.filter(|file| file.exists()))
@@ -123,7 +126,7 @@ fn missing_interfaces(wanted: &Interfaces) -> Vec<String> {
         .collect()
 }
 
-/// Returns the contents of a configuration in one line: `2 services, 1 pool, 4 backends`.
+/// Returns how much a configuration contains, in one line: `2 services, 1 pool, 4 backends`.
 #[must_use]
 pub fn summary(config: &Config) -> String {
     let counted = |count: usize, noun: &str| match count {
@@ -140,7 +143,8 @@ pub fn summary(config: &Config) -> String {
 }
 
 impl DraftError {
-    /// Renders the errors for the operator, each prefixed with `error:`; `colour` is for terminals.
+    /// Renders the errors for the operator, each prefixed with `error:`; with colours for a
+    /// terminal if `colour` is set.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
         match self {

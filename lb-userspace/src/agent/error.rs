@@ -1,4 +1,4 @@
-//! Errors of the start of an agent, and of the loss of its pair thread.
+//! Why an agent did not start, or ended because its pair thread was lost.
 
 use std::{io, net::SocketAddr};
 
@@ -7,48 +7,51 @@ use crate::{
     admin::SocketError, config::Errors, dataplane, ha, peer, proxy, tickets::NoRandomness,
 };
 
-/// Why an agent did not start, in which case it left nothing behind, or ended by itself ([`Self::PairLost`]).
+/// Why an agent did not start or, for [`Self::PairLost`], why it ended by itself. An agent that did
+/// not start has left nothing behind.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The agent to take over from cannot be reached, or the channel to it failed.
+    /// The agent that this process should take over from cannot be reached, or the channel to it
+    /// failed.
     #[error("cannot take over: {0}. `--take-over` is for a process that `lb upgrade` starts")]
     TakeOver(io::Error),
     /// The configuration is invalid, or names something that is missing on this host.
     #[error(transparent)]
     Draft(#[from] DraftError),
-    /// Packets cannot reach some backends.
+    /// Packets cannot reach some backends of the configuration.
     #[error("{0}")]
     Unreachable(Errors),
-    /// The system refused threads, timers or signal handlers.
+    /// The system refused threads, timers or signal handlers to the agent.
     #[error("cannot start the agent: {0}")]
     Runtime(io::Error),
     /// The admin socket cannot be bound, usually because another agent is running.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The address of the admin server cannot be bound.
+    /// The agent cannot listen on the address of the admin server.
     #[error(
         "cannot listen on `admin.listen` = {address}: {source}{}",
         hint(source)
     )]
     Listen {
-        /// The address.
+        /// The configured address of the admin server.
         address: SocketAddr,
-        /// The error that the kernel returned.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The HTTP front did not start: at least one error.
+    /// The HTTP front did not start, for these reasons, of which there is at least one.
     #[error("{}", lines(.0))]
     Proxy(Vec<proxy::Error>),
-    /// The link to the peer cannot be opened.
+    /// The link to the peer cannot be started.
     #[error(transparent)]
     Link(#[from] peer::Error),
-    /// The socket for adverts cannot be opened.
+    /// The socket for VRRP adverts cannot be opened.
     #[error(transparent)]
     Adverts(#[from] ha::adverts::Error),
-    /// The addresses that move between the hosts cannot be managed.
+    /// The virtual IPs, which move between the hosts, cannot be managed.
     #[error(transparent)]
     Addresses(#[from] ha::Error),
-    /// The addresses that move between the hosts differ from those of the agent to take over from.
+    /// The addresses that move between the hosts differ from those of the agent that this process
+    /// should take over from.
     #[error(
         "the addresses that move between the hosts, or their interface, have changed, which `lb upgrade` \
          cannot put in force: use `systemctl restart lb`, which hands over to the peer first"
@@ -60,10 +63,10 @@ pub enum Error {
     /// The pair thread ended while the agent was running.
     #[error("the HA pair thread ended unexpectedly: report this with what the log says")]
     PairLost,
-    /// No keys for session tickets can be generated.
+    /// No keys for TLS session tickets can be generated.
     #[error(transparent)]
     Tickets(#[from] NoRandomness),
-    /// The packet path cannot be opened or written.
+    /// The packet path in the kernel cannot be opened or written.
     #[error(transparent)]
     Dataplane(#[from] dataplane::Error),
 }

@@ -1,5 +1,5 @@
-//! The channels that publish the state of pools to the HTTP front: one `watch` channel for each pool, which
-//! keeps only the newest view.
+//! The channels by which the agent publishes the state of pools to the HTTP front: one `watch`
+//! channel for each pool, which keeps only the newest view of the pool.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,13 +11,14 @@ use crate::{
     proxy::Frontend,
 };
 
-/// The senders of the channels, by pool.
+/// The senders of the channels that publish the views of pools, by pool.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Feeds(HashMap<Name, Arc<watch::Sender<Arc<PoolView>>>>);
 
 impl Feeds {
-    /// Returns the feeds for a new registry. A pool that still exists keeps its channel, with the old view
-    /// until [`Self::send_all`]: a reload that fails half-way has changed nothing.
+    /// Returns the feeds for a new registry. A pool that still exists keeps its channel, which has
+    /// the old view until [`Self::send_all`] is called: so a reload that fails half-way has changed
+    /// nothing.
     pub(super) fn renewed(&self, registry: &BackendRegistry) -> Self {
         let feeds = registry.views().map(|view| {
             let name = view.pool.name.clone();
@@ -28,12 +29,13 @@ impl Feeds {
         Self(feeds.collect())
     }
 
-    /// Subscribes to the views of a pool. Returns `None` for an unknown pool.
+    /// Returns a receiver of the views of a pool; `None` if there is no such pool.
     pub(super) fn subscribe(&self, pool: &Name) -> Option<watch::Receiver<Arc<PoolView>>> {
         self.0.get(pool).map(|feed| feed.subscribe())
     }
 
-    /// Returns the services that the HTTP front serves, each with the feeds of its pools.
+    /// Returns the services that the HTTP front serves, each with the receivers of its pools'
+    /// views.
     pub(super) fn frontends(&self, config: &Config) -> Vec<Frontend> {
         let by_agent = config.services.iter().filter(|service| match service.mode {
             Mode::Http | Mode::Https { .. } => true,
@@ -55,14 +57,14 @@ impl Feeds {
         frontends.collect()
     }
 
-    /// Publishes the current view of one pool.
+    /// Publishes the current view of one pool to the HTTP front.
     pub(super) fn send(&self, view: &Arc<PoolView>) {
         if let Some(feed) = self.0.get(&view.pool.name) {
             feed.send_replace(Arc::clone(view));
         }
     }
 
-    /// Publishes the current view of every pool.
+    /// Publishes the current view of every pool to the HTTP front.
     pub(super) fn send_all(&self, registry: &BackendRegistry) {
         for view in registry.views() {
             self.send(view);

@@ -1,9 +1,9 @@
-//! Watches files, and reports those that have changed.
+//! Watches files on disk, and reports those that have changed.
 //!
-//! Files are polled rather than watched with inotify, which misses changes on a network file system
-//! and behind replaced symbolic links, as certbot and Kubernetes use them. A change is reported once
-//! the file is the same in two consecutive polls, so that a file that is still being written is not
-//! read.
+//! Files are polled rather than watched with inotify, which misses changes on a network file
+//! system, and changes of symbolic links, which certbot and Kubernetes replace. A change is
+//! reported once the file is the same in two consecutive polls, so that a file that is still being
+//! written is not read.
 
 use std::{
     collections::BTreeMap,
@@ -19,20 +19,22 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-/// Metadata that changes with the content of a file. For a symbolic link, that of its target.
+/// Metadata of a file that changes when its content does. For a symbolic link it is the metadata of
+/// the link's target.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Stamp {
     device: u64,
     inode: u64,
     bytes: u64,
-    /// Time of the last change of the content, as seconds and nanoseconds.
+    /// When the content of the file was last changed, in seconds and nanoseconds since 1970.
     modified: (i64, i64),
-    /// Time of the last change of content, mode or owner, as seconds and nanoseconds.
+    /// When the content, mode or owner of the file was last changed, in seconds and nanoseconds
+    /// since 1970.
     changed: (i64, i64),
 }
 
 impl Stamp {
-    /// Returns the current stamp; `None` if the file cannot be found.
+    /// Returns the current stamp of a file; `None` if the file cannot be found.
     fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok();
         metadata.as_ref().map(Self::from)
@@ -51,12 +53,13 @@ impl From<&Metadata> for Stamp {
     }
 }
 
-/// Stamps of files from before they were read: [`FileWatch::watch`] reports changes since then.
+/// The stamps that files had before they were read. [`FileWatch::watch`] reports the changes since
+/// then.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stamps(BTreeMap<PathBuf, Option<Stamp>>);
 
 impl Stamps {
-    /// Returns the current stamps of the files.
+    /// Returns the current stamps of these files.
     pub(super) fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let stamps = paths.into_iter().map(|path| {
             let stamp = Stamp::of(&path);
@@ -66,16 +69,16 @@ impl Stamps {
     }
 }
 
-/// Results of the polls so far, by file.
+/// What the polls have found so far, by file.
 #[derive(Clone, Debug, Default)]
 struct Looks(BTreeMap<PathBuf, Seen>);
 
-/// Two stamps of one file, `None` if it did not exist.
+/// Two stamps of one file; `None` if the file did not exist.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// The stamp from before the file was last read.
+    /// The stamp that the file had before it was last read.
     read: Option<Stamp>,
-    /// The stamp from the last poll.
+    /// The stamp that the file had at the last poll.
     last: Option<Stamp>,
 }
 
@@ -88,8 +91,8 @@ impl Looks {
         Self(seen.collect())
     }
 
-    /// Records the result of a poll. Returns the files that have changed since they were read, and not
-    /// since the last poll.
+    /// Records what a poll has found. Returns the files that have changed since they were read, but
+    /// not since the previous poll.
     fn look(&mut self, found: &Stamps) -> Vec<PathBuf> {
         let mut changed = Vec::new();
         for (path, seen) in &mut self.0 {
@@ -107,7 +110,7 @@ impl Looks {
     }
 }
 
-/// The task that polls files. It ends when this value is dropped.
+/// The task that polls files for changes. It ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct FileWatch {
     watched: watch::Sender<Stamps>,
@@ -115,8 +118,8 @@ pub(super) struct FileWatch {
 }
 
 impl FileWatch {
-    /// Starts the task with no file to watch and the polling interval `every`. The receiver yields the files
-    /// that have changed. Must be called within a tokio runtime.
+    /// Starts the task, which polls at the interval `every` and has no files to watch yet. The
+    /// receiver yields the paths of files that have changed. Must be called within a tokio runtime.
     pub(super) fn start(every: Duration) -> (Self, mpsc::Receiver<Vec<PathBuf>>) {
         let (watched, files) = watch::channel(Stamps::default());
         let (changed, changes) = mpsc::channel(1);
@@ -124,7 +127,7 @@ impl FileWatch {
         (Self { watched, task }, changes)
     }
 
-    /// Replaces the set of watched files.
+    /// Replaces the set of files that are watched.
     pub(super) fn watch(&self, files: Stamps) {
         self.watched.send_replace(files);
     }
@@ -150,7 +153,8 @@ async fn run(
             looks = Looks::begin(&files.borrow_and_update());
         }
         let paths: Vec<_> = looks.0.keys().cloned().collect();
-        // Polled on another thread, as a poll may block on a network file system.
+        // The files are polled on another thread, because a poll may block on a network file
+        // system.
         let found = spawn_blocking(|| Stamps::of(paths)).await;
         let changes = found.map(|found| looks.look(&found)).unwrap_or_default();
         if !changes.is_empty() && changed.send(changes).await.is_err() {
@@ -169,7 +173,7 @@ mod tests {
         Stamps::of(paths.iter().map(|path| path.to_path_buf()))
     }
 
-    /// Polls one file. Returns whether it has changed.
+    /// Polls one file. Returns whether a change of it is reported.
     fn look(looks: &mut Looks, path: &Path) -> bool {
         !looks.look(&stamps(&[path])).is_empty()
     }
@@ -226,7 +230,7 @@ mod tests {
         write(&file, "1");
         let (watch, mut changes) = FileWatch::start(Duration::from_millis(10));
         let before = stamps(&[&file, &other]);
-        // The test holds whether the file changes before or after the first poll.
+        // The outcome must be the same whether the file changes before or after the first poll.
         write(&file, "12");
         watch.watch(before);
         assert_eq!(changes.recv().await, Some(vec![file.clone()]));

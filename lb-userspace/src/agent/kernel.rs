@@ -1,5 +1,6 @@
-//! The interface between the agent and the packet path. It is a trait, because tests of the agent
-//! replace the packet path: the real one needs privileges and changes the kernel's state.
+//! The interface between the agent and the packet path in the kernel. It is a trait so that tests
+//! of the agent can replace the packet path: the real one needs privileges and changes the kernel's
+//! state.
 
 use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
@@ -9,36 +10,38 @@ use crate::{
     pool::PoolView,
 };
 
-/// An open packet path.
+/// An open packet path: the XDP program and its maps.
 pub(super) trait Kernel: Send + 'static {
-    /// Writes the services and the pools to the kernel.
+    /// Writes the services and the views of their pools to the kernel.
     fn apply(&mut self, services: &[Service], pools: &[Arc<PoolView>]) -> Result<(), Error>;
-    /// Writes these pools to the kernel after their backends changed state.
+    /// Writes the views of these pools to the kernel after their backends changed state.
     fn pools_changed(&mut self, pools: &[Arc<PoolView>]) -> Result<(), Error>;
-    /// Returns the counters, summed over the CPUs.
+    /// Returns the counters of the XDP program, summed over all CPUs.
     fn counters(&self) -> Result<Counters, Error>;
-    /// Returns the interfaces with the XDP program, and the mode in which it is attached to each.
+    /// Returns the interfaces that the XDP program is attached to, each with its mode.
     fn attachments(&self) -> Vec<Attachment>;
     /// Returns the backends of these services that packets cannot reach.
     fn unreachable(&self, services: &[Service]) -> Result<Vec<Unreachable>, Error>;
-    /// Whether the flows of an earlier agent were adopted.
+    /// Returns whether the flows of an earlier agent were adopted at the start.
     fn adopted(&self) -> bool;
-    /// Starts or ends dropping the packets that would open a new connection. The hold expires by itself.
+    /// Starts or ends a hold, in which packets that would open a new connection are dropped. A hold
+    /// expires by itself if it is not renewed.
     fn hold(&self, on: bool) -> Result<(), Error>;
-    /// Returns the flow table, to be replicated to the peer; `None` in tests.
+    /// Returns the handle to replicate the connection table to the peer; `None` in tests.
     fn flows(&self) -> Option<Flows>;
-    /// Returns the source ports of the backends, to be counted; `None` in tests.
+    /// Returns the handle to count the source ports of the backends; `None` in tests.
     fn occupancy(&self) -> Option<Occupancy>;
-    /// Returns the path of the pin of the program that should be on the interfaces.
+    /// Returns the path of the pin of the XDP program that should be on the interfaces.
     fn program_pin(&self) -> PathBuf;
-    /// Stops all changes, so that another process can take over. Returns the directory of the pins with
-    /// the lock on it; `None` in tests.
+    /// Stops all changes in the kernel, so that another process can take over. Returns the
+    /// directory of the pins and the lock on it; `None` in tests.
     fn pause(&mut self) -> Result<Option<(PathBuf, OwnedFd)>, Error>;
-    /// Allows changes again after `pause`; the caller must call `apply` next.
+    /// Permits changes in the kernel again after `pause`. The caller must call `apply` next.
     fn resume(&mut self) -> Result<(), Error>;
-    /// Releases the packet path after another process has taken over.
+    /// Gives up the packet path, because another process has taken over.
     fn give_up(&mut self);
-    /// Undoes an `open` that attached the program; used only when the start failed.
+    /// Undoes the opening of the packet path, which attached the program, because the start of the
+    /// agent failed.
     fn take_back(self) -> Result<(), Error>;
 }
 
@@ -97,11 +100,11 @@ impl Kernel for Dataplane {
 
     fn take_back(self) -> Result<(), Error> {
         if Self::adopted(&self) {
-            // The flows of the earlier agent continue with its pins.
+            // The pins are those of an earlier agent, whose flows continue with them.
             return Ok(());
         }
         let pins = self.pin_path().to_owned();
-        // `unload` needs the lock, which this value holds.
+        // `unload` needs the lock on the pins, which this value holds until it is dropped.
         drop(self);
         Self::unload(&pins).map(|_removed| ())
     }

@@ -1,9 +1,9 @@
-//! The agent: connects the other modules, and keeps their state consistent.
+//! The agent: connects the other modules, and keeps their states consistent.
 //!
-//! The start is ordered so that a failed step leaves nothing half done: the configuration is checked
-//! first, then sockets and listeners are bound, and only then is the XDP program attached. From then
-//! on one loop handles all events (outcomes of checks, commands of the operator, signals), so that
-//! every change is made in one place and in order.
+//! The steps of a start are ordered so that a step that fails leaves nothing half done: the
+//! configuration is checked first, then sockets and listeners are bound, and only then is the XDP
+//! program attached. From then on one loop handles all events (outcomes of checks, commands of the
+//! operator, signals), so that every change is made in one place and in order.
 
 use std::{
     path::{Path, PathBuf},
@@ -34,24 +34,24 @@ pub use report::metric_families;
 pub use upgrade::TAKE_OVER;
 use upgrade::{Inherited, Predecessor, detach, is_detached};
 
-/// Time allowed for requests in flight to end after SIGTERM.
+/// How long requests in flight may go on after SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Runs the agent with the configuration in `file` until SIGTERM or SIGINT. The XDP program stays
 /// attached after that: flows continue until the next agent starts.
 ///
 /// # Errors
-/// The reason why the agent cannot start; nothing is left behind then.
+/// Why the agent cannot start. In this case nothing is left behind.
 pub fn run(file: &Path) -> Result<(), Error> {
     let draft = read(file)?;
     runtime()?.block_on(start_and_run(file.to_owned(), draft.config))
 }
 
-/// Takes over from the agent that started this process, and runs as [`fn@run`] does. The channel to that
-/// agent is standard input: see [`TAKE_OVER`].
+/// Takes over from the agent that started this process, and runs as [`fn@run`] does. Standard input
+/// is the channel to that agent: see [`TAKE_OVER`].
 ///
 /// # Errors
-/// The reason why this process cannot take over; the other agent continues to serve then.
+/// Why this process cannot take over. In this case the other agent continues to serve.
 pub fn take_over(file: &Path) -> Result<(), Error> {
     if !is_detached() {
         return detach().map_err(Error::TakeOver);
@@ -59,7 +59,7 @@ pub fn take_over(file: &Path) -> Result<(), Error> {
     let predecessor = Predecessor::at_standard_input().map_err(Error::TakeOver)?;
     let predecessor = Arc::new(predecessor);
     let draft = read(file).inspect_err(|error| {
-        // The send fails only if the predecessor has ended.
+        // Sending fails only if the predecessor has ended.
         let _gone = predecessor.tell(Err(error));
     })?;
     let inherited = predecessor.inherit().map_err(Error::TakeOver)?;
@@ -67,7 +67,8 @@ pub fn take_over(file: &Path) -> Result<(), Error> {
     runtime()?.block_on(async move {
         let signals = run::Signals::listen().map_err(Error::Runtime)?;
         let started = start_agent(file.to_owned(), config, inherited);
-        // If the predecessor has ended in the meantime, this process has to serve anyway.
+        // Sending fails if the predecessor has ended in the meantime; this process has to serve
+        // anyway.
         let _gone = predecessor.tell(started.as_ref().map(drop));
         drop(predecessor);
         started?.run(signals).await
@@ -85,7 +86,8 @@ fn read(file: &Path) -> Result<Draft, Error> {
 
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     tokio::runtime::Builder::new_multi_thread()
-        // These threads serve the checks and the admin server; the HTTP front has its own.
+        // These threads run the health checks and the admin servers; the HTTP front has threads of
+        // its own.
         .worker_threads(2)
         .thread_name("agent")
         .enable_all()
@@ -93,8 +95,9 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
         .map_err(Error::Runtime)
 }
 
-/// Refuses backends that packets cannot reach. This is not a [`DraftError`], after which the service
-/// manager does not restart the agent: the file is valid, and a route may be added later.
+/// Returns an error if there are backends that packets cannot reach. The error is not a
+/// [`DraftError`], after which the service manager would not restart the agent: the file is valid,
+/// and a route may be added later.
 fn refuse_unreachable(draft: &Draft) -> Result<(), Error> {
     let Config { node, services, .. } = &draft.config;
     let unreachable = dataplane::unreachable(&node.interfaces, services)?;

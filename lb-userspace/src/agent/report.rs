@@ -1,5 +1,5 @@
-//! Reports of the agent's state: the status in this file, the metrics in `metrics`, both built from the
-//! current state of the other modules.
+//! Builds the reports of the agent's state from the current state of the other modules: the status
+//! in this file, the metrics in `metrics`.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -93,17 +93,17 @@ impl<K: Kernel> Source for Shared<K> {
     }
 }
 
-/// The state of the kernel and the HTTP front, read once for a whole report.
+/// The state of the packet path and the HTTP front. It is read once for a whole report.
 struct Observed {
     attachments: Vec<Attachment>,
     adopted: bool,
     kernel: Result<dataplane::Counters, String>,
     http: proxy::Counters,
-    /// Current use of the backends, by pool.
+    /// How requests use the backends at present, by pool.
     usage: HashMap<Name, PoolUsage>,
     log: access_log::Counted,
     certificates: Vec<proxy::CertificateInfo>,
-    /// Whether all workers of the HTTP front run; `None` once the agent is stopping.
+    /// Whether all workers of the HTTP front run; `None` if the agent is stopping.
     is_serving: Option<bool>,
 }
 
@@ -118,7 +118,8 @@ impl<K: Kernel> Shared<K> {
     }
 
     fn source_ports(&self) -> Arc<[SourcePorts]> {
-        // The lock on the kernel is released before the ports are counted.
+        // The lock on the packet path is released before the ports are counted, which takes some
+        // milliseconds.
         let occupancy = self.kernel().occupancy();
         let counted = occupancy.map(|occupancy| occupancy.count());
         counted.transpose().map_or_else(
@@ -221,7 +222,7 @@ impl Observed {
     }
 
     fn certificates(&self) -> Vec<CertificateStatus> {
-        // Several services may serve one file.
+        // Several services may serve the certificate of one file, which is listed once.
         let files: BTreeMap<_, _> = self
             .certificates
             .iter()

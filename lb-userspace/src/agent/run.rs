@@ -1,4 +1,4 @@
-//! The loop of the agent: handles all events, and makes every change.
+//! The loop of the agent, which handles all events and makes every change.
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -42,7 +42,7 @@ pub(super) use obtained::inspect_obtained;
 pub(super) use peer::inspect;
 pub(super) use upgrade::{AdminListener, Answer as UpgradeAnswer};
 
-/// An agent that has started.
+/// An agent that has started, with everything that its loop works with.
 pub(super) struct Agent<K: Kernel> {
     pub(super) file: PathBuf,
     pub(super) shared: Arc<Shared<K>>,
@@ -51,47 +51,49 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) feeds: Feeds,
     pub(super) state_file: StateFile,
-    /// The pair thread; `None` without a pair.
+    /// The handle of the pair thread; `None` if the host has no peer.
     pub(super) pair: Option<Pair>,
-    /// Effects that the pair thread orders; without a pair there are none.
+    /// Receives the effects that the pair thread orders. Without a peer there are none.
     pub(super) effects: mpsc::UnboundedReceiver<Effect>,
-    /// Whether the pair thread ended unexpectedly.
+    /// Whether the pair thread has ended unexpectedly.
     pub(super) lost_pair: bool,
     pub(super) handover: Handover,
-    /// Whether every backend was checked since the start.
+    /// Whether every backend was checked since the agent started.
     pub(super) all_checked: bool,
-    /// Whether a backend's health changed since the state file was written. The file is written at most
-    /// once a second, and not for each of many backends that change together.
+    /// Whether the health of a backend changed since the state file was written. The file is
+    /// written at most once a second, and not again for each of many backends that change together.
     pub(super) unremembered: bool,
     pub(super) tickets: TicketKeys,
-    /// The certificates of both hosts of the pair.
+    /// The certificates of both hosts of the pair, as they are compared.
     pub(super) certificates: Certificates,
     /// The client that obtains certificates by ACME.
     pub(super) acme: Acme,
-    /// Services whose certificate was just obtained, and messages about them for the peer.
+    /// Receives the services whose certificate was just obtained, and messages about certificates
+    /// for the peer.
     pub(super) acme_news: acme::AcmeEvents,
-    /// Watches the TLS files.
+    /// Watches the TLS files for changes on disk.
     pub(super) file_watch: FileWatch,
-    /// TLS files that have changed.
+    /// Receives the paths of TLS files that have changed.
     pub(super) changed_files: mpsc::Receiver<Vec<PathBuf>>,
-    /// The admin servers, which end with the agent.
+    /// The admin servers, which are shut down when the agent ends.
     pub(super) servers: Servers,
     pub(super) admin_listener: AdminListener,
-    /// The operator's upgrade command that is to be carried out next.
+    /// The operator's upgrade command that the loop carries out next; `None` if there is none.
     pub(super) upgrading: Option<UpgradeAnswer>,
-    /// When to notify the watchdog of systemd and do the periodic work.
+    /// When to notify systemd's watchdog again and do the periodic work.
     pub(super) watchdog: Interval,
 }
 
-/// Highest number of check outcomes that are handled in one batch, so that other events are not delayed.
+/// Highest number of outcomes of health checks that are handled in one batch, so that other events
+/// are not delayed.
 const OUTCOMES_AT_ONCE: usize = 1024;
 
-/// The signals that the agent handles.
+/// The signals that the agent handles, as streams.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    /// SIGUSR1: the file of the access log was renamed, and has to be reopened.
+    /// SIGUSR1, which means that the file of the access log was renamed and has to be reopened.
     rotated: Signal,
 }
 
@@ -114,7 +116,7 @@ impl Signals {
 }
 
 impl<K: Kernel> Agent<K> {
-    /// Runs until SIGTERM or SIGINT or an upgrade, then waits for the requests in flight.
+    /// Runs the agent until SIGTERM, SIGINT or an upgrade, then waits for the requests in flight.
     ///
     /// # Errors
     /// The pair thread ended unexpectedly.
@@ -137,7 +139,7 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Handles the next event. Returns false when the agent has to stop.
+    /// Waits for the next event and handles it. Returns false when the agent has to stop.
     async fn next_event(&mut self, signals: &mut Signals) -> bool {
         let Signals {
             terminate,
@@ -193,7 +195,8 @@ impl<K: Kernel> Agent<K> {
                 .collect();
             tracing::info!(service = %name, %listen, pool = %pools.join(","), "serving");
         }
-        // The states are those that the previous agent saved; the first checks follow.
+        // The states of backends are those that the previous agent saved, until the first checks
+        // have ended.
         for view in state
             .registry
             .views()
@@ -210,8 +213,8 @@ impl<K: Kernel> Agent<K> {
         ]);
     }
 
-    /// Handles the outcome of a check together with all others that are queued, so that simultaneous
-    /// changes are written in one batch.
+    /// Handles the outcome of a health check together with the other outcomes that are queued, so
+    /// that simultaneous changes are written in one batch.
     fn checked(&mut self, first: Checked) {
         let mut outcomes = vec![first];
         while outcomes.len() < OUTCOMES_AT_ONCE
@@ -227,8 +230,8 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Records outcomes of checks. Returns whether the health of any backend changed, and the resulting
-    /// changes of state, each with its reason.
+    /// Records the outcomes of health checks. Returns whether the health of any backend changed,
+    /// and the changes of backends' states that result, each with its reason.
     fn record(&self, outcomes: Vec<Checked>) -> (bool, Vec<(Change, String)>) {
         let now = SystemTime::now();
         let mut turned = false;
@@ -253,20 +256,22 @@ impl<K: Kernel> Agent<K> {
         let answer = match command.request {
             Request::Backend { name, order } => self.order(&name, order),
             Request::Reload => self.reload(),
-            // The operator is answered when the hand-over has ended.
+            // No answer is sent here: the operator is answered when the hand-over has ended.
             Request::Failover => return self.failover(command.answer),
-            // The caller (the loop) carries it out, because it needs the signals.
+            // The caller, which is the loop, carries the upgrade out, because that needs the
+            // signals.
             Request::Upgrade => {
                 self.upgrading = Some(command.answer);
                 return;
             }
-            // The operator is answered when the order has ended.
+            // No answer is sent here: the operator is answered when the order of the certificate
+            // has ended.
             Request::Renew { service } => return self.acme.renew(&service, command.answer),
             Request::Status | Request::Errors | Request::Explain(_) => {
                 Err("the agent's loop does not serve this request".to_owned())
             }
         };
-        // The operator may have disconnected; the log has the outcome.
+        // Sending fails if the operator has disconnected; the log has the outcome.
         let _gone = command.answer.send(answer);
     }
 
@@ -301,9 +306,10 @@ impl<K: Kernel> Agent<K> {
         Ok(answer)
     }
 
-    /// Publishes changes of state to the HTTP front and the kernel, and logs them with their reasons.
+    /// Publishes changes of backends' states to the HTTP front and the kernel, and logs them with
+    /// their reasons.
     pub(super) fn publish(&self, changes: &[(Change, String)]) {
-        // Of several changes of one pool, the last one has the current view.
+        // If one pool has several changes, the last of them has the pool's current view.
         let views: BTreeMap<&Name, &Arc<PoolView>> = changes
             .iter()
             .map(|(change, _)| (&change.view.pool.name, &change.view))
@@ -344,8 +350,9 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Notifies the watchdog of systemd that the loop is alive, and does the periodic work: retries refused
-    /// changes, saves pending state, renews what expires in the pair.
+    /// Notifies systemd's watchdog that the loop is alive, and does the periodic work: retries
+    /// changes that the kernel refused, saves the state of backends if it changed, and renews
+    /// ticket keys and holds.
     fn watchdog_tick(&mut self) {
         notify_watchdog();
         self.retry();
@@ -367,7 +374,8 @@ impl<K: Kernel> Agent<K> {
         self.tell(&views);
     }
 
-    /// Saves operator overrides and health for the next agent. Returns false if that failed.
+    /// Saves the operator overrides and the health of backends for the next agent. Returns false if
+    /// that failed.
     fn remember(&mut self) -> bool {
         self.unremembered = false;
         let memory = self.shared.read().registry.saved_states();
@@ -380,7 +388,7 @@ impl<K: Kernel> Agent<K> {
     }
 
     fn reload_by_signal(&mut self) {
-        // `reload` logs the outcome.
+        // `reload` has logged the outcome.
         let _said = self.reload();
     }
 
@@ -393,9 +401,9 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Stops the agent after the requests in flight. Checks and commands are still handled until then; a
-    /// second signal ends the wait immediately. The XDP program stays attached: its flows continue without an
-    /// agent.
+    /// Stops the agent when the requests in flight have ended. Until then, health checks and
+    /// commands are still handled; a second signal ends the wait immediately. The XDP program stays
+    /// attached, so its flows continue without an agent.
     async fn stop(mut self, signals: &mut Signals) {
         notify(&[sd_notify::NotifyState::Stopping]);
         let goes_first = self.hand_over(signals).await;
@@ -422,7 +430,8 @@ impl<K: Kernel> Agent<K> {
                 _ = self.watchdog.tick() => self.watchdog_tick(),
             }
         }
-        // If no peer is heard, this host keeps its addresses until its requests have ended.
+        // If no peer is heard, this host keeps its addresses until its requests have ended, which
+        // is now.
         self.leave_pair().await;
         if self.unremembered {
             self.remember();
@@ -432,7 +441,7 @@ impl<K: Kernel> Agent<K> {
     }
 }
 
-/// Logs a change of a backend's state, and its effect on the pool.
+/// Logs a change of a backend's state, and what it means for the pool.
 fn log(change: &Change, reason: &str) {
     let (pool, backend) = (&change.view.pool.name, &change.backend);
     if change.from != change.to {
@@ -464,7 +473,8 @@ fn log_state(change: &Change, reason: &str) {
     }
 }
 
-/// Whether this change brought up the only backend of the pool that is up.
+/// Returns whether this change brought up a backend that is now the only one of its pool that is
+/// up.
 fn is_first_up(change: &Change) -> bool {
     let up = change.view.states.iter();
     change.to == BackendState::Up && up.filter(|state| **state == BackendState::Up).count() == 1
@@ -474,14 +484,14 @@ fn drain(proxy: Proxy) {
     proxy.shutdown(GRACE);
 }
 
-/// Notifies systemd, if it is the service manager.
+/// Sends these notifications to systemd, if systemd is the service manager.
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(false, states) {
         tracing::warn!(error = %error, "cannot notify systemd");
     }
 }
 
-/// Notifies the watchdog of systemd that the loop is alive.
+/// Notifies systemd's watchdog that the loop is alive.
 fn notify_watchdog() {
     notify(&[sd_notify::NotifyState::Watchdog]);
 }

@@ -1,4 +1,4 @@
-//! The state that the loop writes and the admin server reads.
+//! The state that the agent's loop writes and the admin servers read.
 
 use std::{
     collections::BTreeSet,
@@ -16,16 +16,16 @@ use crate::{
     proxy::Proxy,
 };
 
-/// The state that the loop writes and the admin server reads. No lock is held across an await. A
-/// caller that needs both acquires `state` before `kernel`.
+/// The state that the agent's loop writes and the admin servers read. No lock is held across an
+/// await. A caller that needs both locks acquires `state` before `kernel`.
 pub(super) struct Shared<K> {
     pub(super) started: SystemTime,
     kernel: Mutex<K>,
     proxy: Mutex<Option<Proxy>>,
     state: RwLock<State>,
-    /// The snapshots of the pair thread; `None` without a pair.
+    /// The snapshots that the pair thread publishes; `None` if the host has no peer.
     pub(super) pair: Option<Arc<PairSnapshots>>,
-    /// The status of the certificates that are obtained by ACME.
+    /// The status of the certificates that the agent obtains by ACME.
     pub(super) board: StatusRegistry,
 }
 
@@ -34,17 +34,19 @@ pub(super) struct State {
     pub(super) config: Config,
     pub(super) registry: BackendRegistry,
     pub(super) records: Records,
-    /// The index of each interface when the XDP program was attached to it.
+    /// The index that each interface had when the XDP program was attached to it; `None` if it did
+    /// not exist.
     pub(super) interfaces: Vec<(String, Option<u32>)>,
-    /// Pools whose last change the kernel refused. The write is retried.
+    /// The pools whose last change the kernel refused. Writing them is retried.
     pub(super) unsettled: BTreeSet<Name>,
-    /// Errors of TLS files that have changed and are invalid: their previous content is in use.
+    /// The errors of TLS files that have changed and are invalid, so that their previous content is
+    /// in use.
     pub(super) unusable: Vec<String>,
-    /// Certificates that differ between the hosts of the pair.
+    /// How the certificates of the two hosts of the pair differ.
     pub(super) differences: Vec<Difference>,
 }
 
-/// Returns the current index of each interface; `None` for one that does not exist.
+/// Returns the index that each interface has now; `None` for an interface that does not exist.
 pub(super) fn indices(interfaces: &Interfaces) -> Vec<(String, Option<u32>)> {
     let index = |name: &str| nix::net::if_::if_nametoindex(name).ok();
     interfaces
@@ -70,14 +72,14 @@ impl<K: Kernel> Shared<K> {
         }
     }
 
-    // A poisoned lock is still usable: a thread that panicked while holding it was reading, or had made its
-    // change in one assignment, so the state is consistent.
+    // The functions below use a poisoned lock as it is: a thread that panicked while it held the
+    // lock was reading, or had made its change in one assignment, so the state is consistent.
 
     pub(super) fn kernel(&self) -> MutexGuard<'_, K> {
         self.kernel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the HTTP front; `None` once the agent is stopping.
+    /// Locks the HTTP front, which is `None` once the agent is stopping.
     pub(super) fn proxy(&self) -> MutexGuard<'_, Option<Proxy>> {
         self.proxy.lock().unwrap_or_else(PoisonError::into_inner)
     }

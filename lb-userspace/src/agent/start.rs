@@ -1,5 +1,5 @@
-//! The start of an agent: every step that can fail comes before the first one that is visible outside of
-//! the process, and a step that fails undoes those before it.
+//! The start of an agent. Every step that can fail comes before the first step that is visible
+//! outside of the process, and if a step fails, the steps before it are undone.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -37,21 +37,21 @@ use crate::{
     tickets::TicketKeys,
 };
 
-/// Listening sockets by address.
+/// Listening sockets of the HTTP front, by address.
 type Listeners = HashMap<SocketAddr, Vec<TcpListener>>;
 
-/// Number of commands of the operator that can be queued.
+/// Number of operators' commands that can wait for the agent's loop.
 const WAITING_COMMANDS: usize = 16;
-/// Interval at which the loop notifies the watchdog of systemd and does its periodic work:
-/// see `Agent::watchdog_tick`.
+/// Interval at which the agent's loop notifies systemd's watchdog and does its periodic work: see
+/// `Agent::watchdog_tick`.
 const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
-/// Time allowed for connections to end in a process that accepted them and then failed to take over.
+/// How long the connections of a process may go on that accepted them and then failed to take over.
 const CLEARING: Duration = Duration::from_secs(4);
-/// Interval at which TLS files are checked for changes.
+/// Interval at which TLS files are checked for changes on disk.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Starts an agent with the sockets and state inherited from an earlier process. `open` opens the packet
-/// path. Must be called within a tokio runtime.
+/// Starts an agent, with the sockets and state that it inherits from an earlier process. `open`
+/// opens the packet path. Must be called within a tokio runtime.
 pub(super) fn start<K: Kernel>(
     file: PathBuf,
     config: Config,
@@ -67,7 +67,8 @@ pub(super) fn start<K: Kernel>(
     if let Some(offer) = inherited.tickets() {
         tickets.heard(offer);
     }
-    // A predecessor stays in the pair until everything else is ready in this process.
+    // If there is a predecessor, it stays in the pair until everything else is ready in this
+    // process.
     let early = (!inherited.is_successor())
         .then(|| Pair::bind_where_configured(&config, None, Arc::default()))
         .transpose()?;
@@ -82,14 +83,14 @@ pub(super) fn start<K: Kernel>(
             Ok(opened) => opened,
             Err(error) => {
                 inherited.failed(&error);
-                // The HTTP front has accepted connections already.
+                // The HTTP front has accepted connections already, which get some time to end.
                 proxy.drain(CLEARING);
                 return Err(error);
             }
         },
     };
 
-    // No step fails from here on.
+    // No step of the start fails from here on.
     let flows = kernel.flows();
     let (checks, outcomes) = start_checks(&config);
     let certificates = Certificates::new(shares_certificates(&config), run::inspect);
@@ -135,21 +136,23 @@ pub(super) fn start<K: Kernel>(
     Ok(agent)
 }
 
-/// The endpoints of the agent: the admin socket for the operator, and the admin server for Prometheus.
+/// The sockets for operators: the admin socket for commands, and the listener of the HTTP admin
+/// server.
 struct Doors {
     socket: AdminSocket,
     listener: tokio::net::TcpListener,
-    /// A second descriptor of `listener`, for the next process.
+    /// A second descriptor of `listener`, to be passed to the next process in an upgrade.
     admin_listener: AdminListener,
 }
 
 impl Doors {
     fn open(admin: &config::Admin, inherited: &mut Inherited) -> Result<Self, Error> {
         let socket = if inherited.is_successor() {
-            // The predecessor answers at the path until this process serves.
+            // The predecessor answers at the socket's path until this process serves.
             AdminSocket::bind_beside(&admin.socket)?
         } else {
-            // This fails if another agent is running, before this one could take its connections.
+            // Binding fails if another agent is running, before this process could take that
+            // agent's connections.
             AdminSocket::bind(&admin.socket)?
         };
         let address = admin.listen;
@@ -166,7 +169,7 @@ impl Doors {
         })
     }
 
-    /// Serves at both endpoints. The receiver yields the commands of the operator.
+    /// Starts to serve on both sockets. The receiver yields the commands of operators.
     fn serve<K: Kernel>(
         mut self,
         shared: &Arc<Shared<K>>,
@@ -181,7 +184,7 @@ impl Doors {
     }
 }
 
-/// Binds the pair after the predecessor has left it.
+/// Opens the pair's sockets after the predecessor has left the pair.
 fn take_over_pair(config: &Config, inherited: &Inherited) -> Result<Bound, Error> {
     let left = match config.ha {
         Some(_) => inherited.pair().map_err(Error::TakeOver)?,
@@ -190,8 +193,9 @@ fn take_over_pair(config: &Config, inherited: &Inherited) -> Result<Bound, Error
     Pair::bind_where_configured(config, left, Arc::default())
 }
 
-/// Refuses a configuration with other addresses to move than the predecessor has. This is checked before the
-/// predecessor leaves the pair, as the addresses that it holds would stay on the interface.
+/// Refuses a configuration in which other addresses move between the hosts than in the
+/// predecessor's. This is checked before the predecessor leaves the pair, as the addresses that it
+/// holds would stay on the interface.
 fn refuse_other_moves(config: &Config, inherited: &Inherited) -> Result<(), Error> {
     let ours = config.ha.as_ref().map(|ha| Moving::of(ha, &config.node));
     match (inherited.moves(), ours) {
@@ -211,7 +215,7 @@ fn shares_certificates(config: &Config) -> bool {
     link.is_some_and(|link| link.share_certificates)
 }
 
-/// Returns the initial shared state, once the packet path is open.
+/// Returns the state that is shared at the beginning, when the packet path has just been opened.
 fn state(config: Config, registry: BackendRegistry) -> State {
     State {
         records: Records::default().renewed(&config.pools, |id| {
@@ -244,7 +248,8 @@ fn bind_admin(
     bind().map_err(|source| Error::Listen { address, source })
 }
 
-/// Returns the state that an earlier agent saved. An unreadable file is reported and does not prevent the start.
+/// Returns the states of backends that an earlier agent saved. If the file cannot be read, that is
+/// logged, and the agent starts without them.
 fn recall(file: &StateFile) -> SavedStates {
     file.read().unwrap_or_else(|error| {
         let path = file.path().display();
@@ -274,7 +279,7 @@ fn start_proxy(
     }
 }
 
-/// Opens the packet path, and shuts the HTTP front down if that fails.
+/// Opens the packet path. If that fails, shuts the HTTP front down.
 fn open_kernel_behind<K: Kernel>(
     proxy: Proxy,
     config: &Config,
@@ -304,7 +309,8 @@ fn open_kernel<K: Kernel>(
         }
         return Err(error);
     }
-    // An earlier agent may have put new connections on hold. The hold expires by itself if this fails.
+    // An earlier agent may have put new connections on hold. If ending the hold fails here, it
+    // expires by itself.
     if let Err(error) = kernel.hold(false) {
         tracing::warn!(error = %error, "cannot release the hold on new connections");
     }

@@ -3,7 +3,7 @@
 use super::table::{Align, Cell, Style, Table};
 use crate::admin::{ObtainedStatus, Status};
 
-/// Returns a table with a row for each service whose certificate is obtained.
+/// Returns a table with a row for each service whose certificate the agent obtains.
 pub(super) fn table(status: &Status, colour: bool) -> String {
     let mut table = Table::new(&[
         ("OBTAINED FOR", Align::Left),
@@ -24,7 +24,8 @@ pub(super) fn table(status: &Status, colour: bool) -> String {
     table.render(colour)
 }
 
-/// Describes the certificate of a service. An error lists the services whose certificates are obtained.
+/// Returns a description of the certificate that the agent obtains for a service. An error lists
+/// the services whose certificates are obtained.
 pub(super) fn show(status: &Status, service: &str) -> Result<String, String> {
     let one = find(&status.obtained, service)?;
     let in_use = status

@@ -1,11 +1,12 @@
-//! Output of `lb errors`: the most recent exchanges that ended early, and why.
+//! Output of `lb errors`: the most recent requests, handshakes and connections that ended early,
+//! and why.
 
 use std::{fmt::Write as _, time::Duration};
 
 use super::table::Style;
 use crate::admin::EndedEarlyStatus;
 
-/// Formats the entries in their order, the newest last.
+/// Formats what ended early as text, in the order given, in which the newest is last.
 pub(super) fn render(entries: &[EndedEarlyStatus], colour: bool) -> String {
     if entries.is_empty() {
         return "nothing ended early since the agent started\n".to_owned();
@@ -27,7 +28,7 @@ fn one(entry: &EndedEarlyStatus, colour: bool) -> String {
             1 => "1 attempt".to_owned(),
             attempts => format!("{attempts} attempts"),
         };
-        // Writing to a string does not fail.
+        // Writing to a string in memory does not fail.
         _ = write!(facts, ", backend {backend} ({attempts})");
     }
     if let Some(micros) = entry.after_us {

@@ -34,15 +34,16 @@ pub(super) struct Arguments {
     output: Option<PathBuf>,
 }
 
-/// The text for standard output (the configuration, empty if it went to a file), and the report about what
-/// is not in the configuration, for standard error.
+/// What `lb import` prints: on standard output the configuration, which is empty here if it was
+/// written to a file, and on standard error the report of what could not be carried over.
 #[derive(Debug)]
 pub(super) struct Imported {
     pub(super) configuration: String,
     pub(super) report: String,
 }
 
-/// Converts the files. Writes the configuration to `--output`, if that is given.
+/// Converts the files of HAProxy and Keepalived. Writes the configuration to the file of
+/// `--output`, if that is given.
 ///
 /// # Errors
 ///
@@ -76,8 +77,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Imported, String> {
     })
 }
 
-/// Returns the name and text of a file; `None` without a path. Bytes that are not UTF-8 are replaced, as
-/// comments may contain them.
+/// Returns the name and text of a file; `None` if `path` is `None`. Bytes that are not UTF-8 are
+/// replaced, because comments in the file may contain such bytes.
 fn read(path: Option<&Path>) -> Result<Option<(String, String)>, String> {
     let Some(path) = path else {
         return Ok(None);
@@ -93,8 +94,9 @@ fn file((name, text): &(String, String)) -> File<'_> {
     File { name, text }
 }
 
-/// Returns the files in each folder of certificates that haproxy.cfg names. A folder that cannot be listed,
-/// for example because it is on another host, is left out, and the operator is asked to fill in its files.
+/// Returns the names of the files in each folder of certificates that haproxy.cfg names. A folder
+/// that cannot be listed, for example because it is on another host, is left out, and the operator
+/// is asked to fill in its files.
 fn listed(haproxy: File<'_>) -> BTreeMap<String, Vec<String>> {
     let folders = certificate_folders(haproxy).into_iter();
     let listed = folders.filter_map(|folder| {
@@ -104,8 +106,8 @@ fn listed(haproxy: File<'_>) -> BTreeMap<String, Vec<String>> {
     listed.collect()
 }
 
-/// Writes a new file that other users cannot read (mode 0640), as it may contain the password of the
-/// adverts.
+/// Writes a new file that other users cannot read (mode 0640), because it may contain the password
+/// of VRRP adverts.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options

@@ -1,10 +1,11 @@
-//! The log: one compact line per event, on standard error.
+//! The agent's log: one compact line per event, on standard error.
 
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
-/// Starts the log. `levels` is a level such as `info`, or levels by module such as `lb=debug`.
+/// Starts the agent's log. `levels` is a level for all modules, such as `info`, or levels by
+/// module, such as `lb=debug`.
 ///
 /// # Errors
 /// `levels` is invalid, or a log has already been started.
@@ -18,7 +19,8 @@ pub(super) fn start(levels: &str) -> Result<(), String> {
         .with_ansi(super::has_colour(&io::stderr()))
         .with_target(false)
         .compact();
-    // The journal adds its own time stamps.
+    // If standard error goes to the systemd journal, log lines have no time: the journal adds its
+    // own.
     let is_journal = std::env::var_os("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal();
     let started = if is_journal {
         log.without_time().try_init()

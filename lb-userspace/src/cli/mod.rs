@@ -30,9 +30,9 @@ const DEFAULT_CONFIG: &str = "/etc/lb/lb.toml";
 const DEFAULT_SECRET: &str = "/etc/lb/peer.secret";
 const DEFAULT_SOCKET: &str = "/run/lb/lb.sock";
 
-/// Exit code of a command that failed.
+/// The exit code of a command that failed.
 const FAILED: u8 = 1;
-/// Exit code for an invalid configuration.
+/// The exit code of a command that found an invalid configuration.
 const BAD_CONFIG: u8 = 2;
 
 /// Load balancer with an XDP data plane and an HTTPS front.
@@ -232,7 +232,7 @@ struct Failure {
     code: u8,
 }
 
-/// Runs the command given by the process's arguments.
+/// Runs the command that the process's arguments name, and returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     match run(Cli::parse().command) {
@@ -421,7 +421,8 @@ fn refused(error: &DraftError) -> Failure {
     }
 }
 
-/// Prints to standard output. A closed pipe (`lb status | head`) is not a failure.
+/// Prints text to standard output. A pipe whose reader has ended (`lb status | head`) is not a
+/// failure.
 fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout
@@ -433,8 +434,8 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Returns whether to colour output to `stream`: if it is a terminal and `NO_COLOR` is not set
-/// (<https://no-color.org>).
+/// Returns whether output to `stream` is coloured: it is if `stream` is a terminal and `NO_COLOR`
+/// is not set (<https://no-color.org>).
 fn has_colour(stream: &impl IsTerminal) -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     stream.is_terminal() && !refused

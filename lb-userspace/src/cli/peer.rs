@@ -7,7 +7,7 @@ use std::{
 
 use crate::peer::{Secret, SecretError};
 
-/// Creates the secret file. Returns instructions for the next steps.
+/// Creates the file with the pair's secret. Returns instructions for the operator's next steps.
 pub(super) fn init(out: &Path, force: bool) -> Result<String, SecretError> {
     let secret = Secret::create(out, force)?;
     Ok(next_steps(out, &secret.fingerprint()))

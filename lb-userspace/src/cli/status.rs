@@ -8,12 +8,12 @@ use crate::admin::{
 
 mod pair;
 
-/// Certificates with fewer days left are shown in yellow.
+/// Certificates with fewer days left until they expire are shown in yellow.
 const SOON: i64 = 21;
-/// Certificates with fewer days left are shown in red.
+/// Certificates with fewer days left until they expire are shown in red.
 const VERY_SOON: i64 = 7;
 
-/// Formats the status as text.
+/// Formats the agent's status as text for a terminal.
 pub(super) fn render(status: &Status, colour: bool) -> String {
     let mut parts = vec![head(status, colour)];
     parts.extend(pair::render(status, colour));
@@ -134,7 +134,8 @@ fn last_check(backend: &BackendStatus, status: &Status) -> Cell {
     }
 }
 
-/// Formats the output of `lb certificate list`.
+/// Formats the output of `lb certificate list`: the certificates in use, then those that the agent
+/// obtains.
 pub(super) fn certificate_list(status: &Status, colour: bool) -> String {
     let in_use = certificates(status, colour);
     let obtained = super::certificate::table(status, colour);

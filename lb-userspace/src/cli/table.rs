@@ -1,4 +1,4 @@
-//! Aligned columns for a terminal.
+//! Formats tables with aligned columns for a terminal.
 
 /// The style of a text on a terminal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -12,7 +12,8 @@ pub(super) enum Style {
 }
 
 impl Style {
-    /// Returns `text` with the escape sequences of this style; unchanged if `colour` is false.
+    /// Returns `text` with the terminal's escape sequences of this style; unchanged if `colour` is
+    /// false.
     pub(super) fn paint(self, text: &str, colour: bool) -> String {
         let code = match self {
             Self::Plain => return text.to_owned(),
@@ -30,7 +31,7 @@ impl Style {
     }
 }
 
-/// A cell of a row.
+/// A cell of a table: its text and how it is styled.
 #[derive(Clone, Debug)]
 pub(super) struct Cell {
     text: String,
@@ -54,14 +55,14 @@ impl Cell {
     }
 }
 
-/// The alignment of the cells of a column.
+/// How the cells of a column are aligned.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Align {
     Left,
     Right,
 }
 
-/// A table: a heading and rows.
+/// A table: a row of column headings, and rows of cells.
 #[derive(Debug)]
 pub(super) struct Table {
     align: Vec<Align>,
@@ -80,13 +81,13 @@ impl Table {
         }
     }
 
-    /// Adds a row, which must have a cell for every column.
+    /// Adds a row, which must have a cell for every column of the table.
     pub(super) fn push(&mut self, row: Vec<Cell>) {
         debug_assert_eq!(row.len(), self.align.len());
         self.rows.push(row);
     }
 
-    /// Formats the table as text, one line per row, without trailing blanks.
+    /// Formats the table as text, one line for each row, without blanks at the end of lines.
     pub(super) fn render(&self, colour: bool) -> String {
         let widths: Vec<usize> = (0..self.align.len())
             .map(|column| {

@@ -1,4 +1,4 @@
-//! Adopting the links that an earlier agent pinned.
+//! Adopts the XDP links that an earlier agent pinned.
 
 use std::{fs, path::Path};
 
@@ -15,15 +15,15 @@ use super::{
 };
 use crate::{config::XdpModeChoice, netlink::XdpMode};
 
-/// A pinned link whose interface still exists.
+/// A pinned XDP link, opened, whose interface still exists.
 pub(super) struct Adopted {
     pub(super) link: XdpLink,
     interface: String,
     mode: XdpMode,
 }
 
-/// Opens the pinned links to these interfaces. Returns them, and the interfaces without one. The
-/// pin of a link whose interface was removed is deleted.
+/// Opens the pinned XDP links to these interfaces. Returns the links, and the interfaces that have
+/// no pinned link. If the interface of a link was removed, the link's pin is deleted.
 pub(super) fn links(
     pins: &Pins,
     interfaces: &[Interface],
@@ -38,7 +38,7 @@ pub(super) fn links(
     Ok((adopted, missing))
 }
 
-/// Detaches the program of an earlier agent from all interfaces other than these.
+/// Detaches the program of an earlier agent from all interfaces that are not among `interfaces`.
 pub(super) fn release_others(pins: &Pins, interfaces: &[Interface]) -> Result<(), Error> {
     for (index, path) in pins.links() {
         if interfaces.iter().any(|interface| interface.index == index) {
@@ -54,10 +54,10 @@ pub(super) fn release_others(pins: &Pins, interfaces: &[Interface]) -> Result<()
     Ok(())
 }
 
-/// Returns the XDP mode of the adopted links; `None` if there are none.
+/// Returns the XDP mode of the adopted links; `None` if no link was adopted.
 ///
 /// # Errors
-/// The mode differs from the configured one.
+/// The mode of a link differs from the configured one.
 pub(super) fn mode(adopted: &[Adopted], choice: XdpModeChoice) -> Result<Option<XdpMode>, Error> {
     for one in adopted {
         keeps_to(choice, one)?;
@@ -74,7 +74,8 @@ pub(super) fn mode(adopted: &[Adopted], choice: XdpModeChoice) -> Result<Option<
 
 const OPEN_LINK: &str = "cannot open the pinned link";
 
-/// Opens a pinned link if it still belongs to this interface.
+/// Opens a pinned XDP link; `None` if there is no such pin, or the link no longer belongs to this
+/// interface.
 fn adoptable(path: &Path, interface: &Interface) -> Result<Option<Adopted>, Error> {
     if !path.exists() {
         return Ok(None);
@@ -93,7 +94,7 @@ fn adoptable(path: &Path, interface: &Interface) -> Result<Option<Adopted>, Erro
     }))
 }
 
-/// Returns the link's program on the interface, if it is still attached.
+/// Returns the program of the link as it is attached to the interface; `None` if it no longer is.
 fn attached_to(link: &FdLink, interface: &Interface) -> Result<Option<AttachedProgram>, Error> {
     let info = link
         .info()
@@ -104,7 +105,8 @@ fn attached_to(link: &FdLink, interface: &Interface) -> Result<Option<AttachedPr
     }))
 }
 
-/// Rejects a link in a mode other than the configured one: a link cannot change its mode.
+/// Returns an error if an adopted link has another mode than the configured one: a link cannot
+/// change its mode.
 fn keeps_to(choice: XdpModeChoice, adopted: &Adopted) -> Result<(), Error> {
     let (configured, attached) = match (choice, adopted.mode) {
         (XdpModeChoice::Native, XdpMode::Generic) => ("native", "generic"),

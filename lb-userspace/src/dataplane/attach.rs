@@ -1,4 +1,4 @@
-//! Attaching the program to its interfaces, or replacing the program of an earlier agent
+//! Attaches the XDP program to its interfaces, or replaces the program of an earlier agent
 //! atomically.
 
 use std::{fs, os::fd::AsFd as _, path::Path};
@@ -26,18 +26,19 @@ use crate::{
     netlink::{self, XdpMode},
 };
 
-/// An interface that has the program.
+/// An interface that the XDP program is attached to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Attachment {
-    /// Name of the interface.
+    /// The name of the interface.
     pub interface: String,
-    /// Mode of the attachment.
+    /// The mode in which the program is attached.
     pub mode: XdpMode,
 }
 
-/// Attaches the program to each interface, or replaces that of an earlier agent, and pins program
-/// and links. All interfaces have the same mode: a driver without native XDP in use may not accept
-/// packets that native XDP redirects to it. Links to other interfaces are not changed.
+/// Attaches the XDP program to each of these interfaces, or replaces the program of an earlier
+/// agent there, and pins the program and the links. All interfaces get the same mode: a driver on
+/// which native XDP is not in use may not accept packets that native XDP redirects to it. Links to
+/// other interfaces are not changed.
 pub(super) fn attach(
     loaded: &mut Ebpf,
     interfaces: &[Interface],
@@ -54,14 +55,15 @@ pub(super) fn attach(
         .and_then(|()| described(interfaces));
     if attached.is_err() {
         for interface in &missing {
-            // Removing the pin detaches the program; a link without a pin is detached already.
+            // Removing the pin of a new link detaches the program; a link without a pin is detached
+            // already.
             let _removed = fs::remove_file(pins.link(interface.index));
         }
     }
     attached
 }
 
-/// Asks the kernel for the XDP mode in which each interface has the program.
+/// Asks the kernel in which XDP mode the program is attached to each of these interfaces.
 fn described(interfaces: &[Interface]) -> Result<Vec<Attachment>, Error> {
     let programs = attached_programs()?;
     let described = interfaces.iter().map(|interface| {
@@ -79,21 +81,23 @@ fn described(interfaces: &[Interface]) -> Result<Vec<Attachment>, Error> {
     described.collect()
 }
 
-/// Puts `program` in place of the program of each adopted link.
+/// Replaces the program of each adopted link by `program`.
 fn replace(program: &mut Xdp, adopted: Vec<Adopted>) -> Result<(), Error> {
     let failed = |error: ProgramError| {
         Error::kernel("cannot replace the pinned program by that of this version")(error)
     };
     for Adopted { link, .. } in adopted {
         let id = program.attach_to_link(link).map_err(failed)?;
-        // Only the pin keeps the link: `lb unload` removes it even if another process has it open.
+        // Only the pin keeps the link after this, so `lb unload` removes it even if another process
+        // has it open.
         drop(program.take_link(id).map_err(failed)?);
     }
     Ok(())
 }
 
-/// Attaches the program to interfaces that do not have it: in `mode` if other interfaces have it
-/// already, else in the first mode of `choice` that all the interfaces accept.
+/// Attaches the program to interfaces that do not have it yet: in `mode` if other interfaces have
+/// the program already, otherwise in the first mode of `choice` that all of these interfaces
+/// accept.
 fn attach_missing(
     program: &mut Xdp,
     interfaces: &[Interface],
@@ -122,7 +126,7 @@ fn attach_missing(
     Err(Error::AttachRefused(sentences))
 }
 
-/// Attaches the program to all of the interfaces, or to none.
+/// Attaches the program to all of these interfaces, or to none of them.
 fn attach_to_all(
     program: &mut Xdp,
     interfaces: &[Interface],
@@ -143,18 +147,18 @@ fn attach_to_all(
         return Ok(links);
     }
     for link in links {
-        // Closing the link detaches the program.
+        // Closing the link detaches the program from its interface.
         let _detached = program.detach(link);
     }
     Err(refusals)
 }
 
-/// Why an interface refuses the program.
+/// Why an interface refuses the XDP program.
 struct Refusal {
     interface: Interface,
     mode: XdpMode,
     reason: String,
-    /// Another program is attached.
+    /// Whether the reason is that another program is attached to the interface.
     busy: bool,
 }
 
@@ -223,7 +227,8 @@ fn pin_links(
     Ok(())
 }
 
-/// Pins the program for `bpftool`; the links alone keep it alive.
+/// Pins the program so that `bpftool` shows the pin; the pinned links alone would keep the program
+/// loaded.
 fn pin_program(program: &mut Xdp, path: &Path) -> Result<(), Error> {
     let failed = "cannot pin the program as";
     if path.exists() {

@@ -1,4 +1,4 @@
-//! Listing the attached XDP programs.
+//! Lists the XDP programs that are attached to interfaces.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use netlink_packet_route::{RouteNetlinkMessage, link::LinkMessage};
 use super::Error;
 use crate::netlink::{Rtnetlink, XdpProgram};
 
-/// An XDP program on an interface.
+/// An XDP program and the index of the interface that it is attached to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct AttachedProgram {
     pub(super) interface: u32,

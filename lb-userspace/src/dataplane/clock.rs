@@ -1,4 +1,5 @@
-//! The clock of flows: the kernel's jiffies, which only the kernel can read.
+//! The clock by which flows are timed: the kernel's jiffies, which only a program in the kernel can
+//! read.
 
 use aya::{
     Ebpf,
@@ -8,13 +9,13 @@ use lb_common::tick::Tick;
 
 use super::Error;
 
-/// The program that returns the time.
+/// The name of the BPF program that returns the time in jiffies.
 const PROGRAM: &str = "clock";
 
-/// The shortest packet with which the kernel runs a program: an Ethernet header.
+/// The shortest packet that the kernel runs a program on: as long as an Ethernet header.
 const PACKET: [u8; 14] = [0; 14];
 
-/// A loaded program that returns the time; it is not attached.
+/// The loaded program that returns the time. It is not attached to an interface.
 pub(super) struct Clock {
     loaded: Ebpf,
     hertz: u32,
@@ -27,7 +28,8 @@ impl std::fmt::Debug for Clock {
 }
 
 impl Clock {
-    /// Loads the program [`PROGRAM`] of the object; `hertz` is the number of ticks per second.
+    /// Loads the program [`PROGRAM`] of the built object; `hertz` is the number of ticks (jiffies)
+    /// in a second.
     pub(super) fn load(mut loaded: Ebpf, hertz: u32) -> Result<Self, Error> {
         let program: &mut Xdp = loaded
             .program_mut(PROGRAM)
@@ -40,7 +42,7 @@ impl Clock {
         Ok(Self { loaded, hertz })
     }
 
-    /// Returns the current time in ticks.
+    /// Returns the current time in ticks (jiffies).
     pub(super) fn now(&self) -> Result<Tick, Error> {
         let program: &Xdp = self
             .loaded
@@ -56,7 +58,7 @@ impl Clock {
         Ok(Tick(ran.return_value))
     }
 
-    /// Ticks per second.
+    /// Returns the number of ticks (jiffies) in a second.
     pub(super) fn hertz(&self) -> u32 {
         self.hertz
     }

@@ -1,5 +1,5 @@
-//! The connection table, mapped into memory. The XDP program and the agent both claim entries in
-//! it, by the protocol of `lb_common::table`.
+//! The connection table and the source ports, mapped into memory. The XDP program and the agent
+//! both claim entries in them, by the rules of `lb_common::table`.
 
 use std::{
     fmt,
@@ -21,12 +21,13 @@ use lb_common::{
 
 use super::{Error, memory::Mapped, pins::Pins};
 
-/// A row of source ports: lines of sixteen ports.
+/// The BPF map with the source ports of one row, which belongs to one backend and address: lines of
+/// sixteen ports.
 pub(super) type Row = Array<MapData, [u8; LINE_BYTES]>;
 
 const LINE_BYTES: usize = size_of::<[u32; PORTS_PER_LINE as usize]>();
 
-/// Size of a row in bytes: 256 KiB.
+/// Size of the map of one row of source ports in bytes: 256 KiB.
 const ROW_BYTES: usize = LINE_BYTES * LINES as usize;
 
 /// The maps `connections` and `source_ports`, mapped into this process. Clones share the mapping.
@@ -37,7 +38,7 @@ pub(super) struct Connections {
 
 struct Inner {
     entries: Mapped,
-    /// Rows of source ports, mapped when a backend uses them.
+    /// The rows of source ports, by number. A row is mapped when a backend begins to use it.
     rows: Box<[OnceLock<Mapped>]>,
 }
 
@@ -48,7 +49,7 @@ impl fmt::Debug for Connections {
 }
 
 impl Connections {
-    /// Maps the pinned table of `entries` entries.
+    /// Maps the pinned connection table, which has this number of entries, into memory.
     pub(super) fn open(pins: &Pins, entries: u32) -> Result<Self, Error> {
         let map = pinned(pins, "connections")?;
         let bytes = entries as usize * size_of::<Connection>();
@@ -60,24 +61,25 @@ impl Connections {
         })
     }
 
-    /// Number of entries of the connection table.
+    /// Returns the number of entries of the connection table.
     pub(super) fn len(&self) -> u32 {
         u32::try_from(self.inner.entries.words().len() / WORDS).unwrap_or(u32::MAX)
     }
 
-    /// Maps a row of source ports.
+    /// Maps the row of source ports with this number into memory.
     pub(super) fn add_row(&self, number: u16, row: &MapData) -> Result<(), Error> {
         let Some(place) = self.inner.rows.get(usize::from(number)) else {
             return Err(Error::RowNumber);
         };
         if place.get().is_none() {
-            // If a concurrent call has added the row already, it has mapped the same memory.
+            // If a concurrent call has added this row already, it has mapped the same memory.
             let _added = place.set(Mapped::open(row.fd().as_fd(), ROW_BYTES)?);
         }
         Ok(())
     }
 
-    /// Reserves ports of a row, except those that a connection holds.
+    /// Reserves these ports of a row for the host, except those that a connection holds, so that
+    /// NAT does not claim them.
     pub(super) fn reserve(&self, number: u16, ports: &[u16]) {
         let reserved = |before| {
             let is_held = PortWord(before).holder().is_some();
@@ -92,7 +94,8 @@ impl Connections {
         }
     }
 
-    /// Releases the reserved ports of a row, except the ports `others`, which stay reserved.
+    /// Makes the reserved ports of a row free for NAT, except the ports `others`, which stay
+    /// reserved for the host.
     pub(super) fn free(&self, number: u16, others: &[u16]) {
         let words = self.row(number).map_or(&[][..], Mapped::halves);
         let kept = (0..=u16::MAX)
@@ -103,7 +106,7 @@ impl Connections {
         }
     }
 
-    /// Whether the row with this number is mapped.
+    /// Returns whether the row of source ports with this number is mapped.
     pub(super) fn has_row(&self, number: u16) -> bool {
         self.row(number).is_some()
     }
@@ -112,7 +115,8 @@ impl Connections {
         self.inner.rows.get(usize::from(number))?.get()
     }
 
-    /// Returns the words of a row's ports, in order; empty if the row is not mapped.
+    /// Returns the state words of a row's source ports, in the order of the ports; empty if the row
+    /// is not mapped.
     pub(super) fn ports(&self, row: u16) -> impl Iterator<Item = PortWord> {
         let words = self.row(row).map_or(&[][..], Mapped::halves);
         words
@@ -120,13 +124,14 @@ impl Connections {
             .map(|word| PortWord(word.load(Ordering::Relaxed)))
     }
 
-    /// Returns the stamp of an entry; `None` past the end of the table.
+    /// Returns the stamp of a table entry; `None` if the index is past the end of the table.
     pub(super) fn stamp(&self, index: u32) -> Option<Stamp> {
         let entry = self.entry(index)?;
         Some(Stamp::of_word(entry.load(WORD_STAMP)))
     }
 
-    /// Returns the connection in an entry, with its place; `None` if the entry holds none.
+    /// Returns the connection in the table entry with this index, and its place; `None` if the
+    /// entry holds no connection.
     pub(super) fn at(&self, index: u32) -> Option<(Place<Entry<'_>>, Connection)> {
         let shared = &self;
         let entry = shared.entry(index)?;
@@ -143,7 +148,7 @@ impl Connections {
     }
 }
 
-/// An entry of the table.
+/// An entry of the connection table, as atomic words.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry<'a>(&'a [AtomicU64]);
 
@@ -163,7 +168,7 @@ impl Words for Entry<'_> {
     }
 }
 
-/// A line of source ports.
+/// A line of sixteen source ports, as atomic words.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line<'a>(&'a [AtomicU32]);
 
@@ -200,21 +205,21 @@ impl<'a> Shared for &'a Connections {
     }
 }
 
-/// Creates the inner map of a row of source ports.
+/// Creates the inner map for a row of source ports.
 pub(super) fn create_row() -> Result<Row, MapError> {
     Row::create(LINES, super::memory::MMAPABLE)
 }
 
-/// The map `source_ports`.
+/// The type of the map `source_ports`, which has an inner map for each row.
 pub(super) type Rows = ArrayOfMaps<MapData, Row>;
 
-/// Opens a pinned map.
+/// Opens the pinned map with this name.
 pub(super) fn pinned(pins: &Pins, name: &str) -> Result<MapData, Error> {
     let path = pins.map(name);
     MapData::from_pin(&path).map_err(Error::path("cannot open the pinned map", &path))
 }
 
-/// Opens a pinned map with its type.
+/// Opens the pinned map with this name as the type `M`.
 pub(super) fn pinned_as<M: TryFrom<Map, Error = MapError>>(
     pins: &Pins,
     name: &str,

@@ -1,50 +1,50 @@
-//! Reading the kernel's counters.
+//! Reads the counters that the XDP program increments.
 
 use lb_common::{traffic::TrafficSlot, verdict};
 
 use super::{Error, layout::Layout, maps::Maps};
 use crate::config::Name;
 
-/// The kernel's counters since the maps were created (which outlive the agent).
+/// The counters of the XDP program since the maps were created. The maps outlive the agent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
-    /// Packets by verdict and reason; each packet is counted once.
+    /// Numbers of packets by verdict and reason; each packet is counted once.
     pub verdicts: Vec<VerdictCount>,
-    /// Traffic by service and, where the kernel steers it, by backend.
+    /// Traffic by service and, if the kernel steers the service, by backend.
     pub traffic: Vec<Traffic>,
 }
 
-/// Packets that ended in one verdict.
+/// The number of packets that got one verdict for one reason.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerdictCount {
-    /// `pass`, `drop`, `transmit` or `redirect`.
+    /// The verdict: `pass`, `drop`, `transmit` or `redirect`.
     pub verdict: &'static str,
-    /// The reason, in lower-case words joined by `_`.
+    /// The reason for the verdict, in lower-case words joined by `_`.
     pub reason: &'static str,
-    /// Number of packets.
+    /// Number of packets with this verdict and reason.
     pub packets: u64,
 }
 
-/// Traffic of one service and backend.
+/// The traffic of one service, or of one of its backends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Traffic {
-    /// The service.
+    /// The name of the service.
     pub service: Name,
-    /// The backend, where the kernel chose one.
+    /// The name of the backend that the kernel chose; `None` for traffic without one.
     pub backend: Option<Name>,
-    /// Packets from clients.
+    /// Number of packets from clients.
     pub packets_in: u64,
-    /// Bytes from clients, counted from the IP header on.
+    /// Number of bytes from clients, counted from the IP header on.
     pub bytes_in: u64,
-    /// Packets to clients.
+    /// Number of packets to clients.
     pub packets_out: u64,
-    /// Bytes to clients, counted from the IP header on.
+    /// Number of bytes to clients, counted from the IP header on.
     pub bytes_out: u64,
-    /// Connections opened.
+    /// Number of connections that were opened.
     pub connections: u64,
 }
 
-/// Sums the per-CPU counters of all services and backends of the layout.
+/// Sums the per-CPU counters of verdicts, and of all services and backends of the layout.
 pub(super) fn read(maps: &Maps, layout: &Layout) -> Result<Counters, Error> {
     let packets = maps.verdicts()?;
     let verdicts = verdict::COUNTERS
@@ -60,8 +60,8 @@ pub(super) fn read(maps: &Maps, layout: &Layout) -> Result<Counters, Error> {
         .collect();
     let mut traffic = Vec::new();
     for service in &layout.services {
-        // The service's own counter: it counts all traffic of a service of the agent and, for a
-        // steered service, the traffic of backends that are no longer configured.
+        // The counter of the service itself has all traffic of a service that the agent serves and,
+        // for a steered service, the traffic of backends that are no longer configured.
         let counted = maps.traffic(TrafficSlot::of_service(service.value.id))?;
         traffic.push(named(&service.name, None, counted));
         for backend in &service.backends {

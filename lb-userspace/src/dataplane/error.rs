@@ -10,11 +10,11 @@ use lb_common::limits;
 use super::flows::WireError;
 use crate::config::Name;
 
-/// The cause of an error.
+/// The error that caused another error.
 pub(super) type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// An operation on the kernel, on pinned maps or on the host that failed. Messages name what was
-/// attempted, on what, and what to do; a message with a source includes all causes beneath it,
+/// Why an operation on the kernel, on pinned maps or on the host failed. A message names what was
+/// attempted, on what, and what to do. A message with a source includes all causes beneath it,
 /// because aya's own message often says only that a system call failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -22,51 +22,51 @@ pub enum Error {
     /// A request to the kernel failed.
     #[error("{attempt}: {}", chain(source))]
     Kernel {
-        /// What was attempted.
+        /// What was attempted, such as `cannot list the interfaces`.
         attempt: String,
-        /// The kernel's answer.
+        /// The kernel's error.
         source: Source,
     },
-    /// A map could not be read.
+    /// A BPF map could not be read.
     #[error("cannot read the map {map}: {}", chain(source))]
     ReadMap {
-        /// Name of the map.
+        /// The name of the map.
         map: &'static str,
-        /// The cause.
+        /// The error of the read.
         source: Source,
     },
-    /// A map could not be written.
+    /// A BPF map could not be written.
     #[error("cannot write the map {map}: {}", chain(source))]
     WriteMap {
-        /// Name of the map.
+        /// The name of the map.
         map: &'static str,
-        /// The cause.
+        /// The error of the write.
         source: Source,
     },
     /// An operation on a file, directory or pin failed.
     #[error("{attempt} {}: {}", path.display(), chain(source))]
     Path {
-        /// What was attempted.
+        /// What was attempted, such as `cannot open the pinned map`.
         attempt: &'static str,
-        /// The file, directory or pin.
+        /// The path of the file, directory or pin.
         path: PathBuf,
-        /// The cause.
+        /// The error of the operation.
         source: Source,
     },
-    /// A map has another type than this version of `lb` expects.
+    /// A BPF map has another type than this version of `lb` expects.
     #[error("the map {map} has an unexpected type{}", with_cause(source.as_ref()))]
     MapType {
-        /// Name of the map.
+        /// The name of the map.
         map: String,
-        /// What differs, where aya names it.
+        /// What differs; `None` if aya does not say it.
         source: Option<Source>,
     },
     /// The eBPF object that is built into the agent lacks a map or a program.
     #[error("the built object has no {kind} \"{name}\"")]
     MissingSymbol {
-        /// `map` or `XDP program`.
+        /// What is missing: `map` or `XDP program`.
         kind: &'static str,
-        /// Its name.
+        /// The name of the map or program.
         name: String,
     },
     /// The verifier of the kernel rejected a program.
@@ -75,30 +75,30 @@ pub enum Error {
         chain(source)
     )]
     Verifier {
-        /// Name of the program.
+        /// The name of the program.
         program: String,
-        /// The verifier's log.
+        /// The error with the verifier's log.
         source: Source,
     },
     /// A BPF map could not be mapped into memory.
     #[error("cannot map {bytes} bytes of a BPF map into memory: {}", chain(source))]
     MapMemory {
-        /// Size of the mapping.
+        /// The size of the mapping in bytes.
         bytes: usize,
-        /// The cause.
+        /// The error of the system call.
         source: Source,
     },
-    /// A thread that writes maps panicked.
+    /// A thread that writes BPF maps panicked.
     #[error("cannot write the map {map}: its thread panicked; restart lb")]
     LostThread {
-        /// Name of the map.
+        /// The name of the map that the thread wrote.
         map: String,
     },
-    /// The system has no random numbers.
+    /// The kernel returned no random numbers.
     #[error("cannot get random numbers from the kernel")]
     NoRandomNumbers,
 
-    /// A service refers to a pool for which the caller passed no view.
+    /// A service refers to a pool of this name, for which the caller passed no view.
     #[error("there is no pool {0}")]
     UnknownPool(Name),
     /// The kernel cannot steer a service at this address.
@@ -107,18 +107,18 @@ pub enum Error {
          IPv4 address and port, such as 10.0.0.1:80"
     )]
     ServiceAddress {
-        /// Name of the service.
+        /// The name of the service.
         service: Name,
-        /// Where it listens.
+        /// The address and port that the service listens on.
         listen: SocketAddr,
     },
-    /// The kernel cannot steer to an IPv6 backend.
+    /// The backend of this name has an IPv6 address, to which the kernel cannot steer.
     #[error("backend {0} has an IPv6 address, but the XDP program steers to IPv4 backends only")]
     BackendAddress(Name),
-    /// The maps have no room for another service.
+    /// The BPF maps have no room for another service.
     #[error("there are more than {} services", limits::SERVICES)]
     TooManyServices,
-    /// The maps have no room for another backend.
+    /// The BPF maps have no room for another backend.
     #[error(
         "there are more than {} backends, counted once for each service",
         limits::BACKENDS
@@ -131,168 +131,170 @@ pub enum Error {
          which frees the entries of former ones and ends all connections"
     )]
     TooManyRows {
-        /// Maximum number of backends.
+        /// The highest number of backends for which there are rows of source ports.
         limit: u32,
     },
-    /// A row of source ports has a number past the end of the map.
+    /// A row of source ports has a number that is past the end of the map.
     #[error(
         "the pinned maps refer to a row of source ports beyond the {} that exist",
         limits::ROWS
     )]
     RowNumber,
-    /// Both buckets of an endpoint are full.
+    /// Both buckets of the map `endpoints` that a backend's endpoint may be in are full.
     #[error("there are too many backends: no room in the map endpoints for {address}:{port}")]
     EndpointsFull {
-        /// Address of the backend.
+        /// The address of the backend.
         address: Ipv4Addr,
-        /// Port of the backend.
+        /// The port of the backend.
         port: u16,
     },
-    /// The pinned maps were made with other source addresses.
+    /// The pinned maps were created with other source addresses than are configured.
     #[error(
         "source_addresses has changed, but connections of an earlier agent use source ports of the \
          earlier addresses: write source_addresses = [{before}], or run `lb unload` first, which \
          ends all flows"
     )]
     SourceAddressesChanged {
-        /// The earlier addresses, as they are written in the configuration.
+        /// The earlier source addresses, as they are written in the configuration.
         before: String,
     },
-    /// The adopted program is attached in another mode than is configured.
+    /// The adopted program is attached in another XDP mode than is configured.
     #[error(
         "xdp_mode is {configured}, but the pinned program is attached to {interface} in {attached} \
          mode, which cannot change while it forwards: run `lb unload` first, which ends all flows"
     )]
     ModeChanged {
-        /// `native` or `generic`.
+        /// The configured mode: `native` or `generic`.
         configured: &'static str,
-        /// Name of the interface.
+        /// The name of the interface.
         interface: String,
-        /// `native` or `generic`.
+        /// The mode in which the program is attached: `native` or `generic`.
         attached: &'static str,
     },
 
-    /// The host has no interface with the configured name.
+    /// The host has no network interface with a configured name.
     #[error("this host has no network interface \"{name}\", only {}", present.join(", "))]
     NoInterface {
-        /// The configured name.
+        /// The configured name of the interface.
         name: String,
-        /// Interfaces of the host.
+        /// The names of the host's interfaces.
         present: Vec<String>,
     },
-    /// Configured source addresses are on no interface.
+    /// No interface of the host has some of the configured source addresses.
     #[error(
         "no interface of this host has {}, of source_addresses: add it, for example `ip address \
          add {}/32 dev eth0`, or remove it from the list",
         missing.join(" and "), missing.first().map_or("", String::as_str)
     )]
     NoSourceAddress {
-        /// The addresses.
+        /// The source addresses that are missing.
         missing: Vec<String>,
     },
-    /// Capabilities are missing.
+    /// The process lacks capabilities that loading and attaching the program need.
     #[error(
         "not enough privileges: {}; run lb with sudo, or by its systemd unit, which grants them",
         missing.join(" and ")
     )]
     Privileges {
-        /// The capabilities, each with its use.
+        /// The missing capabilities, each with what it is needed for.
         missing: Vec<String>,
     },
-    /// The pin directory is not in a BPF file system.
+    /// The directory of this path, in which pins are to be made, is not in a BPF file system.
     #[error(
         "{} is not in a BPF file system; mount one: `sudo mount -t bpf bpf /sys/fs/bpf`",
         .0.display()
     )]
     NotBpfFs(PathBuf),
-    /// Another agent holds the lock on the pins.
+    /// Another agent holds the lock on the pins in this directory.
     #[error(
         "another agent uses the pins under {}; see `lb status`, and stop that agent first",
         .0.display()
     )]
     Locked(PathBuf),
-    /// Another process adopted the pins while this agent was paused.
+    /// Another process adopted the pins while this agent had paused its work on them.
     #[error("another process has taken over the data plane")]
     TakenOver,
-    /// Another XDP program is attached to the interface.
+    /// Another XDP program is attached to the interface of this name.
     #[error(
         "another XDP program is attached to {0}; see `bpftool net show dev {0}`, and remove it with \
          `ip link set dev {0} xdp off`"
     )]
     InterfaceTaken(String),
-    /// The program is not on the interface after it was attached.
+    /// The kernel does not report the program on the interface of this name, although it was
+    /// attached.
     #[error("the XDP program was attached to {0}, but the kernel reports none there")]
     NotAttached(String),
-    /// Interfaces refused the program in every mode that is allowed.
+    /// Interfaces refused the program in every XDP mode that is allowed, one sentence for each.
     #[error("{}", .0.join("; "))]
     AttachRefused(Vec<String>),
 
-    /// The pins were made by an earlier version of `lb`, which supported one interface.
+    /// The pin at this path was made by an earlier version of `lb`, which supported only one
+    /// interface.
     #[error(
         "{} was pinned by an earlier version of lb, which supported one interface: run `lb unload`, \
          which removes it and ends all connections",
         .0.display()
     )]
     OldPin(PathBuf),
-    /// A pinned map has keys or values of another size.
+    /// A pinned map has keys or values of another size than this version of `lb` needs.
     #[error(
         "the pinned map {} has keys of {} and values of {} bytes, but this version of lb needs {} \
          and {}: run `lb unload`, which removes it and ends all connections",
         path.display(), found.0, found.1, expected.0, expected.1
     )]
     PinnedSizes {
-        /// Pin of the map.
+        /// The path of the map's pin.
         path: PathBuf,
-        /// Size of its keys and of its values in bytes.
+        /// The sizes in bytes of the pinned map's keys and of its values.
         found: (usize, usize),
-        /// Size of keys and of values in bytes in this version.
+        /// The sizes in bytes of keys and of values that this version of `lb` needs.
         expected: (usize, usize),
     },
-    /// A pinned map has another number of entries.
+    /// A pinned map has another number of entries than this version of `lb` needs.
     #[error(
         "the pinned map {} has {found} entries, but this version of lb needs {expected}: run \
          `lb unload`, which removes it and ends all connections",
         path.display()
     )]
     PinnedEntries {
-        /// Pin of the map.
+        /// The path of the map's pin.
         path: PathBuf,
-        /// Number of entries of the pinned map.
+        /// The number of entries of the pinned map.
         found: u32,
-        /// Number of entries in this version.
+        /// The number of entries that this version of `lb` needs.
         expected: u32,
     },
-    /// The pinned connection table has another size than is configured.
+    /// The pinned connection table has another size than the configuration asks for.
     #[error(
         "max_connections needs a table of {configured} entries, but the pinned one has {pinned}, \
          which cannot change while connections use it: restore max_connections, or run `lb unload` \
          first, which ends all connections"
     )]
     TableSize {
-        /// Number of entries by the configuration.
+        /// The number of entries that the configuration asks for.
         configured: u32,
-        /// Number of entries of the pinned table.
+        /// The number of entries of the pinned table.
         pinned: u32,
     },
-    /// The pinned maps have another layout.
+    /// The pinned maps have another layout number than this version of `lb`.
     #[error(
         "the maps under {} have layout {found}, but this version of lb needs layout {}: run \
          `lb unload`, which removes them and ends all connections",
         root.display(), limits::LAYOUT
     )]
     LayoutNumber {
-        /// Directory of the pins.
+        /// The directory of the pins.
         root: PathBuf,
-        /// The number in the pinned settings.
+        /// The layout number in the pinned map `settings`.
         found: u32,
     },
-    /// The peer sent a chunk of flows that is not valid.
+    /// The peer sent a chunk of flows that cannot be decoded.
     #[error(transparent)]
     Chunk(#[from] WireError),
 }
 
 impl Error {
-    /// Returns a function that wraps the kernel's answer to an attempt.
+    /// Returns a function that makes the kernel's error in an attempt into an [`Error::Kernel`].
     pub(super) fn kernel<E: Into<Source>>(attempt: impl Into<String>) -> impl FnOnce(E) -> Self {
         let attempt = attempt.into();
         |cause| Self::Kernel {
@@ -301,7 +303,8 @@ impl Error {
         }
     }
 
-    /// Returns a function that wraps the cause of a failed read of a map.
+    /// Returns a function that makes the cause of a failed read of a map into an
+    /// [`Error::ReadMap`].
     pub(super) fn read_map<E: Into<Source>>(map: &'static str) -> impl Fn(E) -> Self + Copy {
         move |cause| Self::ReadMap {
             map,
@@ -309,7 +312,8 @@ impl Error {
         }
     }
 
-    /// Returns a function that wraps the cause of a failed write to a map.
+    /// Returns a function that makes the cause of a failed write to a map into an
+    /// [`Error::WriteMap`].
     pub(super) fn write_map<E: Into<Source>>(map: &'static str) -> impl Fn(E) -> Self + Copy {
         move |cause| Self::WriteMap {
             map,
@@ -317,7 +321,8 @@ impl Error {
         }
     }
 
-    /// Returns a function that wraps the cause of a failed operation on a file or pin.
+    /// Returns a function that makes the cause of a failed operation on a file or pin into an
+    /// [`Error::Path`].
     pub(super) fn path<E: Into<Source>>(
         attempt: &'static str,
         path: &Path,
@@ -329,7 +334,8 @@ impl Error {
         }
     }
 
-    /// Returns a function that wraps what aya reports about a map's type.
+    /// Returns a function that makes what aya reports about a map's type into an
+    /// [`Error::MapType`].
     pub(super) fn map_type<E: Into<Source>>(map: &str) -> impl Fn(E) -> Self + Copy {
         move |cause| Self::MapType {
             map: map.to_owned(),
@@ -352,8 +358,8 @@ impl Error {
     }
 }
 
-/// Returns the message of a cause, followed by that of every cause beneath it that it does not
-/// contain itself.
+/// Returns the message of a cause, followed by the messages of the causes beneath it, except those
+/// that the text contains already.
 fn chain(source: &Source) -> String {
     let mut message = source.to_string();
     let mut next = source.source();

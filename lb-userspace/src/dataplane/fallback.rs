@@ -1,4 +1,4 @@
-//! Remedies for drivers that refuse native XDP.
+//! Says what an operator can do about drivers that refuse native XDP.
 
 use std::fs;
 
@@ -10,24 +10,25 @@ use netlink_packet_route::{
 use super::host::Interface;
 use crate::netlink::Rtnetlink;
 
-/// Maximum MTU in bytes with which AWS's driver accepts an XDP program: a page less the headers and
-/// the room that XDP reserves (drivers/net/ethernet/amazon/ena/ena_xdp.h, `ENA_XDP_MAX_MTU`).
+/// The largest MTU in bytes at which AWS's driver (ENA) accepts an XDP program: a page less the
+/// headers and the room that XDP reserves (drivers/net/ethernet/amazon/ena/ena_xdp.h,
+/// `ENA_XDP_MAX_MTU`).
 const ENA_MTU: u32 = 3498;
 
-/// Maximum MTU in bytes that every driver with native XDP accepts.
+/// The largest MTU in bytes at which every driver with native XDP accepts an XDP program.
 const COMMON_MTU: u32 = 1500;
 
-/// Properties of an interface that a remedy depends on.
+/// The properties of a network interface that the advice to the operator depends on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Device {
-    /// The driver's name; `None` for a virtual interface.
+    /// The name of the interface's driver; `None` for a virtual interface.
     driver: Option<String>,
-    /// MTU in bytes.
+    /// The interface's MTU in bytes; `None` if it cannot be determined.
     mtu: Option<u32>,
 }
 
 impl Device {
-    /// Reads the properties of an interface; those that cannot be determined are left out.
+    /// Reads the properties of an interface; a property that cannot be determined is `None`.
     pub(super) fn of(interface: &Interface) -> Self {
         let driver = fs::read_link(format!("/sys/class/net/{}/device/driver", interface.name));
         let driver = driver.ok().and_then(|path| {
@@ -57,7 +58,8 @@ fn mtu(index: u32) -> Option<u32> {
         })
 }
 
-/// Returns what the operator can do about a driver that refuses native XDP, as sentences.
+/// Returns what the operator can do about an interface whose driver refuses native XDP, as
+/// sentences.
 pub(super) fn remedy(name: &str, device: &Device) -> String {
     let mtu = device.mtu.unwrap_or_default();
     let mut steps = Vec::new();

@@ -1,4 +1,4 @@
-//! Requirements on the host: privileges, interfaces and addresses.
+//! Checks what the data plane requires of the host: privileges, interfaces and addresses.
 
 use std::{fs, net::Ipv4Addr};
 
@@ -7,7 +7,7 @@ use nix::ifaddrs::getifaddrs;
 use super::Error;
 use crate::config::Interfaces;
 
-/// A network interface.
+/// A network interface of this host.
 #[derive(Clone, Debug)]
 pub(super) struct Interface {
     pub(super) name: String,
@@ -15,12 +15,12 @@ pub(super) struct Interface {
 }
 
 impl Interface {
-    /// Finds all configured interfaces.
+    /// Finds all configured interfaces on this host. The error names the first one that is missing.
     pub(super) fn find_all(names: &Interfaces) -> Result<Vec<Self>, Error> {
         names.names().map(Self::find).collect()
     }
 
-    /// Finds an interface by its name.
+    /// Finds the interface of this name on this host.
     fn find(name: &str) -> Result<Self, Error> {
         match nix::net::if_::if_nametoindex(name) {
             Ok(index) => Ok(Self {
@@ -47,8 +47,8 @@ fn names() -> Vec<String> {
     names
 }
 
-/// Checks that each source address is on an interface, because replies to any other address do not
-/// arrive here. The error names all addresses that are missing.
+/// Checks that each source address is on an interface, because replies of backends to any other
+/// address would not arrive at this host. The error names all addresses that are missing.
 pub(super) fn require_addresses(wanted: &[Ipv4Addr]) -> Result<(), Error> {
     if wanted.is_empty() {
         return Ok(());
@@ -68,18 +68,18 @@ pub(super) fn require_addresses(wanted: &[Ipv4Addr]) -> Result<(), Error> {
     Err(Error::NoSourceAddress { missing })
 }
 
-/// Required capabilities, with their purpose (capabilities(7)).
+/// The capabilities that the agent needs: name, number, and what for (capabilities(7)).
 const NEEDED: [(&str, u32, &str); 3] = [
     ("CAP_BPF", 39, "to load the XDP program and its maps"),
     ("CAP_NET_ADMIN", 12, "to attach it to the interfaces"),
     ("CAP_PERFMON", 38, "for the verifier to accept it"),
 ];
 
-/// Number of the capability CAP_SYS_ADMIN, which includes CAP_BPF and CAP_PERFMON: they were split
-/// from it in Linux 5.8.
+/// The number of the capability CAP_SYS_ADMIN, which includes CAP_BPF and CAP_PERFMON: those were
+/// split from it in Linux 5.8.
 const SYS_ADMIN: u32 = 21;
 
-/// Checks for the capabilities that loading and attaching need.
+/// Returns an error if this process lacks capabilities that loading and attaching the program need.
 pub(super) fn require_privileges() -> Result<(), Error> {
     let Some(effective) = effective_capabilities() else {
         return Ok(());
@@ -100,8 +100,8 @@ fn missing_of(effective: u64) -> Vec<String> {
         .collect()
 }
 
-/// Returns the effective capabilities of this process (proc_pid_status(5)); `None` if they cannot
-/// be read.
+/// Returns the effective capabilities of this process as a bit mask (proc_pid_status(5)); `None` if
+/// they cannot be read.
 fn effective_capabilities() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status

@@ -1,23 +1,24 @@
-//! Allocates the small numbers that identify services, backends and rows of source ports in maps.
+//! Allocates the small numbers that identify services, backends and rows of source ports in the BPF
+//! maps.
 
 use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
 };
 
-/// Allocates numbers below a limit, one for each key. A released number is allocated again as late as
-/// possible: packets in flight and counters may still refer to it.
+/// Allocates numbers below a limit, one for each key. A number that was released is allocated again
+/// as late as possible, because packets in flight and counters may still refer to it.
 #[derive(Clone, Debug)]
 pub(super) struct IdAllocator<K, I> {
     ids: HashMap<K, I>,
     allocated: HashSet<u16>,
     limit: u32,
-    /// Where the search for a free number begins: after the last one that was allocated.
+    /// Where the search for a free number begins: after the number that was allocated last.
     next: u32,
 }
 
 impl<K: Eq + Hash, I: Copy + From<u16> + Into<u16>> IdAllocator<K, I> {
-    /// Creates an allocator with all numbers below `limit` free.
+    /// Creates an allocator of the numbers below `limit`, of which none is allocated yet.
     pub(super) fn new(limit: u32) -> Self {
         Self {
             ids: HashMap::new(),
@@ -27,7 +28,7 @@ impl<K: Eq + Hash, I: Copy + From<u16> + Into<u16>> IdAllocator<K, I> {
         }
     }
 
-    /// Allocates to `key` the number that an earlier agent had allocated to it.
+    /// Allocates to `key` the number that an earlier agent had given it.
     pub(super) fn restore(&mut self, key: K, id: I) {
         let number = id.into();
         self.next = self.next.max(u32::from(number) + 1);
@@ -35,7 +36,8 @@ impl<K: Eq + Hash, I: Copy + From<u16> + Into<u16>> IdAllocator<K, I> {
         self.ids.insert(key, id);
     }
 
-    /// Returns the number of `key`, and allocates one if it has none. `None` when all are allocated.
+    /// Returns the number of `key`, and allocates one if it has none. Returns `None` if all numbers
+    /// are allocated to other keys.
     pub(super) fn allocate(&mut self, key: K) -> Option<I> {
         if let Some(id) = self.ids.get(&key) {
             return Some(*id);
@@ -53,22 +55,22 @@ impl<K: Eq + Hash, I: Copy + From<u16> + Into<u16>> IdAllocator<K, I> {
         Some(id)
     }
 
-    /// Returns the number of `key` if it has one.
+    /// Returns the number of `key`; `None` if it has none.
     pub(super) fn get(&self, key: &K) -> Option<I> {
         self.ids.get(key).copied()
     }
 
-    /// Whether a key has this number.
+    /// Returns whether any key has this number.
     pub(super) fn is_allocated(&self, id: I) -> bool {
         self.allocated.contains(&id.into())
     }
 
-    /// Iterates over all keys with their numbers.
+    /// Iterates over all keys, each with its number.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, I)> {
         self.ids.iter().map(|(key, id)| (key, *id))
     }
 
-    /// Releases the numbers of all keys that do not satisfy `keep`.
+    /// Releases the numbers of all keys for which `keep` returns false.
     pub(super) fn retain(&mut self, keep: impl Fn(&K) -> bool) {
         self.ids.retain(|key, _id| keep(key));
         self.allocated = self.ids.values().map(|id| (*id).into()).collect();

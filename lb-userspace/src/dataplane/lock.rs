@@ -1,4 +1,4 @@
-//! The lock that excludes a second agent.
+//! The lock that keeps a second agent from using the same pins.
 
 use std::{
     fs::{File, TryLockError},
@@ -9,14 +9,15 @@ use std::{
 
 use super::Error;
 
-/// Held while an agent owns the pins. The kernel releases the lock with the last descriptor of the
-/// open file, however the agent ends; a process that takes over gets a duplicate.
+/// A lock on the directory of the pins, which an agent holds while it owns the pins. The kernel
+/// releases it when the last descriptor of the open file is closed, however the agent ends; a
+/// process that takes over from the agent gets a duplicate of the descriptor.
 #[derive(Debug)]
 pub(super) struct Lock(File);
 
 impl Lock {
-    /// Acquires the lock on the directory of the pins; `held` is the open file of an agent that has
-    /// the lock and hands it over.
+    /// Acquires the lock on the directory of the pins. `held` is the open file of an agent that has
+    /// the lock and hands it over, or `None` if there is no such agent.
     pub(super) fn take(directory: &Path, held: Option<File>) -> Result<Self, Error> {
         let file = held.map_or_else(|| File::open(directory), Ok);
         let file = file.map_err(Error::path("cannot open", directory))?;
@@ -27,7 +28,7 @@ impl Lock {
         }
     }
 
-    /// Duplicates the descriptor of the locked file.
+    /// Duplicates the descriptor of the locked file, for a process that takes over.
     pub(super) fn share(&self) -> io::Result<OwnedFd> {
         self.0.try_clone().map(OwnedFd::from)
     }

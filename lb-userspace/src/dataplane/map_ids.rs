@@ -1,4 +1,4 @@
-//! Allocation of the numbers that services, backends and rows of source ports have in the maps.
+//! Allocates the numbers that services, backends and rows of source ports have in the BPF maps.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,19 +14,20 @@ use lb_common::{
 use super::{Error, id_allocator::IdAllocator};
 use crate::config::{self, Forward, Mode};
 
-/// The allocated numbers.
+/// The numbers that are allocated to services, backends and rows of source ports.
 #[derive(Clone, Debug)]
 pub(super) struct MapIds {
     pub(super) services: IdAllocator<ServiceKey, ServiceId>,
     pub(super) backends: IdAllocator<BackendIdentity, BackendId>,
-    /// Blocks of rows of source ports, one for each backend. A block stays allocated when its
-    /// backend leaves, because connections continue to use it.
+    /// The blocks of rows of source ports; each backend has one block. A block stays allocated when
+    /// its backend is removed, because connections continue to use it.
     blocks: IdAllocator<RowIdentity, u16>,
-    /// Rows in a block: one for the service's address, and one for each additional source address.
+    /// Number of rows of source ports in a block: one row for the service's address, and one for
+    /// each additional source address.
     rows_each: u16,
-    /// For each backend address and port: the address of the service whose connections may use the
-    /// additional source addresses. A backend endpoint together with one of these addresses maps to
-    /// one row, so services at different addresses cannot share them.
+    /// For each backend's address and port: the address of the service whose connections may use
+    /// the additional source addresses there. A backend together with one of these addresses has
+    /// one row of source ports, so services at different addresses cannot share them.
     owners: HashMap<([u8; 4], u16), [u8; 4]>,
 }
 
@@ -36,16 +37,16 @@ impl Default for MapIds {
     }
 }
 
-/// Identity of a backend: service, address and port.
+/// What identifies a backend: the number of its service, its address and its port.
 pub(super) type BackendIdentity = (ServiceId, [u8; 4], u16);
 
-/// Identity of a row: connections from one address to one backend address and port share source
-/// ports.
+/// What identifies a block of rows of source ports: a backend's address and port, and the address
+/// of the services whose connections share these source ports.
 pub(super) type RowIdentity = ([u8; 4], u16, [u8; 4]);
 
 impl MapIds {
-    /// Creates allocators that have allocated no numbers; each backend gets `each` rows of source
-    /// ports.
+    /// Creates allocators that have allocated no numbers yet. Each backend gets `each` rows of
+    /// source ports.
     pub(super) fn with_rows(each: u16) -> Self {
         Self {
             services: IdAllocator::new(limits::SERVICES),
@@ -60,7 +61,8 @@ impl MapIds {
         self.services.allocate(key).ok_or(Error::TooManyServices)
     }
 
-    /// Returns the first row of a backend's source ports, and the number of rows.
+    /// Returns the number of a backend's first row of source ports, and how many rows it has.
+    /// Allocates them if necessary.
     pub(super) fn rows(&mut self, identity: RowIdentity) -> Result<(u16, u16), Error> {
         let first = self
             .blocks
@@ -75,7 +77,7 @@ impl MapIds {
         Ok((first, count))
     }
 
-    /// Restores the rows of a backend as an earlier agent allocated them.
+    /// Restores the rows of source ports that an earlier agent allocated to a backend.
     pub(super) fn keep_rows(&mut self, backend: &Backend) {
         let (address, port, service) = (backend.address, backend.port, backend.service_address);
         let block = backend.row / self.rows_each;
@@ -85,7 +87,8 @@ impl MapIds {
         }
     }
 
-    /// Releases the additional source addresses of services that are not among these.
+    /// Takes the additional source addresses away from services that are not among these or do not
+    /// use NAT.
     pub(super) fn keep_owners(&mut self, services: &[(&config::Service, ServiceKey)]) {
         let used: HashSet<_> = services
             .iter()

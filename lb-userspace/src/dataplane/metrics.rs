@@ -1,4 +1,4 @@
-//! The metrics of the XDP program and its maps.
+//! The metrics of the XDP program and its BPF maps.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -25,14 +25,14 @@ families! {
         "Source ports of NAT at a backend, by state: held, resting or free.";
 }
 
-/// The XDP attachments, counters and source ports at the moment of a scrape.
+/// The XDP attachments, the counters and the use of source ports at the moment of a scrape.
 #[derive(Clone, Debug, Default)]
 pub struct KernelMetrics {
-    /// The interfaces that the XDP program is attached to.
+    /// The interfaces that the XDP program is attached to, each with its mode.
     pub attachments: Vec<Attachment>,
-    /// The counters read from the BPF maps.
+    /// The counters that were read from the BPF maps.
     pub counters: Counters,
-    /// The source ports of the backends of services with NAT.
+    /// How the source ports of the backends of services with NAT are used.
     pub source_ports: Arc<[SourcePorts]>,
 }
 
@@ -102,7 +102,8 @@ impl KernelMetrics {
         Ok(())
     }
 
-    /// Sums the traffic of each service over its backends: the kernel counts by service and backend.
+    /// Sums the traffic of each service over its backends, because the kernel counts by service and
+    /// backend.
     fn services(&self) -> BTreeMap<&Name, Sum> {
         let mut services = BTreeMap::<&Name, Sum>::new();
         for traffic in &self.counters.traffic {
@@ -125,7 +126,7 @@ struct Sum {
     bytes_in: u64,
     bytes_out: u64,
     connections: u64,
-    /// Whether the kernel steers the service, in which case XDP sees responses too. For a service
-    /// that the agent serves, XDP sees only packets from clients.
+    /// Whether the kernel steers the service, in which case XDP sees responses too. Of a service
+    /// that the agent serves, XDP sees only the packets from clients.
     is_steered: bool,
 }

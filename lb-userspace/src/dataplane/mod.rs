@@ -1,8 +1,9 @@
-//! The data plane: loads, attaches and pins the XDP program, keeps its maps consistent with the
-//! configuration, and reads its counters.
+//! The data plane: loads, attaches and pins the XDP program, keeps the contents of its BPF maps
+//! consistent with the configuration, and reads its counters.
 //!
-//! Maps, program and links are pinned. The agent may crash, restart or be upgraded while
-//! connections continue; the next agent adopts the pins and replaces the program atomically.
+//! Maps, program and links are pinned, so they outlive the agent. The agent may crash, restart or
+//! be upgraded while connections continue; the next agent adopts the pins and replaces the program
+//! atomically.
 
 mod adopt;
 mod attach;
@@ -61,8 +62,8 @@ pub use crate::netlink::XdpMode;
 use crate::{config, pool::PoolView};
 use lb_common::{limits, tick::Tick};
 
-/// The attached XDP program and its maps. The pins outlive this value: forwarding continues after
-/// it is dropped.
+/// The attached XDP program and its maps. The pins outlive this value, so forwarding continues
+/// after it is dropped.
 #[derive(Debug)]
 pub struct Dataplane {
     maps: Arc<Mutex<Maps>>,
@@ -77,19 +78,21 @@ pub struct Dataplane {
     clock: Arc<Clock>,
     flows: Flows,
     occupancy: Occupancy,
-    /// `None` while paused.
+    /// The thread that watches routes and neighbours; `None` while the agent has paused its
+    /// changes.
     watch: Option<Watch>,
-    /// `None` after another process has taken over.
+    /// The lock on the pins; `None` after another process has taken over.
     lock: Option<Lock>,
 }
 
 impl Dataplane {
-    /// Loads and attaches the program, or adopts what an earlier agent pinned and replaces the
-    /// program atomically. Holds a lock that excludes a second agent; `lock` is the lock of the
-    /// agent that this one takes over from.
+    /// Loads and attaches the XDP program, or adopts what an earlier agent pinned and replaces the
+    /// program atomically. The returned value holds a lock that excludes a second agent. `lock` is
+    /// the open lock of the agent that this one takes over from, or `None` if there is none.
     ///
     /// # Errors
-    /// Any condition that prevents forwarding. No interface is left half-attached.
+    /// Any condition that prevents forwarding. After an error no interface has got the program that
+    /// did not have it before.
     pub fn open(
         node: &config::Node,
         settings: &config::Dataplane,
@@ -130,7 +133,7 @@ impl Dataplane {
         maps.set_up(entries, &ports, &settings.source_addresses)?;
         let connections = Connections::open(&pins, entries)?;
         let sources = Sources::open(&pins, connections.clone(), &ports)?;
-        // An earlier agent may have exited during a hold or an export.
+        // An earlier agent may have ended during a hold of new connections or an export of flows.
         maps.hold(None)?;
         maps.set_export(false)?;
         let attachments = attach::attach(&mut loaded, &interfaces, settings.xdp_mode, &pins)?;
@@ -164,7 +167,7 @@ impl Dataplane {
     }
 
     /// Applies a configuration and the states of its pools. Everything is checked before anything
-    /// is changed. `pools` holds a view of every pool that `services` refer to.
+    /// is changed in the maps. `pools` must have a view of every pool that `services` refer to.
     ///
     /// # Errors
     /// More services or backends than the maps hold, or the kernel refuses a change.
@@ -176,7 +179,7 @@ impl Dataplane {
         let next = self.layout.next(services, pools)?;
         let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = maps.write(&self.layout, &next, &mut self.sources) {
-            // Roll back. If that fails too, the first error is more useful.
+            // Roll back to the old layout. If that fails, too, the first error is more useful.
             let _as_it_was = maps.write(&next, &self.layout, &mut self.sources);
             return Err(error);
         }
@@ -189,10 +192,10 @@ impl Dataplane {
     }
 
     /// Applies new states of backends: the services that use these pools get new rings, each
-    /// replaced atomically. Passing pools that change together in one call saves time.
+    /// replaced atomically. Passing all pools that change at the same time in one call saves time.
     ///
     /// # Errors
-    /// The kernel refuses a write. The call can be repeated.
+    /// The kernel refuses a write to a map. The call can be repeated.
     pub fn pools_changed(&mut self, pools: &[Arc<PoolView>]) -> Result<(), Error> {
         let changed = self.layout.changed_by(pools);
         let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
@@ -202,9 +205,10 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Starts or ends a hold: while it lasts, packets that would open a connection to any service
-    /// are dropped, so that clients retransmit a second later. Known connections continue. A hold
-    /// ends after [`limits::HOLD_SECONDS`], or when the next agent adopts the pins.
+    /// Starts a hold of new connections, or ends it. While it lasts, packets that would open a
+    /// connection to any service are dropped, so that clients retransmit them a second later. Known
+    /// connections continue. A hold ends after [`limits::HOLD_SECONDS`], or when the next agent
+    /// adopts the pins.
     ///
     /// # Errors
     /// The kernel refuses the operation.
@@ -220,19 +224,19 @@ impl Dataplane {
             .hold(on.then_some(end))
     }
 
-    /// Returns the handle that exports connections to the peer and imports the peer's.
+    /// Returns the handle that exports this host's connections to the peer and imports the peer's.
     #[must_use]
     pub fn flows(&self) -> &Flows {
         &self.flows
     }
 
-    /// Returns the handle that counts the source ports in use.
+    /// Returns the handle that counts how the source ports are used.
     #[must_use]
     pub fn occupancy(&self) -> &Occupancy {
         &self.occupancy
     }
 
-    /// Sums the per-CPU counters.
+    /// Reads the XDP program's counters, summed over all CPUs.
     ///
     /// # Errors
     /// The kernel refuses the operation.
@@ -241,35 +245,35 @@ impl Dataplane {
         counters::read(&maps, &self.layout)
     }
 
-    /// Returns the interfaces that have the program, with the mode of each.
+    /// Returns the interfaces that the program is attached to, with the mode of each.
     #[must_use]
     pub fn attachments(&self) -> &[Attachment] {
         &self.attachments
     }
 
-    /// Returns the backends of steered services that are not reachable through these interfaces:
-    /// see [`unreachable()`].
+    /// Returns the backends of steered services that cannot be reached through the interfaces with
+    /// the program: see [`unreachable()`].
     ///
     /// # Errors
-    /// The route lookup fails.
+    /// The lookup of a route fails.
     pub fn unreachable(&self, services: &[config::Service]) -> Result<Vec<Unreachable>, Error> {
         unreachable(&self.interfaces, services)
     }
 
-    /// Whether the pins of an earlier agent were adopted.
+    /// Returns whether the pins of an earlier agent were adopted at the start.
     #[must_use]
     pub fn adopted(&self) -> bool {
         self.adopted
     }
 
-    /// Returns the directory of the pins.
+    /// Returns the directory that the pins are in.
     #[must_use]
     pub fn pin_path(&self) -> &Path {
         self.pins.root()
     }
 
-    /// The secret of the connections' hash, for tests that compare the program with the host's
-    /// tables.
+    /// Returns the secret of the connections' hash, for tests that compare the XDP program with the
+    /// tables of `lb_common::host`.
     ///
     /// # Errors
     /// The kernel refuses the operation.
@@ -278,14 +282,14 @@ impl Dataplane {
         Ok(maps.current_settings()?.secret)
     }
 
-    /// Returns the path of the program's pin.
+    /// Returns the path of the XDP program's pin.
     #[must_use]
     pub fn program_pin(&self) -> PathBuf {
         self.pins.program()
     }
 
-    /// Stops all changes in the kernel, so that another process may take over. Returns the
-    /// directory of the pins and a duplicate of the lock's descriptor.
+    /// Stops the changes that this agent makes in the kernel, so that another process may take
+    /// over. Returns the directory of the pins and a duplicate of the lock's descriptor.
     ///
     /// # Errors
     /// The process has no file descriptor left.
@@ -302,7 +306,7 @@ impl Dataplane {
     /// configuration.
     ///
     /// # Errors
-    /// The pins cannot be adopted: this value is unusable afterwards.
+    /// The pins cannot be adopted. This value is unusable after that.
     pub fn resume(&mut self) -> Result<(), Error> {
         let lock = self.lock.take();
         let lock = lock.ok_or(Error::TakenOver)?;
@@ -311,16 +315,17 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Releases the lock: another process has taken over.
+    /// Releases the lock on the pins, because another process has taken over.
     pub fn give_up(&mut self) {
         self.watch = None;
         self.lock = None;
     }
 
-    /// Detaches the program and removes the pins: forwarding ends. Returns what was removed.
+    /// Detaches the XDP program and removes the pins, which ends forwarding. Returns the paths of
+    /// the removed pins.
     ///
     /// # Errors
-    /// The kernel refuses the operation, or an agent is running.
+    /// The kernel refuses the operation, or an agent is running and holds the lock.
     pub fn unload(pin_path: &Path) -> Result<Vec<PathBuf>, Error> {
         let pins = Pins::at(pin_path);
         if !pins.exist() {
@@ -334,9 +339,9 @@ impl Dataplane {
     }
 }
 
-/// Returns the number of entries in a table for this many connections: a power of two, and at least
-/// four entries for each. With two and a half, seven connections of 100,000 find all of their
-/// entries in use; with four, none.
+/// Returns the number of entries in a connection table for this many connections: a power of two,
+/// and at least four entries for each connection. With two and a half entries for each, seven
+/// connections of 100,000 find all the entries that they may use taken; with four, none.
 fn entries(connections: u32) -> u32 {
     connections
         .saturating_mul(4)

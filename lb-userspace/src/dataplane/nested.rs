@@ -1,8 +1,8 @@
-//! Updating maps of maps.
+//! Updates BPF maps of maps.
 //!
 //! An update returns after every program that may have seen the old value has exited
-//! (kernel/bpf/syscall.c, `maybe_wait_bpf_programs`). The wait takes about ten milliseconds;
-//! concurrent waits overlap.
+//! (kernel/bpf/syscall.c, `maybe_wait_bpf_programs`). Waiting for that takes about ten
+//! milliseconds. Concurrent updates wait at the same time.
 
 use std::{os::fd::AsFd as _, thread};
 
@@ -10,11 +10,11 @@ use aya::maps::{ArrayOfMaps, Map, MapData, MapError};
 
 use super::Error;
 
-/// Number of concurrent updates.
+/// Number of updates of a map of maps that are made concurrently.
 const UPDATES_AT_ONCE: usize = 64;
 
-/// Sets entries of the map of maps `name`, and returns when no program that saw the old entries is
-/// running.
+/// Sets entries of the map of maps with this name, each to an inner map, and returns when no
+/// program that saw the old entries is running.
 pub(super) fn put(
     name: &'static str,
     outer: &MapData,

@@ -1,4 +1,4 @@
-//! Loading the built eBPF object into the kernel.
+//! Loads the built eBPF object into the kernel.
 
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
@@ -9,17 +9,18 @@ use lb_common::steer::Part;
 
 use super::{Error, pins::Pins};
 
-/// The output of `cargo xtask build-ebpf`, copied here by the build script.
+/// The eBPF object that `cargo xtask build-ebpf` makes. The build script copies it to this path.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
 
-/// The main program.
+/// The name of the main XDP program, which is attached to interfaces.
 pub(super) const PROGRAM: &str = "lb";
 
-/// The programs that the main program passes packets to by tail calls, each with its part.
+/// The programs to which the main program passes packets by tail calls, each with its index in the
+/// map `programs`.
 const PARTS: [(&str, Part); 2] = [("lb_changing", Part::Changing), ("lb_new", Part::New)];
 
-/// Creates the maps, or opens the pinned ones, and loads the programs. `entries` is the size of the
-/// connection table.
+/// Creates the maps, or opens those that are pinned, and loads the programs. `entries` is the
+/// number of entries of the connection table.
 pub(super) fn load(pins: &Pins, entries: u32) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
     loader.map_max_entries("connections", entries);
@@ -57,7 +58,7 @@ fn accept(loaded: &mut Ebpf, name: &str) -> Result<(), Error> {
         })
 }
 
-/// Returns the main program of the loaded object.
+/// Returns the main XDP program of the loaded object.
 pub(super) fn program(loaded: &mut Ebpf) -> Result<&mut Xdp, Error> {
     loaded_program(loaded, PROGRAM)
 }

@@ -1,4 +1,4 @@
-//! Counting the source ports in use at each backend.
+//! Counts how the source ports of NAT are used at each backend.
 
 use std::{
     collections::HashMap,
@@ -13,35 +13,37 @@ use lb_common::{connection::Stamp, port::PortWord, tcp::Numbers, tick::Tick};
 use super::{Error, clock::Clock, connections::Connections, layout::Layout};
 use crate::config::Name;
 
-/// Maximum age of a cached count: a row has 65,536 ports, and each claimed one requires a look at
-/// an entry of the table.
+/// Maximum age of a cached count. Counting is slow: a row has 65,536 ports, and for each claimed
+/// port an entry of the connection table must be read.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
-/// The source ports of one backend for one service.
+/// How the source ports are used that connections of one service have at one of its backends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourcePorts {
-    /// The service.
+    /// The name of the service.
     pub service: Name,
-    /// The backend.
+    /// The name of the backend.
     pub backend: Name,
-    /// Number of ports of each kind.
+    /// Number of ports that are held, resting and free.
     pub ports: PortCounts,
 }
 
-/// Source ports by their availability to new connections. The sum is the number of ports that NAT
-/// may claim.
+/// Numbers of source ports by their availability to new connections. The sum is the number of ports
+/// that NAT may claim.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PortCounts {
-    /// In use by a connection.
+    /// Number of ports that a connection uses.
     pub held: u64,
-    /// The connection is closed, but the backend may hold it in TIME-WAIT: a new one may claim the
-    /// port if the backend will accept its SYN.
+    /// Number of ports whose connection is closed, but may still be in TIME-WAIT at the backend: a
+    /// new connection may claim such a port if the backend will accept its SYN.
     pub resting: u64,
-    /// Available: unused, or held by a connection that has ended or timed out.
+    /// Number of ports that a new connection can claim: unused ports, and ports of a connection
+    /// that has ended or timed out.
     pub free: u64,
 }
 
-/// Counts source ports. A cheap handle; clones share their state.
+/// Counts how source ports are used. This is a handle that is cheap to clone; clones share their
+/// state.
 #[derive(Clone)]
 pub struct Occupancy {
     inner: Arc<Inner>,
@@ -59,7 +61,7 @@ struct Snapshot {
     last: Option<(Instant, Arc<[SourcePorts]>)>,
 }
 
-/// A backend with its rows of source ports.
+/// A backend of a service whose source ports are counted, with its rows of source ports.
 struct Target {
     service: Name,
     backend: Name,
@@ -83,7 +85,7 @@ impl Occupancy {
         }
     }
 
-    /// Counts the source ports of this layout's backends from now on.
+    /// Makes the backends of this layout the ones whose source ports are counted from now on.
     pub(super) fn follow(&self, layout: &Layout) {
         let backends = layout.services.iter().flat_map(|service| {
             let claiming = service.backends.iter().filter(|one| one.value.rows > 0);
@@ -98,8 +100,9 @@ impl Occupancy {
         snapshot.last = None;
     }
 
-    /// Returns the source ports of each backend, at most one second old. Takes some milliseconds:
-    /// do not call it with a contended lock held.
+    /// Returns how the source ports are used at each backend, by a count that is at most one second
+    /// old. A new count takes some milliseconds, so this must not be called while holding a lock
+    /// that others wait for.
     ///
     /// # Errors
     /// The kernel's clock cannot be read.
@@ -120,7 +123,8 @@ impl Occupancy {
             connections, clock, ..
         } = &*self.inner;
         let (now, hertz) = (clock.now()?, clock.hertz());
-        // Services that listen on one address share the rows of a backend.
+        // Services that listen on one address share a backend's rows of source ports, so each row
+        // is counted once.
         let mut rows = HashMap::new();
         let mut count_row = |row| {
             *rows.entry(row).or_insert_with(|| {
@@ -144,19 +148,19 @@ impl Occupancy {
     }
 }
 
-/// Availability of a port to a new connection.
+/// The availability of a source port to new connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum PortKind {
     Held,
     Resting,
     Free,
-    /// Not available to NAT.
+    /// The port is reserved for the host and not available to NAT.
     Reserved,
 }
 
-/// Classifies a port by its word and, if an entry holds it, by the stamp of that entry: an entry
-/// keeps its port after the end of its connection, until another connection claims the entry or the
-/// port.
+/// Classifies a source port by its state word and, if a table entry holds the port, by the stamp of
+/// that entry: an entry keeps its port after the end of its connection, until another connection
+/// claims the entry or the port.
 fn kind_of(
     word: PortWord,
     stamp: impl Fn(u32) -> Option<Stamp>,
@@ -216,7 +220,7 @@ mod tests {
     const HERTZ: u32 = 250;
     const NOW: Tick = Tick(1_000_000);
 
-    /// Returns the stamp of a connection with its last packet this many seconds ago.
+    /// Returns the stamp of a connection whose last packet was this many seconds ago.
     fn stamp(state: State, seconds: u32) -> Stamp {
         Stamp {
             state,

@@ -1,4 +1,4 @@
-//! The pins, by which maps, programs and links outlive the agent.
+//! The pins in a BPF file system, by which maps, programs and links outlive the agent.
 
 use std::{
     fs, io,
@@ -22,11 +22,11 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::Error;
 
-/// A map: its name, the sizes of key and value in bytes, and the number of entries; `None` where that
-/// depends on the configuration.
+/// What a map must look like: its name, the sizes of its keys and values in bytes, and its number
+/// of entries, which is `None` if it depends on the configuration.
 type Shape = (&'static str, usize, usize, Option<u32>);
 
-/// All maps of this version of `lb`.
+/// All BPF maps of this version of `lb` that are pinned.
 const MAPS: [Shape; 18] = [
     ("settings", 4, size_of::<Settings>(), Some(1)),
     ("ports", 4, 8, Some(65_536 / 64)),
@@ -58,33 +58,33 @@ const MAPS: [Shape; 18] = [
     ("traffic", 4, size_of::<Traffic>(), Some(TrafficSlot::COUNT)),
 ];
 
-/// The directory of the pins.
+/// The directory of the pins, with the paths in it.
 #[derive(Clone, Debug)]
 pub(super) struct Pins {
     root: PathBuf,
 }
 
 impl Pins {
-    /// Names the pins under `root`, which need not exist.
+    /// Creates the paths of the pins in the directory `root`, which need not exist.
     pub(super) fn at(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
         }
     }
 
-    /// Returns the directory of the pins.
+    /// Returns the directory that all pins are in.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Returns the path of the pin of the link to an interface. Its name is the interface's index,
-    /// because an interface name can change, and may contain a dot, which a BPF file system does
-    /// not allow.
+    /// Returns the path of the pin of the link to an interface. The file's name is the interface's
+    /// index, because the name of an interface can change, and may contain a dot, which a BPF file
+    /// system does not allow.
     pub(super) fn link(&self, interface: u32) -> PathBuf {
         self.links_directory().join(interface.to_string())
     }
 
-    /// Returns the pinned links: interface index and path of each.
+    /// Returns the links that are pinned: the interface index and the path of each.
     pub(super) fn links(&self) -> Vec<(u32, PathBuf)> {
         let number = |path: &Path| path.file_name()?.to_str()?.parse().ok();
         files_in(&self.links_directory())
@@ -98,7 +98,8 @@ impl Pins {
         self.rows_directory().join(number.to_string())
     }
 
-    /// Returns the path of the pin of a row that the map `source_ports` does not refer to yet.
+    /// Returns the path at which a new row of source ports is pinned while the map `source_ports`
+    /// does not refer to it yet.
     pub(super) fn new_row(&self, number: u16) -> PathBuf {
         self.rows_directory().join(format!("new-{number}"))
     }
@@ -111,17 +112,18 @@ impl Pins {
         self.root.join("links")
     }
 
-    /// Returns the path of the link's pin in earlier versions, which supported one interface.
+    /// Returns the path of the link's pin in earlier versions of `lb`, which supported one
+    /// interface.
     fn single_link(&self) -> PathBuf {
         self.root.join("link")
     }
 
-    /// Returns the path of the program's pin.
+    /// Returns the path of the XDP program's pin.
     pub(super) fn program(&self) -> PathBuf {
         self.root.join("program")
     }
 
-    /// Returns the name and the path of the pin of each map.
+    /// Returns the name of each map and the path of its pin.
     pub(super) fn maps(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
         let directory = self.root.join("maps");
         MAPS.iter()
@@ -133,12 +135,12 @@ impl Pins {
         self.root.join("maps").join(name)
     }
 
-    /// Whether an earlier agent left a link, so that there are pins to adopt.
+    /// Returns whether an earlier agent left a pinned link, so that there are pins to adopt.
     pub(super) fn exist(&self) -> bool {
         self.single_link().exists() || !self.links().is_empty()
     }
 
-    /// Creates the directories for pins; their parent must be in a BPF file system.
+    /// Creates the directories for pins. Their parent must be in a BPF file system.
     pub(super) fn create(&self) -> Result<(), Error> {
         let parent = self.root.parent().unwrap_or(&self.root);
         let is_bpf = statfs(parent).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
@@ -157,7 +159,8 @@ impl Pins {
         })
     }
 
-    /// Rejects pinned maps that this version cannot read, before anything is changed.
+    /// Returns an error if there are pinned maps that this version of `lb` cannot use. Called
+    /// before anything is changed.
     pub(super) fn check_layout(&self, entries: u32) -> Result<(), Error> {
         if self.single_link().exists() {
             return Err(Error::OldPin(self.single_link()));
@@ -198,7 +201,7 @@ impl Pins {
         Ok(())
     }
 
-    /// Rejects maps with another layout, even if their sizes agree.
+    /// Returns an error if the pinned maps have another layout number, even if their sizes agree.
     fn check_number(&self) -> Result<(), Error> {
         let path = self.map("settings");
         if !path.exists() {
@@ -208,13 +211,15 @@ impl Pins {
         let map = MapData::from_pin(&path)
             .and_then(Map::from_map_data)
             .map_err(failed)?;
-        // Settings of another size belong to another layout: `check_layout` compares sizes next.
+        // If the settings have another size, the maps have another layout: `check_layout` finds
+        // that next, because it compares sizes.
         let Ok(map) = Array::<MapData, [u8; size_of::<Settings>()]>::try_from(map) else {
             return Ok(());
         };
         let bytes = map.get(&0, 0).map_err(failed)?;
         let settings: Settings = zerocopy::transmute!(bytes);
-        // An agent that exited before it wrote its settings left no number, and no connections.
+        // An agent that ended before it wrote its settings left no layout number (0), and no
+        // connections.
         if settings.layout != 0 && settings.layout != limits::LAYOUT {
             return Err(Error::LayoutNumber {
                 root: self.root.clone(),
@@ -224,8 +229,8 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes the links first, which detaches the program, then the other pins. Returns what was
-    /// removed.
+    /// Removes the pinned links first, which detaches the program, then all other pins. Returns the
+    /// paths of the pins that were removed.
     pub(super) fn remove_all(&self) -> Result<Vec<PathBuf>, Error> {
         let links = self.links().into_iter().map(|(_interface, path)| path);
         let files = links
@@ -246,7 +251,7 @@ impl Pins {
         Ok(removed)
     }
 
-    /// Removes the directories if they are empty.
+    /// Removes the directories of the pins that are empty.
     pub(super) fn forget_if_empty(&self) {
         for directory in [
             self.root.join("maps"),
@@ -260,7 +265,7 @@ impl Pins {
     }
 }
 
-/// Returns the files of a directory; none if it does not exist.
+/// Returns the paths of the files in a directory; none if it does not exist.
 fn files_in(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     entries.filter_map(|entry| Some(entry.ok()?.path()))

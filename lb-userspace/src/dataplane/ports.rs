@@ -4,24 +4,24 @@ use std::{collections::BTreeSet, fs, ops::RangeInclusive};
 
 use lb_common::limits::PORTS_PER_LINE;
 
-/// Ports that remain available to the host's own connections, such as those of checks and of the
-/// HTTP front: the upper end of the kernel's ephemeral range.
+/// Number of ports that remain available to the host's own connections, such as those of health
+/// checks and of the HTTP front: the upper end of the kernel's ephemeral range.
 const LEFT_TO_THE_HOST: u16 = 8192;
 
-/// The kernel's ephemeral port range.
+/// The file with the kernel's range of ephemeral ports.
 const LOCAL_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
-/// The kernel's list of TCP sockets.
+/// The files with the kernel's tables of TCP sockets, for IPv4 and IPv6.
 const SOCKETS: [&str; 2] = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
 
-/// A set of ports.
+/// A set of port numbers, as a bit map.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct PortSet {
     words: Box<[u64; 1024]>,
 }
 
 impl PortSet {
-    /// Creates the set of the ports of a range.
+    /// Creates the set of all ports of a range.
     pub(super) fn of(range: &RangeInclusive<u16>) -> Self {
         let mut set = Self {
             words: Box::new([0; 1024]),
@@ -32,8 +32,8 @@ impl PortSet {
         set
     }
 
-    /// Creates the set of the ports of a range without those of the host: its listening ports, and
-    /// a part of its ephemeral ports.
+    /// Creates the set of the ports of a range that the host does not need: all but its listening
+    /// ports and a part of its ephemeral ports.
     pub(super) fn unused_of(range: &RangeInclusive<u16>) -> Self {
         let mut set = Self::of(range);
         let local = fs::read_to_string(LOCAL_RANGE).unwrap_or_default();
@@ -48,25 +48,25 @@ impl PortSet {
         set
     }
 
-    /// Removes ports.
+    /// Removes these ports from the set.
     pub(super) fn remove_all(&mut self, ports: impl IntoIterator<Item = u16>) {
         for port in ports {
             self.words[usize::from(port / 64)] &= !(1 << (port % 64));
         }
     }
 
-    /// Whether a port is in the set.
+    /// Returns whether a port is in the set.
     pub(super) fn contains(&self, port: u16) -> bool {
         self.words[usize::from(port / 64)] >> (port % 64) & 1 == 1
     }
 
-    /// Returns the set as it is written to the map `ports`.
+    /// Returns the set in the form in which it is written to the map `ports`.
     pub(super) fn words(&self) -> &[u64; 1024] {
         &self.words
     }
 
-    /// Returns the lines of sixteen ports that have ports of the set, except the longest gap
-    /// between them.
+    /// Returns which lines of sixteen ports have ports of the set: all from the first to the last
+    /// such line, except the longest gap between them.
     pub(super) fn lines(&self) -> Lines {
         let per_line = PORTS_PER_LINE as u16;
         let mut lines: Vec<u16> = self
@@ -90,7 +90,7 @@ impl PortSet {
         }
     }
 
-    /// Returns the ports as ranges, in order.
+    /// Returns the ports of the set as ranges, in ascending order.
     pub(super) fn ranges(&self) -> Vec<RangeInclusive<u16>> {
         let mut ranges: Vec<RangeInclusive<u16>> = Vec::new();
         for port in (0..=u16::MAX).filter(|port| self.contains(*port)) {
@@ -105,33 +105,34 @@ impl PortSet {
     }
 }
 
-/// The lines of sixteen ports that NAT may claim.
+/// The lines of sixteen ports that NAT may claim source ports of. They have at most one gap.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Lines {
-    /// Index of the first line.
+    /// The index of the first line.
     pub(super) first: u16,
-    /// Number of lines, without the gap.
+    /// Number of lines that may be used, which are those outside the gap.
     pub(super) usable: u16,
-    /// Number of lines before the gap.
+    /// Number of usable lines before the gap.
     pub(super) before_gap: u16,
-    /// Number of lines in the gap.
+    /// Number of unused lines in the gap.
     pub(super) gap: u16,
 }
 
-/// Parses a range of ports as the kernel writes it: `32768 60999`.
+/// Parses a range of ports in the kernel's notation: `32768 60999`.
 fn range_of(text: &str) -> Option<RangeInclusive<u16>> {
     let mut words = text.split_whitespace();
     let (first, last) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     Some(first..=last)
 }
 
-/// Returns the part of the ephemeral range that remains available to the host.
+/// Returns the part of the ephemeral range that remains available to the host's own connections.
 fn host_share(local: &RangeInclusive<u16>) -> RangeInclusive<u16> {
     let first = local.end().saturating_sub(LEFT_TO_THE_HOST - 1);
     first.max(*local.start())..=*local.end()
 }
 
-/// Parses the ports of listening sockets: lines such as `0: 00000000:0050 00000000:0000 0A …`.
+/// Returns the ports of the listening sockets in a table of the kernel, with lines such as
+/// `0: 00000000:0050 00000000:0000 0A …`.
 fn listening_ports(table: &str) -> Vec<u16> {
     let port = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();

@@ -1,4 +1,5 @@
-//! Checks whether steered backends are reachable through the XDP program.
+//! Checks whether the backends of steered services can be reached through the XDP program's
+//! interfaces.
 
 use std::{
     collections::HashSet,
@@ -11,24 +12,25 @@ use crate::{
     netlink::{Rtnetlink, Way},
 };
 
-/// A backend of a steered service that packets cannot be steered to.
+/// A backend of a steered service to which packets cannot be steered.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Unreachable {
-    /// The backend's pool.
+    /// The name of the backend's pool.
     pub pool: Name,
-    /// The backend's address.
+    /// The address and port of the backend.
     pub address: SocketAddr,
-    /// The finding: a sentence that begins with the backend, without a full stop.
+    /// What was found: a sentence that begins with the backend and has no full stop.
     pub message: String,
-    /// What to do about it.
+    /// What the operator can do about it.
     pub hint: String,
 }
 
-/// Returns the backends of `tcp` services whose routes use none of these interfaces, in the order
-/// of the configuration. Services of the agent are not checked: their packets use sockets.
+/// Returns the backends of `tcp` services that no route reaches through these interfaces, in the
+/// order of the configuration. Services that the agent serves are not checked, because their
+/// packets go through sockets and not through the XDP program.
 ///
 /// # Errors
-/// The route lookup fails.
+/// The lookup of a route fails.
 pub fn unreachable(
     interfaces: &Interfaces,
     services: &[Service],
@@ -43,7 +45,7 @@ pub fn unreachable(
         .filter(|service| matches!(service.mode, Mode::Tcp { .. }));
     for pool in steered.filter_map(|service| service.pool.as_ref()) {
         for backend in &pool.backends {
-            // The configuration rejects IPv6 backends of steered services.
+            // The configuration rejects IPv6 backends of steered services, so there is none here.
             let IpAddr::V4(ip) = backend.address.ip() else {
                 continue;
             };
@@ -64,7 +66,8 @@ pub fn unreachable(
     Ok(unreachable)
 }
 
-/// Formats a backend as `backend web3 (10.9.0.7:80)`, or by its address if it has no name.
+/// Formats a backend as `backend web3 (10.9.0.7:80)`; without the parentheses if its name is its
+/// address.
 fn label(name: &Name, address: SocketAddr) -> String {
     match name.as_str() == address.to_string() {
         true => format!("backend {address}"),
@@ -72,7 +75,7 @@ fn label(name: &Name, address: SocketAddr) -> String {
     }
 }
 
-/// A [`Way`] with the names of its interfaces.
+/// A [`Way`] whose interfaces are given by name instead of by index.
 #[derive(Debug)]
 enum NamedWay {
     Out(Vec<String>),
@@ -94,7 +97,8 @@ fn named(way: Way) -> NamedWay {
     }
 }
 
-/// Returns what prevents steering along this route, and a hint; `None` if nothing does.
+/// Returns what prevents packets from being steered along this route, and a hint for the operator;
+/// `None` if nothing does.
 fn obstacle(
     address: Ipv4Addr,
     way: &NamedWay,

@@ -1,9 +1,9 @@
-//! Keeps the neighbours of flows resolved.
+//! Keeps the neighbour entries (MAC addresses) that flows need in the kernel's table.
 //!
 //! The XDP program can look up the kernel's neighbour table but cannot resolve an address (ARP): a
-//! neighbour must be resolved before a packet needs it. For backends, health checks have this side
-//! effect. This module resolves backends of pools without checks, and the next hops to clients
-//! whose connections this host imports from its peer.
+//! neighbour must be resolved before a packet needs it. Health checks have the side effect that
+//! backends are resolved. This module has the kernel resolve the backends of pools without checks,
+//! and the next hops to clients whose connections this host imports from its peer.
 
 use std::{
     collections::BTreeSet,
@@ -14,21 +14,23 @@ use std::{
 
 use super::{layout::Layout, routes::Routes};
 
-/// Interval of the requests: a neighbour stays valid for longer (arp(7), `gc_stale_time`: 60 s).
+/// Interval at which the kernel is made to resolve the addresses. A neighbour entry stays valid for
+/// longer (arp(7), `gc_stale_time`: 60 s).
 const INTERVAL: Duration = Duration::from_secs(15);
 
-/// Minimum time between requests while packets are dropped.
+/// Minimum time between two rounds of requests while packets are dropped for lack of a neighbour
+/// entry.
 const HASTE: Duration = Duration::from_millis(500);
 
-/// Maximum number of remembered clients on the local network: as many as in a /20, AWS's usual
-/// subnet.
+/// Maximum number of clients on the local network that are remembered: as many as a /20 has
+/// addresses, AWS's usual subnet.
 const CLIENTS: usize = 4096;
 
-/// Port of the discard service (RFC 863), which does not reply.
+/// The UDP port of the discard service (RFC 863), which does not reply.
 const DISCARD: u16 = 9;
 
-/// The addresses whose neighbour entries (MAC addresses) are kept resolved, and the time of the last
-/// request to the kernel.
+/// The addresses whose neighbour entries (MAC addresses) are kept resolved, and when the kernel was
+/// last made to resolve them.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
     inner: Mutex<Inner>,
@@ -37,14 +39,15 @@ pub(super) struct Resolver {
 #[derive(Debug, Default)]
 struct Inner {
     backends: BTreeSet<Ipv4Addr>,
-    /// Clients on the local network whose flows came from the peer.
+    /// The clients on the local network whose flows were imported from the peer.
     clients: BTreeSet<Ipv4Addr>,
-    /// Gateways as of the last reading of the routes.
+    /// The gateways that the routes had when they were last read.
     gateways: BTreeSet<Ipv4Addr>,
     asked: Option<Instant>,
-    /// Whether routes have changed since the gateways were read.
+    /// Whether routes have changed since the gateways were last read.
     routes_changed: bool,
-    /// Number of packets that had been dropped with the reason `no_neighbour` at the last request.
+    /// The counter of packets dropped with the reason `no_neighbour`, as it was at the last round
+    /// of requests.
     dropped: u64,
 }
 
@@ -59,8 +62,8 @@ impl Resolver {
         inner.ask(Urgency::Routine);
     }
 
-    /// Remembers which of these clients are on the local network, to resolve their neighbour entries
-    /// if packets to them are dropped.
+    /// Remembers which of these clients are on the local network, so that their neighbour entries
+    /// are resolved if packets to them are dropped.
     pub(super) fn add_clients(&self, clients: impl Iterator<Item = [u8; 4]>) {
         let routes = Routes::read();
         let mut inner = self.inner();
@@ -71,8 +74,8 @@ impl Resolver {
         }
     }
 
-    /// Whether the neighbour entry of this address is kept resolved: a backend's, a gateway's, or that of
-    /// a local client whose flows came from the peer.
+    /// Returns whether the neighbour entry of this address is kept resolved: it is a backend's, a
+    /// gateway's, or that of a client on the local network whose flows were imported from the peer.
     pub(super) fn follows(&self, address: Ipv4Addr) -> bool {
         let inner = self.inner();
         [&inner.backends, &inner.gateways, &inner.clients]
@@ -80,13 +83,14 @@ impl Resolver {
             .any(|followed| followed.contains(&address))
     }
 
-    /// Schedules a new reading of the gateways.
+    /// Records that routes have changed, so that the gateways are read again soon.
     pub(super) fn routes_changed(&self) {
         self.inner().routes_changed = true;
     }
 
-    /// Sends requests if the interval has passed, routes have changed, or packets are dropped;
-    /// `dropped` returns the number of packets dropped with the reason `no_neighbour`.
+    /// Has the kernel resolve the addresses if the interval has passed, routes have changed, or
+    /// packets are dropped. `dropped` returns the number of packets dropped with the reason
+    /// `no_neighbour`.
     pub(super) fn tick(&self, dropped: impl FnOnce() -> Option<u64>) {
         let mut inner = self.inner();
         let since = inner.asked.map_or(INTERVAL, |asked| asked.elapsed());
@@ -107,19 +111,19 @@ impl Resolver {
     }
 }
 
-/// Why requests are sent.
+/// Why the kernel is made to resolve addresses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Urgency {
-    /// The interval has passed.
+    /// The regular interval has passed, or routes have changed.
     Routine,
-    /// Packets are being dropped.
+    /// Packets are being dropped because a neighbour entry is missing.
     Dropping,
 }
 
 impl Inner {
-    /// Sends an empty datagram to each address, for which the kernel resolves its next hop. Errors
-    /// are ignored: health checks report unreachable backends. Clients are not contacted until a
-    /// packet to one of them may have been dropped.
+    /// Sends an empty datagram to each address, so that the kernel resolves the next hop to it.
+    /// Errors are ignored: health checks report unreachable backends. Clients are not contacted
+    /// until a packet to one of them may have been dropped.
     fn ask(&mut self, urgency: Urgency) {
         self.asked = Some(Instant::now());
         self.routes_changed = false;

@@ -1,8 +1,9 @@
-//! Writes the rings: a change of state costs a copy in memory and no system call.
+//! Writes the rings by which new flows find their backends. A change of a backend's state costs a
+//! copy in memory and no system call.
 //!
-//! [`lb_common::ring`] describes the layout of a ring. Memory may be reused once no running program
-//! can still read it, and a map update waits for that: see [`nested`]. One such wait covers all
-//! rings that were written before it.
+//! [`lb_common::ring`] describes the layout of a ring in memory. A part of it may be written again
+//! once no running program can still read it, and an update of a map of maps waits for that: see
+//! [`nested`]. One such wait covers all rings that were written before it.
 
 use std::{collections::HashMap, fmt, os::fd::AsFd as _, sync::atomic::Ordering};
 
@@ -20,27 +21,28 @@ use lb_common::{
 
 use super::{Error, memory::Mapped, nested};
 
-/// Index of an entry of the map `rings` that no service has: setting it waits for running programs.
+/// The index of an entry of the map `rings` that belongs to no service. It is set only in order to
+/// wait for running programs.
 const NO_SERVICE: u32 = limits::SERVICES;
 
-/// A ring to be written.
+/// The contents of a service's ring, to be written to its map.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Filled<'a> {
-    /// The service.
+    /// The number of the service.
     pub(super) service: ServiceId,
-    /// Maximum number of slots, by the service's configuration.
+    /// Maximum number of slots of the ring, which depends only on the service's configuration.
     pub(super) capacity: u32,
-    /// The backend in each slot in use; at most `capacity`.
+    /// The backend in each slot that is used; at most `capacity` of them.
     pub(super) slots: &'a [BackendId],
 }
 
-/// The map `rings`.
+/// The map of maps `rings`, and the mapped rings of all services.
 pub(super) struct Rings {
     outer: MapData,
-    /// A ring without slots, for services without backends.
+    /// An inner map without slots, which services without backends have.
     empty: MapData,
     placed: HashMap<ServiceId, Placed>,
-    /// Number of waits for all running programs so far.
+    /// How many times this value has waited for all running programs.
     waits: u64,
 }
 
@@ -53,20 +55,21 @@ impl fmt::Debug for Rings {
     }
 }
 
-/// The mapped ring of one service.
+/// The ring of one service, mapped into memory. It has two halves, of which packets use one.
 #[derive(Debug)]
 struct Placed {
     words: Mapped,
     capacity: u32,
-    /// Number of the half in use, 0 or 1.
+    /// Number of the half that packets use now, 0 or 1.
     half: u32,
-    /// Value of [`Rings::waits`] when the other half was last in use; `None` if it never was.
+    /// The value of [`Rings::waits`] when packets last used the other half; `None` if they never
+    /// did.
     left: Option<u64>,
 }
 
 impl Rings {
-    /// Takes the map out of the loaded object. The rings of an earlier agent stay in force until
-    /// they are written.
+    /// Takes the map `rings` out of the loaded object. The rings of an earlier agent stay in use
+    /// until they are written.
     pub(super) fn take(loaded: &mut Ebpf) -> Result<Self, Error> {
         let outer = match loaded.take_map("rings") {
             Some(Map::ArrayOfMaps(map)) => map,
@@ -86,12 +89,12 @@ impl Rings {
         })
     }
 
-    /// Writes these rings, each atomically. Waits for running programs at most once if each service
-    /// already has a ring of its capacity, and once more otherwise.
+    /// Writes these rings, each atomically. This waits for running programs at most once if each
+    /// service has a ring of the needed capacity already, and at most twice otherwise.
     pub(super) fn write(&mut self, rings: &[Filled<'_>]) -> Result<(), Error> {
         let mut missing = Vec::new();
         for ring in rings {
-            // After one wait, no other ring of this call needs one.
+            // After one wait, no other ring in this call needs another.
             if self.may_be_read(ring) {
                 self.wait()?;
             }
@@ -105,7 +108,7 @@ impl Rings {
         self.add(missing)
     }
 
-    /// Removes the rings of services that were removed.
+    /// Removes the rings of services that were removed from the configuration.
     pub(super) fn remove(&mut self, services: &[ServiceId]) -> Result<(), Error> {
         let empty = services
             .iter()
@@ -118,26 +121,27 @@ impl Rings {
         Ok(())
     }
 
-    /// Waits until no packet in flight can have seen the state before this call.
+    /// Waits until no program runs any more that may have read the maps before this call.
     pub(super) fn wait(&mut self) -> Result<(), Error> {
         nested::put("rings", &self.outer, &[(NO_SERVICE, &self.empty)])?;
         self.waits += 1;
         Ok(())
     }
 
-    /// Whether a packet in flight may read the half that this ring is to be written to.
+    /// Returns whether a program that still runs may read the half that this ring would be written
+    /// to.
     fn may_be_read(&self, ring: &Filled<'_>) -> bool {
         self.placed.get(&ring.service).is_some_and(|placed| {
             placed.capacity == ring.capacity && placed.left == Some(self.waits)
         })
     }
 
-    /// Inserts new, filled maps into the map `rings`.
+    /// Inserts new inner maps, which are filled already, into the map `rings`.
     fn add(&mut self, new: Vec<(ServiceId, MapData, Placed)>) -> Result<(), Error> {
         let maps = new.iter().map(|(service, map, _)| (service.index(), map));
         nested::put("rings", &self.outer, &maps.collect::<Vec<_>>())?;
         self.waits += u64::from(!new.is_empty());
-        // The mappings keep the maps alive without descriptors.
+        // The mappings keep the inner maps alive after their descriptors are closed.
         let placed = new
             .into_iter()
             .map(|(service, _, placed)| (service, placed));
@@ -147,7 +151,7 @@ impl Rings {
 }
 
 impl Placed {
-    /// Creates a map with this ring.
+    /// Creates an inner map that contains this ring, and maps it into memory.
     fn new(ring: &Filled<'_>) -> Result<(ServiceId, MapData, Self), Error> {
         let map = create(ring.capacity)?;
         let bytes = ring::words_of(ring.capacity) as usize * size_of::<u64>();
@@ -161,7 +165,7 @@ impl Placed {
         Ok((ring.service, map, placed))
     }
 
-    /// Fills the unused half and switches all later packets to it.
+    /// Fills the half that packets do not use, and switches all later packets to it.
     fn turn_over(&mut self, slots: &[BackendId], waits: u64) {
         self.fill_idle_half(slots);
         self.left = Some(waits);
@@ -177,14 +181,14 @@ impl Placed {
             word.store(ring::packed(backends), Ordering::Relaxed);
         }
         let slots = u32::try_from(slots.len()).unwrap_or(self.capacity);
-        // A reader of the head sees the slots: they were stored before it, and a packet computes
-        // the index of its slot from the head (an address dependency).
+        // A program that reads this head sees the slots, too: they were stored before the head, and
+        // the program computes the index of its slot from the head (an address dependency).
         words[0].store(Head { first, slots }.word(), Ordering::Release);
         self.half = half;
     }
 }
 
-/// Creates an inner map for a ring of this capacity, with no slot in use.
+/// Creates an inner map for a ring of this capacity, in which no slot is used yet.
 fn create(capacity: u32) -> Result<MapData, Error> {
     let (key, value) = (size_of::<u32>() as u32, size_of::<u64>() as u32);
     let entries = ring::words_of(capacity);

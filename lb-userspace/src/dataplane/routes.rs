@@ -1,16 +1,16 @@
-//! The host's routing table: gateways and local networks.
+//! Reads the host's routing table, for gateways and local networks.
 
 use std::{fs, net::Ipv4Addr};
 
-/// The main table, one route per line (Documentation/filesystems/proc.rst), in the network
-/// namespace of the thread.
+/// The file with the kernel's main routing table in the network namespace of the thread, one route
+/// per line (Documentation/filesystems/proc.rst).
 const TABLE: &str = "/proc/thread-self/net/route";
 
-/// Flags of a route (linux/route.h).
+/// Flags of a route in the table (linux/route.h).
 const UP: u32 = 0x1;
 const REJECT: u32 = 0x200;
 
-/// The host's routes, the most specific first.
+/// The IPv4 routes of the host, the most specific first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Routes(Vec<Route>);
 
@@ -18,12 +18,12 @@ pub(super) struct Routes(Vec<Route>);
 struct Route {
     network: u32,
     mask: u32,
-    /// `None` if the network is directly connected.
+    /// The address of the route's gateway; `None` if the network is directly connected.
     gateway: Option<Ipv4Addr>,
 }
 
 impl Routes {
-    /// Reads the current table; empty if it cannot be read.
+    /// Reads the current routing table; empty if it cannot be read.
     pub(super) fn read() -> Self {
         Self::parse(&fs::read_to_string(TABLE).unwrap_or_default())
     }
@@ -34,12 +34,12 @@ impl Routes {
         Self(routes)
     }
 
-    /// Returns the gateways of all routes.
+    /// Returns the gateways of all routes that have one.
     pub(super) fn gateways(&self) -> impl Iterator<Item = Ipv4Addr> {
         self.0.iter().filter_map(|route| route.gateway)
     }
 
-    /// Whether this address is directly connected.
+    /// Returns whether this address is in a directly connected network.
     pub(super) fn lead_straight_to(&self, address: Ipv4Addr) -> bool {
         self.0
             .iter()
@@ -48,7 +48,8 @@ impl Routes {
     }
 }
 
-/// Parses `eth0 0000A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0`: addresses are in memory byte order.
+/// Parses a line of the table: `eth0 0000A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0`. Its addresses
+/// are hexadecimal numbers in the host's byte order.
 fn route(line: &str) -> Option<Route> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let number = |place: usize| u32::from_str_radix(fields.get(place)?, 16).ok();

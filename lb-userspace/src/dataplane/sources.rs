@@ -1,4 +1,5 @@
-//! Source ports and endpoints, by which replies of backends are assigned to connections.
+//! The maps of source ports and endpoints, by which a backend's replies are assigned to
+//! connections.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -28,17 +29,17 @@ use super::{
 
 const BUCKET_BYTES: usize = size_of::<EndpointBucket>();
 
-/// The maps `source_ports` and `endpoints`, and the ports that may be claimed.
+/// The maps `source_ports` and `endpoints`, and the ports that NAT may not claim.
 pub(super) struct Sources {
     pins: Pins,
     rows: Rows,
-    /// The map `source_ports`, for updates by [`nested`].
+    /// The map `source_ports` again, in the form that [`nested`] needs for updates.
     outer: MapData,
     endpoints: Array<MapData, [u8; BUCKET_BYTES]>,
     table: EndpointTable,
     known: HashMap<EndpointKey, Endpoint>,
     connections: Connections,
-    /// The ports that are reserved for the host, in order.
+    /// The source ports that are reserved for the host, in ascending order.
     others: Vec<u16>,
 }
 
@@ -49,7 +50,7 @@ impl fmt::Debug for Sources {
 }
 
 impl Sources {
-    /// Opens the pinned maps, with the rows of an earlier agent.
+    /// Opens the pinned maps, with the rows of source ports that an earlier agent created.
     pub(super) fn open(
         pins: &Pins,
         connections: Connections,
@@ -84,8 +85,9 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Adds an endpoint: replies of this backend to this address are assigned to connections by the
-    /// source ports of this row, which must exist (see [`Sources::provide_rows`]).
+    /// Adds an endpoint for NAT: replies of this backend to the address `source` are assigned to
+    /// connections by the source ports of this row, which must exist (see
+    /// [`Sources::provide_rows`]).
     pub(super) fn add_nat(
         &mut self,
         (backend, port): ([u8; 4], u16),
@@ -102,8 +104,8 @@ impl Sources {
         })
     }
 
-    /// Adds an endpoint: replies of this backend are assigned to connections by the clients' own
-    /// addresses.
+    /// Adds an endpoint for DNAT: replies of this backend are assigned to connections by the
+    /// clients' own addresses.
     pub(super) fn add_dnat(
         &mut self,
         (backend, port): ([u8; 4], u16),
@@ -119,7 +121,8 @@ impl Sources {
         })
     }
 
-    /// Creates these rows if they do not exist. One wait for running programs covers all new rows.
+    /// Creates the rows of source ports with these numbers, if they do not exist. It waits for
+    /// running programs once for all new rows.
     pub(super) fn provide_rows(&self, numbers: impl IntoIterator<Item = u16>) -> Result<(), Error> {
         let wanted: BTreeSet<u16> = numbers
             .into_iter()
@@ -147,17 +150,17 @@ impl Sources {
         Ok(())
     }
 
-    /// Maps a row and reserves the host's ports in it. No packet claims a port of the row before
-    /// the endpoint of the row is added.
+    /// Maps a row of source ports into memory and reserves the host's ports in it. No packet claims
+    /// a port of the row before the endpoint that refers to the row is added.
     fn know(&self, number: u16, row: &Row) -> Result<(), Error> {
         self.connections.add_row(number, row.map())?;
         self.connections.reserve(number, &self.others);
         Ok(())
     }
 
-    /// Opens a pinned row; `None` if the pin does not exist. A row that cannot be opened is an
-    /// error: an empty row in its place would break the return path of all connections of its
-    /// backend.
+    /// Opens the row of source ports that is pinned at this path; `None` if the pin does not exist.
+    /// A row that cannot be opened is an error: an empty row in its place would break the return
+    /// path of all connections of its backend.
     fn pinned_row(pin: &Path) -> Result<Option<Row>, Error> {
         if !pin.exists() {
             return Ok(None);
@@ -169,8 +172,8 @@ impl Sources {
             .map_err(failed(pin))
     }
 
-    /// Creates and pins a row that the map does not refer to yet. A row that an earlier agent was
-    /// inserting when it exited is inserted again.
+    /// Creates and pins a row of source ports, to which the map `source_ports` does not refer yet.
+    /// If an earlier agent ended while it inserted this row, that row is returned.
     fn new_row(&self, number: u16) -> Result<Row, Error> {
         let pin = self.pins.new_row(number);
         if let Some(row) = Self::pinned_row(&pin)? {
@@ -229,7 +232,7 @@ const fn key_of(endpoint: &Endpoint) -> EndpointKey {
     }
 }
 
-/// Reads the pinned map `endpoints`.
+/// Reads the contents of the pinned map `endpoints`.
 fn adopted_table(pins: &Pins) -> Result<EndpointTable, Error> {
     let map = pinned(pins, "endpoints")?;
     let bytes = ENDPOINT_BUCKETS as usize * BUCKET_BYTES;

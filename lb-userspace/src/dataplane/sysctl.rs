@@ -1,4 +1,4 @@
-//! Sysctls of the host that steering depends on.
+//! Sets the sysctls of the host that steering depends on.
 
 use std::{
     fs::{self, File},
@@ -8,11 +8,11 @@ use std::{
 
 use super::{Error, host::Interface, ports::PortSet};
 
-/// The kernel's list of ports that it does not allocate.
+/// The file with the kernel's list of ports that it does not allocate to connections.
 const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
-/// Enables forwarding on each interface, without which the kernel does not answer route lookups for
-/// packets that arrived on it, and reserves the source ports of NAT.
+/// Enables forwarding on each of these interfaces, because the kernel answers no route lookups for
+/// packets that arrive on an interface without forwarding. Also reserves the source ports of NAT.
 pub(super) fn prepare(interfaces: &[Interface], source_ports: &PortSet) -> Result<(), Error> {
     for Interface { name, .. } in interfaces {
         write(&format!("/proc/sys/net/ipv4/conf/{name}/forwarding"), "1")?;
@@ -27,7 +27,7 @@ pub(super) fn prepare(interfaces: &[Interface], source_ports: &PortSet) -> Resul
     write(RESERVED_PORTS, &list)
 }
 
-/// Returns the list of reserved ports with the range added.
+/// Returns a list of reserved ports with `range` added, unless the list has it already.
 fn with_range(list: &str, range: &RangeInclusive<u16>) -> String {
     let own = format!("{}-{}", range.start(), range.end());
     if list.is_empty() {
@@ -47,10 +47,10 @@ fn covers(entry: &str, range: &RangeInclusive<u16>) -> bool {
     first <= *range.start() && last >= *range.end()
 }
 
-/// Reads the whole value with one system call: the kernel returns end-of-file to a second one, and
-/// `fs::read_to_string` begins with a read of 32 bytes.
+/// Reads the whole value of a sysctl with one system call, because the kernel returns end-of-file
+/// to a second one. `fs::read_to_string` would begin with a read of only 32 bytes.
 fn read(path: &str) -> io::Result<String> {
-    // Room for the longest list, which has every second port.
+    // There is room for the longest list of ports, which has every second port.
     let mut value = vec![0; 256 << 10];
     let length = File::open(path)?.read(&mut value)?;
     value.truncate(length);

@@ -1,5 +1,5 @@
-//! The effect of netlink messages about links, neighbours and routes on next hops, as a pure state
-//! machine.
+//! Decides which next hops of flows become outdated by netlink messages about links, neighbours and
+//! routes. This is a pure state machine.
 
 use std::{collections::HashMap, net::Ipv4Addr};
 
@@ -9,43 +9,44 @@ use netlink_packet_route::{
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage},
 };
 
-/// Minimum capacity for neighbours; each takes about a hundred bytes.
+/// The number of neighbours that may always be remembered. Each takes about a hundred bytes.
 const NEIGHBOURS: usize = 65_536;
 
-/// What flows must look up again.
+/// What the XDP program must look up again for its flows, the least first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Stale {
-    /// Nothing.
+    /// Nothing must be looked up again.
     Nothing,
-    /// Next hops: a neighbour has another link-layer address, or got one.
+    /// Next hops must be looked up again: a neighbour got a link-layer address, or has another one
+    /// than before.
     Hops,
-    /// Routes and next hops.
+    /// Routes and next hops must be looked up again.
     Routes,
 }
 
 /// The last known links and neighbours. The kernel also sends messages when it merely confirms a
-/// neighbour or updates a link's counters; these require no lookup.
+/// neighbour or updates a link's counters; such messages require no new lookup.
 #[derive(Debug)]
 pub(super) struct Topology {
     links: HashMap<u32, Link>,
-    /// Link-layer address of each neighbour, by interface and address. Neighbours that the kernel
-    /// removes are kept: flows may still use them, and must be updated if the neighbour returns
-    /// with another address.
+    /// The link-layer address of each neighbour, by interface index and IPv4 address. Neighbours
+    /// that the kernel removes are kept here: flows may still use them, and must be updated if the
+    /// neighbour returns with another link-layer address.
     neighbours: HashMap<(u32, Ipv4Addr), Vec<u8>>,
     most_neighbours: usize,
 }
 
-/// The properties of a link that next hops depend on.
+/// The properties of a link (interface) that next hops depend on.
 #[derive(Debug, PartialEq)]
 struct Link {
-    /// Whether the link is up: when it goes down, the kernel removes its routes without a message
-    /// for each.
+    /// The flags that say whether the link is up. They matter because the kernel removes the routes
+    /// of a link that goes down without a message for each route.
     flags: LinkFlags,
     address: Option<Vec<u8>>,
 }
 
 impl Topology {
-    /// Builds the state from a dump of links and neighbours.
+    /// Builds the state from the kernel's lists of all links and neighbours.
     pub(super) fn from_dump(messages: &[RouteNetlinkMessage]) -> Self {
         let mut topology = Self {
             links: HashMap::new(),
@@ -59,13 +60,15 @@ impl Topology {
         topology
     }
 
-    /// Whether there are too many neighbours, in which case a new dump is needed.
+    /// Returns whether too many neighbours are remembered, so that the kernel's lists must be read
+    /// again.
     pub(super) fn is_full(&self) -> bool {
         self.neighbours.len() > self.most_neighbours
     }
 
-    /// Applies one message. A new neighbour matters if it is `wanted`: without it, flows may have
-    /// kept an older next hop. No flow uses any other new neighbour yet.
+    /// Applies one message. Returns what must be looked up again after it. A neighbour that was not
+    /// known before matters only if `wanted` returns true for it: flows may have kept an older next
+    /// hop while it was missing. No flow uses another new neighbour yet.
     pub(super) fn apply(
         &mut self,
         message: &RouteNetlinkMessage,
@@ -91,7 +94,7 @@ impl Topology {
     }
 
     fn apply_link(&mut self, message: &LinkMessage) -> Stale {
-        // A bridge reports its ports with the ports' own indices.
+        // This message is skipped because a bridge reports its ports with the ports' own indices.
         if message.header.interface_family == AddressFamily::Bridge {
             return Stale::Nothing;
         }
@@ -207,8 +210,8 @@ mod tests {
         back: RouteNetlinkMessage,
     }
 
-    /// Returns the message that removes the client's entry, and the one that adds it again with
-    /// another address.
+    /// Returns the message that removes the client's neighbour entry, and the message that adds it
+    /// again with another link-layer address.
     fn gone_and_back() -> NeighbourGone {
         let RouteNetlinkMessage::NewNeighbour(before) = neighbour(CLIENT, 8) else {
             unreachable!("it is one");

@@ -1,5 +1,5 @@
-//! Watches links, neighbours and routes for changes, after which flows look up their next hops
-//! again.
+//! Watches links, neighbours and routes for changes, after which the XDP program looks up the next
+//! hops of its flows again.
 
 use std::{
     io,
@@ -29,31 +29,34 @@ use crate::netlink::{
     self, GROUP_IPV4_ROUTE, GROUP_IPV4_RULE, GROUP_LINK, GROUP_NEIGHBOUR, Rtnetlink,
 };
 
-/// Interval in milliseconds at which the thread checks whether it must stop.
+/// The interval in milliseconds at which the watching thread checks whether it must stop.
 const PATIENCE_MS: i64 = 500;
 
-/// Pause after a change: all changes within it cause one lookup.
+/// How long the thread waits after a change: all changes within this time cause one new lookup for
+/// each flow.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Maximum number of datagrams read between two pauses.
+/// Maximum number of netlink datagrams that are read between two pauses.
 const BATCH: usize = 10_000;
 
-/// A thread that receives the kernel's notifications. It ends soon after this value is dropped.
+/// A thread that receives the kernel's notifications about links, neighbours and routes. It ends
+/// soon after this value is dropped.
 #[derive(Debug)]
 pub(super) struct Watch {
     _wanted: Arc<()>,
 }
 
 impl Watch {
-    /// Starts the thread. Each relevant change begins a new generation in `maps`; in between, the
-    /// thread drives `resolver`.
+    /// Starts the thread. After each relevant change, the thread begins a new generation of next
+    /// hops in `maps`. Between changes, it calls `resolver` at intervals.
     pub(super) fn start(maps: &Arc<Mutex<Maps>>, resolver: &Arc<Resolver>) -> Result<Self, Error> {
         let failed = |error: io::Error| {
             Error::kernel("cannot subscribe to changes of routes and neighbours")(error)
         };
         let wanted = Arc::new(());
         let listener = Listener {
-            // Subscribe before the dump, so that no change is missed.
+            // The socket subscribes before the links and neighbours are listed, so that no change
+            // is missed.
             socket: subscribe().map_err(failed)?,
             topology: list().map_err(failed)?,
             wanted: Arc::downgrade(&wanted),
@@ -81,7 +84,7 @@ fn subscribe() -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Dumps the current links and neighbours.
+/// Reads the kernel's lists of links and neighbours.
 fn list() -> io::Result<Topology> {
     let mut kernel = Rtnetlink::open()?;
     let mut neighbours = NeighbourMessage::default();
@@ -91,7 +94,7 @@ fn list() -> io::Result<Topology> {
     Ok(Topology::from_dump(&listed))
 }
 
-/// State of the thread.
+/// The state of the thread that watches for changes.
 struct Listener {
     socket: Socket,
     topology: Topology,
@@ -131,7 +134,8 @@ impl Listener {
         }
     }
 
-    /// Waits for a message, then applies all that are pending.
+    /// Waits for a message, then applies all messages that have arrived. Returns what must be
+    /// looked up again.
     fn receive_batch(&mut self) -> Stale {
         let mut stale = self.receive();
         if stale.is_none() {
@@ -153,7 +157,8 @@ impl Listener {
         all
     }
 
-    /// Applies one datagram; `None` on time-out.
+    /// Receives one datagram and applies its messages. Returns what must be looked up again; `None`
+    /// if no datagram arrived in time.
     fn receive(&mut self) -> Option<Stale> {
         match self.socket.recv_from_full() {
             Ok((datagram, _from)) => {
@@ -166,7 +171,7 @@ impl Listener {
                 Some(heard.max().unwrap_or(Stale::Nothing))
             }
             Err(error) if is_quiet(&error) => None,
-            // Messages were lost: anything may have changed.
+            // Any other error means that messages were lost: anything may have changed.
             Err(_lost) => {
                 self.list_again();
                 Some(Stale::Routes)
@@ -190,7 +195,8 @@ impl Listener {
     }
 }
 
-/// Returns the number of packets dropped with the reason `no_neighbour`.
+/// Returns the number of packets that were dropped with the reason `no_neighbour`; `None` if it
+/// cannot be read.
 fn dropped(maps: &Weak<Mutex<Maps>>) -> Option<u64> {
     let maps = maps.upgrade()?;
     let maps = maps.lock().unwrap_or_else(PoisonError::into_inner);

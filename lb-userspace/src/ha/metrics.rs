@@ -27,16 +27,16 @@ families! {
         "1 while this host has the virtual IPs on its interface, 0 otherwise.";
 }
 
-/// Adverts, tracking, notify commands and virtual IPs at the moment of a scrape.
+/// The numbers of adverts, tracking, notify commands and virtual IPs at the moment of a scrape.
 #[derive(Clone, Debug)]
 pub struct HaMetrics {
-    /// The counters of the advert sockets.
+    /// The counters of the adverts that were sent, received and refused.
     pub adverts: adverts::Counters,
-    /// The tracked items.
+    /// The tracked objects with their states and numbers of checks.
     pub tracked: Vec<Tracked>,
-    /// The runs of the commands of `[ha.notify]`.
+    /// The numbers of runs of the commands of `[ha.notify]`.
     pub notified: NotifyView,
-    /// The addresses that move; `None` if none do.
+    /// The virtual IPs; `None` if no addresses move between the hosts.
     pub addresses: Option<AddressesView>,
 }
 

@@ -1,4 +1,5 @@
-//! The shell around the pair's state machines: adverts on the wire, addresses, tracking, commands.
+//! The I/O around the pair's state machines: adverts on the wire, addresses that move, tracking,
+//! notify commands.
 
 pub mod address;
 pub mod adverts;

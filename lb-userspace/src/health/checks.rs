@@ -1,4 +1,4 @@
-//! Runs the health checks, in one task per backend.
+//! Runs the health checks of backends, in one task for each backend.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -14,21 +14,22 @@ use crate::{
     pool::BackendKey,
 };
 
-/// Maximum number of outcomes in the queue to the agent; checks wait when it is full.
+/// Maximum number of outcomes of checks that wait for the agent to take them; checks wait when
+/// there are as many.
 const WAITING_OUTCOMES: usize = 1024;
 
-/// A completed check.
+/// A health check that has ended.
 #[derive(Clone, Debug)]
 pub struct Checked {
-    /// The backend.
+    /// The backend that was checked.
     pub backend: BackendKey,
-    /// Duration of the check.
+    /// How long the check took.
     pub duration: Duration,
-    /// Result of the check.
+    /// Whether the backend passed the check, or why not.
     pub outcome: Result<(), Failure>,
 }
 
-/// The running checks. Dropping this value stops them.
+/// The running health checks. Dropping this value stops them.
 #[derive(Debug)]
 pub struct Checks {
     running: HashMap<BackendKey, Running>,
@@ -48,7 +49,7 @@ impl Drop for Running {
 }
 
 impl Checks {
-    /// Creates a set without checks, and the receiver of their outcomes.
+    /// Creates a set of checks, which is empty, and the receiver of their outcomes.
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<Checked>) {
         let (outcomes, receiver) = mpsc::channel(WAITING_OUTCOMES);
@@ -59,8 +60,8 @@ impl Checks {
         (checks, receiver)
     }
 
-    /// Checks exactly the backends of these pools. A backend with an unchanged check keeps its
-    /// schedule. Must be called within a tokio runtime.
+    /// Makes these pools' backends the ones that are checked. A backend whose check is unchanged
+    /// keeps its schedule. Must be called within a tokio runtime.
     pub fn apply(&mut self, pools: &[Arc<Pool>]) {
         let wanted = checked_backends(pools);
         let count = wanted.len();
@@ -82,7 +83,8 @@ impl Checks {
     }
 }
 
-/// Returns the backends of these pools that have a check, in order.
+/// Returns the backends of these pools that have a health check, each with its check, in the order
+/// of the pools.
 pub(super) fn checked_backends(pools: &[Arc<Pool>]) -> Vec<(BackendKey, &Check)> {
     let checked = pools
         .iter()
@@ -115,8 +117,8 @@ async fn check_for_ever(
         if outcomes.send(checked).await.is_err() {
             return;
         }
-        // Counted from the time when this check was due, not from its end; nor may lateness of the
-        // timer count as a missed round.
+        // The next check is the next one of the schedule, however long this check took. `max` is
+        // for a timer that fired early: this check must not be made a second time.
         next = schedule.next_after(start.elapsed().max(next));
     }
 }
@@ -163,12 +165,12 @@ mod tests {
         checked.expect("in time").expect("checks run")
     }
 
-    /// A listener that accepts into its backlog and never replies.
+    /// Returns a listener whose kernel backlog takes connections, but which never replies to them.
     async fn silent() -> TcpListener {
         TcpListener::bind("127.0.0.1:0").await.expect("a listener")
     }
 
-    /// An address without a listener.
+    /// Returns an address at which nothing listens, so that connections are refused.
     async fn refusing() -> std::net::SocketAddr {
         silent().await.local_addr().expect("an address")
     }

@@ -1,11 +1,11 @@
-//! Health checks: schedule, probes and results.
+//! Health checks of backends: schedule, probes and results.
 //!
-//! [`Schedule`] is pure, as is `lb_ha::streak` (rise and fall); [`probe()`] makes one check;
+//! [`Schedule`] is pure, as is `lb_ha::streak` (rise and fall); [`probe()`] checks a backend once;
 //! [`Checks`] runs one task per backend, so that a check that hangs delays no other, and sends
 //! every outcome to the agent immediately; [`Records`] keeps the results of each backend.
 //!
 //! A backend that refuses connections leaves the ring within `interval × fall`, because a refusal
-//! is immediate. One that does not reply takes up to `timeout` longer.
+//! is immediate. A backend that does not reply leaves it up to `timeout` later.
 
 mod checks;
 mod probe;

@@ -1,4 +1,4 @@
-//! Probes: one check of a backend.
+//! Checks a backend once, by a TCP connection or an HTTP request.
 
 use std::{io, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
@@ -10,35 +10,35 @@ use tokio::{
 
 use crate::config::{Check, CheckKind};
 
-/// Maximum number of bytes read of a response, which must contain its head.
+/// Maximum number of bytes that are read of a response. The response's head must fit into them.
 const MAX_HEAD: usize = 16 * 1024;
-/// Maximum number of headers in a response.
+/// Maximum number of header fields in a backend's response.
 const MAX_HEADERS: usize = 100;
 
-/// Why a check failed.
+/// Why a health check failed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Failure {
     /// The backend refused the connection.
     #[error("connection refused")]
     Refused,
-    /// The check timed out.
+    /// The check did not end within this time.
     #[error("no response within {}", humantime::format_duration(*.0))]
     TimedOut(Duration),
-    /// The connection failed.
+    /// The connection to the backend failed in another way.
     #[error("connection failed: {0}")]
     Connection(String),
-    /// The connection was closed before the end of the response's head.
+    /// The backend closed the connection before the end of the response's head.
     #[error("the backend closed the connection before its response")]
     Closed,
-    /// The reply is not an HTTP/1 response.
+    /// The backend's reply is not an HTTP/1 response.
     #[error("not an HTTP/1 response: {0}")]
     NotHttp(String),
-    /// Unexpected status.
+    /// The response has a status that does not count as healthy.
     #[error("status {found}, expected {} to {}", wanted.start(), wanted.end())]
     Status {
-        /// The received status.
+        /// The status that the backend sent.
         found: u16,
-        /// The range of healthy statuses.
+        /// The range of statuses that count as healthy.
         wanted: RangeInclusive<u16>,
     },
 }
@@ -52,10 +52,10 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Checks a backend once. Takes at most `check.timeout`.
+/// Checks a backend once. This takes at most `check.timeout`.
 ///
 /// # Errors
-/// The reason for which the backend is unhealthy.
+/// Why the backend failed the check.
 pub async fn probe(backend: SocketAddr, check: &Check) -> Result<(), Failure> {
     match timeout(check.timeout, attempt(backend, &check.kind)).await {
         Ok(outcome) => outcome,
@@ -84,7 +84,8 @@ async fn attempt(backend: SocketAddr, kind: &CheckKind) -> Result<(), Failure> {
     }
 }
 
-/// Closes by a reset, which avoids thousands of sockets in TIME_WAIT on this host.
+/// Has the connection closed by a reset, which avoids thousands of sockets in TIME_WAIT on this
+/// host.
 fn reset_on_close(stream: &TcpStream) -> Result<(), Failure> {
     let socket = socket2::SockRef::from(stream);
     Ok(socket.set_linger(Some(Duration::ZERO))?)
@@ -98,7 +99,8 @@ fn request(path: &str, host: &str) -> String {
     )
 }
 
-/// Reads the head of the response, and only those bytes of the body that arrive with it.
+/// Reads the head of the response, and of the body only the bytes that arrive with it. Returns the
+/// status.
 async fn read_status(stream: &mut TcpStream) -> Result<u16, Failure> {
     let mut head = Vec::with_capacity(1024);
     loop {
@@ -117,8 +119,8 @@ async fn read_status(stream: &mut TcpStream) -> Result<u16, Failure> {
     }
 }
 
-/// Parses the status of the final response in `head`; `None` if it is incomplete. Responses with
-/// status 1xx precede the final one (RFC 9110, section 15.2).
+/// Parses the status of the final response in `head`; `None` while its head is incomplete.
+/// Responses with status 1xx precede the final one (RFC 9110, section 15.2).
 fn parse_status(mut head: &[u8]) -> Result<Option<u16>, Failure> {
     loop {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];

@@ -1,4 +1,4 @@
-//! Results of the health checks.
+//! The results of the health checks of all backends.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use lb_ha::streak::Streak;
 use super::{Checked, Failure, checks::checked_backends};
 use crate::{config::Pool, pool::BackendKey};
 
-/// Results of the checks of all backends.
+/// The health and the last check of every backend that is checked.
 #[derive(Clone, Debug, Default)]
 pub struct Records(HashMap<BackendKey, Record>);
 
@@ -21,20 +21,21 @@ struct Record {
     last: Option<LastCheck>,
 }
 
-/// The last check of a backend.
+/// The last health check of a backend.
 #[derive(Clone, Debug)]
 pub struct LastCheck {
-    /// When the check ended.
+    /// When the health check ended.
     pub at: SystemTime,
-    /// Duration of the check.
+    /// How long the health check took.
     pub duration: Duration,
-    /// Why the check failed; `None` if it succeeded.
+    /// Why the health check failed; `None` if it succeeded.
     pub failure: Option<Failure>,
 }
 
 impl Records {
-    /// Returns the records for these pools. A new backend starts as `healthy` determines; one with
-    /// unchanged limits keeps its history.
+    /// Returns the records of the backends of these pools. A new backend counts as healthy if the
+    /// function `healthy` says so; a backend whose limits `rise` and `fall` are unchanged keeps its
+    /// history.
     #[must_use]
     pub fn renewed(&self, pools: &[Arc<Pool>], healthy: impl Fn(&BackendKey) -> bool) -> Self {
         let records = checked_backends(pools).into_iter().map(|(id, check)| {
@@ -52,8 +53,8 @@ impl Records {
         Self(records.collect())
     }
 
-    /// Records the outcome of a check. Returns the backend's health if it changed. Ignores a
-    /// backend that was removed.
+    /// Records the outcome of a check. Returns the backend's health if this check changed it, and
+    /// `None` if not. The outcome is ignored if the backend was removed.
     pub fn record(&mut self, checked: Checked, now: SystemTime) -> Option<bool> {
         let record = self.0.get_mut(&checked.backend)?;
         let turned = record.streak.step(checked.outcome.is_ok());
@@ -65,7 +66,7 @@ impl Records {
         turned
     }
 
-    /// Returns the last check of a backend; `None` before the first one, and without checks.
+    /// Returns the last check of a backend; `None` before its first check, and if it has no check.
     #[must_use]
     pub fn last(&self, id: &BackendKey) -> Option<&LastCheck> {
         self.0.get(id)?.last.as_ref()

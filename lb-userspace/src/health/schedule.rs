@@ -1,13 +1,13 @@
-//! The schedule of checks.
+//! The times at which backends are checked.
 
 use std::time::Duration;
 
-/// Time after a start within which every backend is checked for the first time.
+/// The time after the start within which every backend is checked for the first time.
 const FIRST_ROUND: Duration = Duration::from_millis(500);
 
-/// Times at which one backend of several is checked. The first round is quick; later rounds are
-/// spread over the interval, each backend at its own offset, so that checks do not coincide. All
-/// times count from the start.
+/// The times at which one of several backends is checked. The first round is quick; later rounds
+/// are spread over the interval, each backend at its own offset, so that checks do not coincide.
+/// All times count from the start of the schedule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Schedule {
     first: Duration,
@@ -16,7 +16,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Returns the schedule of backend `index` of `count`.
+    /// Returns the schedule of the backend with number `index`, from 0, of `count` backends.
     #[must_use]
     pub fn new(interval: Duration, index: usize, count: usize) -> Self {
         let share = index as f64 / count.max(1) as f64;
@@ -27,14 +27,15 @@ impl Schedule {
         }
     }
 
-    /// Returns the start of the first check, as the time since the start of the schedule.
+    /// Returns when the first check begins, as the time since the start of the schedule.
     #[must_use]
     pub fn first(&self) -> Duration {
         self.first
     }
 
-    /// Start of the check after `now`. Starts are one interval apart; a check that took longer
-    /// skips the starts it missed.
+    /// Returns when the next check after `now` begins, as the time since the start of the schedule.
+    /// Checks begin one interval apart; a check that took longer than that skips the times that it
+    /// missed.
     #[must_use]
     pub fn next_after(&self, now: Duration) -> Duration {
         let Some(into) = now.checked_sub(self.place) else {

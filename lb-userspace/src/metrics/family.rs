@@ -1,22 +1,24 @@
-//! Metric families: name, type, labels and help text. Each room declares its own.
+//! Metric families: name, type, labels and help text. Each room (module of the agent) declares the
+//! families of its own metrics.
 
 use prometheus_client::metrics::MetricType;
 
-/// A metric family.
+/// A metric family: all samples that have one name, and what describes them.
 #[derive(Debug)]
 pub struct Family {
-    /// The name in Prometheus's text format, with `_total` for a counter.
+    /// The name as Prometheus's text format has it: that of a counter ends with `_total`.
     pub name: &'static str,
-    /// Counter, gauge or histogram.
+    /// The type of the metric: counter, gauge or histogram.
     pub kind: MetricType,
-    /// The help text: one sentence.
+    /// The help text of the family: one sentence.
     pub help: &'static str,
-    /// The names of the labels, in the order of the values of a sample.
+    /// The names of the labels. A sample has its label values in this order.
     pub labels: &'static [&'static str],
 }
 
-/// Declares the families of a room: a constant for each, and `FAMILIES` with all of them in the order of
-/// the exposition. A test compares these with the reference page, `docs/metrics.md`.
+/// Declares the metric families of a room: a constant for each family, and `FAMILIES` with all of
+/// them in the order in which a scrape shows them. A test compares the families with the reference
+/// page, `docs/metrics.md`.
 macro_rules! families {
     ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(
@@ -28,7 +30,7 @@ macro_rules! families {
             };
         )*
 
-        /// The families of this room, in the order of the exposition.
+        /// The metric families of this room, in the order in which a scrape shows them.
         pub(crate) const FAMILIES: &[$crate::metrics::Family] = &[$($constant),*];
     };
 }

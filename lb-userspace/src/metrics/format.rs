@@ -1,6 +1,6 @@
-//! The two text formats: OpenMetrics 1.0.0, and Prometheus's text format 0.0.4.
+//! The two text formats of metrics: OpenMetrics 1.0.0, and Prometheus's text format 0.0.4.
 
-/// A text format of metrics.
+/// A text format in which the metrics are served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
     /// `application/openmetrics-text; version=1.0.0`, which Prometheus requests.
@@ -10,10 +10,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// The media type of OpenMetrics.
+    /// The media type of the format OpenMetrics, without parameters.
     pub const OPEN_METRICS: &'static str = "application/openmetrics-text";
 
-    /// Returns the value of the header Content-Type.
+    /// Returns the value of the header field Content-Type for this format.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
@@ -23,15 +23,16 @@ impl Format {
     }
 }
 
-/// Converts OpenMetrics to Prometheus's text format. They differ in the name of a counter's family, which
-/// includes `_total` only in the latter, and in the line `# EOF`, which only the former has.
+/// Converts OpenMetrics to Prometheus's text format. The formats differ in the name of a counter's
+/// family, which includes `_total` only in Prometheus's, and in the line `# EOF`, which only
+/// OpenMetrics has.
 pub(super) fn to_prometheus(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut lines = open_metrics.lines().peekable();
     while let Some(line) = lines.next() {
         let next = lines.peek().copied().unwrap_or_default();
         if let Some(help) = line.strip_prefix("# HELP ") {
-            // The TYPE line follows the HELP line.
+            // The TYPE line, which says whether this is a counter, follows the HELP line.
             push(&mut text, "# HELP ", help, is_counter(next));
         } else if let Some(kind) = line.strip_prefix("# TYPE ") {
             push(&mut text, "# TYPE ", kind, is_counter(line));

@@ -1,9 +1,11 @@
-//! The shared part of the metrics: families, encoding of samples, and the text formats.
+//! The part of the metrics that all rooms share: families, encoding of samples, and the text
+//! formats.
 //!
-//! A room that counts something declares its families and encodes them itself: `dataplane/metrics.rs`,
-//! `proxy/counters/metrics.rs`, and so on, each a [`Collector`] over the room's own snapshot. The agent
-//! registers the collectors for each scrape (`agent/report/metrics.rs`) and keeps nothing between scrapes.
-//! This room depends on no other room.
+//! A room (module of the agent) that counts something declares its metric families and encodes them
+//! itself: `dataplane/metrics.rs`, `proxy/counters/metrics.rs`, and so on, each a [`Collector`]
+//! over the room's own snapshot. The agent registers the collectors for each scrape
+//! (`agent/report/metrics.rs`) and keeps nothing between scrapes. This room depends on no other
+//! room.
 
 mod family;
 mod format;
@@ -24,7 +26,7 @@ pub use samples::{Samples, flag, unix_seconds};
 #[must_use]
 pub fn render(registry: &Registry, format: Format) -> String {
     let mut text = String::with_capacity(16 * 1024);
-    // Writing to a string does not fail.
+    // Writing to a string in memory does not fail.
     let _written = prometheus_client::encoding::text::encode(&mut text, registry);
     match format {
         Format::OpenMetrics => text,

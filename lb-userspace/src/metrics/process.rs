@@ -25,23 +25,24 @@ families! {
         "Start time of the agent, in seconds since 1970-01-01 UTC.";
 }
 
-/// Resource usage of the agent's process; `None` for values that could not be read.
+/// Resource usage of the agent's process; a field is `None` if it could not be read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessReading {
-    /// User and system CPU time.
+    /// User and system CPU time that the process has used.
     pub cpu: Option<Duration>,
-    /// Resident memory, in bytes.
+    /// Resident memory of the process, in bytes.
     pub resident_bytes: Option<u64>,
-    /// Number of open file descriptors.
+    /// Number of file descriptors that the process has open.
     pub open_fds: Option<u64>,
-    /// Soft limit of open file descriptors.
+    /// The soft limit of the number of open file descriptors.
     pub max_fds: Option<u64>,
-    /// When the agent started.
+    /// When the agent's process started.
     pub started: Option<SystemTime>,
 }
 
 impl ProcessReading {
-    /// Reads the current values. `started` is the time that the agent recorded at its start.
+    /// Reads the current resource usage. `started` is the time that the agent recorded at its
+    /// start.
     #[must_use]
     pub fn now(started: SystemTime) -> Self {
         Self {
@@ -85,7 +86,7 @@ fn cpu() -> Option<Duration> {
     Some(Duration::from_micros(u64::try_from(micros).ok()?))
 }
 
-/// Reads the line `VmRSS:     1234 kB` of /proc/self/status.
+/// Returns the resident memory in bytes, from the line `VmRSS:     1234 kB` of /proc/self/status.
 fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status
@@ -97,7 +98,7 @@ fn resident_bytes() -> Option<u64> {
 
 fn open_fds() -> Option<u64> {
     let listed = fs::read_dir("/proc/self/fd").ok()?.count();
-    // The listing includes the descriptor of the directory itself.
+    // The listing includes the descriptor with which the directory itself is read.
     u64::try_from(listed.saturating_sub(1)).ok()
 }
 

@@ -1,4 +1,4 @@
-//! Encoding of the samples of a family.
+//! Encodes the samples of a metric family.
 
 use std::{
     fmt,
@@ -12,7 +12,8 @@ use prometheus_client::{
 
 use super::Family;
 
-/// Encodes the samples of one family. Label values are passed in the order of [`Family::labels`].
+/// Encodes the samples of one metric family. Label values are passed in the order of
+/// [`Family::labels`].
 ///
 /// For a counter whose label has a fixed set of values, callers encode all of them, including zeros:
 /// `increase()` in PromQL misses the first event of a counter that appears only with that event.
@@ -23,15 +24,16 @@ pub struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
-    /// Encodes the family's name, type and help text. The samples must follow.
+    /// Encodes the family's name, type and help text. The caller must encode the samples after
+    /// that.
     ///
     /// # Errors
-    /// The text could not be written.
+    /// The text of the metrics could not be written.
     pub fn begin(
         encoder: &'a mut DescriptorEncoder<'_>,
         family: &'static Family,
     ) -> Result<Self, fmt::Error> {
-        // The encoder appends `_total` to the samples of a counter.
+        // The encoder appends `_total` to the name of a counter, so it is removed here.
         let name = match family.kind {
             MetricType::Counter => family.name.trim_end_matches("_total"),
             _ => family.name,
@@ -43,10 +45,10 @@ impl<'a> Samples<'a> {
         })
     }
 
-    /// Encodes a sample of a counter.
+    /// Encodes a sample of a counter with these label values.
     ///
     /// # Errors
-    /// The text could not be written.
+    /// The text of the metrics could not be written.
     pub fn counter(&mut self, values: &[&str], value: &impl EncodeCounterValue) -> fmt::Result {
         let encode = |sample: &mut MetricEncoder<'_>| {
             sample.encode_counter::<NoLabelSet, _, u64>(value, None)
@@ -54,10 +56,10 @@ impl<'a> Samples<'a> {
         self.sample(values, encode)
     }
 
-    /// Encodes a counter for each value of the family's only label, from pairs of label value and count.
+    /// Encodes the samples of a counter with one label, from pairs of label value and count.
     ///
     /// # Errors
-    /// The text could not be written.
+    /// The text of the metrics could not be written.
     pub fn counters<S: AsRef<str>>(
         &mut self,
         counts: impl IntoIterator<Item = (S, u64)>,
@@ -68,19 +70,20 @@ impl<'a> Samples<'a> {
         Ok(())
     }
 
-    /// Encodes a sample of a gauge.
+    /// Encodes a sample of a gauge with these label values.
     ///
     /// # Errors
-    /// The text could not be written.
+    /// The text of the metrics could not be written.
     pub fn gauge(&mut self, values: &[&str], value: f64) -> fmt::Result {
         self.sample(values, |sample| sample.encode_gauge(&value))
     }
 
-    /// Encodes a state as a gauge for each of `states`, the values of the family's last label: 1 for
-    /// `current`, 0 for the others. `values` are the values of the labels before it.
+    /// Encodes a state as a gauge for each of `states`, the values of the family's last label: the
+    /// sample is 1 for `current`, 0 for the other states. `values` are the values of the family's
+    /// labels before the last one.
     ///
     /// # Errors
-    /// The text could not be written.
+    /// The text of the metrics could not be written.
     pub fn state(&mut self, values: &[&str], states: &[&str], current: &str) -> fmt::Result {
         for state in states {
             let values: Vec<_> = values.iter().copied().chain([*state]).collect();
@@ -89,11 +92,12 @@ impl<'a> Samples<'a> {
         Ok(())
     }
 
-    /// Encodes a histogram. `bounds` are the ascending upper bounds of all buckets but the last, which has
-    /// none. `counts` has one element more: the number of observations in each bucket, not cumulative.
+    /// Encodes a histogram with these label values. `bounds` are the ascending upper bounds of all
+    /// buckets but the last bucket, which has no bound. `counts` has one element more than
+    /// `bounds`: the number of observations in each bucket, not cumulative.
     ///
     /// # Errors
-    /// The text could not be written.
+    /// The text of the metrics could not be written.
     pub fn histogram(
         &mut self,
         values: &[&str],
@@ -101,7 +105,7 @@ impl<'a> Samples<'a> {
         counts: &[u64],
         sum: f64,
     ) -> fmt::Result {
-        // The encoder writes `f64::MAX` as `+Inf`.
+        // The encoder writes the bound `f64::MAX` as `+Inf`.
         let bounds = bounds.iter().copied().chain([f64::MAX]);
         let buckets: Vec<_> = bounds.zip(counts.iter().copied()).collect();
         let count = counts.iter().sum();
@@ -129,7 +133,7 @@ impl<'a> Samples<'a> {
     }
 }
 
-/// Converts a boolean to the value of a gauge: 1 or 0.
+/// Converts a boolean to the value of a gauge: 1 for true, 0 for false.
 #[must_use]
 pub fn flag(is_set: bool) -> f64 {
     f64::from(u8::from(is_set))
@@ -144,7 +148,7 @@ pub fn unix_seconds(moment: SystemTime) -> f64 {
     }
 }
 
-/// Escapes a label value, which the encoder does not do.
+/// Escapes a label value for the text format, which the encoder does not do.
 fn escaped(value: &str) -> String {
     let value = value.replace('\\', "\\\\");
     value.replace('"', "\\\"").replace('\n', "\\n")

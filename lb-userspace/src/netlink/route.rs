@@ -1,4 +1,4 @@
-//! Route lookups by netlink.
+//! Looks up routes by netlink.
 
 use std::{io, net::Ipv4Addr};
 
@@ -9,24 +9,27 @@ use netlink_packet_route::{
 
 use super::Rtnetlink;
 
-/// Result of a route lookup.
+/// The result of a route lookup: where packets for an address go.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Way {
-    /// Out of one of these interfaces, by index: a multipath route has several.
+    /// The packets leave by one of the interfaces with these indices: a multipath route has
+    /// several.
     Out(Vec<u32>),
-    /// To this host.
+    /// The address is one of this host.
     Local,
-    /// Nowhere: no route, or one that rejects packets.
+    /// The packets go nowhere, for the reason given: there is no route, or the route rejects
+    /// packets.
     Nowhere(String),
 }
 
 impl Rtnetlink {
-    /// Looks up the route of packets from this host to an address.
+    /// Looks up the route that packets from this host to an address take.
     ///
     /// # Errors
     /// The netlink request fails.
     pub(crate) fn way_to(&mut self, address: Ipv4Addr) -> io::Result<Way> {
-        // The matching entry of the table has all paths; the plain lookup only the selected one.
+        // The first lookup asks for the matching entry of the routing table, which has all paths of
+        // a multipath route; the second asks for the one path that the kernel selects.
         for flags in [RouteFlags::FibMatch, RouteFlags::empty()] {
             let route = match self.one(question(address, flags)) {
                 Ok(RouteNetlinkMessage::NewRoute(route)) => route,
@@ -72,8 +75,8 @@ fn interfaces(route: &RouteMessage) -> Vec<u32> {
     interfaces
 }
 
-/// Whether the error is the result of the lookup: no route, or one of type `unreachable`,
-/// `prohibit` or `blackhole` (net/ipv4/fib_semantics.c, `fib_props`).
+/// Returns whether the error is a result of the lookup: there is no route, or only one of type
+/// `unreachable`, `prohibit` or `blackhole` (net/ipv4/fib_semantics.c, `fib_props`).
 fn is_refusal(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

@@ -1,4 +1,5 @@
-//! The XDP program of an interface, as the kernel describes it (linux/if_link.h, `IFLA_XDP`).
+//! The XDP program that is attached to an interface, as the kernel describes it (linux/if_link.h,
+//! `IFLA_XDP`).
 
 use std::{
     io,
@@ -13,17 +14,17 @@ use netlink_packet_route::{
 
 use super::{Rtnetlink, messages};
 
-/// How a program is attached.
+/// The mode in which an XDP program is attached to an interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum XdpMode {
-    /// In the driver.
+    /// The driver runs the program.
     Native,
-    /// In the network stack.
+    /// The network stack runs the program, after the driver.
     Generic,
 }
 
 impl XdpMode {
-    /// Returns the name of the mode.
+    /// Returns the name of the mode: `native` or `generic`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -33,16 +34,16 @@ impl XdpMode {
     }
 }
 
-/// An XDP program on an interface.
+/// An XDP program that is attached to an interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct XdpProgram {
-    /// Id of the program.
+    /// The ID that the kernel gave the program.
     pub(crate) id: u32,
     pub(crate) mode: XdpMode,
 }
 
 impl XdpProgram {
-    /// Returns the program on a link; `None` without one.
+    /// Returns the XDP program that is attached to a link; `None` if none is.
     pub(crate) fn of(link: &LinkMessage) -> Option<Self> {
         let xdp = link
             .attributes
@@ -64,16 +65,17 @@ impl XdpProgram {
     }
 }
 
-/// Flags of an attempt to attach a program: only if no program is attached, and in the driver
-/// (linux/if_link.h, `XDP_FLAGS_*`).
+/// Flags of a request to attach an XDP program: only if no program is attached yet (`NOEXIST`), and
+/// in the driver (linux/if_link.h, `XDP_FLAGS_*`).
 const FLAGS_IF_NOEXIST: u32 = 1 << 0;
 const FLAGS_DRIVER: u32 = 1 << 2;
 
-/// Returns the message with which the driver or the kernel refuses a program; `None` without one.
+/// Returns the message with which the driver or the kernel refuses to attach this XDP program in
+/// the driver; `None` if it gives no message.
 ///
 /// The system call that attaches programs returns an error number only. The same attempt by netlink
-/// returns a message (netlink(7), `NETLINK_EXT_ACK`); should it succeed, the program is detached
-/// immediately.
+/// returns a message (netlink(7), `NETLINK_EXT_ACK`); if that attempt succeeds, the program is
+/// detached immediately.
 ///
 /// # Errors
 /// The netlink request fails.
@@ -114,8 +116,8 @@ fn set_program(interface: u32, program: i32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(link)
 }
 
-/// Extracts the message of a netlink error: after the error code follow the request and then
-/// attributes, of which number 1 is the message (linux/netlink.h, `NLMSGERR_ATTR_MSG`).
+/// Extracts the message from a netlink error. After the error code, the error has the request and
+/// then attributes; attribute 1 is the message (linux/netlink.h, `NLMSGERR_ATTR_MSG`).
 fn words(answer: &[u8]) -> Option<String> {
     const MESSAGE: u16 = 1;
     let request = usize::try_from(u32::from_ne_bytes(*answer.first_chunk()?)).ok()?;

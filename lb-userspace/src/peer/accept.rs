@@ -1,4 +1,4 @@
-//! The side that accepts: the host with the higher address.
+//! The side of the link that accepts connections: the host with the higher address.
 
 use std::{
     collections::VecDeque,
@@ -24,20 +24,22 @@ use super::{
     set_up,
 };
 
-/// Highest number of connections whose handshake is in progress at the same time.
+/// Highest number of connections whose TLS handshake is in progress at the same time.
 const SHAKING_HANDS: usize = 8;
-/// Backlog of the listening socket.
+/// Backlog of the listening socket, in connections.
 const BACKLOG: i32 = 16;
-/// Pause after a failed accept, for instance without free file descriptors.
+/// How long the task waits after accepting a connection failed, for instance because no file
+/// descriptor was free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Listens for the peer.
+/// Opens the socket that listens for connections of the peer.
 pub(super) fn bind(address: SocketAddr) -> Result<StdListener, Error> {
     let bind = || {
         let domain = socket2::Domain::for_address(address);
         let kind = socket2::Type::STREAM.nonblocking().cloexec();
         let socket = socket2::Socket::new(domain, kind, None)?;
-        // Connections of an earlier agent may be in TIME_WAIT.
+        // Without this option, binding fails while connections of an earlier agent are in
+        // TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
@@ -46,7 +48,7 @@ pub(super) fn bind(address: SocketAddr) -> Result<StdListener, Error> {
     bind().map_err(|source| Error::Listen { address, source })
 }
 
-/// Accepts for as long as the agent runs.
+/// Accepts connections of the peer and runs the newest one, for as long as the agent runs.
 pub(super) async fn run(
     shared: Arc<Shared>,
     listener: StdListener,
@@ -70,7 +72,8 @@ pub(super) async fn run(
     }
 }
 
-/// Runs the newest connection, which replaces an older one, while the agent listens.
+/// Runs the connection that completed its greeting last, while the agent listens: a newer
+/// connection replaces the one that runs.
 async fn hold_newest(shared: &Shared, mut next: mpsc::Receiver<Greeted>, outlets: &Outlets) {
     let mut waiting = None;
     loop {
@@ -88,14 +91,14 @@ async fn hold_newest(shared: &Shared, mut next: mpsc::Receiver<Greeted>, outlets
     }
 }
 
-/// Accepts connections and runs their handshakes, [`SHAKING_HANDS`] at a time.
+/// Accepts connections and runs their handshakes, at most [`SHAKING_HANDS`] at the same time.
 async fn take_in(
     shared: &Arc<Shared>,
     listener: &TcpListener,
     acceptor: &TlsAcceptor,
     greeted: &mpsc::Sender<Greeted>,
 ) {
-    // The tasks are dropped with this future: no handshake outlives the listener.
+    // Dropping this future drops the tasks with it, so no handshake outlives the listener.
     let mut tasks = JoinSet::new();
     let mut shaking: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -124,7 +127,8 @@ async fn take_in(
     }
 }
 
-/// Drops the oldest handshake: a peer that reconnects is quick, and must not wait for stalled ones.
+/// Aborts the oldest handshake if the highest number is in progress: a peer that reconnects is
+/// quick, and must not wait for stalled handshakes.
 fn make_room(shared: &Shared, shaking: &mut VecDeque<AbortHandle>) {
     if shaking.len() < SHAKING_HANDS {
         return;
@@ -157,7 +161,7 @@ async fn shake_hands(
     };
     match greet(handshake, &shared.settings).await {
         Ok(newest) => {
-            // A failed send means that the link has been dropped: this task ends too.
+            // Sending fails if the link has been dropped, in which case this task ends too.
             let _held = greeted.send(newest).await;
         }
         Err((refusal, sentence)) => shared.refused(refusal, &sentence),

@@ -1,10 +1,11 @@
-//! Compares the certificates of both hosts, and replaces older ones by the peer's newer ones.
+//! Compares the certificates of both hosts of a pair, and replaces a host's certificate by a newer
+//! one of its peer.
 //!
-//! Each host announces the certificates in its files. Where both have a file of the same path, and the
-//! peer's certificate begins later, is still valid and covers all names of the local one, it is
-//! requested and replaces the local file. Private keys travel with it: both hosts must have
-//! `share_certificates` set, a file is sent only if it was announced, and accepted only if it was
-//! requested.
+//! Each host announces the certificates in its files. If both hosts have a file at the same path,
+//! and the peer's certificate begins later, is still valid and covers all names of the local
+//! certificate, the local host requests the peer's file and replaces its own by it. The file has
+//! the private key, too: both hosts must have `share_certificates` set, a file is sent only if it
+//! was announced, and accepted only if it was requested.
 
 mod file;
 
@@ -18,37 +19,39 @@ use serde::{Deserialize, Serialize};
 
 pub use file::FileError;
 
-/// Highest number of certificates that a host announces.
+/// Highest number of certificates that a host announces to its peer.
 const MOST_SHOWN: usize = 1024;
 
-/// The content of a certificate.
+/// What a certificate says, as the hosts compare it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct CertificateFacts {
-    /// The names that it is for.
+    /// The DNS names that the certificate is for.
     pub names: BTreeSet<String>,
-    /// When it begins, in seconds since 1970.
+    /// The beginning of the certificate's validity, in seconds since 1970.
     pub not_before: u64,
-    /// When it ends, in seconds since 1970.
+    /// The end of the certificate's validity, in seconds since 1970.
     pub not_after: u64,
     /// The SHA-256 of the certificate.
     pub fingerprint: [u8; 32],
 }
 
-/// Reads the first certificate of a PEM file, whose key must be in it too.
+/// A function that reads the first certificate of a PEM file, which must have its key, too. The
+/// error says why the file cannot be used.
 pub type Inspect = fn(&[u8]) -> Result<CertificateFacts, String>;
 
-/// A message about certificates.
+/// A message about certificate files from one host to the other.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub enum CertificateWord {
-    /// All certificates of the host, by path of the file.
+    /// Announces all certificates of the sending host, by the path of the file.
     Have(BTreeMap<String, CertificateFacts>),
-    /// Requests the file at that path, if it still holds the certificate with that fingerprint.
+    /// Requests the file at this path, provided that it still holds the certificate with this
+    /// fingerprint.
     Want(String, [u8; 32]),
-    /// The file at that path: certificate chain and key.
+    /// Sends the contents of the file at this path: certificate chain and key.
     File(String, FileBytes),
 }
 
-/// The bytes of a certificate file. They include a private key, so they are never shown.
+/// The bytes of a certificate file. They include a private key, so `Debug` shows only their number.
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
 pub struct FileBytes(Vec<u8>);
 
@@ -58,56 +61,59 @@ impl std::fmt::Debug for FileBytes {
     }
 }
 
-/// The certificates of both hosts.
+/// What this host knows of its own certificates and of the peer's.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     shares: bool,
     inspect: Inspect,
     ours: BTreeMap<String, CertificateFacts>,
-    /// The peer's certificates by path; `None` while the link is down.
+    /// The peer's certificates, by the path of the file; `None` while the link is down.
     theirs: Option<BTreeMap<String, CertificateFacts>>,
-    /// Files that both hosts obtain in another way: they are compared, but not requested.
+    /// The paths of files that the agents obtain by ACME. They are compared, but not requested from
+    /// the peer.
     obtained: BTreeSet<String>,
-    /// Requested files that have not arrived, and the certificate that each should hold.
+    /// The paths of requested files that have not arrived, and the certificate that each file
+    /// should hold.
     wanted: BTreeMap<String, CertificateFacts>,
 }
 
-/// The result of a message of the peer.
+/// What follows from a message of the peer.
 #[derive(Debug, Default, PartialEq)]
 pub struct Heard {
-    /// The messages to send in reply.
+    /// The messages to send to the peer in reply.
     pub say: Vec<CertificateWord>,
-    /// Files that were replaced: their certificates must be loaded again.
+    /// The paths of files that were replaced, whose certificates must be loaded again.
     pub replaced: Vec<PathBuf>,
 }
 
-/// How two hosts differ in the certificate of one file.
+/// How the hosts differ in the certificate of one file.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Difference {
-    /// The file.
+    /// The path of the file.
     pub path: String,
-    /// The kind of difference.
+    /// In what way the hosts differ.
     pub kind: DifferenceKind,
 }
 
-/// How the certificates of two hosts differ.
+/// In what way the certificates of both hosts differ.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DifferenceKind {
-    /// Only this host has the file.
+    /// Only this host has a file at this path.
     OnlyHere,
-    /// Only the peer has the file.
+    /// Only the peer has a file at this path.
     OnlyThere,
-    /// This host's certificate is newer.
+    /// This host's certificate is newer than the peer's.
     NewerHere,
-    /// The peer's certificate is newer.
+    /// The peer's certificate is newer than this host's.
     NewerThere,
-    /// The certificates differ and begin at the same time.
+    /// The certificates differ, but their validity begins at the same time.
     Other,
 }
 
 impl Certificates {
-    /// Returns an empty state. `shares`: whether this host sends and accepts certificates.
+    /// Creates the state without certificates. `shares` says whether this host sends certificate
+    /// files to its peer and accepts the peer's.
     #[must_use]
     pub fn new(shares: bool, inspect: Inspect) -> Self {
         Self {
@@ -120,13 +126,15 @@ impl Certificates {
         }
     }
 
-    /// Sets the files of certificates that the agents obtain by ACME.
+    /// Sets the files of certificates that the agents obtain by ACME, which are compared but not
+    /// exchanged here.
     pub fn set_obtained(&mut self, files: &[&Path]) {
         let files = files.iter().filter_map(|file| file.to_str());
         self.obtained = files.map(str::to_owned).collect();
     }
 
-    /// Sets the certificates of this host. Returns the message for the peer, if they have changed.
+    /// Sets the certificates of this host. If they have changed and the link is up, returns the
+    /// message that announces them to the peer.
     pub fn have(
         &mut self,
         ours: impl IntoIterator<Item = (PathBuf, CertificateFacts)>,
@@ -142,7 +150,8 @@ impl Certificates {
         self.theirs.is_some().then(|| self.told())
     }
 
-    /// Records that the link came up. Returns the message for the peer.
+    /// Records that the link came up. Returns the message that announces this host's certificates
+    /// to the peer.
     pub fn link_up(&mut self) -> CertificateWord {
         self.theirs = Some(BTreeMap::new());
         self.wanted.clear();
@@ -155,7 +164,8 @@ impl Certificates {
         self.wanted.clear();
     }
 
-    /// Handles a message of the peer. Reads and writes certificate files, where they are shared.
+    /// Handles a message of the peer. This may read and write certificate files, if the hosts share
+    /// them.
     pub fn heard(&mut self, word: CertificateWord, now: SystemTime) -> Heard {
         let mut heard = Heard::default();
         match word {
@@ -168,7 +178,7 @@ impl Certificates {
         heard
     }
 
-    /// Returns the differences between the hosts; none while the link is down.
+    /// Returns the differences between the certificates of both hosts; none while the link is down.
     #[must_use]
     pub fn differences(&self) -> Vec<Difference> {
         let Some(theirs) = &self.theirs else {
@@ -187,7 +197,8 @@ impl Certificates {
         CertificateWord::Have(self.ours.clone())
     }
 
-    /// Compares the certificates of both hosts. Returns the requests to send.
+    /// Compares the peer's certificates with this host's. Returns the messages that request the
+    /// peer's newer files.
     fn compare(
         &mut self,
         theirs: BTreeMap<String, CertificateFacts>,
@@ -206,7 +217,8 @@ impl Certificates {
         wants
     }
 
-    /// Returns a file that this host announced, if it still holds the announced certificate.
+    /// Returns the message with a file that this host announced, if the file still holds the
+    /// announced certificate; otherwise `None`.
     fn give(&self, path: String, fingerprint: [u8; 32]) -> Option<CertificateWord> {
         let told = self.ours.get(&path)?;
         if !self.shares || told.fingerprint != fingerprint {
@@ -225,7 +237,8 @@ impl Certificates {
         }
     }
 
-    /// Replaces a file that was requested.
+    /// Replaces a local file by the one that was requested from the peer. Returns the file's path
+    /// if it was replaced.
     fn take(&mut self, path: &str, bytes: &FileBytes) -> Option<PathBuf> {
         let Some(wanted) = self.wanted.remove(path) else {
             tracing::warn!(file = %path, "the peer sent a file that was not requested");
@@ -246,8 +259,8 @@ impl Certificates {
 }
 
 impl CertificateFacts {
-    /// Whether `newer` can replace this certificate: it begins later, is still valid, and has all its
-    /// names.
+    /// Returns whether `newer` can replace this certificate: it begins later, is still valid, and
+    /// covers all names of this one.
     fn gives_way_to(&self, newer: &Self, now: SystemTime) -> bool {
         newer.not_before > self.not_before
             && newer.names.is_superset(&self.names)

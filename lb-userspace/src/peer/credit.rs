@@ -1,7 +1,8 @@
-//! Credit: flow control for flows, which limits the messages in flight to the peer.
+//! Credit: flow control for messages with flows, which limits how many are in flight to the peer.
 //!
-//! A slow consumer delays flows and nothing else: the reader continues, as it never has to store more
-//! than [`WINDOW`] messages.
+//! If the receiving agent is slow to import flows, only the messages with flows are delayed: the
+//! task that reads the connection continues, because it never has to store more than [`WINDOW`] of
+//! them.
 
 use std::sync::{
     Arc,
@@ -10,37 +11,39 @@ use std::sync::{
 
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-/// Number of messages of flows that may be in flight.
+/// Number of messages with flows that may be in flight to the peer, not yet acknowledged.
 pub(super) const WINDOW: u32 = 16;
 
-/// Flows received from the peer. The chunk counts against the peer's credit until it is dropped: keep
-/// it until it is imported.
+/// Flows received from the peer. The chunk counts against the peer's credit until it is dropped, so
+/// the receiver should drop it after importing it.
 #[derive(Debug)]
 pub struct FlowChunk {
-    /// The session that it arrived over: [`super::PeerInfo::session`]. A chunk of another session than
-    /// that of the last [`super::Event::Up`] was sent before it.
+    /// The number of the session in which the chunk arrived: [`super::PeerInfo::session`]. If that
+    /// is not the session of the last [`super::Event::Up`], the chunk was sent before that session
+    /// began.
     pub session: u64,
-    /// The bytes that the peer passed to [`super::Bulk::send`].
+    /// The bytes that the peer passed to [`super::Bulk::send`]: flows in the encoding of the data
+    /// plane.
     pub bytes: Vec<u8>,
     _held: Held,
 }
 
-/// The flows received from the peer, across sessions.
+/// Receives the flows that the peer sends, in all sessions of the link.
 #[derive(Debug)]
 pub struct Flows(pub(super) mpsc::Receiver<FlowChunk>);
 
 impl Flows {
-    /// Returns the next chunk; `None` when the link has been dropped.
+    /// Returns the next chunk of flows; `None` when the link has been dropped.
     pub async fn recv(&mut self) -> Option<FlowChunk> {
         self.0.recv().await
     }
 }
 
-/// The credit that the peer has granted.
+/// The credit that the peer has granted: how many more messages with flows may be sent to it.
 #[derive(Debug)]
 pub(super) struct Credit {
     left: Semaphore,
-    /// Number of messages sent and not yet acknowledged.
+    /// Number of messages that were sent and that the peer has not acknowledged.
     used: AtomicU32,
 }
 
@@ -54,7 +57,8 @@ impl Default for Credit {
 }
 
 impl Credit {
-    /// Returns the next message once there is credit for it. Credit is used only with a message.
+    /// Waits until there are credit and a message, uses the credit and returns the message; `None`
+    /// if no message will follow. Waiting for a message uses no credit.
     pub(super) async fn spend(&self, bulk: &mut mpsc::Receiver<Vec<u8>>) -> Option<Vec<u8>> {
         let permit = self.left.acquire().await.ok()?;
         let bytes = bulk.recv().await?;
@@ -63,7 +67,8 @@ impl Credit {
         Some(bytes)
     }
 
-    /// Records that the peer has acknowledged messages. Returns `None` if that many were not in flight.
+    /// Records that the peer has acknowledged messages. Returns `None` if fewer messages were in
+    /// flight.
     pub(super) fn grant(&self, messages: u32) -> Option<()> {
         let less = |used: u32| used.checked_sub(messages);
         self.used.fetch_update(SeqCst, SeqCst, less).ok()?;
@@ -72,18 +77,19 @@ impl Credit {
     }
 }
 
-/// The acknowledgements that this side owes the peer.
+/// The acknowledgements that this host owes the peer for messages with flows.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// Number of messages received and not yet acknowledged.
     held: AtomicU32,
-    /// Number of messages processed since the last acknowledgement.
+    /// Number of messages that were processed, and that no acknowledgement was sent for yet.
     owed: AtomicU32,
     changed: Notify,
 }
 
 impl Ledger {
-    /// Records a received message. Returns `None` if the peer had no credit for it.
+    /// Records a message that was received. Returns it as a chunk of flows, or `None` if the peer
+    /// had no credit to send it.
     pub(super) fn book(self: &Arc<Self>, session: u64, bytes: Vec<u8>) -> Option<FlowChunk> {
         if self.held.fetch_add(1, SeqCst) >= WINDOW {
             return None;
@@ -95,7 +101,8 @@ impl Ledger {
         })
     }
 
-    /// Waits until an acknowledgement is due, and returns its number of messages.
+    /// Waits until an acknowledgement is due, and returns the number of messages that it must
+    /// acknowledge.
     pub(super) async fn owed(&self) -> u32 {
         loop {
             let owed = self.owed.load(SeqCst);
@@ -106,7 +113,7 @@ impl Ledger {
         }
     }
 
-    /// Records an acknowledgement that is being sent.
+    /// Records that an acknowledgement of this many messages is being sent.
     pub(super) fn settle(&self, told: u32) {
         self.owed.fetch_sub(told, SeqCst);
         self.held.fetch_sub(told, SeqCst);

@@ -1,4 +1,4 @@
-//! The side that dials: the host with the lower address.
+//! The side of the link that dials: the host with the lower address.
 
 use std::{
     io,
@@ -21,15 +21,18 @@ use super::{
     set_up, tls,
 };
 
-/// Time limit of the TCP connect.
+/// Time limit for establishing the TCP connection to the peer.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
-/// The first pause between two attempts, and the longest.
+/// The first pause between two attempts to dial, and the longest. The pause doubles with each
+/// attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A connection that lasted at least this long resets the pause between attempts to its minimum.
+/// How long a connection must have lasted for the pause between attempts to start at its minimum
+/// again.
 const GOOD: Duration = Duration::from_secs(1);
 
-/// Dials for as long as the agent runs.
+/// Dials the peer again and again, and runs each connection to its end, for as long as the agent
+/// runs.
 pub(super) async fn run(shared: Arc<Shared>, config: Arc<ClientConfig>, outlets: Outlets) {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -43,8 +46,8 @@ pub(super) async fn run(shared: Arc<Shared>, config: Arc<ClientConfig>, outlets:
                 pause = FIRST_PAUSE;
             }
         }
-        // The pause counts from the start of the attempt: a slow attempt is followed by no additional
-        // pause.
+        // The pause counts from the start of the attempt to dial: a slow attempt is followed only
+        // by the shortest pause.
         let rest = jittered(pause).saturating_sub(began.elapsed());
         sleep(rest.max(FIRST_PAUSE / 2)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -113,10 +116,10 @@ fn unreachable(peer: SocketAddr, error: &io::Error) -> String {
     format!("cannot connect to the peer {peer}: {error}{hint}")
 }
 
-/// Returns 75 to 125 % of a pause.
+/// Returns a random duration between 75 and 125 % of a pause.
 fn jittered(pause: Duration) -> Duration {
     let mut byte = [128];
-    // Without randomness there is no jitter, which is harmless.
+    // If there are no random numbers, the pause has a fixed length, which is harmless.
     let _filled = aws_lc_rs::rand::fill(&mut byte);
     let [byte] = byte;
     pause * 3 / 4 + pause / 2 * u32::from(byte) / 255

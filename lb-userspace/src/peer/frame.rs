@@ -1,4 +1,5 @@
-//! The messages of the link: the greeting, and the frames that follow it.
+//! The messages of the link: the greeting at its beginning, and the frames that follow the
+//! greeting.
 
 use lb_ha::pair::Word;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -6,31 +7,33 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{CertificateWord, record::Lane};
 use crate::{acme, pool::OverridesMessage, tickets};
 
-/// The version of the protocol. It changes with every change of a frame, which keeps the link down
-/// while the hosts run two versions. A new message does not change it: see [`Capabilities`].
+/// The version of the link's protocol. It must change with every change to the encoding of a frame,
+/// and the link stays down while the two hosts use different versions. A new kind of message does
+/// not change it: see [`Capabilities`].
 pub(super) const PROTOCOL: u16 = 1;
 
-/// The first bytes of a connection in either direction, in every version, so that a difference of
-/// versions is recognised.
+/// The first bytes that each agent sends on a connection. They are the same in every version of the
+/// protocol, so that a difference of versions is recognised.
 const MAGIC: [u8; 8] = *b"lb-link\0";
-/// Bytes of the preamble: magic, version and the length of the hello.
+/// Length of the preamble in bytes: magic, protocol version, and the length of the hello.
 pub(super) const PREAMBLE_BYTES: usize = 12;
-/// Size limit of the hello of any version, in bytes.
+/// Size limit of the hello in bytes, in every version of the protocol.
 const HELLO_LIMIT: u16 = 4096;
 
-/// The identity of an agent.
+/// The identity that an agent sends in its greeting.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Hello {
-    /// The name of the node.
+    /// The name of the node (host) that the agent runs on.
     pub(super) node: String,
-    /// The version of `lb`, and after a `+` the messages that it supports besides version 1 of the link.
-    /// See [`Capabilities`].
+    /// The version of `lb`. After a `+` follow the names of the messages that the agent supports
+    /// besides those of version 1 of the link; see [`Capabilities`].
     pub(super) version: String,
-    /// A random number of this process, by which an agent recognises a connection to itself.
+    /// A random number of this process. An agent that receives its own number has connected to
+    /// itself.
     pub(super) instance: u64,
 }
 
-/// The messages that an agent supports.
+/// Which messages an agent supports, besides those that every agent does.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Capabilities {
     acme: bool,
@@ -39,19 +42,19 @@ pub(super) struct Capabilities {
 impl Capabilities {
     const ACME: &'static str = "acme";
 
-    /// Returns the version of this agent, with its capabilities.
+    /// Returns the version of this agent with its capabilities, as the hello has it.
     pub(super) fn ours() -> String {
         format!("{}+{}", env!("CARGO_PKG_VERSION"), Self::ACME)
     }
 
-    /// Parses the version of the peer into its capabilities and the version without them.
+    /// Splits the version that the peer sent into the peer's capabilities and the version of `lb`.
     pub(super) fn read(version: &str) -> (Self, &str) {
         let (version, known) = version.split_once('+').unwrap_or((version, ""));
         let acme = known.split('.').any(|one| one == Self::ACME);
         (Self { acme }, version)
     }
 
-    /// Whether the peer supports a message.
+    /// Returns whether the peer supports this kind of message.
     pub(super) fn has(self, message: &Message) -> bool {
         match message {
             Message::Tickets(_) | Message::Drains(_) | Message::Certificates(_) => true,
@@ -60,54 +63,57 @@ impl Capabilities {
     }
 }
 
-/// A message with shared state. All state is sent when the link comes up, then the changes.
+/// A message with shared state. All of it is sent when the link comes up, and after that each
+/// change.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub enum Message {
-    /// The keys of session tickets.
+    /// The keys of TLS session tickets.
     Tickets(tickets::Offer),
-    /// Operator overrides.
+    /// The operator overrides of backends.
     Drains(OverridesMessage),
-    /// Certificates.
+    /// Certificate files and what the hosts say about them.
     Certificates(CertificateWord),
-    /// Certificates obtained by ACME. Sent only to a peer that supports it.
+    /// The state of certificates that are obtained by ACME. It is sent only to a peer that supports
+    /// this message.
     Acme(acme::PeerMessage),
 }
 
-/// Number of messages that this version supports.
+/// Number of kinds of [`Message`] that this version of `lb` supports.
 const MESSAGES: u32 = 4;
 
-/// A frame of the urgent lane.
+/// A frame of the urgent lane, whose messages are sent before all others.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub(super) enum Urgent {
-    /// Requests a [`Self::Pong`].
+    /// Asks the receiver for a [`Self::Pong`].
     Ping {
-        /// Microseconds since the sender's session began.
+        /// When the ping was sent, in microseconds since the sender's session began.
         sent: u64,
     },
     /// Answers a [`Self::Ping`].
     Pong {
-        /// The content of the ping.
+        /// The time in the ping that is answered.
         sent: u64,
     },
-    /// Grants credit for this many more messages of flows.
+    /// Permits the receiver to send this many more messages with flows.
     Credit(u32),
-    /// A message about who is active.
+    /// A message about who is active: a heartbeat, or a word of a hand-over.
     Word(Word),
 }
 
-/// A frame of any lane.
+/// A frame that was received, of any lane.
 #[derive(Debug, PartialEq)]
 pub(super) enum Frame {
     Urgent(Urgent),
     Control(Message),
-    /// A message of a later version of `lb`, which is ignored.
+    /// A message of a kind that only later versions of `lb` have. It is ignored.
     Unknown,
-    /// Flows, in the encoding of the data plane.
+    /// Flows, in the encoding that the data plane defines.
     Flows(Vec<u8>),
 }
 
 impl Frame {
-    /// Decodes a message of a lane. Returns `None` if it is not exactly one frame.
+    /// Decodes a message that was received on a lane. Returns `None` if it is not exactly one valid
+    /// frame.
     pub(super) fn decode(lane: Lane, message: Vec<u8>) -> Option<Self> {
         match lane {
             Lane::Urgent => exactly(&message).map(Self::Urgent),
@@ -120,13 +126,13 @@ impl Frame {
     }
 }
 
-/// Encodes a frame. Returns `None` if it is too long for its lane.
+/// Encodes a frame. Returns `None` if the result is longer than its lane permits.
 pub(super) fn encode(lane: Lane, frame: &impl Serialize) -> Option<Vec<u8>> {
     let bytes = postcard::to_allocvec(frame).ok()?;
     (bytes.len() <= lane.limit()).then_some(bytes)
 }
 
-/// Returns the number of the message: postcard writes the variant of an enum first.
+/// Returns the number of the message's kind: postcard writes the variant of an enum first.
 fn kind(message: &[u8]) -> Option<u32> {
     let (kind, _rest) = postcard::take_from_bytes(message).ok()?;
     Some(kind)
@@ -139,16 +145,17 @@ fn exactly<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     }
 }
 
-/// The content of a preamble.
+/// The content of a preamble, the first bytes that an agent sends.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Preamble {
     pub(super) protocol: u16,
-    /// Length of the hello, in bytes.
+    /// Length of the hello that follows, in bytes.
     pub(super) hello: u16,
 }
 
 impl Preamble {
-    /// Returns `None` if another protocol is spoken.
+    /// Decodes a preamble. Returns `None` if the bytes are not of the link's protocol in any
+    /// version.
     pub(super) fn decode(bytes: [u8; PREAMBLE_BYTES]) -> Option<Self> {
         let (magic, numbers) = bytes.split_first_chunk()?;
         let [version_high, version_low, length_high, length_low] = *numbers.first_chunk()?;
@@ -160,7 +167,8 @@ impl Preamble {
     }
 }
 
-/// Encodes the preamble and the hello.
+/// Encodes the greeting of an agent: the preamble and the hello. Returns `None` if the hello is too
+/// long.
 pub(super) fn greeting(protocol: u16, hello: &Hello) -> Option<Vec<u8>> {
     let hello = postcard::to_allocvec(hello).ok()?;
     let length = u16::try_from(hello.len()).ok()?;
@@ -171,7 +179,7 @@ pub(super) fn greeting(protocol: u16, hello: &Hello) -> Option<Vec<u8>> {
     (length <= HELLO_LIMIT).then_some(bytes)
 }
 
-/// Decodes the hello of this version.
+/// Decodes a hello of this version of the protocol. Returns `None` if it is invalid.
 pub(super) fn hello(bytes: &[u8]) -> Option<Hello> {
     exactly(bytes)
 }
@@ -231,7 +239,7 @@ mod tests {
         for broken in [&[][..], &[0x80], &[3, 9]] {
             assert_eq!(Frame::decode(Lane::Control, broken.to_vec()), None);
         }
-        // The last message that is known must not be mistaken for one of a later version.
+        // The kind of message that was added last must not be mistaken for one of a later version.
         let acme = Message::Acme(acme::PeerMessage::Serving(1));
         let bytes = encode(Lane::Control, &acme).expect("short");
         assert_eq!(kind(&bytes), Some(MESSAGES - 1));

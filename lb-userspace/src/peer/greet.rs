@@ -1,4 +1,4 @@
-//! The greeting: the agents exchange identity and protocol version.
+//! The greeting: the agents exchange their identities and protocol versions.
 
 use std::{io, time::Duration};
 
@@ -15,17 +15,18 @@ use super::{
     frame::{Hello, PREAMBLE_BYTES, Preamble, greeting, hello},
 };
 
-/// An authenticated connection whose peer has sent its hello.
+/// An authenticated connection on which the peer has sent its hello.
 #[derive(Debug)]
 pub(super) struct Greeted {
     pub(super) stream: TlsStream<TcpStream>,
     pub(super) hello: Hello,
 }
 
-/// A refusal and the sentence about it.
+/// Why a connection was refused, and a sentence about it for the log.
 pub(super) type Refused = (Refusal, String);
 
-/// Performs the TLS handshake and the greeting within [`HANDSHAKE_LIMIT`].
+/// Performs the TLS handshake and then the greeting. Both together must end within
+/// [`HANDSHAKE_LIMIT`].
 pub(super) async fn greet(
     handshake: impl Future<Output = io::Result<TlsStream<TcpStream>>>,
     settings: &Settings,
@@ -46,7 +47,8 @@ async fn exchange(
     let ours = greeting(settings.protocol, &settings.hello)
         .ok_or_else(|| refuse(Refusal::Greeting, "this host's own name is too long"))?;
     let (preamble, rest) = {
-        // Both send first, so that each reads the other's version before one of them refuses it.
+        // Both agents send first and read then, so that each has the other's version before one of
+        // them refuses it.
         let talk = async {
             stream.write_all(&ours).await?;
             stream.flush().await?;
@@ -55,8 +57,8 @@ async fn exchange(
             let Some(preamble) = Preamble::decode(preamble) else {
                 return Ok(None);
             };
-            // Read to the end: closing with unread bytes would reset the connection before the peer has read the
-            // greeting.
+            // The hello is read to its end: closing the connection with unread bytes would reset it
+            // before the peer has read this host's greeting.
             let mut rest = vec![0; usize::from(preamble.hello)];
             let _whole = stream.read_exact(&mut rest).await?;
             Ok(Some((preamble, rest)))
@@ -98,7 +100,7 @@ fn too_slow(limit: Duration) -> Refused {
 const NOT_THE_SECRET: &str = "it does not have this pair's secret; copy the file of \
                               `ha.link.secret_file` from one host to the other and restart lb";
 
-/// Maps an error before the end of the greeting to a refusal.
+/// Says why a connection that failed before the end of the greeting is refused.
 fn reason(error: &io::Error) -> Refused {
     let tls = error
         .get_ref()
@@ -107,7 +109,7 @@ fn reason(error: &io::Error) -> Refused {
         Some(
             TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
             | TlsError::NoCertificatesPresented
-            // The alert of a peer that has another certificate.
+            // The TLS alert that a peer with another certificate sends.
             | TlsError::AlertReceived(
                 AlertDescription::AccessDenied | AlertDescription::CertificateRequired,
             ),

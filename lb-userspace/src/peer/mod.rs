@@ -1,16 +1,17 @@
 //! The link: the connection between the two agents of a pair.
 //!
-//! It is a second path for heartbeats beside VRRP, and carries the state that the hosts share: session
-//! ticket keys, operator overrides, certificates, and flows.
+//! It is a second path for heartbeats beside VRRP, and carries the state that the hosts share:
+//! session ticket keys, operator overrides, certificates, and flows.
 //!
-//! The life of a connection: `dial` or `accept` makes it, in `tls` both sides prove that they have the
-//! pair's `secret`, `greet` exchanges identity and version, `session` runs it. `frame` defines the
-//! messages, `record` how they share the stream, `send_queue` their order, `credit` the flow control
-//! of flows.
+//! The life of a connection: `dial` or `accept` establishes it, in `tls` both sides prove that they
+//! have the pair's `secret`, `greet` exchanges identities and versions, and `session` runs the
+//! connection. `frame` defines the messages, `record` how they share the byte stream, `send_queue`
+//! in which order they are sent, and `credit` the flow control of messages with flows.
 //!
-//! The host with the lower address dials, the other accepts, so that there is one connection. It is
-//! alive while pings are answered, whatever the state of TCP. The newest authenticated connection
-//! replaces an older one, so that a dead one never blocks it.
+//! The host with the lower address dials and the other host accepts, so that there is one
+//! connection. The connection counts as alive while pings are answered, whatever the state of TCP.
+//! The newest authenticated connection replaces an older one, so that a dead connection never
+//! blocks a new one.
 
 #![forbid(unsafe_code)]
 
@@ -58,66 +59,66 @@ use send_queue::SendHandle;
 use session::{Outlets, Rhythm, Session};
 use view::Counters;
 
-/// Highest number of events that can be queued for the agent.
+/// Highest number of events that can wait for the agent to take them.
 const WAITING_EVENTS: usize = 256;
-/// Time limit from the first byte to the end of the greeting.
+/// Time limit from the start of the TLS handshake to the end of the greeting.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
-/// The most bytes that [`Bulk::send`] accepts.
+/// The largest number of bytes that one call of [`Bulk::send`] accepts.
 pub const BULK_BYTES: usize = record::Lane::Bulk.limit();
 
-/// An event of the link. Between an `Up` and the next `Down` there is one session.
+/// An event of the link. A session lasts from an `Up` to the next `Down`.
 #[derive(Debug, PartialEq)]
 pub enum Event {
-    /// A session is up: the peer must receive the full state.
+    /// A session with the peer has begun. The peer must be sent the full state.
     Up(PeerInfo),
-    /// The session is down.
+    /// The session with the peer has ended, for this reason.
     Down(DownReason),
-    /// The peer sent a message about who is active.
+    /// The peer sent a message about who is active: a heartbeat, or a word of a hand-over.
     Word(Word),
-    /// The peer sent shared state.
+    /// The peer sent a part of the state that the hosts share.
     Message(Message),
 }
 
-/// Why the link could not be started.
+/// Why the link to the peer could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The pair's secret cannot be used.
+    /// The file with the pair's secret cannot be used.
     #[error("{0}")]
     Secret(#[from] SecretError),
-    /// The address could not be listened on.
+    /// This host could not listen on its address for the link.
     #[error("cannot listen for the peer on {address}: {}", listen_hint(.source))]
     Listen {
-        /// The address.
+        /// The address and port to listen on.
         address: SocketAddr,
-        /// The error of the kernel.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
-    /// The TLS library refused its own settings.
+    /// The TLS library refused the settings that this module gives it.
     #[error("cannot set up TLS for the link: {0}")]
     Tls(#[from] rustls::Error),
 }
 
-/// The connection to the other agent. Dropping it closes the connection.
+/// The link to the agent on the other host. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Link {
     shared: Arc<Shared>,
     _tasks: JoinSet<()>,
 }
 
-/// A link that has started, and its outputs.
+/// A link that has been started, and the channels that deliver what it receives.
 #[derive(Debug)]
 pub struct Started {
-    /// The link.
+    /// The link itself.
     pub link: Link,
-    /// The events. Receive them without delay: messages about who is active are dropped when the
-    /// channel is full.
+    /// The events of the link. Receive them without delay: messages about who is active are dropped
+    /// while the channel is full.
     pub events: mpsc::Receiver<Event>,
-    /// The flows that the peer sends. A slow receiver delays nothing else.
+    /// The flows that the peer sends. If they are received slowly, nothing else is delayed.
     pub flows: Flows,
 }
 
-/// Sends flows over one session.
+/// Sends flows to the peer during one session.
 #[derive(Clone, Debug)]
 pub struct Bulk {
     handle: SendHandle,
@@ -125,13 +126,13 @@ pub struct Bulk {
     session: u64,
 }
 
-/// Why flows were not sent.
+/// Why flows were not sent to the peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BulkError {
-    /// The session is down. Flows sent before may or may not have arrived.
+    /// The session has ended. It is not known whether flows that were sent before have arrived.
     #[error("the connection to the peer is closed")]
     Down,
-    /// The chunk is longer than [`BULK_BYTES`]; its length in bytes.
+    /// The chunk of flows has this many bytes, which are more than [`BULK_BYTES`].
     #[error("{0} bytes of flows are too long for one message of the link")]
     TooLong(usize),
 }
@@ -145,14 +146,15 @@ struct Shared {
     current: Mutex<Option<Bulk>>,
 }
 
-/// The settings of the link.
+/// The settings of the link to the peer.
 #[derive(Clone, Debug)]
 struct Settings {
-    /// This host's address, and the port to listen on.
+    /// This host's address, and the port that it listens on.
     source: SocketAddr,
-    /// The peer's address and port.
+    /// The peer's address, and the port that the peer listens on.
     peer: SocketAddr,
-    /// Whether connections from other addresses are refused before they send anything.
+    /// Whether connections that do not come from the peer's address are refused before anything is
+    /// read from them.
     check_source: bool,
     hello: Hello,
     rhythm: Rhythm,
@@ -160,8 +162,8 @@ struct Settings {
 }
 
 impl Link {
-    /// Starts the link: dials or listens. `node` is this host's name. Must be called within a tokio
-    /// runtime.
+    /// Starts the link, in which this host either dials or listens. `node` is this host's name.
+    /// Must be called within a tokio runtime.
     ///
     /// # Errors
     /// The secret cannot be used, or the address cannot be listened on.
@@ -197,8 +199,8 @@ impl Link {
             current: Mutex::default(),
         });
         let (events, to_agent) = mpsc::channel(WAITING_EVENTS);
-        // Capacity for what one connection may have in flight and what is left of the connection before
-        // it.
+        // The channel has room for the messages that one connection may have in flight, and for
+        // those that are left of the connection before it.
         let (flows, to_sync) = mpsc::channel(2 * credit::WINDOW as usize);
         let outlets = Outlets { events, flows };
         let mut tasks = JoinSet::new();
@@ -220,8 +222,8 @@ impl Link {
         })
     }
 
-    /// Sends a message about who is active. Never waits: returns false without a session, or when so much
-    /// waits that it would arrive too late.
+    /// Sends a message about who is active, such as a heartbeat. Never waits: returns false if
+    /// there is no session, or if so many messages wait that it would arrive too late.
     pub fn send_word(&self, word: Word) -> bool {
         let current = self.shared.current();
         let sent = current.is_some_and(|bulk| bulk.handle.urgent(Urgent::Word(word)));
@@ -231,21 +233,21 @@ impl Link {
         sent
     }
 
-    /// Sends shared state. Never waits: returns false without a session, or when the peer is of an older
-    /// version that does not support the message. When too much waits already the session ends, and the
-    /// state is sent after the next `Up`.
+    /// Sends a part of the state that the hosts share. Never waits: returns false if there is no
+    /// session, or if the peer runs an older version that does not support the message. If too many
+    /// messages wait already, the session ends, and the state is sent again after the next `Up`.
     pub fn send(&self, message: &Message) -> bool {
         let current = self.shared.current();
         current.is_some_and(|bulk| bulk.known.has(message) && bulk.handle.control(message))
     }
 
-    /// Returns the sender of flows of the present session; `None` when the link is down.
+    /// Returns the sender of flows for the present session; `None` while the link is down.
     #[must_use]
     pub fn bulk(&self) -> Option<Bulk> {
         self.shared.current()
     }
 
-    /// Returns the state of the link.
+    /// Returns the state and the counters of the link.
     #[must_use]
     pub fn view(&self) -> View {
         self.shared.counters.view()
@@ -253,10 +255,10 @@ impl Link {
 }
 
 impl Bulk {
-    /// Sends flows, as soon as the peer has room for them.
+    /// Sends a chunk of flows. Waits until the peer has room for it.
     ///
     /// # Errors
-    /// The connection is gone, or `bytes` has more than [`BULK_BYTES`].
+    /// The session has ended, or `bytes` has more than [`BULK_BYTES`].
     pub async fn send(&self, bytes: Vec<u8>) -> Result<(), BulkError> {
         if bytes.len() > BULK_BYTES {
             return Err(BulkError::TooLong(bytes.len()));
@@ -264,7 +266,7 @@ impl Bulk {
         self.handle.bulk(bytes).await.map_err(|_| BulkError::Down)
     }
 
-    /// Returns the number of the connection: [`PeerInfo::session`].
+    /// Returns the number of the session: see [`PeerInfo::session`].
     #[must_use]
     pub fn session(&self) -> u64 {
         self.session
@@ -272,13 +274,13 @@ impl Bulk {
 }
 
 impl Shared {
-    /// Runs a connection to its end, and reports its begin and end. Returns `None` when the agent has
-    /// dropped the link.
+    /// Runs a connection to its end, and reports its beginning and its end as events. Returns
+    /// `None` when the agent has dropped the link.
     async fn hold(&self, greeted: Greeted, outlets: &Outlets) -> Option<DownReason> {
         self.run(greeted, outlets, std::future::pending()).await
     }
 
-    /// Like [`Self::hold`], but also ends the connection when `replaced` completes.
+    /// Does what [`Self::hold`] does, and also ends the connection when `replaced` completes.
     async fn run(
         &self,
         greeted: Greeted,
@@ -337,12 +339,13 @@ impl Shared {
         self.lock().clone()
     }
 
-    /// The state is consistent even after a panic: it changes by one assignment.
+    /// Locks the sender of the present session. The state is consistent even after a panic, because
+    /// it changes by one assignment.
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Bulk>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a refused connection, and logs it at a limited rate.
+    /// Counts a connection that was refused, and logs it, at most once a minute for each reason.
     fn refused(&self, refusal: Refusal, sentence: &str) {
         if self.counters.refused(refusal, sentence) {
             tracing::warn!(reason = refusal.word(), error = %sentence, "refused a connection");
@@ -350,8 +353,9 @@ impl Shared {
     }
 }
 
-/// Sets the socket options of a connection: no delay, little unsent data before a heartbeat, and a
-/// TCP time-out not much longer than that of the link.
+/// Sets the socket options of a connection: small messages are sent without delay, little unsent
+/// data may wait in the kernel before a heartbeat, and TCP gives up at twice the time-out of the
+/// link.
 fn set_up(stream: &TcpStream, rhythm: Rhythm) -> io::Result<()> {
     let socket = socket2::SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;

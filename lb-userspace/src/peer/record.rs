@@ -1,31 +1,31 @@
-//! Records: how messages of three lanes share one stream.
+//! Records: how the messages of three lanes share one byte stream.
 //!
-//! A message goes in parts of at most 16 KiB, each with a header of four bytes: the lane, whether it
-//! is the last part, and the part's length. Parts of different lanes may alternate, so a heartbeat
-//! waits for one part of something long and not for all of it.
+//! A message goes in parts of at most 16 KiB, each with a header of four bytes: the lane, whether
+//! it is the last part, and the part's length. Parts of different lanes may alternate, so a
+//! heartbeat waits for one part of a long message and not for all of it.
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// Largest part of a message in one record, in bytes: the payload of one TLS record.
+/// Largest part of a message that one record carries, in bytes. It fits into one TLS record.
 pub(super) const PART_BYTES: usize = 16 << 10;
-/// Bytes of a record's header.
+/// Length of a record's header, in bytes.
 pub(super) const HEADER_BYTES: usize = 4;
-/// The bit of the first byte that marks the last part of a message.
+/// The bit in the first byte of a record that marks the last part of a message.
 const LAST: u8 = 0x80;
 
-/// The lanes, most urgent first.
+/// The lanes on which messages are sent, the most urgent one first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Lane {
-    /// Heartbeats and the frames that the link itself needs. Short.
+    /// Short messages: heartbeats, and the frames that the link itself needs.
     Urgent,
-    /// Shared state: ticket keys, overrides, certificates.
+    /// Messages with shared state: ticket keys, operator overrides, certificates.
     Control,
-    /// Flows.
+    /// Messages with flows.
     Bulk,
 }
 
 impl Lane {
-    /// Returns the size limit of a message of the lane, in bytes.
+    /// Returns the size limit in bytes of a message of this lane.
     pub(super) const fn limit(self) -> usize {
         match self {
             Self::Urgent => 4 << 10,
@@ -52,7 +52,7 @@ impl Lane {
     }
 }
 
-/// A message with parts that are still to be sent.
+/// A message of which parts are still to be sent.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     lane: Lane,
@@ -69,7 +69,8 @@ impl Outgoing {
         }
     }
 
-    /// Replaces `record` by the next record. Returns whether it is the last one.
+    /// Replaces the content of `record` by the message's next record. Returns whether it is the
+    /// last record of the message.
     pub(super) fn next_record(&mut self, record: &mut Vec<u8>) -> bool {
         let left = &self.message[self.sent..];
         let part = &left[..left.len().min(PART_BYTES)];
@@ -84,22 +85,22 @@ impl Outgoing {
     }
 }
 
-/// Why a message could not be read.
+/// Why no message could be read from the connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
-    /// The stream ended or failed.
+    /// The stream ended, or reading from it failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// The header of a record is invalid.
+    /// The header of a record is invalid, for the reason given.
     #[error("{0}")]
     Malformed(&'static str),
 }
 
-/// Reassembles messages.
+/// Reads records from a stream and puts messages together from their parts.
 #[derive(Debug)]
 pub(super) struct Incoming<R> {
     reader: R,
-    /// The received parts of a message, by lane.
+    /// The parts received so far of the next message of each lane.
     parts: [Vec<u8>; 3],
 }
 
@@ -111,7 +112,8 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
         }
     }
 
-    /// Returns the next complete message. Not cancel safe: received bytes would be lost.
+    /// Returns the next complete message and its lane. Not cancel safe: bytes that were received
+    /// would be lost.
     pub(super) async fn next(&mut self) -> Result<(Lane, Vec<u8>), ReadError> {
         loop {
             let mut header = [0; HEADER_BYTES];
@@ -141,7 +143,8 @@ fn parse([first, high, middle, low]: [u8; HEADER_BYTES]) -> Result<(Lane, bool, 
     if length > PART_BYTES {
         return Err(ReadError::Malformed("a record longer than 16 KiB"));
     }
-    // An endless sequence of empty parts would keep the reader busy.
+    // Without this check, a peer could keep the reader busy with an endless sequence of empty
+    // parts.
     if length == 0 && !is_last {
         return Err(ReadError::Malformed("an empty part that is not the last"));
     }

@@ -1,4 +1,4 @@
-//! The shared secret of a pair: one key and its certificate, in one file.
+//! The secret that the hosts of a pair share: one key and its certificate, in one file.
 
 use std::{
     fmt,
@@ -18,57 +18,59 @@ use rustls::{
 
 use crate::private_file::{self, PrivateFileError};
 
-/// Size limit of the file, more than a key and its certificate take.
+/// Size limit of the secret's file in bytes: more than a key and its certificate take.
 const MAX_FILE_BYTES: u64 = 1 << 16;
-/// Validity in the certificate, ten years. It is informative: certificates are compared, not validated,
-/// so that a host with a wrong clock can still connect to its peer.
+/// The validity period that is written into the certificate: ten years. Nothing checks it: the
+/// hosts compare the certificate with their own instead of validating it, so that a host with a
+/// wrong clock can still connect to its peer.
 const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// The shared secret of a pair. Both hosts present this certificate and prove that they have its key.
+/// The secret that the hosts of a pair share. Both hosts present the same certificate and prove
+/// that they have its key.
 pub struct Secret {
     pub(super) certificate: CertificateDer<'static>,
     pub(super) key: PrivateKeyDer<'static>,
 }
 
-/// Why a secret could not be made or read.
+/// Why the file with the pair's secret could not be created or read.
 #[derive(Debug, thiserror::Error)]
 #[error("the pair's secret {}: {problem}", path.display())]
 pub struct SecretError {
-    /// The file.
+    /// The path of the secret's file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// What is wrong with the file.
     #[source]
     pub problem: SecretProblem,
 }
 
-/// What is wrong with a secret's file.
+/// What is wrong with the file of the pair's secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretProblem {
-    /// The file does not exist.
+    /// The secret's file does not exist.
     #[error("there is no such file; run `lb peer init` on one host and copy the file to the other")]
     Missing,
-    /// It exists, and must not be replaced.
+    /// The secret's file exists already, and the caller did not ask to replace it.
     #[error(
         "the file exists, and the peer has the same one: only --force replaces it, and the peer \
          then needs the new one too"
     )]
     Exists,
-    /// The file system refused.
+    /// A file operation failed.
     #[error("{0}")]
     Io(#[source] io::Error),
-    /// Other users could have read or changed the file, or it cannot be read.
+    /// Other users could have read or changed the secret's file, or the agent cannot read it.
     #[error("{0}")]
     File(#[source] PrivateFileError),
-    /// The file does not hold exactly one certificate and one key as PEM.
+    /// The secret's file does not hold exactly one certificate and one key as PEM.
     #[error("{0}; it is not a file of `lb peer init`: copy it from the other host again")]
     Content(String),
-    /// A key or its certificate could not be made.
+    /// The key or its certificate could not be generated.
     #[error("cannot generate the key and its certificate: {0}")]
     Make(#[source] rcgen::Error),
 }
 
 impl Secret {
-    /// Returns the certificate and key in rustls's form.
+    /// Returns the certificate and key in the type that rustls uses.
     pub(super) fn certified_key(&self) -> Result<CertifiedKey, rustls::Error> {
         CertifiedKey::from_der(
             vec![self.certificate.clone()],
@@ -77,11 +79,11 @@ impl Secret {
         )
     }
 
-    /// Makes a fresh secret in a file of mode 0600. A file that is there stays, unless `replace`
-    /// says otherwise; then it is replaced in one step.
+    /// Creates a new secret and writes it to a file of mode 0600. An existing file is replaced, in
+    /// one step, only if `replace` is set.
     ///
     /// # Errors
-    /// The file exists and may not be replaced, or it cannot be written.
+    /// The file exists and `replace` is not set, or it cannot be written.
     pub fn create(path: &Path, replace: bool) -> Result<Self, SecretError> {
         make()
             .and_then(|text| {
@@ -91,18 +93,20 @@ impl Secret {
             .map_err(|problem| about(path, problem))
     }
 
-    /// Reads a secret, and refuses a file that others could have read or changed.
+    /// Reads the secret from its file, and refuses a file that other users could have read or
+    /// changed.
     ///
     /// # Errors
-    /// The file is missing, accessible to others, owned by another user, or not a valid secret.
+    /// The file is missing, accessible to other users, owned by another user, or not a valid
+    /// secret.
     pub fn read(path: &Path) -> Result<Self, SecretError> {
         read(path)
             .and_then(|text| parse(&text))
             .map_err(|problem| about(path, problem))
     }
 
-    /// Returns the shortened SHA-256 of the certificate: it is the same on both hosts, and need not be
-    /// kept secret.
+    /// Returns the shortened SHA-256 of the certificate, which is the same on both hosts and need
+    /// not be kept secret.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let hash = digest::digest(&digest::SHA256, &self.certificate);
@@ -126,7 +130,7 @@ fn about(path: &Path, problem: SecretProblem) -> SecretError {
     }
 }
 
-/// Generates a key and its certificate as PEM.
+/// Generates a key and its self-signed certificate. Returns both as PEM.
 fn make() -> Result<String, SecretProblem> {
     let make = || {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
@@ -154,7 +158,7 @@ fn write(path: &Path, text: &str, replace: bool) -> Result<(), SecretProblem> {
 }
 
 fn replace_by(draft: &Path, path: &Path, text: &str) -> io::Result<()> {
-    // Removes a temporary file that a crash left behind.
+    // Remove a temporary file that a crash left behind.
     match fs::remove_file(draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -162,15 +166,15 @@ fn replace_by(draft: &Path, path: &Path, text: &str) -> io::Result<()> {
     write_new(draft, text)?;
     let renamed = fs::rename(draft, path);
     if renamed.is_err() {
-        // The temporary file contains a key, so it is removed. If that fails too, the first error says
-        // why.
+        // The temporary file contains a key, so it is removed. If removing it fails, too, the first
+        // error is the one to report.
         let _removed = fs::remove_file(draft);
     }
     renamed
 }
 
-/// Returns the path of the temporary file: in the same folder, as a rename works only within one file
-/// system.
+/// Returns the path of the temporary file. It is in the same folder as `path`, because a rename
+/// works only within one file system.
 fn draft_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
@@ -187,8 +191,8 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
         .write_all(text.as_bytes())
         .and_then(|()| file.sync_all());
     if written.is_err() {
-        // A partly written secret is removed; if that fails, the first error is still the one to
-        // report.
+        // A partly written secret is removed; if removing it fails, too, the first error is still
+        // the one to report.
         let _removed = fs::remove_file(path);
     }
     written

@@ -1,4 +1,4 @@
-//! The queue of messages to send, most urgent first.
+//! The queue of messages to send over the link, the most urgent first.
 
 use std::{future::pending, sync::Arc};
 
@@ -13,29 +13,31 @@ use super::{
     record::{Lane, Outgoing},
 };
 
-/// Capacity of the queues, in frames. Late heartbeats are worthless.
+/// Capacities of the queues of the three lanes, in frames. That of the urgent lane is small because
+/// late heartbeats are worthless.
 const WAITING_URGENT: usize = 64;
 const WAITING_CONTROL: usize = 256;
 const WAITING_BULK: usize = 4;
 
-/// Puts messages into the queue of one session.
+/// Puts messages into the send queue of one session.
 #[derive(Clone, Debug)]
 pub(super) struct SendHandle {
     urgent: mpsc::Sender<Urgent>,
     control: mpsc::Sender<Vec<u8>>,
     bulk: mpsc::Sender<Vec<u8>>,
-    /// Closed to end the session because a queue is full.
+    /// A semaphore that is closed to end the session, because a queue is full.
     overrun: Arc<Semaphore>,
 }
 
 impl SendHandle {
-    /// Queues a frame of the urgent lane. Returns false if it was dropped.
+    /// Queues a frame for the urgent lane. Returns false if the queue is full, so the frame was
+    /// dropped.
     pub(super) fn urgent(&self, frame: Urgent) -> bool {
         self.urgent.try_send(frame).is_ok()
     }
 
-    /// Queues a message of the control lane. If there is no room the session ends: the next one begins with
-    /// the full state.
+    /// Queues a message for the control lane. Returns whether it was queued. If the queue is full,
+    /// the session ends: the next session begins with the full state.
     pub(super) fn control(&self, message: &Message) -> bool {
         let Some(bytes) = encode(Lane::Control, message) else {
             tracing::error!("cannot send a message to the peer: it is too long for the link");
@@ -56,23 +58,25 @@ impl SendHandle {
     }
 }
 
-/// The queue of one session.
+/// The send queue of one session, with a queue for each lane.
 #[derive(Debug)]
 pub(super) struct SendQueue {
     urgent: mpsc::Receiver<Urgent>,
     control: mpsc::Receiver<Vec<u8>>,
     bulk: mpsc::Receiver<Vec<u8>>,
-    /// The remaining parts of messages that are being sent.
+    /// The remaining parts of the control message and of the message with flows that are being
+    /// sent.
     control_rest: Option<Outgoing>,
     bulk_rest: Option<Outgoing>,
-    /// Flow control of flows.
+    /// The flow control of messages with flows.
     credit: Arc<Credit>,
     ledger: Arc<Ledger>,
     overrun: Arc<Semaphore>,
 }
 
 impl SendQueue {
-    /// Returns a queue that sends flows while `credit` lasts, and the acknowledgements that `ledger` owes.
+    /// Creates a queue and the handle that fills it. The queue sends messages with flows while
+    /// `credit` lasts, and the acknowledgements that `ledger` owes the peer.
     pub(super) fn new(credit: Arc<Credit>, ledger: Arc<Ledger>) -> (SendHandle, Self) {
         let (to_urgent, urgent) = mpsc::channel(WAITING_URGENT);
         let (to_control, control) = mpsc::channel(WAITING_CONTROL);
@@ -97,8 +101,8 @@ impl SendQueue {
         (handle, send_queue)
     }
 
-    /// Replaces `record` by the next record. Returns whether it ends a frame; `None` if a queue overflowed.
-    /// Cancel safe.
+    /// Waits for a record to send and puts it into `record`. Returns whether the record ends a
+    /// frame, or `None` if a queue is full and the session must end. Cancel safe.
     pub(super) async fn next(&mut self, record: &mut Vec<u8>) -> Option<bool> {
         let has_control = self.control_rest.is_some();
         let has_bulk = self.bulk_rest.is_some();

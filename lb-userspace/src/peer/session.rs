@@ -1,4 +1,4 @@
-//! A session: one connection from its greeting to its end.
+//! A session of the link: one connection from its greeting to its end.
 
 use std::{
     sync::{
@@ -23,18 +23,19 @@ use super::{
     view::Counters,
 };
 
-/// Interval of pings, and time-out of the session.
+/// How often the link is pinged, and when the session times out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Rhythm {
-    /// Interval between pings.
+    /// The interval between two pings.
     pub(super) ping: Duration,
     /// The session ends when no ping was answered for this long.
     pub(super) silence: Duration,
 }
 
 impl Rhythm {
-    /// As often as adverts, and as patient: three of them. Within 100 ms and 1 s, as a segment that
-    /// is lost takes TCP some 200 ms to send again.
+    /// Returns a ping interval that is the advert interval, limited to between 100 ms and 1 s, and
+    /// a time-out of three pings, like VRRP's three adverts. It is at least 300 ms because TCP
+    /// takes some 200 ms to retransmit a lost segment.
     pub(super) fn of(advert_interval: Duration) -> Self {
         let ping = advert_interval.clamp(Duration::from_millis(100), Duration::from_secs(1));
         Self {
@@ -44,14 +45,14 @@ impl Rhythm {
     }
 }
 
-/// The receivers of messages of the peer.
+/// The channels that deliver the peer's messages to the agent.
 #[derive(Clone, Debug)]
 pub(super) struct Outlets {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) flows: mpsc::Sender<FlowChunk>,
 }
 
-/// The parts of a session that run concurrently.
+/// A session that is running; its parts run concurrently.
 pub(super) struct Session<'a> {
     number: u64,
     began: Instant,
@@ -61,7 +62,7 @@ pub(super) struct Session<'a> {
     handle: SendHandle,
     credit: Arc<Credit>,
     ledger: Arc<Ledger>,
-    /// When the newest answered ping was sent, in microseconds since the session began.
+    /// When the newest ping that was answered was sent, in microseconds since the session began.
     answered: AtomicU64,
 }
 
@@ -89,19 +90,21 @@ impl<'a> Session<'a> {
         (session, send_queue)
     }
 
-    /// Returns the handle to send messages.
+    /// Returns a handle that puts messages into the session's send queue.
     pub(super) fn handle(&self) -> SendHandle {
         self.handle.clone()
     }
 
-    /// Runs the connection to its end. All its parts end with it.
+    /// Runs the connection until one of its parts ends, which ends the others. Returns why the
+    /// session ended.
     pub(super) async fn run(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         send_queue: SendQueue,
     ) -> DownReason {
         let (reader, writer) = tokio::io::split(stream);
-        // Not biased: a part that is always ready would starve the others.
+        // The selection is not biased: a part that is always ready would keep the other parts from
+        // running.
         tokio::select! {
             down = self.watch() => down,
             down = self.read(reader) => down,
@@ -110,7 +113,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Waits until the peer has been silent for too long.
+    /// Waits until no ping was answered for too long.
     async fn watch(&self) -> DownReason {
         loop {
             let answered = Duration::from_micros(self.answered.load(Relaxed));
@@ -127,7 +130,8 @@ impl<'a> Session<'a> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            // A ping without room is not answered, and enough of those end the session.
+            // If the queue has no room for a ping, it is not sent and not answered; after enough of
+            // these the session times out.
             let _queued = self.handle.urgent(Urgent::Ping { sent: self.age() });
         }
     }
@@ -142,7 +146,8 @@ impl<'a> Session<'a> {
             let Some(is_last) = send_queue.next(&mut record).await else {
                 return DownReason::Overrun;
             };
-            // Flushed immediately: bytes buffered by TLS would delay the next heartbeat.
+            // Each record is flushed immediately: bytes that TLS keeps in a buffer would delay the
+            // next heartbeat.
             let written = match writer.write_all(&record).await {
                 Ok(()) => writer.flush().await,
                 failed => failed,
@@ -174,7 +179,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Handles a frame. Never waits: a heartbeat may come next.
+    /// Handles a frame that was received. Never waits, because the next frame may be a heartbeat.
     fn take(&self, frame: Frame) -> Result<(), DownReason> {
         match frame {
             Frame::Urgent(Urgent::Ping { sent }) => {
@@ -218,13 +223,13 @@ impl<'a> Session<'a> {
         let chunk = self.ledger.book(self.number, bytes);
         let chunk = chunk.ok_or_else(|| malformed("more flows than it has credit for"))?;
         match self.outlets.flows.try_send(chunk) {
-            // Nobody here wants flows: they are taken in by dropping them.
+            // If the receiver of flows is gone, dropping the chunk acknowledges it.
             Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
             Err(TrySendError::Full(_)) => Err(DownReason::Overrun),
         }
     }
 
-    /// Microseconds since the beginning.
+    /// Returns the microseconds since the session began.
     fn age(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
@@ -237,7 +242,7 @@ fn malformed(what: &str) -> DownReason {
 fn ended(error: &std::io::Error) -> DownReason {
     match error.kind() {
         std::io::ErrorKind::UnexpectedEof => DownReason::Closed,
-        // Bytes that TLS refuses.
+        // TLS refused the bytes that were received.
         std::io::ErrorKind::InvalidData => DownReason::Malformed(error.to_string()),
         _ => DownReason::Broken(error.to_string()),
     }

@@ -1,4 +1,4 @@
-//! Two links in one process, on loopback addresses that no other test uses.
+//! Tests with two links in one process, on loopback addresses that no other test uses.
 
 mod attacks;
 mod dead;
@@ -18,13 +18,13 @@ use crate::tickets;
 /// How long a test waits for an event that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PORT: u16 = 9146;
-/// A long time-out, so that a busy machine is not taken for a dead peer.
+/// Settings with a long time-out, so that a busy machine is not taken for a dead peer.
 const CALM: Rhythm = Rhythm {
     ping: Duration::from_millis(100),
     silence: Duration::from_secs(5),
 };
 
-/// Loopback addresses that no other test uses, in this process or another.
+/// A set of loopback addresses that no other test uses, in this process or another.
 #[derive(Clone, Copy)]
 struct Net {
     process: [u8; 2],
@@ -43,14 +43,15 @@ impl Net {
         }
     }
 
-    /// Returns one of the 15 addresses, in ascending order.
+    /// Returns the address of the host with this number, from 1 to 15; a greater number has a
+    /// higher address.
     fn host(self, host: u8) -> IpAddr {
         let [high, low] = self.process;
         Ipv4Addr::new(127, high, low, (self.number % 16) * 16 + host).into()
     }
 }
 
-/// The host with the lower address dials.
+/// The numbers of the two hosts. `A` has the lower address, so it dials, and `B` accepts.
 const A: u8 = 1;
 const B: u8 = 2;
 
@@ -74,7 +75,7 @@ fn secret() -> Secret {
     Secret::create(&folder.path().join("peer.pem"), false).expect("made")
 }
 
-/// Two links with the same secret, both up.
+/// Two links with the same secret, between which a session is up.
 struct Pair {
     a: Started,
     b: Started,
@@ -126,7 +127,7 @@ impl Started {
         refused.next().expect("all reasons are there").1
     }
 
-    /// Returns the number of refused connections, for all reasons.
+    /// Returns the number of refused connections, of all reasons together.
     fn all_refused(&self) -> u64 {
         self.link
             .view()

@@ -1,7 +1,7 @@
 //! TLS 1.3 in which both sides present the pair's certificate, and accept no other.
 //!
-//! No resumption and no early data: in every connection both sides prove possession of the key over
-//! fresh random numbers, so that recorded traffic cannot be replayed.
+//! There is neither resumption nor early data: in every connection both sides prove possession of
+//! the key over fresh random numbers, so that recorded traffic cannot be replayed.
 
 use std::sync::Arc;
 
@@ -23,12 +23,13 @@ use rustls::{
 
 use super::Secret;
 
-/// The server name of the dialling side. It is neither sent nor checked.
+/// Returns the server name that the dialling side must give to the TLS library. It is neither sent
+/// nor checked.
 pub(super) fn server_name() -> Result<ServerName<'static>, Error> {
     ServerName::try_from("lb-peer").map_err(|error| Error::General(error.to_string()))
 }
 
-/// Returns the TLS settings of the side that accepts.
+/// Returns the TLS settings of the host that accepts connections.
 pub(super) fn server_config(secret: &Secret) -> Result<Arc<ServerConfig>, Error> {
     let pinned = Arc::new(Pinned::new(secret));
     let mut config = ServerConfig::builder_with_provider(provider())
@@ -40,7 +41,7 @@ pub(super) fn server_config(secret: &Secret) -> Result<Arc<ServerConfig>, Error>
     Ok(Arc::new(config))
 }
 
-/// Returns the TLS settings of the side that dials.
+/// Returns the TLS settings of the host that dials.
 pub(super) fn client_config(secret: &Secret) -> Result<Arc<ClientConfig>, Error> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -56,7 +57,8 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// Accepts exactly one certificate, whatever its names and dates, from a side that has its key.
+/// Accepts exactly one certificate, whatever its names and dates, from a peer that proves that it
+/// has the key.
 #[derive(Debug)]
 struct Pinned {
     certificate: CertificateDer<'static>,
@@ -88,7 +90,7 @@ impl Pinned {
     }
 }
 
-/// Returns an error: TLS 1.2 is not offered, so this is never called.
+/// Refuses a TLS 1.2 handshake. TLS 1.2 is not offered, so this is never called.
 fn refuse_tls12() -> Result<HandshakeSignatureValid, Error> {
     Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into())
 }

@@ -1,4 +1,4 @@
-//! The counters and the state of the link.
+//! The counters and the state of the link to the peer.
 
 use std::{
     fmt,
@@ -12,48 +12,48 @@ use std::{
 
 use serde::Serialize;
 
-/// Shortest time between log lines about one kind of refusal.
+/// Shortest time between two log lines about refusals for the same reason.
 const SAID_FOR: Duration = Duration::from_secs(60);
 
-/// The agent of the peer.
+/// What is known of the agent at the other end of the link.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PeerInfo {
-    /// The name of its node.
+    /// The name of the peer's node (host).
     pub node: String,
-    /// The version of `lb` that it runs.
+    /// The version of `lb` that the peer runs.
     pub version: String,
-    /// Its address.
+    /// The address of the peer.
     pub address: IpAddr,
-    /// Counts the connections of this agent, from 1.
+    /// The number of the session. The agent counts the sessions of its link from 1.
     pub session: u64,
 }
 
-/// Why a connection was refused before its greeting was complete.
+/// Why a connection was refused before the greeting was complete.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// Its source is not the peer.
+    /// The connection does not come from the peer's address.
     Address,
-    /// Too many other connections had a handshake in progress.
+    /// Too many newer connections had a handshake in progress.
     Crowded,
-    /// Its handshake timed out.
+    /// The handshake and greeting took too long.
     Timeout,
-    /// It ended before its greeting was complete.
+    /// The connection ended before the greeting was complete.
     Closed,
-    /// It does not speak TLS 1.3, or not correctly.
+    /// The other side does not speak TLS 1.3, or does not speak it correctly.
     Handshake,
-    /// It does not have the pair's secret.
+    /// The other side does not have the pair's secret.
     Secret,
-    /// It has the secret and sent no valid greeting.
+    /// The other side has the secret, but sent no valid greeting.
     Greeting,
-    /// It speaks another version of the link's protocol.
+    /// The other side speaks another version of the link's protocol.
     Version,
-    /// It comes from this same agent.
+    /// The connection comes from this same agent.
     Itself,
 }
 
 impl Refusal {
-    /// All reasons.
+    /// All reasons for which connections are refused.
     pub const ALL: [Self; 9] = [
         Self::Address,
         Self::Crowded,
@@ -66,7 +66,7 @@ impl Refusal {
         Self::Itself,
     ];
 
-    /// Returns the word for status and metrics.
+    /// Returns the reason as one word, for status and metrics.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -83,29 +83,29 @@ impl Refusal {
     }
 }
 
-/// Why the link went down.
+/// Why a session of the link ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DownReason {
-    /// The peer did not answer pings in time.
+    /// The peer did not answer this host's pings in time.
     Silent,
-    /// The peer closed the connection: its agent ended, or timed out.
+    /// The peer closed the connection: its agent ended, or its own time-out passed.
     Closed,
-    /// The network broke the connection; the error of the kernel.
+    /// The network broke the connection, with this error of the kernel.
     Broken(String),
-    /// A new connection of the peer has replaced it.
+    /// A newer connection of the peer has replaced this one.
     Replaced,
-    /// The peer violated the protocol.
+    /// The peer violated the link's protocol, in this way.
     Malformed(String),
-    /// More messages were received or sent than the queues hold. The next session begins with the full
-    /// state.
+    /// More messages were received or sent than the queues hold. The next session begins with the
+    /// full state.
     Overrun,
 }
 
 impl DownReason {
-    /// The word for [`Self::Malformed`].
+    /// The word that [`Self::word`] returns for [`Self::Malformed`].
     pub const MALFORMED: &'static str = "malformed";
 
-    /// Returns the word for metrics.
+    /// Returns the reason as one word, for metrics.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
@@ -143,53 +143,54 @@ impl fmt::Display for DownReason {
     }
 }
 
-/// Bytes and frames that were sent, or those that were received.
+/// Numbers of bytes and frames that were sent over the link, or of those that were received.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Traffic {
-    /// Bytes, not counting those that TLS adds.
+    /// Number of bytes, without those that TLS adds.
     pub bytes: u64,
-    /// Whole frames.
+    /// Number of complete frames.
     pub frames: u64,
 }
 
-/// The state of the link.
+/// The state and the counters of the link.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
-    /// Whether this host dials. Otherwise it accepts.
+    /// Whether this host dials the peer. If not, it accepts the peer's connections.
     pub dials: bool,
-    /// The session; `None` while the link is down.
+    /// The session that is up; `None` while the link is down.
     pub connected: Option<Connected>,
-    /// Connections that came up since the agent started.
+    /// Number of sessions that began since the agent started.
     pub ups: u64,
-    /// Connections that went down, by [`DownReason::word`]; every word has an entry.
+    /// Numbers of sessions that ended, by [`DownReason::word`]; every word has an entry.
     pub downs: Vec<(&'static str, u64)>,
-    /// What was sent since the agent started.
+    /// What was sent over the link since the agent started.
     pub sent: Traffic,
-    /// What was received since the agent started.
+    /// What was received over the link since the agent started.
     pub received: Traffic,
-    /// Connections that were refused, by reason; every reason has an entry.
+    /// Numbers of connections that were refused, by reason; every reason has an entry.
     pub refused: Vec<(Refusal, u64)>,
-    /// Attempts to dial that did not reach the peer.
+    /// Number of attempts to dial that did not reach the peer.
     pub unreached: u64,
-    /// Messages about who is active that were dropped, because there was no session or the queue was
-    /// full.
+    /// Number of messages about who is active, such as heartbeats, that were dropped, because there
+    /// was no session or the queue was full.
     pub dropped_words: u64,
-    /// Why there is no connection, as a sentence, if known.
+    /// Why there is no session, as a sentence; `None` if that is not known.
     pub problem: Option<String>,
 }
 
-/// A session that is up.
+/// A session of the link that is up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Connected {
-    /// The agent at the other end.
+    /// What is known of the agent at the other end.
     pub peer: PeerInfo,
     /// When the session came up.
     pub since: SystemTime,
-    /// Round-trip time of the last ping, including queues.
+    /// Round-trip time of the last ping, including the time in queues; `None` before the first ping
+    /// was answered.
     pub round_trip: Option<Duration>,
 }
 
-/// The counters of the link, shared by all its tasks.
+/// The counters of the link, which all its tasks share.
 #[derive(Debug)]
 pub(super) struct Counters {
     dials: bool,
@@ -207,11 +208,11 @@ pub(super) struct Counters {
 struct Current {
     connected: Option<Connected>,
     problem: Option<String>,
-    /// When a refusal was last in the log, by reason.
+    /// When a refusal for each reason was last written to the log.
     said: [Option<Instant>; Refusal::ALL.len()],
 }
 
-/// Counters of bytes and frames in one direction.
+/// Counters of the bytes and frames in one direction of the link.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     bytes: AtomicU64,
@@ -273,8 +274,9 @@ impl Counters {
         }
     }
 
-    /// Counts a refused connection. The sentence is kept while there is no session. Returns whether to log
-    /// it: once a minute for each reason.
+    /// Counts a connection that was refused. While there is no session, the sentence `problem` is
+    /// kept as the reason why. Returns whether to log the refusal: at most once a minute for each
+    /// reason.
     pub(super) fn refused(&self, refusal: Refusal, problem: &str) -> bool {
         let index = Refusal::ALL.iter().position(|one| *one == refusal);
         let index = index.unwrap_or(0);
@@ -288,7 +290,8 @@ impl Counters {
         is_due
     }
 
-    /// Records why there is no connection. Returns whether the reason has changed.
+    /// Records the sentence that says why there is no session. Returns whether it differs from the
+    /// last one.
     pub(super) fn problem(&self, problem: &str) -> bool {
         let mut current = self.current();
         let is_new = current.problem.as_deref() != Some(problem);
@@ -323,7 +326,8 @@ impl Counters {
         }
     }
 
-    /// Locks the current state. It is consistent even after a panic, as every change is one assignment.
+    /// Locks the current state. The state is consistent even after a panic, because every change is
+    /// one assignment.
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,12 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-/// Length of a key's name in bytes.
+/// Length of a session ticket key's name, in bytes.
 pub(super) const ID_BYTES: usize = 16;
-/// Length of a key's secret in bytes.
+/// Length of a session ticket key's secret, in bytes.
 pub(super) const SECRET_BYTES: usize = 32;
 
-/// The name of a key: random bytes, which every ticket made with the key contains unencrypted.
+/// The name of a session ticket key: random bytes, which every ticket made with the key contains
+/// unencrypted.
 #[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct KeyId(pub [u8; ID_BYTES]);
 
@@ -32,7 +33,7 @@ pub struct TicketKey {
 }
 
 impl TicketKey {
-    /// Creates a key from this name and secret, which must be random.
+    /// Creates a session ticket key from this name and secret, both of which must be random.
     #[must_use]
     pub fn new(id: KeyId, secret: [u8; SECRET_BYTES]) -> Self {
         Self {
@@ -48,20 +49,19 @@ impl fmt::Debug for TicketKey {
     }
 }
 
-/// All session ticket keys of a host, as sent to the peer. They are never sent anywhere but over
-/// the link.
+/// All session ticket keys of a host, as sent to the peer. They are sent only over the link.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Offer {
-    /// The keys that the host accepts.
+    /// The session ticket keys that the sending host accepts.
     pub keys: Vec<OfferedKey>,
-    /// The name of the key that the host issues tickets with.
+    /// The name of the key that the sending host issues tickets with.
     pub issuer: KeyId,
-    /// Whether the sending host is active, or has no peer.
+    /// Whether the sending host is the active one, or has no peer.
     pub active: bool,
 }
 
-/// A key as sent to the peer. It contains its age instead of a date, because the clocks of the two
-/// hosts differ.
+/// A session ticket key as sent to the peer. It contains the key's age instead of a date, because
+/// the clocks of the two hosts differ.
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
 pub struct OfferedKey {
     /// The name of the key.

@@ -33,20 +33,20 @@ use ticketer::{Keyring, Ticketer};
 pub struct TicketKeys(Arc<Inner>);
 
 struct Inner {
-    /// The accepted keys, which handshakes read without a lock.
+    /// The session ticket keys that are accepted. TLS handshakes read them without a lock.
     ring: Arc<ArcSwap<Keyring>>,
     rotation: Mutex<Rotation>,
     began: Instant,
 }
 
-/// The system returned no random numbers for a key.
+/// The error that the system returned no random numbers for a session ticket key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the system returned no random numbers for a session ticket key")]
 pub struct NoRandomness;
 
 impl TicketKeys {
-    /// Creates the first key. The host is regarded as having no peer, and therefore creates new
-    /// keys, until [`Self::set_active`] is called.
+    /// Creates the set of keys, with its first key. The host is regarded as having no peer, and
+    /// therefore creates new keys, until [`Self::set_active`] is called.
     ///
     /// # Errors
     /// The system returned no random numbers.
@@ -59,33 +59,34 @@ impl TicketKeys {
         })))
     }
 
-    /// Returns the ticketer of a service, which cannot decrypt the tickets of other services.
+    /// Returns the object that encrypts and decrypts the session tickets of a service for rustls.
+    /// It cannot decrypt the tickets of other services.
     #[must_use]
     pub fn ticketer(&self, service: &Name) -> Arc<dyn ProducesTickets> {
         Arc::new(Ticketer::new(service, Arc::clone(&self.0.ring)))
     }
 
     /// Removes expired keys and creates a new key when it is due. Must be called at least once a
-    /// minute. The returned offer must be sent to the peer.
+    /// minute. If an offer is returned, it must be sent to the peer.
     #[must_use]
     pub fn tick(&self) -> Option<Offer> {
         self.step(Event::Tick)
     }
 
-    /// Sets whether this host is active or has no peer, and therefore creates new keys. The
-    /// returned offer must be sent to the peer.
+    /// Sets whether this host is active or has no peer, and therefore creates new keys. If an offer
+    /// is returned, it must be sent to the peer.
     #[must_use]
     pub fn set_active(&self, active: bool) -> Option<Offer> {
         self.step(Event::Active(active))
     }
 
-    /// Records that the link came up. The returned offer must be sent to the peer.
+    /// Records that the link to the peer came up. The returned offer must be sent to the peer.
     #[must_use]
     pub fn link_up(&self) -> Option<Offer> {
         self.step(Event::LinkUp)
     }
 
-    /// Accepts the keys that the peer sent.
+    /// Accepts the session ticket keys that the peer sent.
     pub fn heard(&self, offer: Offer) {
         let _nothing = self.step(Event::Received(offer));
     }
@@ -99,7 +100,7 @@ impl TicketKeys {
             match action {
                 Action::Make => match draw() {
                     Ok(material) => actions.extend(rotation.step(now, Event::Made(material))),
-                    // The next call of `tick` tries again.
+                    // The next call of `tick` tries to create the key again.
                     Err(error) => {
                         tracing::error!(%error, "cannot create a session ticket key; the current one stays");
                     }
@@ -111,8 +112,8 @@ impl TicketKeys {
         offer
     }
 
-    /// Locks the state machine. A poisoned lock is used as it is: a step that panicked leaves
-    /// usable keys.
+    /// Locks the state machine. A poisoned lock is used as it is: a step of the state machine that
+    /// panicked leaves usable keys.
     fn rotation(&self) -> MutexGuard<'_, Rotation> {
         let rotation = &self.0.rotation;
         rotation.lock().unwrap_or_else(PoisonError::into_inner)

@@ -6,8 +6,8 @@
 //! previous keys are accepted as well.
 //!
 //! Each host accepts its own keys and the peer's. The active host creates new keys, and both hosts
-//! issue tickets with the active host's key. While neither or both hosts are active, they issue
-//! with the newest key.
+//! issue tickets with the active host's key. While neither host is active, or both are, they issue
+//! tickets with the newest key.
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -15,15 +15,15 @@ use lb_ha::Time;
 
 use super::key::{KeyId, Offer, OfferedKey, TicketKey};
 
-/// How long a key issues tickets after its creation.
+/// How long after its creation a key issues tickets.
 pub(super) const ISSUES: Duration = Duration::from_secs(6 * 60 * 60);
-/// How long a ticket is valid.
+/// How long a session ticket is valid after it was issued.
 pub(super) const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
-/// How long tickets of a key are accepted, from the key's creation.
+/// How long after a key's creation the tickets that it issued are accepted.
 const ACCEPTED: Duration = Duration::from_secs(18 * 60 * 60);
 const _CHECK: () = assert!(ISSUES.as_secs() + LIFETIME.as_secs() == ACCEPTED.as_secs());
-/// Limit of the number of keys: more than two hosts create within [`ACCEPTED`], even with restarts.
-/// Beyond it, the oldest keys are dropped.
+/// Limit of the number of keys that a host keeps: more than two hosts create within [`ACCEPTED`],
+/// even if they restart. Beyond the limit, the oldest keys are dropped.
 const MOST_KEYS: usize = 16;
 
 /// The session ticket keys of a host.
@@ -40,39 +40,40 @@ pub struct Rotation {
 #[derive(Clone, Debug)]
 struct Key {
     material: TicketKey,
-    /// When the key is no longer accepted. Its age is derived from this time, because the key may
-    /// have been created before the start of this host's clock.
+    /// When the key's tickets are no longer accepted. The key's age is derived from this time,
+    /// because the key may have been created before the start of this host's clock.
     ends: Time,
 }
 
-/// An event that the state machine handles.
+/// An event that the state machine of the keys handles.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Time has passed.
+    /// Time has passed since the last event.
     Tick,
-    /// The requested key was created.
+    /// The key that [`Action::Make`] requested was created.
     Made(TicketKey),
     /// The host became active or has no peer (true), or is no longer active (false).
     Active(bool),
-    /// The link came up.
+    /// The link to the peer came up.
     LinkUp,
     /// The peer sent its keys.
     Received(Offer),
 }
 
-/// An action that the caller must carry out.
+/// An action that the caller of the state machine must carry out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Create a random key and pass it to [`Event::Made`].
+    /// Create a random key and pass it to the state machine as [`Event::Made`].
     Make,
-    /// Accept all [`Rotation::keys`], and issue tickets with the first of them.
+    /// Accept the tickets of all [`Rotation::keys`], and issue tickets with the first of these
+    /// keys.
     Publish,
-    /// Send the keys to the peer.
+    /// Send this host's keys to the peer.
     Tell(Offer),
 }
 
 impl Rotation {
-    /// Creates the state of a host without a peer, with its first key.
+    /// Creates the state of a host that has no peer, with its first key.
     #[must_use]
     pub fn new(now: Time, first: TicketKey) -> Self {
         Self {
@@ -82,7 +83,7 @@ impl Rotation {
         }
     }
 
-    /// Handles an event and returns the actions to carry out.
+    /// Handles an event and returns the actions that the caller must carry out.
     pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
         match event {
             Event::Tick => self.tick(now),
@@ -96,7 +97,7 @@ impl Rotation {
         }
     }
 
-    /// Returns the accepted keys, first the one that issues tickets.
+    /// Returns the keys whose tickets are accepted; the first one is the key that issues tickets.
     pub fn keys(&self) -> impl Iterator<Item = &TicketKey> {
         let issues = |key: &&Key| key.material.id == self.issuer;
         let issuer = self.keys.iter().filter(issues);
@@ -141,7 +142,7 @@ impl Rotation {
         vec![Action::Publish]
     }
 
-    /// Removes expired keys. Returns whether any were removed.
+    /// Removes keys that have expired. Returns whether any key was removed.
     fn forget(&mut self, now: Time) -> bool {
         let before = self.keys.len();
         self.keys.retain(|key| key.ends > now);
@@ -153,8 +154,8 @@ impl Rotation {
         self.keys.len() != before
     }
 
-    /// Returns whether this host must create a new key: the active host when the issuing key is too
-    /// old, a standby only if all its keys have expired.
+    /// Returns whether this host must create a new key: the active host must when the issuing key
+    /// is too old, and a standby only if all its keys have expired.
     fn is_due(&self, now: Time) -> bool {
         let issuer = self.keys.iter().find(|key| key.material.id == self.issuer);
         issuer.is_none_or(|key| self.active && key.age(now) >= ISSUES)
@@ -192,7 +193,7 @@ impl Key {
         }
     }
 
-    /// Creates a key from one that the peer sent. Returns `None` if it has expired.
+    /// Converts a key that the peer sent. Returns `None` if the key has expired.
     fn offered(offered: &OfferedKey, now: Time) -> Option<Self> {
         let left = ACCEPTED.checked_sub(Duration::from_millis(offered.age))?;
         (!left.is_zero()).then(|| Self {

@@ -1,9 +1,9 @@
-//! Encrypts and decrypts session tickets: TLS sessions that clients store, and only the pair can
-//! read.
+//! Encrypts and decrypts session tickets: a ticket is a TLS session that a client stores and only
+//! the hosts of the pair can read.
 //!
 //! A ticket consists of the key's name (16 bytes), a salt (16 bytes), the encrypted session and the
-//! authentication tag (16 bytes). Each ticket is encrypted by AES-256-GCM with a key and nonce of
-//! its own, which HKDF-SHA256 (RFC 5869) derives from the key's secret, the service's name and the
+//! authentication tag (16 bytes). Each ticket is encrypted by AES-256-GCM with a separate key and
+//! nonce, which HKDF-SHA256 (RFC 5869) derives from the key's secret, the service's name and the
 //! salt. So the number of tickets per key is not limited, both hosts may issue tickets with the
 //! same key at the same time, and a ticket of one service cannot be opened by another service.
 
@@ -26,12 +26,14 @@ use crate::config::Name;
 const SALT_BYTES: usize = 16;
 const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
-/// Size limit of tickets in bytes. Sessions without a client certificate are shorter.
+/// Size limit of session tickets in bytes. Tickets of sessions without a client certificate are
+/// shorter.
 const MOST_BYTES: usize = 2048;
-/// Begins the input of the key derivation: other uses of the same secret would derive other keys.
+/// The beginning of the input of the key derivation. It separates tickets from other uses of the
+/// same secret, which would derive other keys.
 const PURPOSE: &[u8] = b"lb session ticket 1";
 
-/// The accepted keys; tickets are issued with the first one.
+/// The keys whose tickets are accepted; tickets are issued with the first of them.
 pub(super) struct Keyring(Vec<(KeyId, Prk)>);
 
 impl Keyring {
@@ -42,7 +44,7 @@ impl Keyring {
     }
 
     fn find(&self, id: &[u8; ID_BYTES]) -> Option<&Prk> {
-        // The key's name is public: the duration of the comparison reveals nothing.
+        // The key's name is public, so the comparison need not take constant time.
         self.0
             .iter()
             .find(|(key, _)| key.0 == *id)
@@ -110,7 +112,7 @@ impl ProducesTickets for Ticketer {
         let ring = self.ring.load();
         let (key, nonce) = self.derive(ring.find(id)?, salt)?;
         let mut plain = sealed.to_vec();
-        // Checks the authentication tag in constant time.
+        // `open_in_place` checks the ticket's authentication tag, in constant time.
         let length = key
             .open_in_place(nonce, Aad::from(id), &mut plain)
             .ok()?
@@ -126,7 +128,7 @@ impl fmt::Debug for Ticketer {
     }
 }
 
-/// The number of bytes that HKDF must derive: an AES key and a nonce.
+/// The number of bytes that HKDF must derive for a ticket: an AES key and a nonce.
 #[derive(Clone, Copy)]
 struct Derived;
 

@@ -1,4 +1,4 @@
-//! The ACME account, which both hosts use.
+//! The exchange of the ACME account, which both hosts of a pair use.
 
 use std::sync::{
     Arc,
@@ -8,17 +8,17 @@ use std::sync::{
 use super::{Exchange, HostRole, HostState};
 use crate::acme::{peer_message::MOST_ACCOUNT_BYTES, store::Store};
 
-/// What this host knows of the account, apart from the files on disk.
+/// What this host knows of the ACME account, apart from the files on disk.
 #[derive(Debug, Default)]
 pub(super) struct KnownAccount {
-    /// Number of times that the peer's account was installed.
+    /// Number of times that the peer's account was installed on this host.
     taken: Arc<AtomicU64>,
-    /// An account that the directory no longer knows.
+    /// The file contents of an account that the directory no longer knows.
     unknown: Option<Vec<u8>>,
 }
 
 impl Exchange {
-    /// Returns the counter of accounts that were installed from the peer.
+    /// Returns the counter of times that the peer's account was installed on this host.
     pub(in crate::acme) fn accounts_taken(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.state().account.taken)
     }
@@ -58,7 +58,8 @@ impl KnownAccount {
     }
 }
 
-/// Returns the account file; `None` if there is none that can be sent.
+/// Returns the contents of the account file; `None` if there is no such file, or it cannot be read
+/// or is too long to be sent.
 pub(super) fn read(store: &Store) -> Option<Vec<u8>> {
     let bytes = store.account_bytes().ok()??;
     (bytes.len() <= MOST_ACCOUNT_BYTES).then_some(bytes)

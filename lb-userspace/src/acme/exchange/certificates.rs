@@ -17,8 +17,8 @@ use crate::{
     config::Name,
 };
 
-/// Applies the state of a certificate that the peer sent; `told` is `None` if the peer does not
-/// manage it.
+/// Takes over the state of a certificate that the peer sent. `told` is `None` if the peer does not
+/// manage this certificate.
 pub(super) fn apply(managed: &ManagedCertificate, told: Option<CertificateState>, now: SystemTime) {
     let mut state = managed.state();
     let before = state.renewal.record().clone();
@@ -38,15 +38,15 @@ pub(super) fn apply(managed: &ManagedCertificate, told: Option<CertificateState>
     managed.changed.notify_one();
 }
 
-/// Handles the peer's claim of the order lock. Returns `None` if the claim is granted; otherwise
-/// how long this host may still hold the lock.
+/// Handles the peer's claim of the lock that permits an order. Returns `None` if the claim is
+/// granted, otherwise how long this host may still hold the lock.
 pub(super) fn claimed(
     state: &ExchangeState,
     service: &str,
     number: u64,
     now: SystemTime,
 ) -> Option<Duration> {
-    // This host cannot order a certificate for a service that it does not know: the claim is
+    // This host does not know the service, so it cannot order a certificate for it: the claim is
     // granted.
     let managed = find(state, service)?;
     let mut state = managed.state();
@@ -59,7 +59,8 @@ pub(super) fn claimed(
     refused
 }
 
-/// Handles the peer's reply to a claim. Returns false if no such claim is pending.
+/// Handles the peer's reply to a claim of the order lock. Returns false if this host has no such
+/// claim pending.
 pub(super) fn answered(
     state: &ExchangeState,
     service: &str,
@@ -78,7 +79,8 @@ pub(super) fn answered(
     waited
 }
 
-/// Returns the certificate file that the peer requests; `None` if it cannot be sent.
+/// Returns the certificate file that the peer requests; `None` if it has another certificate by now
+/// or cannot be read.
 pub(super) fn read_for_peer(
     state: &ExchangeState,
     service: &str,
@@ -86,7 +88,8 @@ pub(super) fn read_for_peer(
 ) -> Option<Secret> {
     let managed = find(state, service)?;
     let given = {
-        // The lock is held while the file is read, so that the file is not replaced meanwhile.
+        // The lock of the state is held while the file is read, so that the file is not replaced
+        // meanwhile.
         let state = managed.state();
         let id = state.certificate.filter(|id| id.fingerprint == fingerprint);
         id.ok_or_else(|| "the file holds another certificate by now".to_owned())
@@ -113,8 +116,9 @@ fn read(managed: &ManagedCertificate) -> Result<Vec<u8>, String> {
 }
 
 impl Exchange {
-    /// Requests one certificate of which the peer has a newer version. Only one request is pending
-    /// at a time, to bound the data queued for sending.
+    /// Requests one certificate file from the peer, if the peer has a newer certificate for any
+    /// service. Only one request is pending at a time, to bound the data that the peer queues for
+    /// sending.
     pub(super) fn request_newer(&self, state: &mut ExchangeState, now: SystemTime) {
         if state.requested.is_some() {
             return;
@@ -136,7 +140,7 @@ impl Exchange {
         }
     }
 
-    /// Installs a requested certificate. Returns whether it was installed.
+    /// Installs a certificate file that the peer sent on request. Returns whether it was installed.
     pub(super) fn install_received(
         &self,
         state: &mut ExchangeState,
@@ -164,7 +168,8 @@ impl Exchange {
                 self.0
                     .statuses
                     .change(&name, |status| status.failure = None);
-                // If the agent is stopping, its successor finds the file.
+                // Sending fails if the agent is stopping. The agent that is started next finds the
+                // certificate file.
                 let _gone = self.0.renewed.send(name);
                 true
             }

@@ -1,17 +1,18 @@
-//! Challenge responses, served on both hosts because the directory may reach either.
+//! Challenge responses. Both hosts of a pair serve them, because the directory may reach either
+//! host.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Exchange, HostState, Offer, PeerMessage, Response, SystemTime};
 use crate::acme::SelfSignedError;
 
-/// Limit of the peer's challenge responses that this host serves.
+/// Limit of the number of the peer's challenge responses that this host serves.
 const MOST_RESPONSES: usize = 1024;
-/// How long an order waits for the peer to serve a response. After that it continues, as the
-/// directory normally reaches the active host.
+/// How long an order waits until the peer serves a challenge response. After that the order
+/// continues without the peer, because the directory normally reaches the active host.
 const SERVING: Duration = Duration::from_secs(3);
 
-/// Guard of a response that both hosts serve.
+/// Guard of a challenge response that both hosts serve until the guard is dropped.
 #[derive(Debug)]
 #[must_use]
 pub(in crate::acme) struct SharedOffer {
@@ -21,8 +22,9 @@ pub(in crate::acme) struct SharedOffer {
 }
 
 impl Exchange {
-    /// Serves a response on both hosts until the guard is dropped. Returns when both hosts serve
-    /// it, or after [`SERVING`] if the peer does not.
+    /// Serves a challenge response on both hosts until the guard is dropped. This function returns
+    /// when both hosts serve the response, or after [`SERVING`] if the peer does not serve it by
+    /// then.
     pub(in crate::acme) async fn serve(
         &self,
         response: Response,
@@ -52,8 +54,8 @@ impl Exchange {
         Ok(shared)
     }
 
-    /// Serves the challenge responses of the peer's state, and no longer those of its earlier
-    /// states.
+    /// Serves the challenge responses that the peer's new state has, and stops serving those that
+    /// only its earlier states had.
     pub(super) fn answer(&self, state: &mut super::ExchangeState, told: &HostState) {
         let mut before = std::mem::take(&mut state.offers);
         let mut offers = BTreeMap::new();

@@ -1,4 +1,5 @@
-//! Tests of two hosts' exchanges, whose messages are delivered as the link would deliver them.
+//! Tests of the exchanges of two hosts, whose messages are delivered as the link would deliver
+//! them.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -9,12 +10,13 @@ use crate::{
 };
 
 const NAME: &str = "www.example.org";
-/// When the certificates begin, in seconds since 1970: in the year 2033.
+/// When the certificates of these tests become valid, in seconds since 1970: in the year 2033.
 const BEGINS: u64 = 2_000_000_000;
 const ACCOUNT: &str = r#"{"id": "https://acme.example.org/1", "key_pkcs8": "MTIz", "urls": null,
                           "directory": "https://acme.example.org/dir"}"#;
 
-/// Parses a fake certificate: its names, when it begins, and a byte of its fingerprint.
+/// Parses the text that stands for a certificate file in these tests: its names, when it becomes
+/// valid, and a byte of its fingerprint.
 fn inspect(bytes: &[u8]) -> Result<CertificateDetails, String> {
     let text = String::from_utf8_lossy(bytes);
     let [names, begins, mark] = text.split(' ').collect::<Vec<_>>()[..] else {
@@ -113,7 +115,8 @@ impl Host {
     }
 }
 
-/// Delivers messages until none is left. Returns the messages that each host sent.
+/// Delivers the messages between two hosts until none is left. Returns the messages that each host
+/// sent.
 fn talk(hosts: [&mut Host; 2]) -> [Vec<PeerMessage>; 2] {
     let [one, other] = hosts;
     let mut said = [Vec::new(), Vec::new()];
@@ -153,7 +156,7 @@ fn the_newer_certificate_comes_to_the_host_that_has_it_not() {
     for (ours, expected) in [
         (None, &newer),
         (Some(format!("{NAME} {} 1", BEGINS - 1)), &newer),
-        // The certificate does not cover the name, so it counts as missing.
+        // A certificate that does not cover the configured name, so it counts as missing.
         (Some(format!("example.net {} 1", BEGINS + 1)), &newer),
     ] {
         let mut one = Host::raise("a", Some(&newer));
@@ -175,7 +178,7 @@ fn a_certificate_that_is_older_or_of_no_use_is_not_taken() {
     let ours = format!("{NAME} {BEGINS} 1");
     for theirs in [
         format!("{NAME} {} 2", BEGINS - 1),
-        // Expired years ago.
+        // A certificate that expired long ago.
         format!("{NAME} 1000 2"),
     ] {
         let mut one = Host::raise("a", Some(&theirs));
@@ -192,7 +195,7 @@ fn a_certificate_for_other_names_is_asked_for_once_and_refused() {
     let mut one = Host::raise("a", Some(&format!("{NAME} {BEGINS} 1")));
     let mut other = Host::raise("b", None);
     link(&mut one, &mut other);
-    // The peer has a different list of domains, and a newer certificate.
+    // The peer's list of domains differs from this host's, and its certificate is newer.
     let mut told = told_by(&mut one);
     let id = CertificateId {
         not_before: BEGINS + 5,
@@ -297,7 +300,7 @@ async fn an_answer_is_served_by_both_before_it_counts_and_withdrawn_from_both() 
     };
     assert_eq!(other.http_answer().as_deref(), Some("token.thumbprint"));
     assert!(one.http_answer().is_some());
-    // Other state messages in between do not cancel the request.
+    // Other state messages that arrive in between do not end the serving of the response.
     one.exchange.publish();
     talk([&mut one, &mut other]);
     assert!(other.http_answer().is_some());
@@ -330,7 +333,7 @@ fn a_claim_is_answered_and_counts_before_the_order_begins() {
     assert!(other.folder.path().exists());
 }
 
-/// The state that a host sends.
+/// Returns the state that a host sends to its peer.
 fn told_by(host: &mut Host) -> HostState {
     host.exchange.publish();
     let mut told = None;

@@ -1,5 +1,5 @@
-//! Simulates two hosts for months, with link failures, role changes, restarts and a directory that
-//! is down.
+//! Simulates the renewal of a certificate by two hosts for months, with link failures, role
+//! changes, restarts and a directory that is down.
 
 use proptest::prelude::*;
 
@@ -15,8 +15,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     /// Whatever happens, [`World::step`] sees no order of a standby and no overlapping orders while
-    /// the link is up; the hourly limit holds for both hosts together; and with the link up and one
-    /// host active both get the same certificate.
+    /// the link is up; the hourly limit holds for both hosts together; and once the link is up and
+    /// one host is active, both hosts get the same certificate.
     #[test]
     fn two_hosts_order_as_one(
         mut world in world(),
@@ -35,7 +35,8 @@ proptest! {
         prop_assert!(one.certificate.is_some() && one.certificate == other.certificate);
     }
 
-    /// Everything happens within minutes, and operators request renewals again and again.
+    /// Events follow each other within minutes, and operators request renewals again and again: no
+    /// hour has more orders than the limit.
     #[test]
     fn no_hour_has_more_orders_than_the_limit(
         mut world in world(),
@@ -86,7 +87,7 @@ fn weeks_without_a_directory_cost_nothing_while_the_certificate_lasts() {
     let first = world.hosts[0].certificate;
     assert!(first.is_some() && world.hosts[1].certificate == first);
     let orders = world.began.len();
-    // Five weeks with role changes and restarts.
+    // Five weeks pass with the directory down, a role change and a restart each week.
     world.happens(Happening::Directory(Directory::Down));
     for index in [1, 0, 1, 0, 1] {
         world.run(DAY * 7);
@@ -95,11 +96,12 @@ fn weeks_without_a_directory_cost_nothing_while_the_certificate_lasts() {
         assert_eq!(world.hosts[index].certificate, first, "it serves on");
         assert_eq!(world.hosts[index].expired, Duration::ZERO);
     }
-    // At most one order an hour begins from the time at which the certificate is due, two thirds of
-    // its lifetime.
+    // From the time at which the certificate is due, two thirds of its lifetime, at most one order
+    // begins in an hour.
     let tries = world.began.len() - orders;
     assert!((24..=24 * 28).contains(&tries), "{tries} orders");
-    // The condition of the alerts in docs/metrics.md.
+    // The condition of the alerts in docs/metrics.md: the certificate has been due for more than a
+    // day, and expires within 14 days.
     let overdue = world.now.duration_since(world.hosts[1].renewal.renew_at());
     assert!(overdue.is_ok_and(|overdue| overdue > DAY));
     let left = world.hosts[1].renewal.certificate.map(|one| one.not_after);

@@ -1,5 +1,5 @@
-//! The validation of an order: responses are set up before the directory is asked to validate, and
-//! removed when the order has ended.
+//! The validation of an order's names: challenge responses are set up before the directory is asked
+//! to validate, and removed when the order has ended.
 
 use std::time::Duration;
 
@@ -14,11 +14,12 @@ use crate::{
     config::AcmeChallenge,
 };
 
-/// Time limit for removing all records.
+/// Time limit for removing all DNS records of an order.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(300);
 
 impl Session {
-    /// Sets up the responses to all challenges, and then asks the directory to validate.
+    /// Sets up the responses to all challenges of an order, and then asks the directory to
+    /// validate. Returns the guards of the responses that the front serves.
     pub(super) async fn answer_challenges(
         &mut self,
         order: &mut Order,
@@ -64,7 +65,7 @@ impl Session {
         Ok(served)
     }
 
-    /// Sets all records, then waits for the DNS once.
+    /// Sets all DNS records of the order, then waits once until name servers have them.
     async fn set_records(
         &mut self,
         records: Vec<TxtRecord>,
@@ -74,8 +75,8 @@ impl Session {
         let mut remaining = records.len();
         for record in records {
             remaining -= 1;
-            // Recorded before the record is set: a command that fails may have done half of its
-            // work.
+            // The record is noted before it is set, so that it is removed later even if the command
+            // fails, which may have set it nevertheless.
             self.records.push((record.clone(), String::new()));
             let said = record.set(&hook, domains, remaining).await?;
             if let Some((_, last)) = self.records.last_mut() {
@@ -86,8 +87,8 @@ impl Session {
         Ok(())
     }
 
-    /// Removes the records that were set. A record that cannot be removed does no harm and is
-    /// logged.
+    /// Removes the DNS records that were set for the order. A record that cannot be removed does no
+    /// harm; the failure is logged.
     pub(super) async fn remove_records(&mut self) {
         let records = std::mem::take(&mut self.records);
         let Some(hook) = &self.settings.dns else {
@@ -109,7 +110,7 @@ impl Session {
     }
 }
 
-/// Returns the validated name; for a wildcard, its parent domain.
+/// Returns the name that is validated; for a wildcard, the name without `*.`.
 fn plain_name(identifier: &AuthorizedIdentifier<'_>) -> String {
     let name = identifier.to_string();
     name.strip_prefix("*.").map_or(name.clone(), str::to_owned)

@@ -19,7 +19,7 @@ async fn serving(problems: &[&str]) -> SocketAddr {
     address
 }
 
-/// Sends `bytes` and returns everything that the server sends until it closes the connection.
+/// Sends `bytes` to the server and returns everything that it sends until it closes the connection.
 async fn ask(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.expect("connected");
     stream.write_all(bytes).await.expect("sent");

@@ -1,4 +1,5 @@
-//! The section of the status page on the pair: both hosts, and facts about address, link and flows.
+//! The section of the status page about the pair: both hosts, and facts about address, link and
+//! flows.
 
 use std::fmt::{self, Write};
 
@@ -8,7 +9,7 @@ use crate::admin::{
     wording::{PairInWords, Tone},
 };
 
-/// Writes the section; nothing for a host without a pair.
+/// Writes the section of the page about the pair; writes nothing for a host without a peer.
 pub(super) fn write(page: &mut String, status: &Status) -> fmt::Result {
     let (Some(ha), Some(pair)) = (&status.ha, PairInWords::of(status)) else {
         return Ok(());
@@ -44,7 +45,8 @@ pub(super) fn write(page: &mut String, status: &Status) -> fmt::Result {
     page.write_str("</table></div>")
 }
 
-/// Returns the CSS class of a tone. Reuses the classes of backend states for their colours.
+/// Returns the CSS class of a tone. These are the classes of backend states, whose colours are used
+/// again.
 fn class_of(tone: Tone) -> &'static str {
     match tone {
         Tone::Plain => "",

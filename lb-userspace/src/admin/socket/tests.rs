@@ -4,7 +4,7 @@ use crate::{
     pool::AdminState,
 };
 
-/// Serves a socket at `path`; `say` answers every command.
+/// Serves an admin socket at `path`. The function `say` makes the answer to every command.
 fn serving(path: &Path, say: fn(Request) -> Result<String, String>) {
     let socket = AdminSocket::bind(path).expect("bound");
     let (commands, mut received) = mpsc::channel::<Command>(8);
@@ -19,7 +19,7 @@ fn serving(path: &Path, say: fn(Request) -> Result<String, String>) {
     });
 }
 
-/// Runs blocking work on a thread outside the runtime's workers.
+/// Runs blocking work outside the threads on which the runtime runs tasks.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("no panic")
 }

@@ -1,4 +1,4 @@
-//! The status of the pair, as seen by this host.
+//! The status of the pair, as this host sees it.
 
 use lb_ha::vrrp::State;
 use serde::{Deserialize, Serialize};
@@ -8,131 +8,136 @@ use super::Moment;
 /// This host's role in the pair, and what it knows about its peer.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct HaStatus {
-    /// This host's role: `init`, `backup`, `master` or `fault`.
+    /// This host's VRRP role: `init`, `backup`, `master` or `fault`.
     pub role: State,
-    /// Why this host has that role: [`lb_ha::vrrp::Cause::as_str`].
+    /// Why this host has that role, as a word from [`lb_ha::vrrp::Cause::as_str`].
     pub reason: String,
-    /// When this host entered that role.
+    /// When this host entered its present role.
     pub since: Moment,
     /// This host's effective priority, 1 to 254: the configured priority adjusted by tracking.
     pub priority: u8,
     /// The VRRP virtual router identifier (VRID), 1 to 255.
     pub virtual_router_id: u8,
-    /// Whether this host has stepped back: it hears no peer, and the address is elsewhere or cannot be
-    /// confirmed to be here.
+    /// Whether this host has stepped back from being active: it hears no peer, and the address is
+    /// elsewhere or cannot be confirmed to be on this host.
     pub stepped_back: bool,
-    /// Whether a hand-over is in progress.
+    /// Whether a hand-over to the peer is in progress.
     pub handing_over: bool,
-    /// The tracked items: scripts, and conditions that the agent checks itself.
+    /// The tracked items: the operator's scripts, and conditions that the agent checks itself.
     pub tracked: Vec<TrackedStatus>,
-    /// The other host.
+    /// What this host knows about the other host of the pair.
     pub peer: PeerStatus,
-    /// The link between the agents; `null` without `[ha.link]`.
+    /// The link between the agents; `null` if the configuration has no `[ha.link]`.
     pub link: Option<LinkStatus>,
     /// The address that moves to the active host.
     pub address: AddressStatus,
-    /// The replication of flows between the hosts; `null` without a link, and where an Elastic IP is on a
-    /// private address that does not move.
+    /// The replication of flows between the hosts; `null` if there is no link, or if the Elastic IP
+    /// is associated with private addresses that do not move.
     pub flows: Option<FlowsStatus>,
-    /// The certificates that differ between the hosts, a sentence each.
+    /// The certificates that differ between the hosts, one sentence for each.
     pub certificates: Vec<String>,
 }
 
-/// A tracked item: a script, or a condition that the agent checks itself.
+/// A tracked item: one of the operator's scripts, or a condition that the agent checks itself.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct TrackedStatus {
-    /// The name of the item.
+    /// The name of the tracked item.
     pub name: String,
-    /// Whether the item is healthy.
+    /// Whether the tracked item is healthy.
     pub ok: bool,
-    /// When `ok` last changed.
+    /// When the item last became healthy or unhealthy.
     pub since: Moment,
-    /// The last message, such as why the item fails; may be empty.
+    /// What the last check of the item found, such as why it failed; may be empty.
     pub message: String,
-    /// The current effect on this host: `fault`, a weight added to the priority such as `-50` or `+20`, or
-    /// empty for none.
+    /// The effect that the item has on this host now: `fault`, a weight added to the priority such
+    /// as `-50` or `+20`, or empty for none.
     pub effect: String,
 }
 
 /// What this host knows about its peer.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct PeerStatus {
-    /// The peer's address.
+    /// The IP address of the peer.
     pub address: String,
-    /// The peer's `node.name`; `null` until received over the link.
+    /// The peer's `node.name`; `null` until it was received over the link.
     pub node: Option<String>,
-    /// The peer's version of `lb`; `null` until received over the link.
+    /// The version of `lb` that the peer runs; `null` until it was received over the link.
     pub version: Option<String>,
-    /// The role that the peer last reported; `null` if it was not heard within the master-down interval.
+    /// The role that the peer last reported; `null` if nothing was heard from the peer within the
+    /// master-down interval.
     pub role: Option<State>,
-    /// The priority that the peer last reported, 1 to 254.
+    /// The priority that the peer last reported, 1 to 254; `null` if it is not known.
     pub priority: Option<u8>,
-    /// Whether the peer is ready to become active: it has checked its backends, has the flows, and nothing
-    /// has failed. Reported only in heartbeats over the link.
+    /// Whether the peer is ready to become active: it has checked its backends, has the flows, and
+    /// nothing has failed. `null` if not known: only heartbeats over the link report it.
     pub ready: Option<bool>,
-    /// Time since the last advert or heartbeat of the peer, in seconds; `null`: there was none.
+    /// Time since the last advert or heartbeat of the peer was received, in seconds; `null` if
+    /// there was none.
     pub heard: Option<f64>,
 }
 
-/// The link between the agents.
+/// The link between the agents of the pair.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct LinkStatus {
     /// Whether the link is up.
     pub up: bool,
-    /// When `up` last changed.
+    /// When the link last went up or down.
     pub since: Moment,
-    /// Round-trip time of the last ping over the link, in seconds; `null`: there was none.
+    /// Round-trip time of the last ping over the link, in seconds; `null` if there was none.
     pub lag: Option<f64>,
-    /// Why the link is down, in a sentence.
+    /// Why the link is down, as a sentence; `null` if it is up.
     pub problem: Option<String>,
 }
 
-/// The address that moves to the active host.
+/// The address that moves to the active host, and where it is.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct AddressStatus {
-    /// The kind of address.
+    /// How the address moves: by the EC2 API, as virtual IPs, or by commands.
     pub kind: AddressKind,
-    /// The allocation ID of the Elastic IP, or the virtual IPs; empty if commands move the address.
+    /// The allocation ID of the Elastic IP, or the virtual IPs; empty if notify commands move the
+    /// address.
     pub name: String,
-    /// The host that has the address.
+    /// Which host has the address.
     pub owner: AddressOwner,
-    /// The owner if it is not this host: the ID of an interface or instance, or an address.
+    /// Who has the address if it is not this host: the ID of a network interface or instance, or an
+    /// address; `null` if not known.
     pub owner_is: Option<String>,
-    /// When the address was last confirmed to be on this host.
+    /// When the address was last confirmed to be on this host; `null` if it was not.
     pub confirmed: Option<Moment>,
-    /// Why the last attempt to move or to look up the address failed, or why the next one would; `null`: the
-    /// last attempt succeeded, and no obstacle is known.
+    /// Why the last attempt to move or to look up the address failed, or why the next attempt would
+    /// fail; `null` if the last attempt succeeded and no obstacle is known.
     pub error: Option<String>,
-    /// When the attempt failed; `null`: no call of the EC2 API failed.
+    /// When the call of the EC2 API that `error` is about failed; `null` if `error` is not about a
+    /// call that failed.
     pub error_at: Option<Moment>,
     /// Number of times that this host moved the address to itself since the agent started.
     pub moves: u64,
 }
 
-/// The kind of address that moves.
+/// How the address moves between the hosts.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AddressKind {
-    /// An Elastic IP, moved by the EC2 API.
+    /// An Elastic IP, which moves by a call of the EC2 API.
     ElasticIp,
-    /// Virtual IPs on the interface.
+    /// Virtual IPs, which are added to the active host's network interface.
     VirtualIp,
-    /// An address that the commands of `[ha.notify]` move.
+    /// An address that the notify commands of `[ha.notify]` move.
     Commands,
 }
 
-/// The owner of the address.
+/// Which host has the address, as this host sees it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AddressOwner {
-    /// This host.
+    /// This host has the address.
     #[serde(rename = "self")]
     This,
-    /// Another host.
+    /// Another host has the address.
     Other,
-    /// No host: the Elastic IP is not associated.
+    /// No host has the address: the Elastic IP is not associated.
     Nobody,
-    /// Not known yet.
+    /// It is not known yet which host has the address.
     Unknown,
 }
 
@@ -152,15 +157,16 @@ impl AddressOwner {
 /// The replication of flows between the hosts.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct FlowsStatus {
-    /// Whether this host has all flows of the peer.
+    /// Whether this host has all flows that the peer has.
     pub synced: bool,
-    /// Number of flows sent to the peer.
+    /// Number of flows that were sent to the peer.
     pub sent: u64,
-    /// Number of flows received from the peer and imported.
+    /// Number of flows that were received from the peer and imported.
     pub received: u64,
-    /// Number of flows of the peer that were not imported.
+    /// Number of flows that were received from the peer but not imported.
     pub skipped: u64,
-    /// Time since the end of the last pass over the whole table, in seconds; `null`: there was none.
+    /// Time since the end of the last pass over the whole connection table, in seconds; `null` if
+    /// there was none.
     pub last_full_pass: Option<f64>,
 }
 
@@ -170,7 +176,7 @@ pub(crate) mod examples {
 
     use super::*;
 
-    /// Returns the status of the active host of a healthy pair at `now`.
+    /// Returns an example: the status of the active host of a healthy pair at `now`.
     pub(crate) fn ha(now: Moment) -> HaStatus {
         let ago = |seconds| Moment(now.0 - Duration::from_secs(seconds));
         let tracked = |name: &str| TrackedStatus {

@@ -1,4 +1,5 @@
-//! The pair for display: a row for each host, then facts about address, link, flows and tracked items.
+//! The status of the pair as text for display: a row for each host, then facts about address, link,
+//! flows and tracked items.
 
 use std::time::Duration;
 
@@ -10,58 +11,59 @@ use crate::admin::{
     PeerStatus, Status, TrackedStatus,
 };
 
-/// Age from which a confirmation of the Elastic IP is highlighted. A healthy active host confirms its address
-/// about every 5 seconds.
+/// Age at which the last confirmation of the Elastic IP is highlighted. A healthy active host
+/// confirms its address about every 5 seconds.
 const STALE: Duration = Duration::from_secs(15);
 
-/// How a value is highlighted.
+/// How a displayed value is highlighted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Tone {
-    /// Not highlighted.
+    /// The value is not highlighted.
     Plain,
-    /// A healthy state.
+    /// The value is a healthy state.
     Good,
-    /// A warning.
+    /// The value is a warning.
     Odd,
-    /// A problem that needs an operator.
+    /// The value is a problem that needs an operator.
     Bad,
 }
 
-/// The pair, formatted for display.
+/// The status of the pair, as texts for display.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairInWords {
-    /// This host, then its peer.
+    /// The row of this host, then the row of its peer.
     pub hosts: [HostRow; 2],
-    /// All other facts. A disagreement of the hosts on their roles comes first.
+    /// The facts about the pair to show below the hosts. If the hosts disagree on their roles, that
+    /// comes first.
     pub facts: Vec<Fact>,
 }
 
-/// A host of the pair.
+/// The texts about one host of the pair.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostRow {
-    /// The name of the host, or its address while the name is not known.
+    /// The name of the host; its address while the name is not known.
     pub name: String,
-    /// The role; a dash if it is not known.
+    /// The role of the host; a dash if it is not known.
     pub role: (Tone, String),
-    /// The priority; a dash if it is not known.
+    /// The priority of the host; a dash if it is not known.
     pub priority: String,
-    /// Additional information, such as why the host has its role.
+    /// Further information about the host, such as why it has its role.
     pub note: (Tone, String),
 }
 
-/// A fact about the pair.
+/// A text about one aspect of the pair.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fact {
-    /// The subject, in one or two words.
+    /// What the fact is about, in one or two words.
     pub about: &'static str,
-    /// The fact.
+    /// The fact itself.
     pub text: String,
-    /// How the text is highlighted.
+    /// How the text of the fact is highlighted.
     pub tone: Tone,
 }
 
 impl PairInWords {
-    /// Formats the pair of `status`; `None` for a host without a peer.
+    /// Formats the status of the pair for display; `None` for a host without a peer.
     #[must_use]
     pub fn of(status: &Status) -> Option<Self> {
         let ha = status.ha.as_ref()?;
@@ -112,8 +114,8 @@ fn this_host(ha: &HaStatus, status: &Status) -> HostRow {
     }
 }
 
-/// Explains why this host stepped back: the address was seen elsewhere, or could not be confirmed to be
-/// here.
+/// Returns why this host stepped back, as a clause: the address was seen elsewhere, or could not be
+/// confirmed to be on this host.
 fn why_stepped_back(owner: AddressOwner) -> &'static str {
     match owner {
         AddressOwner::Other | AddressOwner::Nobody => {
@@ -125,7 +127,7 @@ fn why_stepped_back(owner: AddressOwner) -> &'static str {
     }
 }
 
-/// Explains the name of a [`lb_ha::vrrp::Cause`] in a clause.
+/// Returns what the name of a [`lb_ha::vrrp::Cause`] means, as a clause.
 fn why(reason: &str) -> &str {
     match reason {
         "started" => "the agent started",
@@ -192,7 +194,7 @@ fn heard(peer: &PeerStatus, role: State, our_version: &str) -> (Tone, String) {
 }
 
 fn not_heard(ha: &HaStatus) -> (Tone, String) {
-    // A standby sends no adverts: without a link the active host cannot see it.
+    // A standby sends no adverts, so an active host without a link cannot see it.
     if ha.link.is_none() && ha.role == State::Master {
         return (
             Tone::Plain,
@@ -206,7 +208,7 @@ fn not_heard(ha: &HaStatus) -> (Tone, String) {
     (Tone::Bad, text)
 }
 
-/// Returns a problem if both hosts are active, or neither.
+/// Returns a problem if both hosts are active, or if neither is active outside a hand-over.
 fn disagreement(ha: &HaStatus) -> Option<Fact> {
     let peer = ha.peer.role?;
     let text = match (ha.role, peer) {
@@ -304,7 +306,8 @@ fn address_error(ha: &HaStatus, now: Moment) -> Option<Fact> {
             };
             Fact::new(about, tone, format!("{} ago: {error}", span(now.since(at))))
         }
-        // A finding of the preflight check needs action by the operator.
+        // An error without a time is an obstacle that a check found before any call failed: it
+        // needs action by the operator.
         None if is_api || is_out_of_place => Fact::new("PROBLEM", Tone::Bad, error.clone()),
         None => Fact::new("PROBLEM", Tone::Odd, error.clone()),
     })
@@ -340,7 +343,7 @@ fn flows(flows: &FlowsStatus) -> Fact {
     Fact::new("flows", tone, text)
 }
 
-/// Returns a fact for each tracked item that fails, or one fact if all are healthy.
+/// Returns a fact for each tracked item that fails, or one fact if all items are healthy.
 fn tracked(tracked: &[TrackedStatus], now: Moment) -> Vec<Fact> {
     let failing = tracked.iter().filter(|one| !one.ok);
     let failing: Vec<_> = failing.map(|one| failure(one, now)).collect();

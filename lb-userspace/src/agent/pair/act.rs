@@ -1,4 +1,4 @@
-//! Carries out the actions that the state machine returns.
+//! Carries out the actions that the pair state machine returns.
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
@@ -27,11 +27,12 @@ use crate::{
     peer::{self, Link, Message, PeerInfo},
 };
 
-/// The modules that carry out actions for the pair thread, and what they report.
+/// The modules that carry out actions of the pair state machine, and what they have reported.
 pub(super) struct Actuators {
     adverts: Adverts,
     link: Option<Link>,
-    /// The flows that arrive over the link, kept here until the packet path is open.
+    /// The receiver of the flows that the peer sends over the link; `None` once the packet path is
+    /// open and replication has taken it.
     arriving: Option<peer::Flows>,
     replicator: Option<FlowReplicator>,
     addresses: Option<Addresses>,
@@ -39,11 +40,12 @@ pub(super) struct Actuators {
     effects: mpsc::UnboundedSender<Effect>,
     snapshots: Arc<PairSnapshots>,
     background: Handle,
-    /// Whether flows are shared with the peer: only where the address that clients connect to moves.
+    /// Whether flows are shared with the peer, which they are only if the address that clients
+    /// connect to moves between the hosts.
     shares_flows: bool,
     state: State,
     priority: u8,
-    /// Number of changes to each state, by cause; published in the snapshot.
+    /// Number of times that this host entered each state, by cause; published in the snapshot.
     transitions: BTreeMap<(State, Cause), u64>,
     link_since: SystemTime,
     peer: Option<PeerInfo>,
@@ -52,7 +54,7 @@ pub(super) struct Actuators {
     flows: Option<Flows>,
 }
 
-/// The modules that carry out actions, opened, and the channels of their events.
+/// The modules that carry out actions after they were opened, and the channels of their events.
 pub(super) struct Opened {
     pub(super) actuators: Actuators,
     pub(super) adverts: mpsc::Receiver<Received>,
@@ -80,7 +82,8 @@ impl Actuators {
             ),
             None => (None, None, None),
         };
-        // These workers make short blocking calls, which would delay adverts on the pair thread.
+        // The workers that are started below make short blocking calls, which would delay adverts
+        // if they ran on the pair thread.
         let background = parts.background.enter();
         let addresses = ha.interface_addresses();
         let want = match &parts.left {
@@ -134,7 +137,7 @@ impl Actuators {
         self.shares_flows && self.link.is_some()
     }
 
-    /// Starts to replicate flows, as the packet path is open.
+    /// Starts to replicate flows, because the packet path is open now.
     pub(super) fn carry_flows(
         &mut self,
         flows: Flows,
@@ -142,7 +145,8 @@ impl Actuators {
     ) {
         if let Some(arriving) = self.arriving.take().filter(|_| self.shares_flows) {
             self.flows = Some(flows.clone());
-            // Done before the first chunk is imported.
+            // The role is set here once before the first chunk of flows is imported, and again
+            // below for the new replicator.
             self.update_replication();
             self.replicator = Some(FlowReplicator::start(
                 &self.background,
@@ -154,7 +158,8 @@ impl Actuators {
         }
     }
 
-    /// Executes an action. Returns the EC2 call if the worker is busy.
+    /// Carries out an action. Returns the EC2 call that was to be made if the worker for these
+    /// calls is busy.
     pub(super) fn act(
         &mut self,
         action: Action,
@@ -165,8 +170,8 @@ impl Actuators {
             Action::Advert { priority, .. } => self.adverts.send(Priority::new(priority)),
             Action::Say(word) => {
                 if let Some(link) = &self.link {
-                    // Sending may fail: a heartbeat is followed by the next one, and other messages are
-                    // repeated or time out.
+                    // Sending may fail: a lost heartbeat is followed by the next one, and other
+                    // messages are sent again or time out.
                     let _sent = link.send_word(word);
                 }
             }
@@ -183,9 +188,9 @@ impl Actuators {
         None
     }
 
-    /// Records the end of an EC2 call.
+    /// Records the result of a call of the EC2 API that has ended.
     pub(super) fn call_ended(&mut self, done: &aws::Done) {
-        // The worker has logged the error.
+        // The worker that made the call has logged its error.
         self.failing = done.outcome.is_err();
         if let Ok(aws::Outcome::Described(owner)) = &done.outcome {
             self.owner = Some(owner.clone());
@@ -205,7 +210,8 @@ impl Actuators {
 
     pub(super) fn send(&self, message: &Message) {
         if let Some(link) = &self.link {
-            // Without a session the message is dropped: the next one begins with the full state.
+            // If there is no session, the message is dropped: the next session begins with the full
+            // state.
             let _sent = link.send(message);
         }
     }
@@ -214,7 +220,7 @@ impl Actuators {
         self.notifier.apply(ha.notify.clone());
     }
 
-    /// Removes the addresses from the interface and runs the notify command for the role `Stop`.
+    /// Removes the virtual IPs from the interface and runs the notify command for the role `Stop`.
     pub(super) async fn stop(self) {
         if let Some(addresses) = &self.addresses
             && let Err(error) = addresses.release().await
@@ -284,7 +290,7 @@ impl Actuators {
             State::Master => Some(Role::Master),
             State::Backup => Some(Role::Backup),
             State::Fault => Some(Role::Fault),
-            // The command for the end of the agent is run by `stop`.
+            // `stop` runs the command for the end of the agent.
             State::Init => None,
         };
         if let Some(role) = role {
@@ -292,7 +298,8 @@ impl Actuators {
         }
     }
 
-    /// The active host exports its flows over the link that is up, and imports none.
+    /// Starts or ends the export of flows: the active host exports its flows while the link is up,
+    /// and imports none.
     fn update_replication(&self) {
         let active = self.state == State::Master;
         if let Some(flows) = &self.flows {
@@ -304,7 +311,7 @@ impl Actuators {
     }
 
     fn effect(&self, effect: Effect) {
-        // The agent may have ended.
+        // Sending fails if the agent's loop has ended.
         let _gone = self.effects.send(effect);
     }
 }

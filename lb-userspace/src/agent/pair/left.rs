@@ -1,4 +1,5 @@
-//! The state that a process of this host hands to the next one, so that the role stays where it is.
+//! The state of the pair that a process of this host hands to the next process in an upgrade, so
+//! that this host keeps its role.
 
 use std::time::Duration;
 
@@ -8,24 +9,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Ha, Moves, Node};
 
-/// How a process left the pair.
+/// How a process left the pair, for the process that takes over from it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(in crate::agent) struct Left {
-    /// When the process left, in nanoseconds of CLOCK_BOOTTIME, which all processes of a host share.
+    /// When the process left the pair, in nanoseconds of CLOCK_BOOTTIME, which is the same clock
+    /// for all processes of a host.
     at: u64,
-    /// Whether the host was active.
+    /// Whether the host was active when the process left.
     active: bool,
-    /// Whether the address was confirmed for this host.
+    /// Whether it was confirmed that this host has the address that moves.
     has_address: bool,
 }
 
-/// The addresses that move between the hosts, and their interface, for comparison: the next process
-/// must not leave other addresses of this one behind.
+/// A text that identifies the addresses that move between the hosts, and their interface. It is
+/// compared before a take-over, because the next process must not leave addresses behind that the
+/// earlier process holds.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(in crate::agent) struct Moving(String);
 
 impl Moving {
-    /// Reads the moving addresses and their interface from the configuration.
+    /// Returns the text for the moving addresses and the interface of a configuration.
     pub(in crate::agent) fn of(ha: &Ha, node: &Node) -> Self {
         let kind = match ha.moves {
             Moves::ElasticIp(_) => "elastic_ip",
@@ -38,7 +41,7 @@ impl Moving {
 }
 
 impl Left {
-    /// Records the present state and time.
+    /// Records the present role, and the present time as the time of leaving.
     pub(super) fn now(view: &View) -> Self {
         Self {
             at: boot_time(),
@@ -47,12 +50,12 @@ impl Left {
         }
     }
 
-    /// Whether the moving addresses are on the interface.
+    /// Returns whether the moving addresses are on this host's interface.
     pub(super) fn holds_addresses(&self) -> bool {
         self.active
     }
 
-    /// Returns the event with which the next process starts its state machine.
+    /// Returns the event with which the next process starts its pair state machine.
     pub(super) fn event(&self) -> Event {
         if !self.active {
             return Event::Start;
@@ -66,7 +69,8 @@ impl Left {
 
 fn boot_time() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
-    // The clock always exists; without it a process would resume as if after a long time.
+    // This clock always exists. The fallback makes a process resume as if it had left a long time
+    // ago.
     now.map_or(u64::MAX, |now| {
         u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
     })

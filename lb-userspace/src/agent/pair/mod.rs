@@ -1,8 +1,9 @@
-//! Runs the pair state machine of this host (`lb_ha::pair`), and the rooms that sense and act for it.
+//! Runs the pair state machine of this host (`lb_ha::pair`), and the modules that provide its
+//! inputs and carry out its actions.
 //!
-//! They have a thread of their own, the pair thread, with its own runtime, so that adverts are sent in
-//! time whatever the rest of the agent does. The agent's loop sends it [`PairCommand`]s and carries
-//! out its [`Effect`]s.
+//! They run on a separate thread, the pair thread, with its own tokio runtime, so that adverts are
+//! sent in time whatever the rest of the agent does. The agent's loop sends [`PairCommand`]s to the
+//! pair thread and carries out the [`Effect`]s that it orders.
 
 mod act;
 mod flow_sync;
@@ -34,64 +35,67 @@ use crate::{
     peer::Message,
 };
 
-/// A command of the agent's loop to the pair thread.
+/// A command that the agent's loop sends to the pair thread.
 #[derive(Debug)]
 pub(super) enum PairCommand {
-    /// Share these flows with the peer from now on.
+    /// Share the flows of this connection table with the peer from now on.
     Carry(Flows),
-    /// Hand over to the peer.
+    /// Hand the active role over to the peer, for this reason.
     HandOver(Reason),
-    /// No request is in flight on this host.
+    /// No request is in flight on this host any more, so a hand-over can continue.
     Quiet,
-    /// Every backend has been checked at least once.
+    /// Every backend has been checked at least once since the agent started.
     Checked,
-    /// A new configuration is in force.
+    /// A new configuration is in force, of which these are the parts for the pair.
     Reconfigure(Box<(Ha, Watched)>),
-    /// Send a message to the peer.
+    /// Send this message to the peer over the link.
     Send(Message),
-    /// All flows of the peer were imported over the connection of this number.
+    /// All flows of the peer were imported over the link's session of this number.
     Synced(u64),
-    /// Leave the pair with a goodbye, and report when it is sent.
+    /// Leave the pair with a goodbye, and report when it has been sent.
     Stop(oneshot::Sender<()>),
-    /// Leave the pair without a goodbye, so that another process goes on; report the state for it when
-    /// the sockets are closed.
+    /// Leave the pair without a goodbye, so that another process of this host can go on; report the
+    /// state for that process when the sockets are closed.
     Leave(oneshot::Sender<Left>),
 }
 
-/// An effect that the agent's loop carries out for the pair thread.
+/// An effect that the pair thread orders and the agent's loop carries out.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// Put new connections on hold and let requests end, or end the hold.
+    /// Put new connections on hold and let requests end (true), or end the hold (false).
     Hold(bool),
-    /// The outcome of [`PairCommand::HandOver`].
+    /// Take note of the outcome of [`PairCommand::HandOver`].
     HandedOver(Result<(), Refusal>),
-    /// This host became active, or stopped being active.
+    /// Take note that this host became active (true), or is no longer active (false).
     Active(bool),
-    /// The link came up, or went down.
+    /// Take note that the link came up (true), or went down (false).
     Linked(bool),
-    /// A message of the peer arrived.
+    /// Handle this message of the peer.
     Received(Message),
 }
 
-/// The bound pair (`None` without `[ha]`), and the receiver of its effects.
+/// A pair whose sockets are open, which is `None` if the configuration has no `[ha]`, and the
+/// receiver of the effects that it orders.
 pub(super) type Bound = (Option<BoundPair>, mpsc::UnboundedReceiver<Effect>);
 
-/// A pair whose sockets are open but which does not take part yet. Dropping it closes the sockets.
+/// A pair thread whose sockets are open but which does not take part in the pair yet. Dropping it
+/// closes the sockets.
 #[derive(Debug)]
 pub(super) struct BoundPair {
     pair: Pair,
     start: oneshot::Sender<Start>,
 }
 
-/// What the pair needs to take part.
+/// What the pair thread needs in order to take part in the pair.
 #[derive(Debug)]
 struct Start {
-    /// The flows to share; `None` if they come later by [`PairCommand::Carry`], or are not shared.
+    /// The flows to share with the peer; `None` if they come later by [`PairCommand::Carry`], or
+    /// are not shared.
     flows: Option<Flows>,
     watched: Watched,
 }
 
-/// A pair that takes part, as the agent holds it.
+/// The agent's handle of a pair thread that takes part in the pair.
 #[derive(Debug)]
 pub(super) struct Pair {
     commands: mpsc::UnboundedSender<PairCommand>,
@@ -99,13 +103,16 @@ pub(super) struct Pair {
     _thread: JoinHandle<()>,
 }
 
-/// Time limit of [`Pair::stop`]: notify commands have ten seconds.
+/// Time limit of [`Pair::stop`]. It is longer than the ten seconds that notify commands have to
+/// end.
 const ENDING: Duration = Duration::from_secs(12);
 
 impl BoundPair {
-    /// Takes part from now on: shares `flows` with the peer and tracks what is `watched`.
+    /// Makes the pair thread take part in the pair: it shares `flows` with the peer and tracks the
+    /// objects of `watched`.
     pub(super) fn start(self, flows: Option<Flows>, watched: Watched) -> Pair {
-        // A thread that has ended is noticed by the end of its effects.
+        // Sending fails if the thread has ended, which the agent notices because the thread's
+        // effects end.
         let _ended = self.start.send(Start { flows, watched });
         self.pair
     }
@@ -117,8 +124,8 @@ impl BoundPair {
 }
 
 impl Pair {
-    /// Binds where the configuration has `[ha]`: [`Self::bind`]. The receiver of a host that is alone never
-    /// has an effect.
+    /// Calls [`Self::bind`] if the configuration has `[ha]`. On a host without a peer, the receiver
+    /// of effects never yields one.
     pub(super) fn bind_where_configured(
         config: &Config,
         left: Option<Left>,
@@ -133,12 +140,12 @@ impl Pair {
         }
     }
 
-    /// Opens the sockets and workers of the pair, on a thread of their own. Once started, it goes on
-    /// where another process of this host has `left` it. It publishes its state to `snapshots`; effects
-    /// come out of the receiver.
+    /// Opens the sockets and workers of the pair, on the new pair thread. When it is started, this
+    /// thread continues from the state `left` of an earlier process of this host. It publishes its
+    /// state to `snapshots`; the receiver yields its effects.
     ///
     /// # Errors
-    /// The socket or worker that cannot be opened.
+    /// A socket or worker of the pair cannot be opened.
     pub(super) fn bind(
         config: &Config,
         ha: &Ha,
@@ -155,7 +162,8 @@ impl Pair {
             left,
             snapshots: Arc::clone(&snapshots),
             commands: commands.downgrade(),
-            // Calls of the EC2 API would delay adverts on the pair thread.
+            // Calls of the EC2 API run on this runtime, because they would delay adverts on the
+            // pair thread.
             background: tokio::runtime::Handle::current(),
         };
         let thread = std::thread::Builder::new()
@@ -176,8 +184,9 @@ impl Pair {
         let _ended = self.commands.send(command);
     }
 
-    /// Returns a function that leaves the pair to another process and returns the state for it, or `None`
-    /// if the pair thread has ended. It blocks the calling thread.
+    /// Returns a function that makes this process leave the pair to another process, and returns
+    /// the state for that process, or `None` if the pair thread has ended. The function blocks the
+    /// calling thread.
     pub(super) fn leaver(&self) -> impl FnOnce() -> Option<Left> + Send + use<> {
         let commands = self.commands.clone();
         move || {
@@ -187,7 +196,7 @@ impl Pair {
         }
     }
 
-    /// Leaves the pair with a goodbye, and waits until it is sent.
+    /// Makes this host leave the pair with a goodbye, and waits until the goodbye has been sent.
     pub(super) async fn stop(&self) {
         let (done, wait) = oneshot::channel();
         self.send(PairCommand::Stop(done));

@@ -1,5 +1,5 @@
-//! Replicates flows between the packet path and the link: exports them while this host is active, and
-//! imports those of the peer otherwise.
+//! Replicates flows between the packet path and the link: exports this host's flows while it is
+//! active, and imports the peer's flows otherwise.
 
 use std::time::Duration;
 
@@ -15,19 +15,21 @@ use crate::{
     peer::{self, Bulk},
 };
 
-/// Pause before an interrupted export is restarted.
+/// How long the task waits before it restarts an export that was interrupted.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The tasks that export and import flows. Dropping this value ends them.
 #[derive(Debug)]
 pub(super) struct FlowReplicator {
-    /// The session to export over, while this host is active and the link is up.
+    /// The session of the link to export flows over; `None` while this host is not active or the
+    /// link is down.
     export_over: watch::Sender<Option<Bulk>>,
     _tasks: JoinSet<()>,
 }
 
 impl FlowReplicator {
-    /// Starts both tasks. Sends [`PairCommand::Synced`] when all flows of the peer are imported.
+    /// Starts both tasks. They send [`PairCommand::Synced`] when all flows of the peer have been
+    /// imported.
     pub(super) fn start(
         background: &Handle,
         flows: Flows,
@@ -44,7 +46,8 @@ impl FlowReplicator {
         }
     }
 
-    /// Exports this host's flows over this session from now on; `None` ends the export.
+    /// Makes the task export this host's flows over this session of the link from now on; `None`
+    /// ends the export.
     pub(super) fn export_over(&self, bulk: Option<Bulk>) {
         self.export_over.send_if_modified(|current| {
             let session = |bulk: &Option<Bulk>| bulk.as_ref().map(Bulk::session);
@@ -75,7 +78,7 @@ async fn export(flows: Flows, mut follow: watch::Receiver<Option<Bulk>>) {
     }
 }
 
-/// Exports all flows, then the changes, until the session ends.
+/// Exports all flows, and then the changes of flows, until the session of the link ends.
 async fn export_over(flows: &Flows, bulk: &Bulk) {
     let mut chunks = match flows.export() {
         Ok(chunks) => chunks,
@@ -85,7 +88,7 @@ async fn export_over(flows: &Flows, bulk: &Bulk) {
         }
     };
     while let Some(chunk) = chunks.recv().await {
-        // The next session sends the full state.
+        // If sending fails, the session has ended, and the next one sends all flows again.
         if bulk.send(chunk).await.is_err() {
             return;
         }
@@ -99,14 +102,15 @@ async fn import_from_peer(
 ) {
     while let Some(chunk) = arriving.recv().await {
         let (flows, session) = (flows.clone(), chunk.session);
-        // The chunk is acknowledged when it is dropped, after the import.
+        // The chunk of flows is acknowledged to the peer when it is dropped, which is after the
+        // import.
         let imported = tokio::task::spawn_blocking(move || flows.import(&chunk.bytes)).await;
         match imported {
             Ok(Ok(imported)) if imported.complete => {
                 let Some(commands) = commands.upgrade() else {
                     return;
                 };
-                // The pair thread may have ended.
+                // Sending fails if the pair thread has ended.
                 let _gone = commands.send(PairCommand::Synced(session));
             }
             Ok(Ok(_part)) => {}

@@ -1,4 +1,4 @@
-//! Converts the configuration to the settings of the state machine.
+//! Converts the configuration to the settings of the pair state machine.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -9,7 +9,7 @@ use lb_ha::{
 
 use crate::config::{Ha, Moves, VrrpVersion};
 
-/// Returns the settings of this host.
+/// Returns the settings of this host's pair state machine.
 pub(super) fn settings(ha: &Ha) -> Settings {
     Settings {
         vrrp: vrrp::Settings {
@@ -30,12 +30,12 @@ pub(super) fn settings(ha: &Ha) -> Settings {
             Moves::VirtualIp(_) | Moves::Commands => Arbiter::None,
         },
         handover: ha.handover_timeout,
-        // The seed need not be hard to guess, only different on the two hosts.
+        // The seed need not be hard to guess, but should differ between the two hosts.
         seed: RandomState::new().hash_one(ha.source),
     }
 }
 
-/// Returns the event with the settings that a reload can change.
+/// Returns the event that gives the pair state machine the settings that a reload can change.
 pub(super) fn reconfigure(ha: &Ha) -> Event {
     Event::Reconfigure {
         priority: ha.priority.get(),

@@ -1,4 +1,5 @@
-//! The pair thread: one loop passes events to the state machine and carries out its actions.
+//! The pair thread: one loop passes events to the pair state machine and carries out the actions
+//! that it returns.
 
 use std::{
     sync::mpsc as sync,
@@ -32,16 +33,16 @@ use crate::{
     peer,
 };
 
-/// Age after which the state of the tracked objects is read again.
+/// The pair thread reads the state of the tracked objects again when it is older than this.
 const LOOK: Duration = Duration::from_millis(200);
-/// Longest time without an event before the snapshot is published again.
+/// The longest time without an event after which the pair thread publishes its snapshot again.
 const IDLE: Duration = Duration::from_secs(1);
-/// Time that the tasks which read the sockets are given to read all that arrived while the thread did
-/// not run.
+/// How long the pair thread waits, after it did not run for a while, for the tasks that read the
+/// sockets to deliver all that has arrived.
 const CATCHING_UP: Duration = Duration::from_millis(5);
 
-/// Runs the thread. Reports to `bound` whether everything could be opened, and takes part after
-/// `start`.
+/// Runs the pair thread. It reports to `bound` whether all sockets and workers could be opened, and
+/// takes part in the pair once `start` has a value.
 pub(super) fn run(
     parts: Parts,
     (commands, effects): (
@@ -75,16 +76,17 @@ pub(super) fn run(
             None => End::Stopped,
         }
     });
-    // Dropped first: the tasks of the runtime hold sockets that another process is about to open.
+    // The runtime is dropped first, because its tasks hold sockets that another process is about to
+    // open.
     drop(runtime);
     if let End::Left(done, left) = end {
-        // The caller may have given up.
+        // Sending fails if the caller has given up waiting.
         let _gone = done.send(left);
     }
 }
 
-/// Waits for the start. Adverts from before it are discarded: they say nothing about the present.
-/// `None`: the agent does not start.
+/// Waits until the agent starts the pair. Adverts that arrive before that are discarded, because
+/// they will be outdated. Returns `None` if the agent does not start.
 async fn wait_for_start(mut start: oneshot::Receiver<Start>, opened: &mut Opened) -> Option<Start> {
     loop {
         tokio::select! {
@@ -94,27 +96,28 @@ async fn wait_for_start(mut start: oneshot::Receiver<Start>, opened: &mut Opened
     }
 }
 
-/// How the thread ended.
+/// How the pair thread ended.
 enum End {
-    /// The thread sent its goodbye, or the agent dropped it.
+    /// The thread sent its goodbye, or the agent dropped the pair.
     Stopped,
-    /// Another process continues with this state.
+    /// The thread left the pair, and another process continues with this state, which must be sent
+    /// to the sender.
     Left(oneshot::Sender<Left>, Left),
 }
 
-/// The sources of events.
+/// The sources of the events that the pair thread handles.
 struct Inputs {
     commands: mpsc::UnboundedReceiver<PairCommand>,
     adverts: mpsc::Receiver<Received>,
-    /// The events of the link; `None` without a link.
+    /// The events of the link; `None` if no link is configured.
     link: Option<mpsc::Receiver<peer::Event>>,
-    /// The worker for EC2 calls; `None` without an Elastic IP.
+    /// The worker that makes EC2 calls; `None` if there is no Elastic IP.
     ec2: Option<aws::Worker>,
-    /// The summary of the tracked objects; `None` if tracking could not be started.
+    /// Receives the summary of the tracked objects; `None` if tracking could not be started.
     health: Option<watch::Receiver<track::TrackingSummary>>,
 }
 
-/// An event that the thread handles.
+/// An event that the pair thread handles.
 enum ThreadEvent {
     PairCommand(PairCommand),
     Advert(Received),
@@ -122,9 +125,9 @@ enum ThreadEvent {
     Call(aws::Done),
     Tracked,
     Timer,
-    /// No event arrived for [`IDLE`].
+    /// No other event arrived for [`IDLE`].
     Idle,
-    /// The agent dropped the sender of commands.
+    /// The agent dropped the sender of commands, so the thread ends.
     Ended,
 }
 
@@ -148,15 +151,15 @@ struct PairThread {
     host: Host,
     inputs: Inputs,
     actuators: Actuators,
-    /// Tracking; `None` if it could not be started.
+    /// The tracking of objects; `None` if it could not be started.
     tracking: Option<Tracking>,
     health: LocalHealth,
     own_commands: mpsc::WeakUnboundedSender<PairCommand>,
-    /// When the tracked objects were read last.
+    /// When the state of the tracked objects was last read.
     tracked_at: Instant,
-    /// Whether every backend has been checked.
+    /// Whether every backend has been checked since the agent started.
     backends_checked: bool,
-    /// Whether every tracked object has been checked since the start.
+    /// Whether every tracked object has been checked since the agent started.
     looked: bool,
     /// Whether all flows of the peer were imported.
     flow_sync: FlowSync,
@@ -183,7 +186,8 @@ impl PairThread {
             let _background = parts.background.enter();
             Tracking::start(start.watched)
         };
-        // Running without tracking is better than not running.
+        // If tracking cannot be started, the pair runs without it, which is better than not
+        // running.
         let tracking = tracking
             .inspect_err(|error| {
                 tracing::error!(error = %error, "cannot start tracking: nothing is tracked");
@@ -243,7 +247,7 @@ impl PairThread {
         }
     }
 
-    /// Handles an event that does not end the thread.
+    /// Handles an event, unless it is one that ends the thread.
     fn handle(&mut self, event: ThreadEvent) {
         match event {
             ThreadEvent::PairCommand(command) => self.command(command),
@@ -256,7 +260,7 @@ impl PairThread {
             ThreadEvent::Tracked => self.look_at_tracked(),
             ThreadEvent::Timer => self.step(Event::Timer),
             ThreadEvent::Idle => self.publish(),
-            // The loop ends with this event.
+            // The loop of the thread handles this event by ending.
             ThreadEvent::Ended => {}
         }
     }
@@ -264,7 +268,7 @@ impl PairThread {
     async fn stop(mut self, done: oneshot::Sender<()>) -> End {
         self.step(Event::Stop);
         self.actuators.stop().await;
-        // The caller may have given up.
+        // Sending fails if the caller has given up waiting.
         let _gone = done.send(());
         End::Stopped
     }
@@ -310,7 +314,8 @@ impl PairThread {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            // Received messages come before the timer that stands for silence.
+            // The selection is biased so that messages that have arrived come before the timer,
+            // whose expiry means that the peer is silent.
             biased;
             command = commands.recv() => command.map_or(ThreadEvent::Ended, ThreadEvent::PairCommand),
             Some(received) = adverts.recv() => ThreadEvent::Advert(received),
@@ -322,8 +327,9 @@ impl PairThread {
         }
     }
 
-    /// Adds the adverts and link messages that arrived while the thread did not run to the backlog. A
-    /// host that was suspended must not take the peer for silent while its messages wait in a socket.
+    /// Adds the adverts and link messages that arrived while the pair thread did not run to the
+    /// backlog. A host that was suspended must not consider the peer silent while the peer's
+    /// messages wait in a socket.
     async fn catch_up(&mut self, backlog: &mut Backlog<ThreadEvent>) {
         tokio::time::sleep(CATCHING_UP).await;
         while let Ok(received) = self.inputs.adverts.try_recv() {
@@ -366,7 +372,7 @@ impl PairThread {
                 self.step(settings::reconfigure(&ha));
             }
             PairCommand::Send(message) => self.actuators.send(&message),
-            // The loop handles these commands.
+            // The loop of the thread handles these commands.
             PairCommand::Stop(_) | PairCommand::Leave(_) => {}
         }
     }
@@ -387,17 +393,19 @@ impl PairThread {
         }
     }
 
-    /// Reads the tracked objects, and whether the EC2 API would let the address move here.
+    /// Reads the state of the tracked objects, and whether the EC2 API would permit to move the
+    /// address to this host.
     fn look_at_tracked(&mut self) {
         self.tracked_at = Instant::now();
-        // Done before the copy below is made, as it changes `synced`.
+        // The flows are looked at before `self.health` is copied below, because this call changes
+        // the field `synced`.
         self.look_at_flows();
         let Some(tracking) = &self.tracking else {
             return;
         };
         let facts: Vec<_> = tracking.view().into_iter().map(|one| one.fact).collect();
         self.looked |= facts.iter().all(|fact| fact.well.is_some());
-        // An object that was not checked yet would count as failing, which means nothing at the start.
+        // Objects that were not checked yet are left out: they would count as failing.
         let known = facts.into_iter().filter(|fact| fact.well.is_some());
         let tracked = track::weigh(&known.collect::<Vec<_>>());
         let inspection = self.inputs.ec2.as_ref().map(aws::Worker::view);
@@ -418,13 +426,14 @@ impl PairThread {
     fn step(&mut self, event: Event) {
         let actions = self.host.step(self.now(), event);
         self.act(actions);
-        // Done after the event: a step for it would let an overdue timer fire before the event counts.
+        // The flows are looked at after the event: a step before it could let an overdue timer fire
+        // before the event counts.
         self.look_at_flows();
         self.publish();
     }
 
-    /// Updates whether this host is synced: flows are not shared, or were all imported, or the peer is
-    /// not active and has none to send.
+    /// Updates whether this host is synced: it is if flows are not shared, if all flows of the peer
+    /// were imported, or if the peer is not active and so has none to send.
     fn look_at_flows(&mut self) {
         let view = self.host.view(self.now());
         let nothing_to_get = view.peer.is_some_and(|peer| peer.state != State::Master);
@@ -443,7 +452,8 @@ impl PairThread {
                 .actuators
                 .act(action, &self.host, self.inputs.ec2.as_ref());
             if let Some(call) = refused {
-                // The reconciler has at most one call in flight, so this cannot happen; it gets its answer anyway.
+                // The state machine has at most one call in flight, so this cannot happen. If it
+                // did, the call would count as failed.
                 tracing::error!("an EC2 call was ordered while another is in flight");
                 let answer = Answer::Failed(call, Failure::Other);
                 let more = self.host.step(self.now(), Event::Answer(answer));

@@ -5,7 +5,7 @@ use crate::{
     proxy::EndedEarly,
 };
 
-/// Converts an entry to its form in the admin protocol.
+/// Converts a request or connection that ended early to the form of the admin protocol.
 pub(super) fn status(entry: EndedEarly) -> EndedEarlyStatus {
     let micros = |after: std::time::Duration| u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
     EndedEarlyStatus {

@@ -1,4 +1,4 @@
-//! The pair in the status and in the metrics.
+//! Reports the pair in the status and in the metrics.
 
 use lb_ha::vrrp::State;
 
@@ -18,7 +18,7 @@ use crate::{
     peer::{Difference, DifferenceKind},
 };
 
-/// Returns the status of the pair.
+/// Returns the status of the pair, as this host sees it.
 pub(super) fn status(ha: &Ha, known: &PairSnapshot, differences: &[Difference]) -> HaStatus {
     let view = &known.view;
     HaStatus {
@@ -122,7 +122,8 @@ fn address_status(ha: &Ha, known: &PairSnapshot) -> AddressStatus {
     }
 }
 
-/// Derives the owner of the address from the roles, for addresses whose owner cannot be observed.
+/// Derives the owner of the address from the roles of both hosts, for addresses whose owner cannot
+/// be observed.
 fn owner_by_role(known: &PairSnapshot) -> AddressOwner {
     if known.view.state == State::Master {
         AddressOwner::This
@@ -139,9 +140,11 @@ fn virtual_ip_status(view: Option<&AddressesView>, base: AddressStatus) -> Addre
     AddressStatus {
         kind: AddressKind::VirtualIp,
         owner: match base.owner {
-            // The active host must have all addresses.
+            // This host is active but lacks one of the addresses, and the active host must have all
+            // of them.
             AddressOwner::This if !held => AddressOwner::Unknown,
-            // The interface takes precedence over the role: clients reach the host that has an address.
+            // What is on the interface takes precedence over the role, because clients reach the
+            // host that has an address.
             _ if here => AddressOwner::This,
             other => other,
         },
@@ -178,8 +181,8 @@ fn elastic_ip_status(
     }
 }
 
-/// Returns the first finding of the EC2 permission check: why EC2 would refuse to move the Elastic IP to
-/// this host. On a standby this is known before the first call that fails.
+/// Returns why EC2 would refuse to move the Elastic IP to this host, which is the first finding of
+/// the permission check; `None` if there is none. On a standby this is known before any call fails.
 fn foreseen(ec2: &Ec2Snapshot) -> Option<String> {
     let inspection = ec2.view.inspection.as_ref()?;
     let first = inspection.sentences().next()?;

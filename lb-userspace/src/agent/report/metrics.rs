@@ -1,4 +1,4 @@
-//! Registers the collectors of all rooms for one scrape.
+//! Registers the metrics collectors of all rooms (modules of the agent) for one scrape.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
 
@@ -29,7 +29,8 @@ families! {
         "Always 1; the labels identify the agent.";
 }
 
-/// Returns all metric families of the agent, in the order of the exposition. `docs/metrics.md` lists them.
+/// Returns all metric families of the agent, in the order in which a scrape shows them.
+/// `docs/metrics.md` lists them.
 pub fn metric_families() -> impl Iterator<Item = &'static Family> {
     ALL_FAMILIES.into_iter().flatten()
 }
@@ -50,7 +51,7 @@ const ALL_FAMILIES: [&[Family]; 13] = [
     PROCESS_FAMILIES,
 ];
 
-/// The version and node of the agent.
+/// The version of the agent and the name of its host, as a metric.
 #[derive(Debug)]
 struct Build {
     node: Name,
@@ -64,8 +65,8 @@ impl Collector for Build {
     }
 }
 
-/// Registers the collectors of the data plane, the pools, the front and the process, and those of the pair if
-/// the host is in one.
+/// Registers the collectors of the data plane, the pools, the front and the process, and those of
+/// the pair if the host has a peer.
 pub(super) fn registry(
     observed: Observed,
     source_ports: Arc<[SourcePorts]>,

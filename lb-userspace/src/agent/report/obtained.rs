@@ -8,7 +8,7 @@ use crate::{
     config::{Config, Name},
 };
 
-/// Returns the status of each service whose certificate is obtained.
+/// Returns the status of the certificate of each service whose certificate the agent obtains.
 pub(super) fn status(
     config: &Config,
     progress: &BTreeMap<Name, CertificateStatus>,

@@ -1,4 +1,4 @@
-//! Traffic of services and backends, summed once for a whole status.
+//! The traffic of services and backends, which is summed once for a whole status.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,8 @@ use crate::{
     config::{Forward, Mode, Name, Service},
 };
 
-/// Traffic of each service, and of each backend for all services of its pool.
+/// The traffic of each service, and the traffic of each backend, summed over all services that use
+/// its pool.
 pub(super) struct Works<'a> {
     services: HashMap<&'a Name, OfService>,
     backends: HashMap<(&'a Name, &'a Name), Work>,
@@ -23,7 +24,7 @@ struct OfService {
     bytes_out: u64,
 }
 
-/// Traffic of a backend.
+/// The traffic of a backend.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Work {
     pub(super) connections: u64,
@@ -32,14 +33,14 @@ pub(super) struct Work {
 }
 
 impl<'a> Works<'a> {
-    /// Sums the observed counters.
+    /// Sums the counters that were read for the report.
     pub(super) fn of(observed: &'a Observed, state: &'a State) -> Self {
         let mut works = Self {
             services: HashMap::new(),
             backends: HashMap::new(),
         };
         let services = state.config.services.iter();
-        // A service that the kernel steers has one pool.
+        // The kernel counts traffic by backend only for steered services, which have one pool each.
         let pools: HashMap<&Name, &Name> = services
             .filter_map(|service| Some((&service.name, &service.pool.as_ref()?.name)))
             .collect();
@@ -66,13 +67,13 @@ impl<'a> Works<'a> {
         works
     }
 
-    /// Returns the traffic of a backend for all services of its pool.
+    /// Returns the traffic of a backend, summed over all services that use its pool.
     pub(super) fn backend(&self, pool: &Name, backend: &Name) -> Work {
         let work = self.backends.get(&(pool, backend));
         work.copied().unwrap_or_default()
     }
 
-    /// Returns the status of a service.
+    /// Returns the status of a service with its traffic.
     pub(super) fn service(&self, service: &Service) -> ServiceStatus {
         let none = OfService::default();
         let work = self.services.get(&service.name).unwrap_or(&none);

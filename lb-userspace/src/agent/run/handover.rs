@@ -1,5 +1,5 @@
-//! The hand-over of this host's role to the peer: new connections are put on hold, requests in flight
-//! end, and the operator who ordered it gets the outcome.
+//! The hand-over of the active role to the peer: new connections are put on hold, requests in
+//! flight end, and the operator who ordered the hand-over gets the outcome.
 
 use std::time::{Duration, Instant};
 
@@ -15,32 +15,34 @@ use crate::{
     proxy::Proxy,
 };
 
-/// Interval between counts of open connections during a hand-over.
+/// Interval at which open connections are counted during a hand-over.
 const LOOK: Duration = Duration::from_millis(10);
-/// Shortest time that connections have to end in a hand-over. Those that the kernel steers are not
-/// counted: this gives short ones the time to end.
+/// Shortest time that connections have to end in a hand-over. Connections that the kernel steers
+/// are not counted: this gives short ones of them the time to end.
 const LEAST: Duration = Duration::from_millis(250);
-/// Number of consecutive counts that must find no open connection: one may be accepted between two counts.
+/// Number of counts in a row that must find no open connection: a connection may be accepted
+/// between two counts.
 const QUIET_LOOKS: u32 = 3;
 
-/// Receives the outcome for the operator.
+/// Sends the outcome of a hand-over to the operator who ordered it, as a sentence.
 pub(in crate::agent) type Answer = oneshot::Sender<Result<String, String>>;
 
-/// The state of a hand-over.
+/// The state of the hand-over that is in progress on this host, if any.
 #[derive(Debug)]
 pub(in crate::agent) struct Handover {
-    /// The operator's command that is waiting for the outcome.
+    /// The operator's command that waits for the outcome; `None` if no operator ordered a
+    /// hand-over.
     waiting: Option<Answer>,
-    /// Whether the agent is stopping, and hands over before it exits.
+    /// Whether the agent is stopping, so that it hands over before it exits.
     leaving: bool,
-    /// Whether the role was handed over because the agent is stopping.
+    /// Whether the role was handed over because the agent is stopping, so the hold stays.
     completed: bool,
-    /// `Some` while new connections are on hold.
+    /// The hold on new connections; `None` while they are not on hold.
     holding: Option<Holding>,
     look: Interval,
 }
 
-/// A hold on new connections, during which requests in flight end.
+/// A hold on new connections, during which the requests in flight end.
 #[derive(Debug)]
 struct Holding {
     since: Instant,
@@ -49,7 +51,8 @@ struct Holding {
 }
 
 impl Handover {
-    /// Returns the state in which no hand-over is in progress. Must be called within a tokio runtime.
+    /// Returns the state of a host on which no hand-over is in progress. Must be called within a
+    /// tokio runtime.
     pub(in crate::agent) fn none() -> Self {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -62,12 +65,13 @@ impl Handover {
         }
     }
 
-    /// Whether new connections are on hold.
+    /// Returns whether new connections are on hold.
     pub(super) fn is_holding(&self) -> bool {
         self.holding.is_some()
     }
 
-    /// Waits until the next count of connections is due; forever while new connections are not on hold.
+    /// Waits until the next count of open connections is due; waits forever if new connections are
+    /// not on hold.
     pub(super) async fn tick(&mut self) {
         if self.holding.is_none() {
             return std::future::pending().await;
@@ -75,7 +79,8 @@ impl Handover {
         self.look.tick().await;
     }
 
-    /// Returns the reason to refuse a hand-over that the operator orders now, if there is one.
+    /// Returns why a hand-over that an operator orders now must be refused; `None` if it need not
+    /// be.
     fn refusal(&self) -> Option<&'static str> {
         if self.leaving {
             return Some("the agent is stopping, and hands over before it ends");
@@ -83,7 +88,7 @@ impl Handover {
         self.waiting.is_some().then_some("a hand-over is under way")
     }
 
-    /// Begins or ends the hold on new connections. Returns whether this changes the state.
+    /// Begins or ends the hold on new connections. Returns whether the state has changed by that.
     fn hold(&mut self, hold: bool, now: Instant) -> bool {
         let changes = hold != self.is_holding();
         if changes {
@@ -96,7 +101,8 @@ impl Handover {
         changes
     }
 
-    /// Records the number of open connections. Returns true once, when no request is in flight any more.
+    /// Records the number of open connections that was counted. Returns true once, at the count
+    /// after which no request is considered in flight.
     fn has_become_quiet(&mut self, open: u64, now: Instant) -> bool {
         let Some(holding) = &mut self.holding else {
             return false;
@@ -115,7 +121,8 @@ impl Handover {
 }
 
 impl<K: Kernel> Agent<K> {
-    /// Starts a hand-over on the operator's command. `answer` receives the outcome, or the refusal.
+    /// Starts a hand-over on the operator's command. The outcome, or why it is refused, is sent to
+    /// `answer`.
     pub(super) fn failover(&mut self, answer: Answer) {
         let refusal = match &self.pair {
             None => Some("this host has no [ha]: there is no peer to hand over to"),
@@ -129,13 +136,13 @@ impl<K: Kernel> Agent<K> {
             }
             (refusal, _) => {
                 let refusal = refusal.unwrap_or_default();
-                // The operator may have disconnected.
+                // Sending fails if the operator has disconnected.
                 let _gone = answer.send(Err(refusal.to_owned()));
             }
         }
     }
 
-    /// Counts open connections, and notifies the pair thread when all requests have ended.
+    /// Counts the open connections, and notifies the pair thread when all requests have ended.
     pub(super) fn look_for_quiet(&mut self) {
         let open = self
             .shared
@@ -149,8 +156,9 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Hands over to the peer, because the agent is stopping. Returns false if the link is configured and
-    /// no peer is heard over it: then this host stays active until its requests have ended.
+    /// Hands the active role over to the peer, because the agent is stopping. Returns false if a
+    /// link is configured and no peer is heard over it: then this host stays active until its
+    /// requests have ended.
     pub(super) async fn hand_over(&mut self, signals: &mut Signals) -> bool {
         let Some(pair) = self.pair.as_ref().filter(|_| !self.lost_pair) else {
             return true;
@@ -180,25 +188,26 @@ impl<K: Kernel> Agent<K> {
                 _ = self.watchdog.tick() => self.watchdog_tick(),
             }
         }
-        // After a hand-over new connections stay on hold: they belong to the peer.
+        // After a hand-over new connections stay on hold, because they belong to the peer.
         self.handover.completed = ended_well;
         let is_alone = outcome == Err(Refusal::NoPeer) && self.has_link();
         !is_alone
     }
 
-    /// Leaves the pair, with a goodbye if this host is still active, and ends the hold on new connections
-    /// unless the role was handed over.
+    /// Leaves the pair, with a goodbye if this host is still active. Ends the hold on new
+    /// connections unless the role was handed over.
     pub(super) async fn leave_pair(&mut self) {
         if let Some(pair) = self.pair.take() {
             pair.stop().await;
         }
-        // The effects of the pair are no longer read, so that none can end the hold.
+        // The effects of the pair thread are no longer read, so none of them can end the hold.
         if !self.handover.completed {
             self.hold(false);
         }
     }
 
-    /// Begins or ends a hold: the kernel drops new connections, and the HTTP front lets its connections end.
+    /// Begins or ends a hold: during a hold the kernel drops new connections, and the HTTP front
+    /// lets its connections end.
     pub(super) fn hold(&mut self, hold: bool) {
         if !self.handover.hold(hold, Instant::now()) {
             return;

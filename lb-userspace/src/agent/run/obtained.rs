@@ -9,14 +9,15 @@ use crate::{
 };
 
 impl<K: Kernel> Agent<K> {
-    /// Serves the new certificate of a service from the next handshake on. Existing connections continue.
+    /// Serves the new certificate of a service from the next TLS handshake on. Connections that
+    /// exist continue.
     pub(super) fn load_obtained(&mut self, service: &Name) {
         tracing::info!(%service, "a new certificate was obtained");
         self.reload_tls_files();
     }
 }
 
-/// Parses a certificate in the same way as the HTTP front.
+/// Parses a certificate file in the same way as the HTTP front does.
 pub(in crate::agent) fn inspect_obtained(bytes: &[u8]) -> Result<CertificateDetails, String> {
     let found = proxy::inspect_certificate(bytes).map_err(|problem| problem.to_string())?;
     Ok(CertificateDetails {

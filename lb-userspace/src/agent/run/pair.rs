@@ -1,5 +1,5 @@
-//! The part of the loop that works with the pair thread: it sends commands to the thread, and carries
-//! out the effects that the thread orders.
+//! The part of the agent's loop that works with the pair thread: it sends commands to the thread,
+//! and carries out the effects that the thread orders.
 
 use lb_ha::pair::Refusal;
 
@@ -18,7 +18,8 @@ use crate::{
 };
 
 impl<K: Kernel> Agent<K> {
-    /// Carries out an effect of the pair thread. Returns the outcome if a hand-over has ended.
+    /// Carries out an effect that the pair thread orders. Returns the outcome of a hand-over if one
+    /// has ended.
     pub(super) fn effect(&mut self, effect: Effect) -> Option<Result<(), Refusal>> {
         match effect {
             Effect::Hold(hold) => self.hold(hold),
@@ -42,27 +43,28 @@ impl<K: Kernel> Agent<K> {
         None
     }
 
-    /// Starts the pair thread, if a pair is configured.
+    /// Makes the pair thread take part in the pair, if a pair is configured.
     pub(in crate::agent) fn start_pair(&mut self, bound: Option<BoundPair>, flows: Option<Flows>) {
         let watched = self.watched().unwrap_or_default();
         self.pair = bound.map(|bound| bound.start(flows, watched));
     }
 
-    /// Handles the end of the pair thread, which must not end while the agent holds the sender of its
-    /// commands. Returns false, which ends the loop; systemd restarts the agent.
+    /// Handles the unexpected end of the pair thread, which should not end while the agent holds
+    /// the sender of its commands. Returns false, which ends the loop of the agent; systemd
+    /// restarts the agent.
     pub(super) fn pair_ended(&mut self) -> bool {
         tracing::error!("the pair thread ended: the agent ends too");
         self.lost_pair = true;
         false
     }
 
-    /// Whether a link to the peer is configured.
+    /// Returns whether the configuration has a link to the peer.
     pub(super) fn has_link(&self) -> bool {
         let state = self.shared.read();
         state.config.ha.as_ref().is_some_and(|ha| ha.link.is_some())
     }
 
-    /// Notifies the pair thread once, when every backend was checked.
+    /// Notifies the pair thread when every backend was checked, but only once.
     pub(super) fn tell_pair(&mut self) {
         let Some(pair) = &self.pair else {
             return;
@@ -73,7 +75,8 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Renews the ticket keys and the kernel's hold on new connections before they expire. Called once a second.
+    /// Renews the ticket keys and the kernel's hold on new connections before they expire. Must be
+    /// called once a second.
     pub(super) fn keep_up_pair(&mut self) {
         let offer = self.tickets.tick();
         self.tell_peer(offer.map(Message::Tickets));
@@ -83,7 +86,8 @@ impl<K: Kernel> Agent<K> {
         self.tell_pair();
     }
 
-    /// Returns the objects to track according to the configuration in force; `None` without a pair.
+    /// Returns the objects to track according to the configuration in force; `None` if the host has
+    /// no peer.
     pub(in crate::agent) fn watched(&self) -> Option<Watched> {
         let state = self.shared.read();
         let ha = state.config.ha.as_ref()?;
@@ -116,7 +120,7 @@ impl<K: Kernel> Agent<K> {
         })
     }
 
-    /// Sends the configuration in force to the pair thread.
+    /// Sends the pair's part of the configuration in force to the pair thread.
     pub(super) fn reconfigure_pair(&self) {
         let ha = self.shared.read().config.ha.clone();
         if let (Some(pair), Some(ha), Some(watched)) = (&self.pair, ha, self.watched()) {
@@ -125,7 +129,7 @@ impl<K: Kernel> Agent<K> {
     }
 }
 
-/// Whether every backend of a pool with a health check was checked since the agent started.
+/// Returns whether every backend of a pool with a health check was checked since the agent started.
 fn is_checked(state: &State) -> bool {
     state.registry.views().all(|view| {
         view.pool.check.is_none()

@@ -1,5 +1,5 @@
-//! The state that the two agents synchronise over the link: session-ticket keys, operator overrides,
-//! certificates, and ACME orders.
+//! Exchanges the state that the two agents share over the link: session ticket keys, operator
+//! overrides, certificates, and ACME orders.
 
 use std::time::SystemTime;
 
@@ -12,14 +12,14 @@ use crate::{
 };
 
 impl<K: Kernel> Agent<K> {
-    /// Sends a message to the peer, if this host has one.
+    /// Sends a message to the peer, if there is a message and this host has a peer.
     pub(super) fn tell_peer(&self, message: Option<Message>) {
         if let (Some(pair), Some(message)) = (&self.pair, message) {
             pair.send(PairCommand::Send(message));
         }
     }
 
-    /// Handles a message from the peer.
+    /// Handles a message that the peer sent over the link.
     pub(super) fn told(&mut self, message: Message) {
         match message {
             Message::Tickets(offer) => self.tickets.heard(offer),
@@ -29,7 +29,7 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Sends the full state to the peer at the begin of a session.
+    /// Sends this host's full state to the peer, because a session of the link has begun.
     pub(super) fn linked(&mut self) {
         let offer = self.tickets.link_up();
         self.tell_peer(offer.map(Message::Tickets));
@@ -39,7 +39,7 @@ impl<K: Kernel> Agent<K> {
         self.acme.set_linked(true);
     }
 
-    /// Sends the operator overrides to the peer.
+    /// Sends this host's operator overrides to the peer.
     pub(super) fn tell_orders(&self) {
         if self.pair.is_some() {
             let orders = self.shared.read().registry.overrides_message();
@@ -47,7 +47,7 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Applies those operator overrides of the peer that are newer than the ones on this host.
+    /// Applies those operator overrides of the peer that are newer than this host's.
     fn peer_ordered(&mut self, orders: &OverridesMessage) {
         let heard = {
             let mut state = self.shared.write();
@@ -72,7 +72,7 @@ impl<K: Kernel> Agent<K> {
         self.tell_peer(heard.answer.map(Message::Drains));
     }
 
-    /// Sends the certificates in use to the peer when they have changed.
+    /// Sends the certificates that this host serves to the peer, if they have changed.
     pub(in crate::agent) fn look_at_certificates(&mut self) {
         let infos = self.shared.proxy().as_ref().map(Proxy::certificates);
         let ours = infos.unwrap_or_default().into_iter().map(|info| {
@@ -96,7 +96,8 @@ impl<K: Kernel> Agent<K> {
         self.show_differences();
     }
 
-    /// Compares the peer's certificates with those of this host, and loads the files that the peer has sent.
+    /// Handles a message of the peer about certificates: compares them with this host's, and loads
+    /// the files that the peer has sent.
     fn peer_has(&mut self, word: CertificateWord) {
         let heard = self.certificates.heard(word, SystemTime::now());
         for word in heard.say {
@@ -115,7 +116,7 @@ impl<K: Kernel> Agent<K> {
     }
 }
 
-/// Parses the text of a certificate file in the same way as the HTTP front.
+/// Parses the text of a certificate file in the same way as the HTTP front does.
 pub(in crate::agent) fn inspect(text: &[u8]) -> Result<CertificateFacts, String> {
     let inspected = proxy::inspect_certificate(text).map_err(|problem| problem.to_string())?;
     Ok(CertificateFacts {

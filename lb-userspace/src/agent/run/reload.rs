@@ -1,4 +1,4 @@
-//! The reload: puts a new configuration in force as a whole, or keeps the old one.
+//! The reload: puts a new configuration in force as a whole, or keeps the old one as a whole.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -10,20 +10,21 @@ use crate::{
     proxy,
 };
 
-/// A new configuration with the state that is put in force with it.
+/// A new configuration with the state that will be in force together with it.
 struct Next {
     config: Config,
     registry: BackendRegistry,
     feeds: Feeds,
-    /// The state of the TLS files before they are read.
+    /// The stamps that the TLS files had before they were read.
     tls_files: Stamps,
 }
 
 impl<K: Kernel> Agent<K> {
-    /// Reads the configuration again and puts it in force. Returns the message for the operator.
+    /// Reads the configuration again and puts it in force. Returns a sentence for the operator
+    /// about what is in force now.
     ///
     /// # Errors
-    /// All problems of the new configuration; the old one stays in force.
+    /// All problems of the new configuration, as text. The old configuration stays in force.
     pub(super) fn reload(&mut self) -> Result<String, String> {
         self.try_reload().map_err(|error| {
             tracing::error!(
@@ -70,8 +71,9 @@ impl<K: Kernel> Agent<K> {
         })
     }
 
-    /// Applies the new configuration to the HTTP front and to the kernel. Each checks everything before it
-    /// changes anything. If the kernel refuses, the old configuration is restored in the HTTP front.
+    /// Applies the new configuration to the HTTP front and to the kernel. Each of them checks
+    /// everything before it changes anything. If the kernel refuses the new configuration, the old
+    /// one is restored in the HTTP front.
     fn put_in_force(&self, next: &Next) -> Result<(), String> {
         self.apply_to_proxy(&next.config, &next.feeds)?;
         let views: Vec<Arc<PoolView>> = next.registry.views().cloned().collect();
@@ -95,7 +97,7 @@ impl<K: Kernel> Agent<K> {
         })
     }
 
-    /// Replaces the old configuration and its state by the new one. No step of this can fail.
+    /// Replaces the old configuration and its state by the new ones. No step of this can fail.
     fn commit(&mut self, next: Next) {
         self.checks.apply(&next.config.pools);
         next.feeds.send_all(&next.registry);
@@ -119,7 +121,8 @@ impl<K: Kernel> Agent<K> {
     }
 }
 
-/// Refuses changes of what is bound or attached only once, at the start.
+/// Returns an error if settings have changed that take effect only at the start of an agent, such
+/// as addresses to listen on.
 fn refuse_what_takes_a_restart(old: &Config, new: &Config) -> Result<(), String> {
     let changed = [
         ("node.name", old.node.name != new.node.name),

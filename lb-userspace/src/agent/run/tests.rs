@@ -28,17 +28,17 @@ mod recording_kernel;
 
 use recording_kernel::RecordingKernel;
 
-/// A host with two backends in a pool, and a configuration for an agent on it.
+/// A test's host with two backends in a pool, and the configuration file for an agent on it.
 struct Host {
     directory: TempDir,
     admin: SocketAddr,
-    /// The address on which the service listens.
+    /// The address that the service listens on.
     front: SocketAddr,
     backends: Vec<TcpListener>,
     kernel: RecordingKernel,
 }
 
-/// Whether the pool has a health check.
+/// Whether the pool of the test's configuration has a health check.
 enum Checked {
     Yes,
     No,
@@ -47,7 +47,7 @@ enum Checked {
 impl Host {
     fn new(checked: &Checked) -> Self {
         let backends = (0..2).map(|_| listener()).collect();
-        // Both are bound at the same time, so that they get different ports.
+        // Both listeners are open at the same time, so that they get different ports.
         let [admin, front] =
             [listener(), listener()].map(|listener| listener.local_addr().expect("an address"));
         let host = Self {
@@ -113,8 +113,8 @@ impl Host {
         })
     }
 
-    /// Starts an agent once the workers of an earlier, dropped one have released its listeners: within
-    /// one process nothing else waits for them.
+    /// Starts an agent. Repeats the attempt until the workers of an earlier agent, which was
+    /// dropped, have released their listeners: nothing else in this process waits for them.
     fn started(&self) -> Agent<RecordingKernel> {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
@@ -126,7 +126,7 @@ impl Host {
         }
     }
 
-    /// Starts an agent, and runs it until the value is dropped.
+    /// Starts an agent, and runs it until the returned value is dropped.
     fn run(&self) -> Running {
         let agent = self.started();
         let shared = Arc::clone(&agent.shared);
@@ -163,7 +163,7 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// Sends a request over the admin socket as `lb` does.
+/// Sends a request over the admin socket, as the commands of `lb` do.
 async fn give(socket: &Path, request: Request) -> Result<String, String> {
     let client = Client::new(socket);
     let said = tokio::task::spawn_blocking(move || client.request(&request)).await;
@@ -181,7 +181,8 @@ async fn the_kernel_learns_of_a_dead_backend_in_time_and_of_its_return() {
     let _running = host.run();
     let kernel = host.kernel.clone();
     assert_eq!(kernel.states(), [Up, Up]);
-    // The first check alone decides the health: wait until it is over.
+    // The first check of a backend decides its health alone, without `rise` and `fall`: wait until
+    // it has ended.
     tokio::time::sleep(INTERVAL * 2).await;
     let dead = host.backends.remove(1);
     let address = dead.local_addr().expect("an address");
@@ -189,7 +190,7 @@ async fn the_kernel_learns_of_a_dead_backend_in_time_and_of_its_return() {
     let died = Instant::now();
     eventually("web2 is down", || kernel.states() == [Up, Down]).await;
     let took = died.elapsed();
-    // One interval of tolerance, as the test shares its machine with others.
+    // One interval of tolerance is added below, because the test shares its machine with others.
     let promised = INTERVAL * FALL + Duration::from_millis(100);
     assert!(took < promised + INTERVAL, "{took:?}");
     let _back = TcpListener::bind(address).expect("the port is still free");
@@ -238,7 +239,8 @@ async fn sighup_reloads() {
     let host = Host::new(&Checked::No);
     let _running = host.run();
     host.write(&host.text(&Checked::No).replace("\"first\"", "\"second\""));
-    // The agents of other tests in this process receive the signal too, and reload an unchanged file.
+    // The agents of other tests in this process receive the signal, too, and reload an unchanged
+    // file.
     nix::sys::signal::raise(nix::sys::signal::Signal::SIGHUP).expect("raised");
     eventually("the new configuration is in force", || {
         host.kernel.services() == ["second"]
@@ -379,7 +381,8 @@ async fn a_start_that_fails_leaves_nothing_behind() {
 async fn a_certificate_file_that_changes_is_served_without_a_reload() {
     let host = Host::new(&Checked::No);
     let file = host.directory.path().join("a.pem");
-    // The files are replaced in one step, as certbot's hooks and configuration management do.
+    // The certificate file is replaced in one step, as certbot's hooks and configuration management
+    // do it.
     let install = |name: &str| {
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
         let next = host.directory.path().join("next");

@@ -1,4 +1,5 @@
-//! Reloads TLS files that have changed, without a reload of the configuration.
+//! Reloads TLS files (certificates, client authorities, revocation lists) that have changed,
+//! without a reload of the configuration.
 
 use std::path::PathBuf;
 
@@ -6,7 +7,7 @@ use super::Agent;
 use crate::{agent::kernel::Kernel, proxy::Proxy};
 
 impl<K: Kernel> Agent<K> {
-    /// Handles a change of certificates, client authorities or revocation lists on disk.
+    /// Handles a change on disk of files with certificates, client authorities or revocation lists.
     pub(super) fn tls_files_changed(&mut self, files: &[PathBuf]) {
         let files: Vec<_> = files
             .iter()
@@ -16,8 +17,8 @@ impl<K: Kernel> Agent<K> {
         self.reload_tls_files();
     }
 
-    /// Reads the TLS files again and uses their content from the next handshake on. Existing connections
-    /// continue. The previous content of an invalid file stays in use.
+    /// Reads the TLS files again and uses their content from the next handshake on. Connections
+    /// that exist continue. If a file is invalid, its previous content stays in use.
     pub(super) fn reload_tls_files(&mut self) {
         let reloaded = self.shared.proxy().as_ref().map(Proxy::reload_tls_files);
         let Some(reloaded) = reloaded else {

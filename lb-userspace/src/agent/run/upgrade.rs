@@ -1,4 +1,4 @@
-//! The upgrade: a new process takes over, and this one exits after its connections have ended.
+//! The upgrade: a new process takes over, and this process exits after its connections have ended.
 
 use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
@@ -15,10 +15,10 @@ use crate::{
     proxy::Proxy,
 };
 
-/// Receives the outcome for the operator.
+/// Sends the outcome of an upgrade to the operator who ordered it, as a sentence.
 pub(in crate::agent) type Answer = oneshot::Sender<Result<String, String>>;
 
-/// The listening socket of the admin server, to be passed to the next process.
+/// The listening socket of the HTTP admin server, which is passed to the next process.
 #[derive(Debug)]
 pub(in crate::agent) struct AdminListener {
     pub(in crate::agent) address: SocketAddr,
@@ -26,8 +26,8 @@ pub(in crate::agent) struct AdminListener {
 }
 
 impl<K: Kernel> Agent<K> {
-    /// Starts the binary that is installed now, which takes over. Returns whether it has: then this process has
-    /// to end.
+    /// Starts the binary that is installed now as a new process, which takes over. Returns whether
+    /// it has taken over, in which case this process has to end.
     pub(super) async fn upgrade(&mut self, answer: Answer) -> bool {
         let outcome = self.try_upgrade().await;
         let taken_over = outcome.is_ok();
@@ -48,17 +48,18 @@ impl<K: Kernel> Agent<K> {
                 Err(format!("{error}\nThe running agent continues to serve."))
             }
         };
-        // The operator may have disconnected; the log has the outcome.
+        // Sending fails if the operator has disconnected; the log has the outcome.
         let _gone = answer.send(text);
         taken_over
     }
 
-    /// Upgrades to a new process. Returns its PID.
+    /// Starts a new process and lets it take over. Returns its PID.
     async fn try_upgrade(&mut self) -> Result<u32, String> {
         if self.handover.is_holding() {
             return Err("a hand-over to the peer is under way: try again after it".to_owned());
         }
-        // The new process starts with the current health of the backends.
+        // The state file is written, so that the new process starts with the current health of the
+        // backends.
         self.remember();
         let started = tokio::task::spawn_blocking(|| {
             let successor = spawn()?;
@@ -74,7 +75,7 @@ impl<K: Kernel> Agent<K> {
             Ok(()) => {
                 self.shared.kernel().give_up();
                 if let Some(pair) = self.pair.take().filter(|_| left.is_none()) {
-                    // The new process has no pair, so this one leaves it with a goodbye.
+                    // The new process has no pair, so this process leaves the pair with a goodbye.
                     pair.stop().await;
                 }
                 notify(&[sd_notify::NotifyState::MainPid(process)]);
@@ -87,8 +88,8 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Passes everything to the new process. Returns whether that process serves, and the state with which
-    /// this one has left the pair, if it has.
+    /// Passes everything that the new process needs to it. Returns whether that process serves, and
+    /// the state with which this process has left the pair; the state is `None` if it has not left.
     async fn hand_over_to(
         &mut self,
         successor: Successor,
@@ -104,8 +105,9 @@ impl<K: Kernel> Agent<K> {
         self.meanwhile(handed_over).await
     }
 
-    /// Resumes after a new process has failed to take over: in the pair immediately, as the peer receives no
-    /// adverts; in the kernel after that process has ended.
+    /// Resumes after a new process has failed to take over. This process rejoins the pair
+    /// immediately, because the peer receives no adverts, and changes the kernel's state again only
+    /// after the new process has ended.
     async fn go_on(
         &mut self,
         successor: Successor,
@@ -127,20 +129,21 @@ impl<K: Kernel> Agent<K> {
         Ok(())
     }
 
-    /// Rejoins the pair, which this process had left for the new one. If that fails, the loop finds that the
-    /// pair thread has ended, and ends the agent.
+    /// Rejoins the pair, which this process had left to the new one. If that fails, the agent's
+    /// loop finds that the pair thread has ended, and ends the agent.
     fn return_to_pair(&mut self, left: Left) -> Result<(), String> {
         let snapshots = self.shared.pair.clone().unwrap_or_default();
         let bound = Pair::bind_where_configured(&self.shared.read().config, Some(left), snapshots);
         let (bound, effects) = bound.map_err(|error| format!("cannot rejoin the pair: {error}"))?;
         self.effects = effects;
-        // The flows come later: the kernel's state belongs to the new process until that process has
-        // exited.
+        // The flows are passed later: the kernel's state belongs to the new process until that
+        // process has exited.
         self.start_pair(bound, None);
         Ok(())
     }
 
-    /// Returns everything that the new process takes over. From then on this one changes nothing in the kernel.
+    /// Returns everything that the new process takes over. From then on this process changes
+    /// nothing in the kernel.
     fn bequest(&self) -> Result<Bequest, String> {
         let failed = |error| format!("cannot pass on the listening sockets: {error}");
         let listeners = match self.shared.proxy().as_ref() {
@@ -168,7 +171,7 @@ impl<K: Kernel> Agent<K> {
         ha.map(|ha| Moving::of(ha, &config.node))
     }
 
-    /// Reclaims the kernel after a new process has failed to take over.
+    /// Takes the kernel's state back after a new process has failed to take over.
     fn resume(&mut self) -> Result<(), String> {
         let state = self.shared.read();
         let views: Vec<Arc<PoolView>> = state.registry.views().cloned().collect();
@@ -181,7 +184,7 @@ impl<K: Kernel> Agent<K> {
             })
     }
 
-    /// Waits for `work`, and notifies the watchdog of systemd until it is done.
+    /// Waits for `work`, and notifies systemd's watchdog at intervals until the work is done.
     async fn meanwhile<T>(&mut self, mut work: JoinHandle<T>) -> Result<T, String> {
         loop {
             tokio::select! {
@@ -191,8 +194,8 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Waits for the connections that were opened before the new process took over. A stop of the service
-    /// sends SIGTERM to this process too: then requests have [`GRACE`] to end.
+    /// Waits for the connections that were opened before the new process took over. If the service
+    /// is stopped, this process gets SIGTERM, too: then requests have [`GRACE`] to end.
     pub(super) async fn end_after_upgrade(self, signals: &mut Signals) {
         self.servers.finish().await;
         drop(self.checks);

@@ -1,4 +1,4 @@
-//! Messages with file descriptors between two processes of one host.
+//! Sends messages with file descriptors between two processes of one host.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -15,18 +15,20 @@ use rustix::net::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-/// The longest message, in bytes.
+/// The longest message that can be sent, in bytes.
 const MAX_MESSAGE: usize = 64 << 10;
 
-/// Highest number of file descriptors in one message: `SCM_MAX_FD` of include/net/scm.h.
+/// Highest number of file descriptors in one message: the kernel's `SCM_MAX_FD`
+/// (include/net/scm.h).
 pub(super) const MAX_DESCRIPTORS: usize = 253;
 
-/// One end of a Unix socket of type `SOCK_SEQPACKET`, which keeps a message and its descriptors together.
+/// One end of a Unix socket of type `SOCK_SEQPACKET`, which delivers a message and its file
+/// descriptors together.
 #[derive(Debug)]
 pub(super) struct Channel(OwnedFd);
 
 impl Channel {
-    /// Returns a channel, and its other end for another process.
+    /// Returns one end of a new channel, and the other end for another process.
     ///
     /// # Errors
     /// The process has no file descriptor left.
@@ -40,12 +42,12 @@ impl Channel {
         Ok((Self(ours), theirs))
     }
 
-    /// Wraps the end that this process received from another one.
+    /// Makes a channel of the end that this process received from another process.
     pub(super) fn from_end(end: OwnedFd) -> Self {
         Self(end)
     }
 
-    /// Sends a message with at most [`MAX_DESCRIPTORS`] descriptors.
+    /// Sends a message with at most [`MAX_DESCRIPTORS`] file descriptors.
     ///
     /// # Errors
     /// The other process has ended, or the kernel refused the message.
@@ -77,8 +79,8 @@ impl Channel {
     /// Receives the next message, which must arrive within `limit`.
     ///
     /// # Errors
-    /// `TimedOut` after `limit`, `UnexpectedEof` if the other process has ended, other kinds for a message that is
-    /// cut off or of another type.
+    /// `TimedOut` if no message arrived within `limit`, `UnexpectedEof` if the other process has
+    /// ended, and other kinds if the message is cut off or of another type.
     pub(super) fn receive<M: DeserializeOwned>(
         &self,
         limit: Duration,
@@ -117,7 +119,7 @@ impl Channel {
     }
 }
 
-/// Returns another descriptor of the same open file.
+/// Returns another file descriptor of the same open file.
 ///
 /// # Errors
 /// The process has no file descriptor left.

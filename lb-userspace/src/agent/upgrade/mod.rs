@@ -1,16 +1,17 @@
 //! The upgrade in place: a new process takes over from the running one on the same host.
 //!
-//! On `lb upgrade` the running agent starts the binary that is installed now, with its own arguments.
-//! The new process reads the configuration and reports that it is valid; the old one passes it the
-//! listening sockets and the lock on the packet path, and changes nothing from then on. Once the new
-//! process serves, the old one waits for its connections to end. If the new process fails, the old one
-//! continues to serve.
+//! On `lb upgrade` the running agent starts the binary that is installed now, with its own
+//! arguments. The new process reads the configuration and reports that it is valid; the old process
+//! passes the listening sockets and the lock on the packet path to it, and changes nothing in the
+//! kernel from then on. Once the new process serves, the old one waits for its connections to end.
+//! If the new process fails, the old one continues to serve.
 //!
-//! A connection in the backlog of a listening socket is accepted by either process: none is refused.
+//! Both processes have the same listening sockets, so either of them accepts a connection in the
+//! backlog, and none is refused.
 //!
-//! On a host of a pair, the new process requests the pair when everything else is ready. The old one
-//! leaves it without a goodbye, and the new one resumes its role before the peer's timeout for adverts
-//! expires.
+//! On a host of a pair, the new process requests the pair when everything else is ready. The old
+//! process leaves the pair without a goodbye, and the new one resumes the host's role before the
+//! peer's time-out for adverts expires.
 
 mod channel;
 mod predecessor;
@@ -28,43 +29,44 @@ pub(super) use self::{
     successor::{Inherited, Predecessor, detach, is_detached},
 };
 
-/// The argument with which a new process takes over; its standard input is the channel to the old one.
+/// The argument that makes a process take over; its standard input is then the channel to the old
+/// process.
 pub const TAKE_OVER: &str = "--take-over";
 
-/// The environment variable of a process that is not a child of the agent that it takes over from, so that
-/// its parent is the service manager, which is notified of its end.
+/// The environment variable that is set in a process which is not a child of the agent that it
+/// takes over from. Such a process is a child of the service manager, which is notified of its end.
 const DETACHED: &str = "LB_DETACHED";
 
-/// A message of the old process.
+/// A message of the old process to the new one.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Gift {
-    /// Listening sockets of a service, possibly not all of them.
+    /// Some or all of the listening sockets of this address of a service, as file descriptors.
     Listeners(SocketAddr),
-    /// The listening socket of `admin.listen`.
+    /// The listening socket of the HTTP admin server at this address, as a file descriptor.
     Admin(SocketAddr),
-    /// The lock on the directory of the pins.
+    /// The lock on the directory of the pins, which has this path, as a file descriptor.
     Lock(PathBuf),
-    /// The keys of session tickets.
+    /// The keys of TLS session tickets.
     Tickets(Offer),
-    /// The addresses that move between the hosts of the pair.
+    /// The addresses that move between the hosts of the pair, for comparison.
     Moves(Moving),
-    /// Everything except the pair was sent.
+    /// Everything was sent except the state of the pair.
     All,
-    /// The state with which the old process has left the pair; `None` if it had no pair.
+    /// The state with which the old process has just left the pair; `None` if it had no pair.
     Pair(Option<Left>),
 }
 
-/// A message of the new process.
+/// A message of the new process to the old one.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Report {
-    /// The configuration is valid: requests the sockets. Contains the PID.
+    /// The configuration is valid, and the new process requests the sockets. Contains its PID.
     Ready(u32),
-    /// Everything else is ready: requests the pair.
+    /// Everything except the pair is ready, and the new process requests the pair.
     WantsPair,
-    /// The new process serves.
+    /// The new process serves now.
     Serving,
-    /// The new process ends, for this reason.
+    /// The new process has failed to take over and ends, for this reason.
     Failed(String),
 }

@@ -1,4 +1,4 @@
-//! The old process's side of an upgrade.
+//! The part of an upgrade that the old process carries out.
 
 use std::{
     env, io,
@@ -23,29 +23,29 @@ use crate::{
     tickets::Offer,
 };
 
-/// Time allowed for the new process to read its configuration, and the same again until it serves.
+/// How long the new process may take to read its configuration, and the same again until it serves.
 const STARTING: Duration = Duration::from_secs(45);
 
-/// Time allowed for a new process to exit after it failed: it waits for the connections that it has
+/// How long a new process that failed may take to exit: it waits for the connections that it has
 /// accepted.
 const ENDING: Duration = Duration::from_secs(5);
 
-/// The sockets and state that the new process takes over.
+/// The sockets and state that the old process passes to the new one.
 #[derive(Debug)]
 pub(in crate::agent) struct Bequest {
-    /// The listening sockets of each address of a service.
+    /// The listening sockets of the services, by the address that they listen on.
     pub(in crate::agent) listeners: Vec<(SocketAddr, Vec<OwnedFd>)>,
-    /// The listening socket of `admin.listen`.
+    /// The listening socket of the HTTP admin server, and its address.
     pub(in crate::agent) admin: (SocketAddr, OwnedFd),
-    /// The lock on the directory of the pins; `None` in tests.
+    /// The directory of the pins and the lock on it; `None` in tests.
     pub(in crate::agent) lock: Option<(PathBuf, OwnedFd)>,
-    /// The keys of session tickets.
+    /// The keys of TLS session tickets.
     pub(in crate::agent) tickets: Option<Offer>,
-    /// The addresses that move between the hosts of the pair; `None` without a pair.
+    /// The addresses that move between the hosts of the pair; `None` if this host has no peer.
     pub(in crate::agent) moves: Option<Moving>,
 }
 
-/// The channel to the new process.
+/// The old process's end of the channel to the new process.
 #[derive(Debug)]
 pub(in crate::agent) struct Successor(Channel);
 
@@ -53,7 +53,7 @@ pub(in crate::agent) struct Successor(Channel);
 /// process.
 ///
 /// # Errors
-/// A sentence for the operator with the cause.
+/// The cause, as a sentence for the operator.
 pub(in crate::agent) fn spawn() -> Result<Successor, String> {
     let binary = installed_binary().map_err(|error| format!("cannot find the binary: {error}"))?;
     let failed = |error: io::Error| format!("cannot start {}: {error}", binary.display());
@@ -64,14 +64,14 @@ pub(in crate::agent) fn spawn() -> Result<Successor, String> {
         .arg(TAKE_OVER)
         .env_remove(DETACHED)
         .stdin(Stdio::from(theirs))
-        // This child starts the process that takes over, and exits.
+        // The child that is started here starts the process that takes over, and exits.
         .status()
         .map_err(failed)?;
     Ok(Successor(channel))
 }
 
-/// Returns the path at which this process's binary was installed. After a package manager has replaced the
-/// file, the kernel appends ` (deleted)` to the path of the running one.
+/// Returns the path at which this process's binary was installed. After a package manager has
+/// replaced the file, the kernel appends ` (deleted)` to the path of the running binary.
 fn installed_binary() -> io::Result<PathBuf> {
     let path = env::current_exe()?;
     let text = path.to_string_lossy();
@@ -85,7 +85,7 @@ impl Successor {
     /// Waits until the new process has read its configuration. Returns its PID.
     ///
     /// # Errors
-    /// A sentence for the operator: why the new process does not take over.
+    /// Why the new process does not take over, as a sentence for the operator.
     pub(in crate::agent) fn wait_until_ready(&self) -> Result<u32, String> {
         match self.report()? {
             Report::Ready(process) => Ok(process),
@@ -93,12 +93,13 @@ impl Successor {
         }
     }
 
-    /// Passes `bequest` to the new process, and waits until that serves. If it requests the pair, this process
-    /// leaves the pair by `leave`, whose result is the second value; `None` if the pair was not left.
+    /// Passes `bequest` to the new process, and waits until the new process serves. If the new
+    /// process requests the pair, this process leaves the pair by calling `leave`. The second value
+    /// that this returns is the result of `leave`, or `None` if it was not called.
     ///
     /// # Errors
-    /// A sentence for the operator: why the new process does not serve. It may still be running: see
-    /// [`Self::wait_until_ended`].
+    /// Why the new process does not serve, as a sentence for the operator. It may still be running:
+    /// see [`Self::wait_until_ended`].
     pub(in crate::agent) fn hand_over(
         &self,
         (bequest, process): (&Bequest, u32),
@@ -115,7 +116,8 @@ impl Successor {
         let told = told.map_err(|error| cannot_pass("the pair", &error));
         let report = told.and_then(|()| self.report());
         if report.is_err() {
-            // It is unknown which sockets and addresses of the pair the new process holds.
+            // The new process is killed, because it is unknown which sockets and addresses of the
+            // pair it holds.
             self.kill(process);
         }
         (report.and_then(serving), left)
@@ -155,8 +157,8 @@ impl Successor {
         }
     }
 
-    /// Waits until the new process has ended, which closes its end of the channel and everything that was
-    /// passed to it. Kills the process if it does not end in time.
+    /// Waits until the new process has ended, which closes its end of the channel and all
+    /// descriptors that were passed to it. Kills the process if it does not end in time.
     pub(in crate::agent) fn wait_until_ended(&self, process: u32) {
         if !self.has_ended() {
             self.kill(process);
@@ -165,7 +167,7 @@ impl Successor {
 
     fn kill(&self, process: u32) {
         if let Ok(number) = i32::try_from(process) {
-            // The process may have ended just before.
+            // `kill` fails if the process ended just before.
             let _gone = signal::kill(Pid::from_raw(number), Signal::SIGKILL);
         }
         self.has_ended();
@@ -177,7 +179,7 @@ impl Successor {
             let left = end.saturating_duration_since(Instant::now());
             match self.0.receive::<Report>(left.max(Duration::from_millis(1))) {
                 Err(error) => return error.kind() == io::ErrorKind::UnexpectedEof,
-                // A repeated report of the failure.
+                // The new process has reported its failure once more.
                 Ok(_) if Instant::now() < end => {}
                 Ok(_) => return false,
             }

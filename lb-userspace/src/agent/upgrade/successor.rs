@@ -1,4 +1,4 @@
-//! The new process's side of an upgrade.
+//! The part of an upgrade that the new process carries out.
 
 use std::{
     collections::HashMap,
@@ -23,17 +23,18 @@ use crate::{
     tickets::Offer,
 };
 
-/// Time allowed for the old process to answer.
+/// How long the old process may take to answer.
 const ANSWERING: Duration = Duration::from_secs(10);
 
-/// Highest number of characters of a failure's reason, so that it fits in a message.
+/// Highest number of characters of the reason for a failure, so that it fits into one message.
 const MAX_REASON: usize = 4_000;
 
-/// The channel to the old process.
+/// The new process's end of the channel to the old process.
 #[derive(Debug)]
 pub(in crate::agent) struct Predecessor(Channel);
 
-/// The sockets and state that this process took over from its predecessor; empty without a predecessor.
+/// The sockets and state that this process took over from its predecessor; empty if it has no
+/// predecessor.
 #[derive(Debug, Default)]
 pub(in crate::agent) struct Inherited {
     listeners: HashMap<SocketAddr, Vec<TcpListener>>,
@@ -41,17 +42,19 @@ pub(in crate::agent) struct Inherited {
     lock: Option<(PathBuf, File)>,
     tickets: Option<Offer>,
     moves: Option<Moving>,
-    /// The old process, which serves until this one does.
+    /// The channel to the old process, which serves until this process does; `None` if there is
+    /// none.
     predecessor: Option<Arc<Predecessor>>,
 }
 
-/// Whether this process is not a child of the agent that it takes over from.
+/// Returns whether this process is not a child of the agent that it takes over from, as [`detach`]
+/// makes it.
 pub(in crate::agent) fn is_detached() -> bool {
     env::var_os(DETACHED).is_some()
 }
 
-/// Starts this program again with the same arguments and the same standard input. When this process ends,
-/// the service manager becomes the parent of the new one.
+/// Starts this program again with the same arguments and the same standard input. When this process
+/// ends, the service manager becomes the parent of the process that this starts.
 ///
 /// # Errors
 /// The system cannot start a process.
@@ -64,21 +67,24 @@ pub(in crate::agent) fn detach() -> io::Result<()> {
 }
 
 impl Predecessor {
-    /// Takes the channel to the old process from standard input.
+    /// Takes the channel to the old process from this process's standard input.
     ///
     /// # Errors
     /// Standard input is closed.
     pub(in crate::agent) fn at_standard_input() -> io::Result<Self> {
         let end = duplicate(&io::stdin())?;
-        // Programs that this process starts must not inherit the channel.
+        // Standard input is replaced, because programs that this process starts must not inherit
+        // the channel.
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
         Ok(Self(Channel::from_end(end)))
     }
 
-    /// Reports that the configuration is valid, and receives what this process takes over.
+    /// Reports to the old process that the configuration is valid, and receives what this process
+    /// takes over.
     ///
     /// # Errors
-    /// The old process has ended or does not answer, or standard input is not a channel to it.
+    /// The old process has ended or does not answer, or standard input is not a channel to such a
+    /// process.
     pub(in crate::agent) fn inherit(self: &Arc<Self>) -> io::Result<Inherited> {
         self.0.send(&Report::Ready(process::id()), &[])?;
         let mut inherited = Inherited {
@@ -94,7 +100,7 @@ impl Predecessor {
         }
     }
 
-    /// Reports that this process serves, or why it does not.
+    /// Reports to the old process that this process serves, or why it does not.
     ///
     /// # Errors
     /// The old process has ended.
@@ -125,26 +131,29 @@ impl Inherited {
         }
     }
 
-    /// Whether this process takes over from another one.
+    /// Returns whether this process takes over from another one.
     pub(in crate::agent) fn is_successor(&self) -> bool {
         self.predecessor.is_some()
     }
 
-    /// Reports immediately that this process failed, so that the old one resumes while this one cleans up.
+    /// Reports to the old process immediately that this process failed, so that the old one resumes
+    /// while this one cleans up.
     pub(in crate::agent) fn failed<E: Display>(&self, error: &E) {
         if let Some(predecessor) = &self.predecessor {
-            // The old process may have ended.
+            // Sending fails if the old process has ended.
             let _gone = predecessor.tell(Err(error));
         }
     }
 
-    /// Returns the addresses that the old process moves between the hosts; `None` if it has no pair.
+    /// Returns the addresses that the old process moves between the hosts; `None` if it has no
+    /// pair, or there is no old process.
     pub(in crate::agent) fn moves(&self) -> Option<&Moving> {
         self.moves.as_ref()
     }
 
-    /// Makes the old process leave the pair; this one has to join immediately after. Returns the state to
-    /// resume from; `None` if the old process had no pair, or there is no old process.
+    /// Makes the old process leave the pair; this process has to join the pair immediately after.
+    /// Returns the state to resume from; `None` if the old process had no pair, or there is no old
+    /// process.
     ///
     /// # Errors
     /// The old process has ended, or does not answer.
@@ -159,23 +168,24 @@ impl Inherited {
         }
     }
 
-    /// Takes the listening sockets of the services, by address.
+    /// Takes the inherited listening sockets of the services out of this value, by address.
     pub(in crate::agent) fn listeners(&mut self) -> HashMap<SocketAddr, Vec<TcpListener>> {
         std::mem::take(&mut self.listeners)
     }
 
-    /// Takes the listening socket of the admin server, if it is bound to this address.
+    /// Takes the inherited listening socket of the HTTP admin server, if it is bound to this
+    /// address.
     pub(in crate::agent) fn admin(&mut self, address: SocketAddr) -> Option<TcpListener> {
         let admin = self.admin.take_if(|(held, _)| *held == address);
         admin.map(|(_, listener)| listener)
     }
 
-    /// Takes the keys of session tickets, with which clients resume their sessions.
+    /// Takes the inherited keys of TLS session tickets, with which clients resume their sessions.
     pub(in crate::agent) fn tickets(&mut self) -> Option<Offer> {
         self.tickets.take()
     }
 
-    /// Takes the lock, if it is for this directory.
+    /// Takes the inherited lock on the pins, if it is for this directory.
     pub(in crate::agent) fn lock(&mut self, directory: &Path) -> Option<File> {
         let lock = self.lock.take_if(|(held, _)| held == directory);
         lock.map(|(_, file)| file)

@@ -1,4 +1,4 @@
-//! The section of `lb status` on the pair: both hosts, and facts about address, link and flows.
+//! The section of `lb status` about the pair: both hosts, and facts about address, link and flows.
 
 use super::{Align, Cell, Style, Table};
 use crate::admin::{
@@ -6,11 +6,12 @@ use crate::admin::{
     wording::{Fact, HostRow, PairInWords, Tone},
 };
 
-/// Formats the pair as text; `None` for a host without a peer.
+/// Formats the status of the pair as text; `None` for a host without a peer.
 pub(super) fn render(status: &Status, colour: bool) -> Option<String> {
     let router = status.ha.as_ref()?.virtual_router_id;
     let pair = PairInWords::of(status)?;
-    // Hosts and facts share the width of the first column.
+    // The names of the hosts and the subjects of the facts share one column, so they share its
+    // width.
     let names = pair.hosts.iter().map(|host| host.name.as_str());
     let abouts = pair.facts.iter().map(|fact| fact.about);
     let widths = names.chain(abouts).map(|text| text.chars().count());

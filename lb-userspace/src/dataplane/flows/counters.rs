@@ -1,4 +1,4 @@
-//! Counters of replication.
+//! Counters of the replication of flows between the hosts of a pair.
 
 use std::{
     sync::{
@@ -8,29 +8,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Why a connection was not replicated.
+/// Why a connection was not replicated to the other host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SkipReason {
-    /// This host does not steer the service.
+    /// This host does not steer the service that the peer's connection belongs to.
     UnknownService,
-    /// The service does not have the backend on this host.
+    /// The service has no such backend on this host.
     UnknownBackend,
-    /// This host does not use the port for NAT.
+    /// This host does not use the connection's source port for NAT.
     SourcePort,
-    /// The record is of a closed connection that this host does not have.
+    /// The connection is closed, and this host does not have it.
     Over,
-    /// This host is exporting: it is the active one.
+    /// This host exports its own connections, because it is the active host.
     Active,
-    /// All entries that the connection could use hold established connections.
+    /// All table entries that the connection could use hold established connections.
     TableFull,
-    /// A packet was changing the same entry.
+    /// A packet was changing the table entry at the same time.
     Contended,
-    /// The connection is not exported: its backend sees an additional source address of this host,
-    /// which does not move to the peer.
+    /// A connection of this host is not exported, because its backend sees an additional source
+    /// address of this host, which does not move to the peer.
     SourceAddress,
 }
 
-/// Names of the reasons in metrics.
+/// The names of the reasons in metrics.
 const SKIPS: [(SkipReason, &str); 8] = [
     (SkipReason::UnknownService, "unknown_service"),
     (SkipReason::UnknownBackend, "unknown_backend"),
@@ -42,42 +42,44 @@ const SKIPS: [(SkipReason, &str); 8] = [
     (SkipReason::SourceAddress, "source_address"),
 ];
 
-/// State and counters of replication since the agent started.
+/// The state and the counters of the replication since the agent started.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FlowCounters {
-    /// Whether this host is exporting.
+    /// Whether this host is exporting its connections to the peer.
     pub telling: bool,
-    /// Upper bound of the age of the oldest change that has not been handed to the link yet. Below
+    /// An upper bound of the age of the oldest change that the link has not taken yet. It is below
     /// 100 ms if the link keeps up.
     pub lag: Duration,
-    /// Records sent to the peer.
+    /// Number of records of connections that were sent to the peer.
     pub sent: u64,
-    /// Number of complete passes sent.
+    /// Number of complete passes over the connection table that were sent to the peer.
     pub passes_sent: u64,
-    /// Connections in the last pass sent.
+    /// Number of connections in the last pass that was sent.
     pub last_pass_flows: u64,
-    /// Duration of the last pass sent.
+    /// How long the last pass that was sent took.
     pub last_pass: Duration,
-    /// End of the last complete pass, sent or received; `None` if there was none.
+    /// When the last complete pass, sent or received, ended; `None` if there was none.
     pub last_pass_ended: Option<Instant>,
-    /// Changes that found no room in the ring buffer `flow_events`; each triggers a full pass.
+    /// Number of changes that found no room in the ring buffer `flow_events`. Such a change
+    /// triggers a full pass.
     pub overflowed: u64,
-    /// Records received from the peer.
+    /// Number of records of connections that were received from the peer.
     pub received: u64,
-    /// Records that were written to the table.
+    /// Number of the received records that were written to this host's connection table.
     pub imported: u64,
-    /// Skipped connections by reason, in lower-case words joined by `_`: records of the peer, and
-    /// for `source_address` connections of this host that are not exported.
+    /// Numbers of skipped connections, by reason in lower-case words joined by `_`. They are
+    /// records of the peer, or, for `source_address`, connections of this host that are not
+    /// exported.
     pub skipped: Vec<(&'static str, u64)>,
-    /// Messages from the peer that are not valid chunks.
+    /// Number of messages from the peer that are not valid chunks of flows.
     pub malformed: u64,
-    /// Number of complete passes received.
+    /// Number of complete passes that were received from the peer.
     pub passes_received: u64,
-    /// Flows removed because a complete pass of the peer did not contain them.
+    /// Number of flows that were removed because a complete pass of the peer did not contain them.
     pub removed: u64,
 }
 
-/// The counters, updated concurrently.
+/// The counters of the replication, which several threads update.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) sent: AtomicU64,
@@ -91,7 +93,8 @@ pub(super) struct Tally {
     skipped: [AtomicU64; SKIPS.len()],
     last_pass: Mutex<(u64, Duration)>,
     last_pass_ended: Mutex<Option<Instant>>,
-    /// During an export: the time up to which all changes have been handed on; `None` otherwise.
+    /// During an export: the time up to which all changes have been handed to the link; `None` if
+    /// there is no export.
     settled: Mutex<Option<Instant>>,
 }
 
@@ -125,7 +128,8 @@ impl Tally {
             .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Records that all changes until `at` were handed on; `None` ends the export.
+    /// Records that all changes until `at` were handed to the link; `None` records that the export
+    /// ended.
     pub(super) fn settle(&self, at: Option<Instant>) {
         *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }

@@ -1,4 +1,5 @@
-//! Exports this host's connections to the peer: all of them first, then each one that changes.
+//! Exports this host's connections to the peer: first all of them, then each connection that
+//! changes.
 
 use std::{
     mem,
@@ -20,24 +21,25 @@ use super::{
 };
 use crate::dataplane::{Error, connections::Connections, connections::pinned_as, pins::Pins};
 
-/// Polling interval of the ring buffer: a change waits for half of it on average.
+/// How often the ring buffer of changes is polled: a change waits for half of this time on average.
 pub(super) const EXPORT_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Interval of full passes. They keep idle connections from timing out on the peer (after an hour),
-/// and repair undetected losses.
+/// How often all connections are sent again in a full pass. This keeps idle connections from timing
+/// out on the peer (after an hour), and repairs losses that were not detected.
 const PASS_EVERY: Duration = Duration::from_secs(300);
 
-/// Minimum time between two passes, however many changes were lost.
+/// Minimum time between two full passes, however many changes were lost.
 const PASS_REST: Duration = Duration::from_secs(5);
 
-/// Number of entries scanned in one batch (about a millisecond); between two batches, changes are
-/// sent and other threads can run.
+/// Number of table entries that are scanned in one batch, which takes about a millisecond. Between
+/// two batches, changes are sent and other threads can run.
 const SLICE: u32 = 16_384;
 
-/// Capacity of the ring buffer in changes: each has a header of eight bytes (kernel/bpf/ringbuf.c).
+/// Capacity of the ring buffer, in changes. Each change takes a record and a header of eight bytes
+/// (kernel/bpf/ringbuf.c).
 const RING_EVENTS: usize = limits::FLOW_EVENT_BYTES as usize / (size_of::<Record>() + 8);
 
-/// Pause after a batch.
+/// How long the export pauses after each batch of table entries.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// What an export reads: the ring buffer of changes and the connection table.
@@ -48,7 +50,7 @@ pub(super) struct Exporter {
     passes: u32,
 }
 
-/// The ring buffer with its count of lost changes.
+/// The ring buffer of changed connections, and the count of changes that it had no room for.
 struct Events {
     ring: RingBuf<MapData>,
     untold: PerCpuArray<MapData, u64>,
@@ -60,11 +62,11 @@ impl std::fmt::Debug for Events {
     }
 }
 
-/// Why an export ended.
+/// Why an export of connections ended.
 enum Stop {
-    /// The receiver was dropped.
+    /// The receiver of the chunks was dropped.
     ReceiverClosed,
-    /// A map operation failed.
+    /// An operation on a map failed.
     Failed(Error),
 }
 
@@ -74,8 +76,8 @@ impl From<Error> for Stop {
     }
 }
 
-/// Exports this host's connections to the channel `to` until its receiver is dropped. Waits for an
-/// earlier export to end first.
+/// Exports this host's connections to the channel `to` until the channel's receiver is dropped. If
+/// an earlier export is still running, waits for its end first.
 pub(super) fn run(inner: &Inner, to: Sender<Vec<u8>>) {
     let mut exporter = inner
         .exporter
@@ -116,7 +118,7 @@ enum Never {}
 struct Replicator<'a> {
     inner: &'a Inner,
     to: Sender<Vec<u8>>,
-    /// Records of the next chunk.
+    /// The records that will be sent in the next chunk.
     batch: Vec<Record>,
 }
 
@@ -134,10 +136,10 @@ impl Replicator<'_> {
                 Tally::count(&self.inner.tally.overflowed, more);
                 (counted, is_repaired) = (lost, false);
             }
-            // Done before a pass, and after the count of lost changes was read: changes of a flow
-            // that follow its reading by the pass are then either all in the ring buffer, or
-            // trigger another pass. Otherwise an older change whose successor was lost would undo
-            // what the pass sent.
+            // The changes are sent before a pass, and after the count of lost changes was read:
+            // changes of a flow that follow its reading by the pass are then either all in the ring
+            // buffer, or trigger another pass. Otherwise an older change whose successor was lost
+            // would undo what the pass sent.
             self.changes(&mut exporter.events)?;
             let rest = if is_repaired { PASS_EVERY } else { PASS_REST };
             if last_pass.is_none_or(|ended| ended.elapsed() >= rest) {
@@ -149,7 +151,7 @@ impl Replicator<'_> {
         }
     }
 
-    /// Sends every connection, and changes as they arrive.
+    /// Sends every connection of the table, and in between the changes as they arrive.
     fn pass(&mut self, exporter: &mut Exporter) -> Result<(), Stop> {
         let Exporter {
             events,
@@ -183,10 +185,10 @@ impl Replicator<'_> {
         Ok(())
     }
 
-    /// Sends all changes until now.
+    /// Sends all changes that the ring buffer has now.
     fn changes(&mut self, events: &mut Events) -> Result<(), Stop> {
         let at = Instant::now();
-        // Bounded by the capacity of the ring buffer, however fast changes follow.
+        // The loop is bounded by the capacity of the ring buffer, however fast new changes follow.
         for _ in 0..RING_EVENTS {
             let Some(record) = events.next() else {
                 break;
@@ -203,7 +205,7 @@ impl Replicator<'_> {
         Ok(())
     }
 
-    /// Whether the peer can continue the connection; counts the connection as skipped if not.
+    /// Returns whether the peer can continue the connection; if not, counts it as skipped.
     fn can_move(&self, record: &Record) -> bool {
         let can = record.further_source == 0;
         if !can {
@@ -238,7 +240,8 @@ impl Replicator<'_> {
     }
 }
 
-/// Returns the record of a connection; `None` if the peer does not need it.
+/// Returns the record of a connection for the peer; `None` if the peer does not need the
+/// connection.
 fn record(connection: &Connection, known: &ServiceIndex, now: Tick, hertz: u32) -> Option<Record> {
     let state = connection.state();
     let idle = now.since(Tick(connection.seen)) / hertz.max(1);
@@ -252,7 +255,7 @@ fn record(connection: &Connection, known: &ServiceIndex, now: Tick, hertz: u32) 
 }
 
 impl Exporter {
-    /// Opens the pinned ring buffer.
+    /// Opens the pinned ring buffer of changes, and the count of changes that were lost.
     pub(super) fn open(pins: &Pins, connections: Connections) -> Result<Self, Error> {
         Ok(Self {
             events: Events {
@@ -269,19 +272,20 @@ impl Events {
     fn next(&mut self) -> Option<Record> {
         loop {
             let item = self.ring.next()?;
-            // The kernel writes complete records only.
+            // The kernel writes only complete records, so no item is skipped by this.
             if let Ok(record) = Record::read_from_bytes(&item) {
                 return Some(record);
             }
         }
     }
 
-    /// Discards changes from before the export.
+    /// Discards the changes from before the export began.
     fn skip_all(&mut self) {
         while self.next().is_some() {}
     }
 
-    /// Returns the number of changes lost since the maps were created.
+    /// Returns the number of changes that found no room in the ring buffer since the maps were
+    /// created.
     fn overflowed(&self) -> Result<u64, Error> {
         let values = self.untold.get(&0, 0).map_err(Error::read_map("untold"))?;
         Ok(values.iter().sum())

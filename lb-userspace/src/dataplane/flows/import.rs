@@ -1,4 +1,4 @@
-//! Imports the peer's connections into the table of this host.
+//! Imports the peer's connections into the connection table of this host.
 
 use std::{
     collections::HashSet,
@@ -23,32 +23,35 @@ use super::{
 };
 use crate::dataplane::connections::Connections;
 
-/// State of the import of the peer's connections.
+/// The state of the import of the peer's connections.
 #[derive(Debug)]
 pub(super) struct Importer {
     connections: Connections,
-    /// Mark of the connections of this pass; never 0, which this host's own connections have.
+    /// The mark that connections imported in this pass get. It is never 0, which is the mark of
+    /// connections that this host opened itself.
     pass_mark: u32,
     pass: Option<Pass>,
     /// Whether this host exports its own table, and therefore imports nothing.
     pub(super) closed: bool,
-    /// Whether this host is active: its own table is the truth then. The flag is set without the
-    /// importer's lock, so that a chunk which is being imported stops at its next record.
+    /// Whether this host is active, so that its own connection table is authoritative. The flag is
+    /// set without the importer's lock, so that the import of a chunk that is going on stops at the
+    /// next record.
     active: Arc<AtomicBool>,
 }
 
-/// A pass that is in progress.
+/// A pass over the peer's connection table that is in progress.
 #[derive(Debug)]
 struct Pass {
     number: u32,
     began: Tick,
-    /// Addresses of the services that occurred in the pass: the peer has these addresses.
+    /// The addresses of the services that occurred in the pass so far. The peer has these
+    /// addresses.
     addresses: HashSet<[u8; 4]>,
 }
 
-/// Result of a complete pass: connections to these service addresses without this mark no longer
-/// exist on the peer. A connection that had a packet on this host since the pass began is excepted,
-/// because this host has the address by then.
+/// What a complete pass of the peer makes outdated: connections to these service addresses that do
+/// not have this mark, because they no longer exist on the peer. A connection that had a packet on
+/// this host since the pass began is not outdated, because this host has the address by then.
 #[derive(Debug)]
 pub(super) struct Outdated {
     mark: u32,
@@ -57,8 +60,8 @@ pub(super) struct Outdated {
 }
 
 impl Importer {
-    /// Creates an importer. `mark` is arbitrary, but should differ from the marks of an earlier
-    /// agent.
+    /// Creates an importer. `mark` is the mark of the first connections that are imported. It can
+    /// be any number, but should differ from the marks of an earlier agent.
     pub(super) fn new(connections: Connections, mark: u32, active: Arc<AtomicBool>) -> Self {
         Self {
             connections,
@@ -69,7 +72,7 @@ impl Importer {
         }
     }
 
-    /// Begins a pass: connections from now on get a new mark.
+    /// Begins a pass: connections that are imported from now on get a new mark.
     pub(super) fn begin(&mut self, number: u32, now: Tick) {
         self.pass_mark = self.pass_mark.wrapping_add(1).max(1);
         self.pass = Some(Pass {
@@ -79,8 +82,8 @@ impl Importer {
         });
     }
 
-    /// Ends a pass. Returns the connections that it makes outdated; `None` if another pass is in
-    /// progress, or this one was incomplete.
+    /// Ends the pass with this number. Returns which connections it makes outdated; `None` if
+    /// another pass is in progress, or if this pass was incomplete.
     pub(super) fn end(&mut self, number: u32, whole: bool) -> Option<Outdated> {
         let pass = self.pass.take_if(|pass| pass.number == number)?;
         whole.then_some(Outdated {
@@ -90,7 +93,8 @@ impl Importer {
         })
     }
 
-    /// Imports connections. Returns how many of them are in the table now.
+    /// Imports the connections of these records. Returns how many of them are in this host's table
+    /// now.
     pub(super) fn take(
         &mut self,
         records: &[Record],
@@ -138,7 +142,8 @@ impl Importer {
         }
     }
 
-    /// Whether no other pass has begun since this one.
+    /// Returns whether these connections may still be removed: no other pass has begun since the
+    /// one that made them outdated, and this host imports.
     pub(super) fn stands_by(&self, outdated: &Outdated) -> bool {
         !self.is_closed() && self.pass_mark == outdated.mark
     }
@@ -147,7 +152,7 @@ impl Importer {
         self.closed || self.active.load(Relaxed)
     }
 
-    /// Removes the outdated connections in these entries; returns their number.
+    /// Removes the outdated connections that are in these table entries; returns their number.
     pub(super) fn remove(
         &self,
         entries: Range<u32>,
@@ -164,8 +169,8 @@ impl Importer {
 }
 
 impl Outdated {
-    /// Whether the peer has the connection's service address, the pass did not contain the
-    /// connection, and no packet of the connection has arrived on this host since the pass began.
+    /// Returns whether the connection is outdated: the peer has its service address, the pass did
+    /// not contain it, and no packet of it has arrived on this host since the pass began.
     fn holds(&self, connection: &Connection) -> bool {
         connection.pass != self.mark
             && self.began.since(Tick(connection.seen)) > 0

@@ -18,12 +18,12 @@ families! {
         "Flow events from the kernel that were lost because the event buffer was full.";
 }
 
-/// The replication of flows at the moment of a scrape.
+/// The state of the replication of flows at the moment of a scrape.
 #[derive(Clone, Debug)]
 pub struct FlowMetrics {
-    /// The counters.
+    /// The counters of the replication.
     pub counters: FlowCounters,
-    /// Whether this host has all flows of the peer.
+    /// Whether this host has all flows that the peer has.
     pub synced: bool,
 }
 

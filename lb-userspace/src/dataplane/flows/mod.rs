@@ -1,14 +1,16 @@
 //! Replication of the connection table to the standby: established connections survive the loss of
 //! the active host if the service's address moves with the role.
 //!
-//! The active host sends every connection once, in a pass over its table, and then each one that is
-//! established or changes its state, as the kernel reports it in the ring buffer `flow_events`. The
-//! standby writes them to its own table, with its own indices; the first packet of a connection
-//! looks up its next hop. A report that finds no room in the ring buffer is counted and triggers
-//! another pass; there is also a pass every five minutes.
+//! The active host sends every connection once, in a pass over its table, and then each connection
+//! that is established or changes its state, as the kernel reports it in the ring buffer
+//! `flow_events`. The standby writes the connections to its own table, with its own indices of
+//! backends; a connection's next hop is looked up by its first packet there. A report that finds no
+//! room in the ring buffer is counted and triggers another pass; there is also a pass every five
+//! minutes.
 //!
-//! Chunks are handed out through a channel ([`Flows::export`]) and taken in by a call
-//! ([`Flows::import`]). The caller transports them to the peer, and must preserve their order.
+//! Connections are sent in chunks. On the active host a channel delivers the chunks
+//! ([`Flows::export`]), and on the standby a call imports each one ([`Flows::import`]). The caller
+//! transports them to the peer, and must preserve their order.
 
 mod counters;
 mod export;
@@ -38,11 +40,12 @@ use super::{
     resolve::Resolver,
 };
 
-/// Maximum number of chunks waiting for the link: 768 KiB. Later changes wait in the ring buffer.
+/// Maximum number of chunks that wait for the link: together 768 KiB. While that many wait, changes
+/// stay in the ring buffer.
 const CHUNKS_WAITING: usize = 16;
 
-/// Exports connections to the peer and imports the peer's. A cheap handle; clones share their
-/// state.
+/// Exports connections to the peer and imports the peer's. This is a handle that is cheap to clone;
+/// clones share their state.
 #[derive(Clone, Debug)]
 pub struct Flows {
     inner: Arc<Inner>,
@@ -61,17 +64,17 @@ struct Inner {
     tally: Tally,
 }
 
-/// Result of importing a chunk.
+/// The result of importing a chunk of flows.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Imported {
-    /// Number of the chunk's connections that are in the table now.
+    /// Number of the chunk's connections that are in this host's table now.
     pub flows: usize,
-    /// Whether the chunk ended a complete pass: this host has all connections of the peer.
+    /// Whether the chunk ended a complete pass, so that this host has all connections of the peer.
     pub complete: bool,
 }
 
 impl Flows {
-    /// Opens the pinned maps.
+    /// Opens the pinned maps that the replication needs.
     pub(super) fn open(
         maps: &Arc<Mutex<Maps>>,
         clock: &Arc<Clock>,
@@ -100,20 +103,21 @@ impl Flows {
         })
     }
 
-    /// Uses the services and backends of this layout for replication from now on.
+    /// Makes the replication use the services and backends of this layout from now on.
     pub(super) fn follow(&self, layout: &Layout) {
         self.inner.known.store(Arc::new(ServiceIndex::of(layout)));
     }
 
-    /// Exports this host's connections while the receiver exists: chunks for [`Self::import`] on
-    /// the peer, which must receive all of them in order. Call this on the active host when the
-    /// link is up; drop the receiver when the link or the role ends. A change is in the channel
-    /// within 20 ms, as long as there is room.
+    /// Exports this host's connections for as long as the returned receiver exists. The receiver
+    /// delivers chunks, which the caller must pass to [`Self::import`] on the peer, all of them and
+    /// in order. Call this on the active host when the link is up; drop the receiver when the link
+    /// goes down or the role ends. A change is in the channel within 20 ms, as long as there is
+    /// room.
     ///
     /// During an export, this host imports nothing.
     ///
     /// # Errors
-    /// The thread cannot be started.
+    /// The exporting thread cannot be started.
     pub fn export(&self) -> Result<mpsc::Receiver<Vec<u8>>, Error> {
         let (to, chunks) = mpsc::channel(CHUNKS_WAITING);
         let inner = Arc::clone(&self.inner);
@@ -124,13 +128,13 @@ impl Flows {
         Ok(chunks)
     }
 
-    /// Closes the import while this host is active: chunks that the peer sent before it lost the role
-    /// must not overwrite connections that packets arrive for here. Never blocks.
+    /// Closes the import while this host is active: chunks that the peer sent before it lost the
+    /// role must not overwrite connections whose packets arrive on this host. Never blocks.
     pub fn set_active(&self, active: bool) {
         self.inner.active.store(active, Relaxed);
     }
 
-    /// Imports a chunk from the peer. Blocks for up to some tens of milliseconds.
+    /// Imports a chunk of flows that the peer sent. Blocks for up to some tens of milliseconds.
     ///
     /// # Errors
     /// The bytes are not a valid chunk, or the kernel refuses an operation.
@@ -170,7 +174,7 @@ impl Flows {
         }
     }
 
-    /// Counters of exported, imported and skipped connections.
+    /// Returns the counters of exported, imported and skipped connections.
     #[must_use]
     pub fn counters(&self) -> FlowCounters {
         self.inner.tally.read()

@@ -1,5 +1,5 @@
-//! An index of steered services and backends: which connections of the peer this host can continue,
-//! and which indices it has for their backends.
+//! An index of the steered services and their backends. It says which connections of the peer this
+//! host can continue, and which numbers their backends have here.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,12 @@ use lb_common::{backend::BackendId, connection::NO_ROW, record::Record, service:
 
 use super::{super::layout::Layout, counters::SkipReason};
 
-/// Index and row of each backend, by address and port.
+/// The number of each backend and of its first row of source ports, by the backend's address and
+/// port.
 type Backends = HashMap<([u8; 4], u16), (BackendId, u16)>;
 
-/// Steered services with the indices of their backends and the rows of their source ports.
+/// The steered services, each with the numbers of its backends and of their first rows of source
+/// ports.
 #[derive(Debug)]
 pub(super) struct ServiceIndex {
     services: HashMap<ServiceKey, Backends>,
@@ -35,13 +37,13 @@ impl ServiceIndex {
         }
     }
 
-    /// Whether a steered service has this address and port.
+    /// Returns whether a steered service listens on this address and port.
     pub(super) fn steers(&self, key: &ServiceKey) -> bool {
         self.services.contains_key(key)
     }
 
-    /// Returns index and row of a connection's backend, or why this host cannot continue the
-    /// connection.
+    /// Returns the number of a connection's backend and of its first row of source ports, or why
+    /// this host cannot continue the connection.
     pub(super) fn backend(&self, record: &Record) -> Result<(BackendId, u16), SkipReason> {
         let backends = self
             .services

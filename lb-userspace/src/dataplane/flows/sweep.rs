@@ -5,14 +5,14 @@ use std::{thread, time::Duration};
 use super::{Inner, counters::Tally, import::Outdated};
 use crate::dataplane::Error;
 
-/// Number of entries scanned in one batch.
+/// Number of table entries that are scanned in one batch.
 const SLICE: u32 = 16_384;
 
-/// Pause after a batch.
+/// How long the scan pauses after each batch of table entries.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Removes every outdated connection; ends early if another pass begins or this host becomes
-/// active.
+/// Removes every connection that a pass of the peer made outdated. Ends early if another pass
+/// begins or this host becomes active.
 pub(super) fn run(inner: &Inner, outdated: &Outdated) {
     if let Err(error) = sweep(inner, outdated) {
         tracing::warn!(%error, "cannot remove stale flows: they stay until they time out");

@@ -1,4 +1,5 @@
-//! Encoding of chunks for the link to the peer; independent of the host's architecture.
+//! How chunks of flows are encoded for the link to the peer. The encoding does not depend on the
+//! host's architecture.
 //!
 //! ```text
 //! version (1)  kind (1)  reserved (2)
@@ -7,9 +8,9 @@
 //! kind 3, a pass ends:    pass (4)  whole (1)  reserved (3)
 //! ```
 //!
-//! All numbers are big-endian. A record consists of the client's address and port, the service's,
-//! the backend's, the source port, the protocol, the state (`lb_common::tcp::State`), and the
-//! seconds since the last packet.
+//! All numbers are big-endian. A record consists of the addresses and ports of the client, the
+//! service and the backend, the source port of NAT, the protocol, the state
+//! (`lb_common::tcp::State`), and the seconds since the last packet.
 
 use lb_common::{flow::FlowKey, record::Record, tcp::State};
 use zerocopy::{
@@ -17,53 +18,54 @@ use zerocopy::{
     network_endian::{U16, U32},
 };
 
-/// Version of the encoding; other versions are rejected.
+/// The version of the encoding. Chunks of other versions are rejected.
 const VERSION: u8 = 2;
 
-/// Maximum number of records in a chunk (48 KiB).
+/// Maximum number of records in a chunk, which is then 48 KiB long.
 pub const RECORDS_PER_CHUNK: usize = 2048;
 
-/// A message from the active host to the standby.
+/// A chunk of flows: a message from the active host to the standby.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Chunk {
-    /// Begins a pass: every connection follows once, with changes in between.
+    /// Begins a pass over the sender's connection table: every connection follows once, with
+    /// changes in between.
     Begin {
-        /// Number of the pass, counted by the sender.
+        /// The number of the pass. The sender counts its passes.
         pass: u32,
     },
-    /// Current connections: at most [`RECORDS_PER_CHUNK`].
+    /// The present state of some connections, at most [`RECORDS_PER_CHUNK`].
     Records(Vec<Record>),
-    /// Ends a pass.
+    /// Ends a pass over the sender's connection table.
     End {
-        /// Number of the pass.
+        /// The number of the pass that ends.
         pass: u32,
-        /// Whether it covered the whole table; otherwise another pass follows.
+        /// Whether the pass covered the whole table. If not, another pass follows.
         whole: bool,
     },
 }
 
-/// Why bytes are not a valid chunk.
+/// Why bytes are not a valid chunk of flows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum WireError {
-    /// Missing or unsupported version.
+    /// The chunk has this version, or no version (0), instead of the supported one.
     #[error(
         "the peer sends flows in layout {0}, but this version of lb reads layout {VERSION}: run the same version of lb on both hosts"
     )]
     Version(u8),
-    /// Unknown kind.
+    /// The chunk has this kind, which does not exist.
     #[error("the peer sent a message about flows of the unknown kind {0}")]
     Kind(u8),
-    /// Wrong length for its kind.
+    /// The chunk has a length that is invalid for its kind.
     #[error(
         "the peer sent a message about flows of kind {kind} with the invalid length of {length} bytes"
     )]
     Length {
-        /// Kind of the message.
+        /// The kind of the chunk.
         kind: u8,
-        /// Its length in bytes.
+        /// The length of the chunk in bytes.
         length: usize,
     },
-    /// A record has a state that does not exist or is never sent.
+    /// A record has this state, which does not exist or is never sent.
     #[error("the peer sent a flow in the unknown state {0}")]
     State(u8),
 }
@@ -105,7 +107,7 @@ const BEGIN: u8 = 1;
 const RECORDS: u8 = 2;
 const END: u8 = 3;
 
-/// Encodes a chunk.
+/// Encodes a chunk of flows.
 #[must_use]
 pub fn encode(chunk: &Chunk) -> Vec<u8> {
     let (kind, body) = match chunk {
@@ -134,10 +136,10 @@ pub fn encode(chunk: &Chunk) -> Vec<u8> {
     [header.as_bytes(), &body].concat()
 }
 
-/// Decodes a chunk.
+/// Decodes a chunk of flows.
 ///
 /// # Errors
-/// The bytes are not a valid chunk.
+/// The bytes are not a valid chunk of flows.
 pub fn decode(bytes: &[u8]) -> Result<Chunk, WireError> {
     let Ok((header, body)) = Header::ref_from_prefix(bytes) else {
         return Err(WireError::Version(bytes.first().copied().unwrap_or(0)));
@@ -183,7 +185,7 @@ impl WireRecord {
             service_port: U16::new(record.client.destination_port),
             backend_port: U16::new(record.backend_port),
             source_port: U16::new(record.source_port),
-            // A protocol number has eight bits.
+            // The protocol fits, because a protocol number has eight bits.
             protocol: u8::try_from(record.client.protocol).unwrap_or(u8::MAX),
             state: record.state,
             idle: U16::new(record.idle),
@@ -263,7 +265,8 @@ mod tests {
         fn a_chunk_that_lost_bytes_or_gained_some_is_refused(chunk in any_chunk(), cut in any::<prop::sample::Index>()) {
             let bytes = encode(&chunk);
             let cut = cut.index(bytes.len());
-            // Whole records may be missing: the link's own integrity check is what notices that.
+            // The decoder cannot notice that whole records are missing: the link's integrity check
+            // must.
             let whole_records = matches!(chunk, Chunk::Records(_)) && cut >= 4 && (cut - 4) % 24 == 0;
             prop_assert_eq!(decode(&bytes[..cut]).is_ok(), whole_records);
             prop_assert!(decode(&[&bytes[..], &[0]].concat()).is_err());

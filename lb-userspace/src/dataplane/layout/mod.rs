@@ -1,6 +1,6 @@
-//! The contents of the maps for services and backends.
+//! The contents that the BPF maps must have for services and backends.
 //!
-//! Pure functions from a configuration to the contents of the maps. Services and backends keep
+//! Pure functions compute the contents of the maps from a configuration. Services and backends keep
 //! their numbers across reloads and restarts, because flows and counters refer to them.
 
 use std::{
@@ -30,29 +30,31 @@ mod tests;
 
 pub(super) use placed::{Placed, PlacedBackend};
 
-/// The contents of the maps.
+/// The contents that the BPF maps must have.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layout {
-    /// The services that are visible to the kernel, in the order of the configuration.
+    /// The services that the kernel must know, in the order of the configuration.
     pub(super) services: Vec<Placed>,
-    /// Allocated numbers.
+    /// The numbers that are allocated to services, backends and rows of source ports.
     pub(super) numbers: MapIds,
-    /// Additional source addresses that backends see; each has a row of source ports.
+    /// Additional source addresses that backends see; each backend has a row of source ports for
+    /// each of them.
     pub(super) source_addresses: Vec<[u8; 4]>,
-    /// Steered services of each pool, as indices into `services`.
+    /// The steered services that use each pool, as indices into `services`.
     of_pool: HashMap<Name, Vec<usize>>,
 }
 
-/// A changed service, with its index in [`Layout::services`].
+/// A service whose backends changed their states, with its index in [`Layout::services`].
 #[derive(Debug)]
 pub(super) struct Changed {
     place: usize,
-    /// The new state of the service.
+    /// The service with the new states of its backends.
     pub(super) service: Placed,
 }
 
 impl Layout {
-    /// Builds the layout from the maps of an earlier agent: its numbers, without names.
+    /// Builds the layout from the maps that an earlier agent left. It has the allocated numbers,
+    /// but no services, because the maps do not have their names.
     pub(super) fn adopted(
         services: &[(ServiceKey, Service)],
         backends: &[(BackendId, Backend)],
@@ -77,7 +79,7 @@ impl Layout {
         }
     }
 
-    /// Returns the layout for this configuration.
+    /// Returns the layout that follows this one for a new configuration.
     pub(super) fn next(
         &self,
         services: &[config::Service],
@@ -95,8 +97,8 @@ impl Layout {
         let pools: HashMap<&Name, &Arc<PoolView>> =
             pools.iter().map(|view| (&view.pool.name, view)).collect();
         let placed = Self::place(&visible, &pools, &mut numbers).or_else(|_full| {
-            // Removed backends have kept their numbers, so that no packet in flight is steered to
-            // another backend. If there is no other room, their numbers are reused.
+            // Backends that were removed have kept their numbers, so that no packet in flight is
+            // steered to another backend. If there is no room otherwise, their numbers are reused.
             numbers = self.numbers.clone();
             numbers.services.retain(|key| keys.contains(key));
             numbers.keep_owners(&visible);
@@ -113,7 +115,8 @@ impl Layout {
         Ok(Self::of(placed, numbers, self.source_addresses.clone()))
     }
 
-    /// Allocates numbers for all services and backends.
+    /// Allocates numbers for all services and their backends, and returns them with their map
+    /// entries.
     fn place(
         services: &[(&config::Service, ServiceKey)],
         pools: &HashMap<&Name, &Arc<PoolView>>,
@@ -147,8 +150,8 @@ impl Layout {
         }
     }
 
-    /// Returns the services that change when the backends of these pools get the states that the
-    /// views have.
+    /// Returns the services whose map entries change when the backends of these pools get the
+    /// states that the views have.
     pub(super) fn changed_by(&self, pools: &[Arc<PoolView>]) -> Vec<Changed> {
         let places = pools.iter().flat_map(|view| {
             let places = self
@@ -165,12 +168,12 @@ impl Layout {
         changed.collect()
     }
 
-    /// Returns the service as it was before the change.
+    /// Returns a changed service as it was before the change.
     pub(super) fn before(&self, changed: &Changed) -> &Placed {
         &self.services[changed.place]
     }
 
-    /// Records that the maps contain these changes.
+    /// Records that the BPF maps contain these changes now.
     pub(super) fn commit(&mut self, changed: Vec<Changed>) {
         for Changed { place, service } in changed {
             self.services[place] = service;
@@ -178,7 +181,7 @@ impl Layout {
     }
 }
 
-/// Returns the backends that have a number and are still configured.
+/// Returns the backends that have a number already and are still configured.
 fn staying(
     services: &[(&config::Service, ServiceKey)],
     numbers: &MapIds,
@@ -197,8 +200,8 @@ fn staying(
     identities.collect()
 }
 
-/// Returns the key of a service if the kernel can see it; an error if a steered service has no
-/// usable address.
+/// Returns the key that a service has in the map `services`; `None` if the kernel cannot recognise
+/// the service's packets, and an error if it must steer them.
 fn key_of(service: &config::Service) -> Result<Option<ServiceKey>, Error> {
     let steered = matches!(service.mode, Mode::Tcp { .. });
     match service.listen {

@@ -1,4 +1,4 @@
-//! A service and its backends with their entries in the maps.
+//! A service and its backends, with the entries that they have in the BPF maps.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -18,19 +18,20 @@ use crate::{
     pool::PoolView,
 };
 
-/// A service with its entries in the maps.
+/// A service with the entries that it has in the BPF maps.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::dataplane) struct Placed {
     pub(in crate::dataplane) key: ServiceKey,
     pub(in crate::dataplane) name: Name,
-    /// The value of the map `services`.
+    /// The service's value in the map `services`.
     pub(in crate::dataplane) value: Service,
-    /// The ring, for a steered service.
+    /// The ring of the service's backends; `None` if the kernel does not steer the service.
     pub(in crate::dataplane) ring: Option<Arc<Ring>>,
-    /// Maximum number of slots of the ring.
+    /// Maximum number of slots of the service's ring.
     pub(in crate::dataplane) capacity: u32,
     pub(in crate::dataplane) backends: Vec<PlacedBackend>,
-    /// `None` for a service of the agent whose pools are named by its routes.
+    /// The name of the service's pool; `None` for a service of the agent whose pools are named by
+    /// its routes.
     pub(super) pool: Option<Name>,
     balance: Balance,
 }
@@ -60,7 +61,8 @@ impl Placed {
         } else {
             Vec::new()
         };
-        // The kernel does not use the balance of a service without a pool.
+        // A service without a pool is not steered, so the kernel does not use this balancing
+        // method.
         let balance = view.map_or(Balance::RoundRobin, |view| view.pool.balance);
         let handling = match forward {
             Some(Forward::Nat) => Handling::Nat,
@@ -90,7 +92,7 @@ impl Placed {
         Ok(placed)
     }
 
-    /// Fills the ring from the backends that accept new connections.
+    /// Fills the ring with the backends that accept new connections.
     fn fill_ring(&mut self) {
         if self.value.is_served_by_agent() {
             return;
@@ -118,11 +120,12 @@ impl Placed {
         self.ring = Some(Arc::new(ring));
     }
 
-    /// Returns the service with its backends in the states of this view.
+    /// Returns this service with its backends in the states that the view of its pool has.
     pub(super) fn with_states(&self, view: &PoolView) -> Self {
         let mut next = self.clone();
         let mut same = true;
-        // The view belongs to the configuration in force: its backends are these, in this order.
+        // The view belongs to the configuration in force, so its backends are the same, in the same
+        // order.
         for (backend, state) in next.backends.iter_mut().zip(view.taken_states()) {
             same &= backend.value.state == state.number();
             backend.value.state = state.number();
@@ -133,7 +136,8 @@ impl Placed {
         next
     }
 
-    /// Returns the ring as it is to be written; `None` for a service without a ring.
+    /// Returns the ring in the form in which it is written to the map; `None` if the service has no
+    /// ring.
     pub(in crate::dataplane) fn filled(&self) -> Option<Filled<'_>> {
         self.ring.as_ref().map(|ring| Filled {
             service: self.value.id,
@@ -143,8 +147,8 @@ impl Placed {
     }
 }
 
-/// Maps a balancing method to the kernel's. Methods that depend on load or requests are for the
-/// HTTP front; the configuration rejects them for a steered service.
+/// Returns the kernel's method for a balancing method of the configuration. Methods that depend on
+/// load or requests are for the HTTP front; the configuration rejects them for a steered service.
 const fn pick(balance: Balance) -> Pick {
     match balance {
         Balance::RoundRobin | Balance::LeastConnections | Balance::RandomTwo | Balance::Hash => {
@@ -155,12 +159,12 @@ const fn pick(balance: Balance) -> Pick {
     }
 }
 
-/// A backend with its entry in the maps.
+/// A backend with the entries that it has in the BPF maps.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::dataplane) struct PlacedBackend {
     pub(in crate::dataplane) id: BackendId,
     pub(in crate::dataplane) name: Name,
-    /// The value of the map `backends`.
+    /// The backend's value in the map `backends`.
     pub(in crate::dataplane) value: Backend,
     weight: u16,
 }
@@ -204,7 +208,7 @@ impl PlacedBackend {
         })
     }
 
-    /// Returns the identity that the backend keeps across reloads.
+    /// Returns what identifies the backend across reloads: service number, address and port.
     pub(in crate::dataplane) fn identity(&self) -> BackendIdentity {
         (self.value.service, self.value.address, self.value.port)
     }

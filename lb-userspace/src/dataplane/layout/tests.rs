@@ -95,7 +95,7 @@ fn a_number_rests_before_another_backend_gets_it() {
     );
 }
 
-/// First row and number of rows of each backend of a service.
+/// Returns the first row of source ports and the number of rows of each backend of a service.
 fn rows(layout: &Layout, service: usize) -> Vec<(u16, u16)> {
     let backends = layout.services[service].backends.iter();
     backends

@@ -1,4 +1,4 @@
-//! The BPF maps, with the types of `lb_common`.
+//! The BPF maps, accessed with the types of `lb_common`.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ mod write;
 
 pub(super) use settings::hertz;
 
-/// The maps that the agent accesses by system calls.
+/// The BPF maps that the agent reads and writes by system calls.
 pub(super) struct Maps {
     settings: Array<MapData, [u8; size_of::<Settings>()]>,
     listeners: Array<MapData, [u8; size_of::<Listeners>()]>,
@@ -48,7 +48,7 @@ impl fmt::Debug for Maps {
 }
 
 impl Maps {
-    /// Takes the maps out of the loaded object.
+    /// Takes the maps out of the loaded eBPF object.
     pub(super) fn take(loaded: &mut Ebpf) -> Result<Self, Error> {
         Ok(Self {
             settings: taken(loaded, "settings")?,
@@ -64,7 +64,7 @@ impl Maps {
         })
     }
 
-    /// Reads the map `services`.
+    /// Reads all entries of the map `services`.
     pub(super) fn services(&self) -> Result<Vec<(ServiceKey, Service)>, Error> {
         self.services
             .iter()
@@ -73,7 +73,7 @@ impl Maps {
             .map_err(Error::read_map("services"))
     }
 
-    /// Reads the used entries of the map `backends`.
+    /// Reads those entries of the map `backends` that a backend uses.
     pub(super) fn backends(&self) -> Result<Vec<(BackendId, Backend)>, Error> {
         let all: Vec<Backend> = self
             .backends
@@ -88,7 +88,8 @@ impl Maps {
             .collect())
     }
 
-    /// Allows redirects to exactly these interfaces, by index.
+    /// Makes the interfaces with these indices the only ones to which the XDP program can redirect
+    /// packets.
     pub(super) fn set_interfaces(&mut self, interfaces: &[u32]) -> Result<(), Error> {
         for &index in interfaces {
             self.interfaces
@@ -102,7 +103,8 @@ impl Maps {
             .map_err(Error::read_map("interfaces"))?;
         for index in present.iter().filter(|index| !interfaces.contains(index)) {
             match self.interfaces.remove(*index) {
-                // The kernel removes the entry of an interface that is removed.
+                // A missing key is not an error: the kernel deletes the entry of an interface that
+                // no longer exists.
                 Ok(()) | Err(MapError::KeyNotFound) => {}
                 Err(error) => return Err(Error::write_map("interfaces")(error)),
             }
@@ -110,14 +112,14 @@ impl Maps {
         Ok(())
     }
 
-    /// Returns the number of packets by index of their verdict, summed over all CPUs.
+    /// Returns the number of packets for each verdict index, summed over all CPUs.
     pub(super) fn verdicts(&self) -> Result<Vec<u64>, Error> {
         (0..COUNTER_SLOTS)
             .map(|index| self.counted(index))
             .collect()
     }
 
-    /// Returns the number of packets with the verdict at this index.
+    /// Returns the number of packets with the verdict that has this index, summed over all CPUs.
     pub(super) fn counted(&self, verdict: u32) -> Result<u64, Error> {
         let values = self
             .verdicts
@@ -126,7 +128,7 @@ impl Maps {
         Ok(values.iter().sum())
     }
 
-    /// Returns the traffic of a service or backend, summed over all CPUs.
+    /// Returns the traffic counter of a service or backend, summed over all CPUs.
     pub(super) fn traffic(&self, slot: TrafficSlot) -> Result<Traffic, Error> {
         let values = self
             .traffic

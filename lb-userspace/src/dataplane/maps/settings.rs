@@ -1,4 +1,4 @@
-//! The map `settings`, whose only entry holds for all connections.
+//! The map `settings`, whose only entry applies to all connections.
 
 use std::{iter, net::Ipv4Addr, time::Duration};
 
@@ -9,12 +9,13 @@ use super::Maps;
 use crate::dataplane::{Error, ports::PortSet};
 
 impl Maps {
-    /// Writes the settings: the size of the table, the source ports and addresses of NAT, and the
-    /// clock's frequency. The secret is generated once, with the table.
+    /// Writes the settings: the size of the connection table, the source ports and addresses of
+    /// NAT, and the frequency of the kernel's clock. The secret of the connections' hash is
+    /// generated once, when the table is created.
     ///
     /// # Errors
-    /// The kernel refuses the write, or the maps were created with other source addresses: their
-    /// number and order determine a backend's rows of source ports.
+    /// The kernel refuses the write, or the maps were created with other source addresses. Those
+    /// cannot change because their number and order determine a backend's rows of source ports.
     pub(in crate::dataplane) fn set_up(
         &mut self,
         entries: u32,
@@ -55,31 +56,33 @@ impl Maps {
         self.set_settings(settings)
     }
 
-    /// Invalidates all next hops, because a neighbour changed.
+    /// Invalidates all next hops, because a neighbour's link-layer address changed.
     pub(in crate::dataplane) fn begin_generation(&mut self) -> Result<(), Error> {
         let mut settings = self.settings()?;
         settings.generation = settings.generation.wrapping_add(1);
         self.set_settings(settings)
     }
 
-    /// Invalidates the routes of all connections and all next hops, because a route changed.
+    /// Invalidates the looked-up routes of all connections and all next hops, because a route
+    /// changed.
     pub(in crate::dataplane) fn begin_routes(&mut self) -> Result<(), Error> {
         let mut settings = self.settings()?;
         settings.generation = settings.generation.wrapping_add(1);
         settings.routes = settings.routes.wrapping_add(1);
-        // A connection stores the low bits, of which 0 means that no route was looked up.
+        // A connection stores the low 16 bits of this number, where 0 means that no route was
+        // looked up yet. So a number whose low bits are 0 is skipped.
         if settings.routes.trailing_zeros() >= 16 {
             settings.routes += 1;
         }
         self.set_settings(settings)
     }
 
-    /// Reads the settings.
+    /// Reads the settings from the map.
     pub(in crate::dataplane) fn current_settings(&self) -> Result<Settings, Error> {
         self.settings()
     }
 
-    /// Holds new connections until `end`; `None` ends the hold.
+    /// Sets the time until which new connections are held; `None` ends the hold.
     pub(in crate::dataplane) fn hold(&mut self, end: Option<Tick>) -> Result<(), Error> {
         let mut settings = self.settings()?;
         settings.hold = u8::from(end.is_some());
@@ -87,7 +90,7 @@ impl Maps {
         self.set_settings(settings)
     }
 
-    /// Enables or disables reports of changed connections.
+    /// Sets whether the XDP program reports changed connections in the ring buffer.
     pub(in crate::dataplane) fn set_export(&mut self, wanted: bool) -> Result<(), Error> {
         let mut settings = self.settings()?;
         settings.export = u8::from(wanted);
@@ -109,14 +112,15 @@ impl Maps {
     }
 }
 
-/// Ticks of the kernel's clock per second; its coarse clocks advance by one tick.
+/// Returns how many ticks (jiffies) the kernel's clock has in a second. It is computed from the
+/// resolution of a coarse clock, which is one tick.
 pub(in crate::dataplane) fn hertz() -> Result<u32, Error> {
     let tick = nix::time::clock_getres(nix::time::ClockId::CLOCK_MONOTONIC_COARSE).map_err(
         Error::kernel("cannot read the resolution of the kernel\'s clock"),
     )?;
     let nanoseconds = Duration::from(tick).as_nanos().max(1);
-    // Rounds to nearest, because the length of a tick is rounded: 1,000,000,000 / 3,333,333 is
-    // slightly above 300.
+    // The division rounds to nearest, because the kernel rounds the length of a tick: 1,000,000,000
+    // / 3,333,333 is slightly above 300.
     Ok(u32::try_from((1_000_000_000 + nanoseconds / 2) / nanoseconds).unwrap_or(1000))
 }
 
@@ -131,7 +135,7 @@ fn other_addresses(before: &[[u8; 4]]) -> Error {
     }
 }
 
-/// Generates the secret of the connections' hash.
+/// Generates a random secret for the hash that places connections in the table.
 fn secret() -> Result<[u64; 2], Error> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_unspecified| Error::NoRandomNumbers)?;

@@ -1,4 +1,4 @@
-//! Changing the maps from one layout to the next.
+//! Changes the contents of the BPF maps from one layout to the next.
 
 use std::{collections::HashMap, io, iter};
 
@@ -43,7 +43,7 @@ impl Maps {
             .iter()
             .filter(|service| before.get(&service.key) != Some(service))
             .collect();
-        // First remove services whose number another service gets.
+        // First, services are removed whose number another service gets.
         for (key, id) in old.numbers.services.iter() {
             if new.numbers.services.get(key).is_none() && new.numbers.services.is_allocated(id) {
                 self.remove_service(*key)?;
@@ -65,7 +65,7 @@ impl Maps {
         self.remove_unused(old, new)
     }
 
-    /// Writes only services whose backends changed state.
+    /// Writes only the services whose backends changed their states.
     pub(in crate::dataplane) fn change(
         &mut self,
         layout: &Layout,
@@ -89,7 +89,7 @@ impl Maps {
         self.rings.write(&rings)
     }
 
-    /// Writes the entries that must exist before the service's ring refers to them.
+    /// Writes the map entries that must exist before the service's ring refers to them.
     fn prepare(
         &mut self,
         old: &Layout,
@@ -121,7 +121,7 @@ impl Maps {
         Ok(())
     }
 
-    /// Removes the services and backends of `old` that `new` does not have.
+    /// Removes from the maps the services and backends that `old` has and `new` does not.
     fn remove_unused(&mut self, old: &Layout, new: &Layout) -> Result<(), Error> {
         let mut rings = Vec::new();
         for (key, id) in old.numbers.services.iter() {
@@ -149,13 +149,14 @@ impl Maps {
         Ok(())
     }
 
-    /// Adds `more` to a traffic counter that the kernel does not update.
+    /// Adds `more` to a traffic counter that the XDP program does not increment at present.
     fn add_traffic(&mut self, slot: TrafficSlot, more: Traffic) -> Result<(), Error> {
         let sum = self.traffic(slot)?.plus(&more);
         self.set_traffic(slot, sum)
     }
 
-    /// Writes the filter of addresses and ports of these services.
+    /// Writes the map `listeners`, the filter by which packets for these services' addresses and
+    /// ports are recognised.
     fn set_listeners(&mut self, layout: &Layout) -> Result<(), Error> {
         let failed = Error::write_map::<MapError>("listeners");
         let mut words = vec![Listeners::default(); LISTENER_WORDS as usize];
@@ -179,7 +180,7 @@ impl Maps {
         self.set_settings(settings)
     }
 
-    /// Clears the next hop of the previous backend with this number.
+    /// Clears the next hop that belonged to the previous backend with this number.
     fn clear_hop(&mut self, id: BackendId) -> Result<(), Error> {
         self.hops
             .set(id.index(), [0; size_of::<Hop>()], 0)
@@ -188,8 +189,9 @@ impl Maps {
 
     /// Writes a service unless the map already contains it. The kernel replaces the element of a
     /// hash table and may reuse the old one for another key immediately (kernel/bpf/hashtab.c,
-    /// `htab_map_update_elem`), while a packet reads it. So a service is written only if it
-    /// differs, and a change of its backends' states does not make it differ.
+    /// `htab_map_update_elem`), while the XDP program still reads the old element for a packet. So
+    /// a service is written only if it differs from the map's, and a change of its backends' states
+    /// does not make it differ.
     fn set_service(&mut self, key: ServiceKey, value: Service) -> Result<(), Error> {
         let key: [u8; size_of::<ServiceKey>()] = transmute!(key);
         let value: [u8; size_of::<Service>()] = transmute!(value);
@@ -205,7 +207,7 @@ impl Maps {
         let key: [u8; size_of::<ServiceKey>()] = transmute!(key);
         match self.services.remove(&key) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-            // The service was removed already.
+            // This error means that the map has no such service, because it was removed already.
             Err(MapError::SyscallError(error))
                 if error.io_error.kind() == io::ErrorKind::NotFound =>
             {
@@ -222,8 +224,9 @@ impl Maps {
             .map_err(Error::write_map("backends"))
     }
 
-    /// Clears the entry of a removed backend, unless another backend has its number. Its traffic is
-    /// added to the service's: a counter never decreases.
+    /// Clears the entry of a removed backend, unless another backend has its number. The backend's
+    /// traffic is added to the service's own counter, because the sum for the service must never
+    /// decrease.
     fn forget_backend(
         &mut self,
         id: BackendId,
@@ -254,7 +257,7 @@ impl Maps {
         self.set_backend(id, unused)
     }
 
-    /// Sets a counter to `traffic`.
+    /// Sets a traffic counter to this value.
     fn set_traffic(&mut self, slot: TrafficSlot, traffic: Traffic) -> Result<(), Error> {
         let cpus = nr_cpus().map_err(|(_path, error)| Error::write_map("traffic")(error))?;
         let mut values = vec![[0; size_of::<Traffic>()]; cpus];

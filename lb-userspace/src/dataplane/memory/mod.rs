@@ -1,8 +1,8 @@
-//! BPF maps mapped into memory: the only module of the agent with `unsafe`.
+//! BPF maps that are mapped into memory. This is the only module of the agent with `unsafe`.
 //!
 //! An array map that was created with [`MMAPABLE`] can be mapped into the agent's address space:
 //! the agent and the XDP program then share memory without system calls. Because the program, or a
-//! second mapping, accesses the same memory concurrently, it is exposed as atomics only.
+//! second mapping, accesses this memory concurrently, it is exposed only as atomics.
 //!
 //! All other modules of the agent are free of `unsafe`; they open such maps here.
 #![expect(
@@ -31,11 +31,11 @@ use super::Error;
 #[cfg(test)]
 mod tests;
 
-/// Flag of array maps that can be mapped (linux/bpf.h, `BPF_F_MMAPABLE`; Linux 5.5).
+/// The flag of array maps that can be mapped into memory (linux/bpf.h, `BPF_F_MMAPABLE`; since
+/// Linux 5.5).
 pub(super) const MMAPABLE: u32 = 1 << 10;
 
-/// An array map, mapped readable and writable. The mapping keeps the map alive, with or without a
-/// file descriptor, and is removed when this value is dropped.
+/// A BPF array map that is mapped into memory, readable and writable.
 ///
 /// The kernel rounds each value of an array up to a multiple of eight bytes (kernel/bpf/arraymap.c,
 /// `array_map_alloc`): values of four bytes lie eight bytes apart.
@@ -44,9 +44,9 @@ pub(super) const MMAPABLE: u32 = 1 << 10;
 /// does not define racing accesses of different sizes.
 pub(super) struct Mapped {
     start: NonNull<c_void>,
-    /// Accessible bytes; at most `length`.
+    /// The number of bytes of values that may be accessed; at most `length`.
     bytes: usize,
-    /// Mapped bytes: whole pages.
+    /// The number of bytes that are mapped, which is a multiple of the page size.
     length: NonZeroUsize,
 }
 
@@ -66,7 +66,8 @@ impl fmt::Debug for Mapped {
 }
 
 impl Mapped {
-    /// Maps the first `bytes` bytes of the values of an array map, rounded up to whole pages.
+    /// Maps the first `bytes` bytes of an array map's values into memory, rounded up to whole
+    /// pages.
     ///
     /// # Errors
     /// `bytes` is 0 or more than the map has, the map was created without [`MMAPABLE`] or is
@@ -101,7 +102,8 @@ impl Mapped {
         })
     }
 
-    /// Returns the values as words of eight bytes; a remainder is left out.
+    /// Returns the map's values as words of eight bytes; a remainder of less than a word is left
+    /// out.
     pub(super) fn words(&self) -> &[AtomicU64] {
         // SAFETY: the mapping begins at a page boundary, which is aligned for any atomic; `bytes`
         // bytes of it are readable, writable and initialised until `self` is dropped; every bit
@@ -110,7 +112,8 @@ impl Mapped {
         unsafe { slice::from_raw_parts(self.start.as_ptr().cast(), self.bytes / 8) }
     }
 
-    /// Returns the values as words of four bytes; a remainder is left out.
+    /// Returns the map's values as words of four bytes; a remainder of less than a word is left
+    /// out.
     pub(super) fn halves(&self) -> &[AtomicU32] {
         // SAFETY: as in `words`.
         unsafe { slice::from_raw_parts(self.start.as_ptr().cast(), self.bytes / 4) }
@@ -127,7 +130,8 @@ impl Drop for Mapped {
 
 fn page_size() -> Result<usize, Errno> {
     let size = sysconf(SysconfVar::PAGE_SIZE)?;
-    // Linux always returns the page size; 4,096 bytes is the smallest of any architecture.
+    // Linux always returns the page size. The fallback of 4,096 bytes is the smallest of any
+    // architecture.
     Ok(size
         .and_then(|size| usize::try_from(size).ok())
         .unwrap_or(4096))

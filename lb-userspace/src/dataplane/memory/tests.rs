@@ -1,5 +1,5 @@
-//! Mapped memory and system calls give access to the same values. Without root, which creating a
-//! BPF map requires, these tests do nothing.
+//! Tests that mapped memory and system calls give access to the same values of a map. Without root,
+//! which creating a BPF map requires, these tests do nothing.
 
 use std::{os::fd::AsFd as _, sync::atomic::Ordering};
 
@@ -8,7 +8,7 @@ use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 
 use super::*;
 
-/// Creates an array map of `entries` values of type `T`; `None` without root.
+/// Creates an array map of `entries` values of type `T`; returns `None` without root.
 fn array<T>(entries: u32, flags: u32) -> Option<MapData> {
     if !nix::unistd::geteuid().is_root() {
         return None;

@@ -14,16 +14,18 @@ use nix::{
 
 use super::super::Error;
 
-/// ARPHRD_ETHER of linux/if_arp.h: only Ethernet has neighbours that resolve addresses.
+/// The hardware type of Ethernet (ARPHRD_ETHER of linux/if_arp.h). Only interfaces of this type
+/// have neighbours that resolve addresses.
 const ETHERNET: u16 = 1;
 
 type Mac = [u8; 6];
 
-/// Announces addresses on an interface.
+/// Announces addresses on one interface to its neighbours.
 pub(super) struct Announcer {
     interface: String,
-    /// The socket, kept open because closing a packet socket waits for every processor of the host,
-    /// which takes 10 ms or more.
+    /// The socket that announcements are sent through, or `None` while it is not open. It is kept
+    /// open because closing a packet socket waits for every processor of the host, which takes 10
+    /// ms or more.
     mouth: Option<Mouth>,
 }
 
@@ -35,8 +37,8 @@ impl Announcer {
         }
     }
 
-    /// Returns a socket that sends frames out of the present interface; `None` if that has no
-    /// neighbours to notify, such as a tunnel.
+    /// Returns a socket that sends frames out of the interface as it exists now; `None` if the
+    /// interface has no neighbours to notify, as a tunnel has none.
     ///
     /// # Errors
     /// There is no such interface, or raw packets are not allowed to this process.
@@ -64,7 +66,7 @@ impl Announcer {
     }
 }
 
-/// A socket that sends frames out of an interface.
+/// A packet socket that sends Ethernet frames out of one interface.
 pub(super) struct Mouth {
     socket: OwnedFd,
     link: LinkAddr,
@@ -74,7 +76,7 @@ pub(super) struct Mouth {
 
 impl Mouth {
     fn open(link: LinkAddr, mac: Mac) -> nix::Result<Self> {
-        // A packet socket without a protocol receives nothing.
+        // A packet socket that is opened without a protocol number receives nothing.
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
         bind(socket.as_raw_fd(), &link)?;
@@ -86,7 +88,7 @@ impl Mouth {
         })
     }
 
-    /// Sends one announcement of an address.
+    /// Sends one announcement of `address`, by ARP or by a neighbour advertisement.
     pub(super) fn announce(&self, address: IpAddr) -> io::Result<()> {
         let frame = match address {
             IpAddr::V4(address) => gratuitous_arp(self.mac, address).to_vec(),
@@ -102,7 +104,8 @@ fn link(interface: &str) -> nix::Result<Option<LinkAddr>> {
     Ok(addresses.find_map(|one| one.address?.as_link_addr().copied()))
 }
 
-/// Whether the interface forwards IPv6, which sets the router flag in the kernel's own advertisements.
+/// Returns whether the interface forwards IPv6. If it does, the kernel's own neighbour
+/// advertisements have the router flag.
 fn is_router(interface: &str) -> bool {
     let path = format!("/proc/sys/net/ipv6/conf/{interface}/forwarding");
     fs::read_to_string(path).is_ok_and(|forwarding| forwarding.trim() == "1")
@@ -110,15 +113,17 @@ fn is_router(interface: &str) -> bool {
 
 const BROADCAST: Mac = [0xff; 6];
 
-/// Returns an ARP request for an address, sent from that address: hosts with an entry for the address
-/// learn the new MAC, and only the holder of the address would answer.
+/// Returns an Ethernet frame with an ARP request for `address`, sent from that same address: hosts
+/// with an ARP entry for the address learn the new MAC, and only the holder of the address would
+/// answer.
 fn gratuitous_arp(mac: Mac, address: Ipv4Addr) -> [u8; 42] {
     let mut frame = [0; 42];
     let mut rest = &mut frame[..];
     put(&mut rest, &BROADCAST);
     put(&mut rest, &mac);
     put(&mut rest, &[0x08, 0x06]);
-    // Ethernet, IPv4, lengths 6 and 4, request.
+    // The ARP header: hardware type Ethernet, protocol IPv4, address lengths of 6 and 4 bytes,
+    // operation request.
     put(&mut rest, &[0, 1, 0x08, 0x00, 6, 4, 0, 1]);
     put(&mut rest, &mac);
     put(&mut rest, &address.octets());
@@ -127,11 +132,12 @@ fn gratuitous_arp(mac: Mac, address: Ipv4Addr) -> [u8; 42] {
     frame
 }
 
-/// The multicast address of all nodes on the link (RFC 2464, 7), and the MAC address for it.
+/// The multicast address of all nodes on the link (RFC 2464, 7). `ALL_NODES_MAC` is the MAC address
+/// that belongs to it.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: Mac = [0x33, 0x33, 0, 0, 0, 1];
 
-/// Bytes of a neighbour advertisement with one option.
+/// Length in bytes of an ICMPv6 neighbour advertisement with one option.
 const ADVERTISEMENT: usize = 32;
 const ICMPV6: u8 = 58;
 
@@ -142,7 +148,8 @@ fn neighbour_advertisement(mac: Mac, address: Ipv6Addr, router: bool) -> [u8; 86
     put(&mut rest, &ALL_NODES_MAC);
     put(&mut rest, &mac);
     put(&mut rest, &[0x86, 0xdd]);
-    // Version 6, the length, ICMPv6, and the hop limit that proves that no router forwarded it.
+    // The IPv6 header: version 6, the payload's length, next header ICMPv6, and a hop limit of 255,
+    // which proves that no router forwarded the packet.
     put(
         &mut rest,
         &[0x60, 0, 0, 0, 0, ADVERTISEMENT as u8, ICMPV6, 255],
@@ -159,11 +166,13 @@ fn advertisement(mac: Mac, address: Ipv6Addr, router: bool) -> [u8; ADVERTISEMEN
     let flags = if router { OVERRIDE | ROUTER } else { OVERRIDE };
     let mut message = [0; ADVERTISEMENT];
     let mut rest = &mut message[..];
-    // Type 136, code 0, and two zero bytes for the checksum.
+    // ICMPv6 type 136 (neighbour advertisement), code 0, and two zero bytes where the checksum is
+    // written below.
     put(&mut rest, &[136, 0, 0, 0]);
     put(&mut rest, &[flags, 0, 0, 0]);
     put(&mut rest, &address.octets());
-    // Option 2, the target's link-layer address, in units of eight bytes.
+    // Option type 2, the target's link-layer address, and the option's length in units of eight
+    // bytes.
     put(&mut rest, &[2, 1]);
     put(&mut rest, &mac);
     let checksum = checksum(address, &message);
@@ -171,7 +180,8 @@ fn advertisement(mac: Mac, address: Ipv6Addr, router: bool) -> [u8; ADVERTISEMEN
     message
 }
 
-/// Returns the checksum of an ICMPv6 message, with the pseudo-header of IPv6 (RFC 8200, 8.1).
+/// Returns the checksum of an ICMPv6 message to all nodes, which includes the pseudo-header of IPv6
+/// (RFC 8200, 8.1).
 fn checksum(source: Ipv6Addr, message: &[u8; ADVERTISEMENT]) -> u16 {
     let pseudo = [0, ADVERTISEMENT as u8, 0, ICMPV6];
     let (source, target) = (source.octets(), ALL_NODES.octets());

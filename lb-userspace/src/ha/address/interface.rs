@@ -1,4 +1,4 @@
-//! The addresses of an interface, by rtnetlink.
+//! Reads, adds and removes the addresses of a network interface, by rtnetlink.
 
 use std::{fs, io, net::IpAddr};
 
@@ -12,14 +12,14 @@ use super::{super::Error, reconcile::Seen};
 use crate::{config::InterfaceAddress, netlink::Rtnetlink};
 
 /// The mark of the addresses that the agent adds: `l` as a protocol (IFA_PROTO, since Linux 5.18;
-/// `ip address` shows it as `proto 0x6c`). Older kernels drop it, and only leftovers of another
-/// configuration stay unrecognized then.
+/// `ip address` shows it as `proto 0x6c`). Older kernels drop the mark; then the agent does not
+/// recognize an address that an agent with another configuration left.
 pub(super) const MARK: u8 = b'l';
 
 /// The lifetime of an address that never expires, in seconds (linux/if_addr.h).
 const FOR_EVER: u32 = u32::MAX;
 
-/// The interface whose addresses are managed.
+/// The network interface whose addresses the agent manages.
 pub(super) struct Interface {
     name: String,
     kernel: Rtnetlink,
@@ -27,7 +27,7 @@ pub(super) struct Interface {
 
 impl Interface {
     /// # Errors
-    /// The kernel has no such interface, or no rtnetlink for this process.
+    /// The kernel has no interface of this name, or gives this process no rtnetlink socket.
     pub(super) fn open(name: &str) -> Result<Self, Error> {
         let kernel = Rtnetlink::open().map_err(|error| {
             Error::new(format!(
@@ -42,7 +42,7 @@ impl Interface {
         Ok(interface)
     }
 
-    /// Returns the interface's index, which changes when the interface is re-created.
+    /// Returns the index of the interface, which changes when the interface is re-created.
     pub(super) fn index(&self) -> Result<u32, Error> {
         let name = &self.name;
         nix::net::if_::if_nametoindex(name.as_str()).map_err(|_errno| {
@@ -52,7 +52,7 @@ impl Interface {
         })
     }
 
-    /// Returns its present addresses.
+    /// Returns the addresses that the interface has now.
     pub(super) fn addresses(&mut self) -> Result<Vec<Seen>, Error> {
         let index = self.index()?;
         let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
@@ -71,7 +71,7 @@ impl Interface {
         Ok(seen.collect())
     }
 
-    /// Adds an address.
+    /// Adds an address to the interface. Succeeds also if the interface has it already.
     pub(super) fn add(&mut self, address: InterfaceAddress) -> Result<(), Error> {
         let message = RouteNetlinkMessage::NewAddress(self.described(address)?);
         match self.kernel.change(message, NLM_F_CREATE | NLM_F_EXCL) {
@@ -81,7 +81,8 @@ impl Interface {
         }
     }
 
-    /// Removes an address. The other addresses of its network stay, whichever was added first.
+    /// Removes an address from the interface. The other addresses of its network stay, whichever of
+    /// them was added first.
     pub(super) fn remove(&mut self, address: InterfaceAddress) -> Result<(), Error> {
         self.keep_secondaries(address);
         let message = RouteNetlinkMessage::DelAddress(self.bare(address)?);
@@ -97,8 +98,9 @@ impl Interface {
         let marked = AddressAttribute::Protocol(AddressProtocol::Other(MARK));
         message.attributes.push(marked);
         if address.address.is_ipv6() {
-            // Duplicate address detection would take a second without any answer; and the host's
-            // own connections should not use an address that may move away.
+            // Duplicate address detection is off, because the address would not answer for the
+            // second that it takes. The preferred lifetime of zero keeps the host's own connections
+            // from using an address that may move away.
             let mut lifetime = CacheInfo::default();
             lifetime.ifa_valid = FOR_EVER;
             message.attributes.extend([
@@ -127,9 +129,9 @@ impl Interface {
         Ok(message)
     }
 
-    /// The kernel removes the later IPv4 addresses of a network together with its first one, unless
-    /// `promote_secondaries` is set. The first may be a moving one: the host's own address is a later one
-    /// after it was renewed.
+    /// Sets `promote_secondaries` of the interface. Without it the kernel removes the later IPv4
+    /// addresses of a network together with the first one. The first one may be an address that
+    /// moves: the host's own address comes after it once it was renewed.
     fn keep_secondaries(&self, address: InterfaceAddress) {
         if address.address.is_ipv6() {
             return;
@@ -181,7 +183,8 @@ fn seen(message: &AddressMessage) -> Option<Seen> {
             _ => {}
         }
     }
-    // On a point-to-point link, `Address` is the address of the other end.
+    // On a point-to-point link, the attribute `Address` is the address of the other end, so `Local`
+    // comes first.
     let address = InterfaceAddress {
         address: local.or(address)?,
         prefix: message.header.prefix_len,

@@ -1,9 +1,9 @@
-//! Addresses that move between the hosts, on this host's interface.
+//! Virtual IPs: addresses that move between the hosts of the pair, on this host's interface.
 //!
-//! [`Addresses`] keeps the interface in the wanted state: an address that another program removes is
-//! added again while it is wanted here, and one that it adds is removed while it is not. `reconcile`
-//! computes the changes, `interface` makes them, `announce` informs the neighbours, and `task` runs
-//! all of it.
+//! [`Addresses`] keeps the interface in the wanted state: an address that another program removes
+//! is added again while it is wanted here, and one that another program adds is removed while it is
+//! not wanted here. `reconcile` computes the changes, `interface` makes them, `announce` informs
+//! the neighbours, and `task` runs all of it.
 
 mod announce;
 mod interface;
@@ -28,41 +28,41 @@ pub struct Addresses {
     task: JoinHandle<()>,
 }
 
-/// The wanted state, and the number of times that it was set before.
+/// The wanted state of the addresses, and how many times a wanted state was set earlier.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Wanted {
     want: Want,
     turn: u64,
 }
 
-/// The state of the addresses, and the changes since the start.
+/// The state of the moving addresses, and the number of changes since the agent started.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AddressesView {
-    /// The interface.
+    /// The name of the interface that the addresses are added to.
     pub interface: String,
-    /// The addresses that move, each with whether it is on the interface.
+    /// The addresses that move, each with whether it is on the interface now.
     pub addresses: Vec<(InterfaceAddress, bool)>,
-    /// The wanted state.
+    /// Whether the addresses should be on this host's interface.
     pub want: Want,
     /// Since when the interface is in the wanted state; `None` while it is not.
     pub since: Option<SystemTime>,
-    /// Why the interface is not in the wanted state, or the announcement failed, as a sentence. Both are
-    /// retried.
+    /// Why the interface is not in the wanted state, or the announcement failed, as a sentence. The
+    /// agent retries in either case. `None` if all is well.
     pub problem: Option<String>,
-    /// Number of addresses added to the interface.
+    /// Number of addresses that were added to the interface since the agent started.
     pub added: u64,
-    /// Number of addresses removed from the interface.
+    /// Number of addresses that were removed from the interface since the agent started.
     pub removed: u64,
-    /// Number of those additions and removals that undid a change of another program.
+    /// Number of the additions and removals counted above that undid a change of another program.
     pub repaired: u64,
-    /// Gratuitous ARPs and unsolicited neighbour advertisements sent.
+    /// Number of gratuitous ARPs and unsolicited neighbour advertisements that were sent.
     pub announced: u64,
-    /// The number of the wanted state that this view reflects.
+    /// The number (`Wanted::turn`) of the last wanted state that this view reflects.
     turn: u64,
 }
 
 impl AddressesView {
-    /// Returns the state before the interface was read.
+    /// Returns the view as it is before the interface was read: no address is on it.
     pub(crate) fn unseen(interface: &str, moving: &[InterfaceAddress]) -> Self {
         Self {
             interface: interface.to_owned(),
@@ -78,7 +78,7 @@ impl AddressesView {
         }
     }
 
-    /// Whether every address is wanted here and on the interface.
+    /// Returns whether every address is wanted on this host and is on its interface.
     #[must_use]
     pub fn held(&self) -> bool {
         self.want == Want::Held && self.addresses.iter().all(|(_, here)| *here)
@@ -86,9 +86,9 @@ impl AddressesView {
 }
 
 impl Addresses {
-    /// Starts to reconcile these addresses of an interface. Where they are not wanted here, those that an
-    /// earlier agent left are removed before this returns, if possible. Must be called within a tokio
-    /// runtime, in the network namespace of the interface.
+    /// Starts to reconcile these addresses of an interface with the wanted state. If they are not
+    /// wanted here, addresses that an earlier agent left are removed before this returns, if
+    /// possible. Must be called within a tokio runtime, in the network namespace of the interface.
     ///
     /// # Errors
     /// There is no such interface, or this process may not subscribe to its changes.
@@ -104,40 +104,43 @@ impl Addresses {
         Ok(Self { orders, view, task })
     }
 
-    /// Sets the wanted state, without waiting for it.
+    /// Sets the wanted state, and does not wait until it is reached.
     pub fn want(&self, want: Want) {
         self.order(want);
     }
 
-    /// Wants the addresses here, and waits until they are added and announced.
+    /// Sets that the addresses are wanted on this host, and waits until they are added to the
+    /// interface and announced.
     ///
     /// # Errors
-    /// Why that failed; it is retried until another state is wanted.
+    /// Why the addresses could not be added or announced. The agent retries until another state is
+    /// wanted.
     pub async fn hold(&self) -> Result<(), Error> {
         self.reach(Want::Held).await
     }
 
-    /// Wants the addresses removed, and waits until they are.
+    /// Sets that the addresses are not wanted on this host, and waits until they are removed from
+    /// the interface.
     ///
     /// # Errors
-    /// Why that failed; it is retried until another state is wanted.
+    /// Why the addresses could not be removed. The agent retries until another state is wanted.
     pub async fn release(&self) -> Result<(), Error> {
         self.reach(Want::Released).await
     }
 
-    /// Whether every address is wanted here and on the interface.
+    /// Returns whether every address is wanted on this host and is on its interface.
     #[must_use]
     pub fn held(&self) -> bool {
         self.view.borrow().held()
     }
 
-    /// Returns the state of the addresses.
+    /// Returns the current state of the addresses.
     #[must_use]
     pub fn view(&self) -> AddressesView {
         self.view.borrow().clone()
     }
 
-    /// Returns a receiver of the state, to wait for changes.
+    /// Returns a receiver of the addresses' state, with which a caller can wait for changes.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<AddressesView> {
         self.view.clone()

@@ -1,26 +1,26 @@
-//! Computes the addresses to add to an interface and to remove from it: pure.
+//! Computes which addresses to add to an interface and which to remove from it: a pure function.
 
 use crate::config::InterfaceAddress;
 
-/// The wanted state of the addresses.
+/// Whether the moving addresses should be on this host's interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Want {
-    /// They are on this host's interface.
+    /// The addresses should be on this host's interface.
     Held,
-    /// The addresses are not on this host's interface.
+    /// The addresses should not be on this host's interface.
     Released,
 }
 
-/// An address on the interface.
+/// An address that was found on the interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Seen {
-    /// The address and its network.
+    /// The address and the prefix length of its network.
     pub(super) address: InterfaceAddress,
-    /// Whether it has the mark of an address that an agent added.
+    /// Whether the address has the mark that an agent gives to addresses that it adds.
     pub(super) marked: bool,
 }
 
-/// A change of the interface.
+/// A change to make to the addresses of the interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Change {
     /// Add this address to the interface.
@@ -30,11 +30,12 @@ pub(super) enum Change {
 }
 
 /// Returns the changes that bring an interface with the addresses `seen` into the wanted state, in
-/// order.
+/// the order in which they must be made.
 ///
-/// The agent owns the moving addresses, whichever program added them: a standby that has one answers
-/// for the active host. Addresses with the mark that are not among `moving` were left by an agent with
-/// another configuration. All others stay.
+/// The agent owns the moving addresses, whichever program added them: a standby with such an
+/// address on its interface would answer packets that are for the active host. Addresses with the
+/// mark that are not among `moving` were left by an agent with another configuration. All other
+/// addresses stay.
 pub(super) fn changes(want: Want, moving: &[InterfaceAddress], seen: &[Seen]) -> Vec<Change> {
     let belongs = |one: &Seen| want == Want::Held && moving.contains(&one.address);
     let ours = |one: &Seen| {

@@ -1,31 +1,33 @@
-//! Decides when addresses are announced, without I/O or a clock.
+//! Decides when the addresses are announced to the network, without I/O or a clock.
 
 use std::time::{Duration, Instant};
 
-/// Announcements in a burst, as in keepalived: frames may be lost, and a switch may be slow to learn.
+/// Number of announcements of each address in a burst, as in keepalived: frames may be lost, and a
+/// switch may be slow to learn.
 const AT_ONCE: u32 = 5;
 const LATER: Duration = Duration::from_secs(5);
 
-/// The announcements that are still to be made.
+/// The announcements of the addresses that are still to be made.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Schedule {
     next: Option<Instant>,
-    /// Whether another burst follows the next one.
+    /// Whether another burst of announcements follows the next one.
     again: bool,
 }
 
 impl Schedule {
-    /// The addresses were added: schedules a burst now and another one later.
+    /// Schedules a burst of announcements now and another burst later, because the addresses were
+    /// added.
     pub(super) fn begin(&mut self, now: Instant) {
         self.again_at(now);
     }
 
-    /// Cancels the announcements, because the addresses were removed.
+    /// Cancels all scheduled announcements, because the addresses were removed.
     pub(super) fn end(&mut self) {
         *self = Self::default();
     }
 
-    /// An announcement failed: schedules all of them again.
+    /// Schedules both bursts again, the first at the time `then`, because an announcement failed.
     pub(super) fn again_at(&mut self, then: Instant) {
         *self = Self {
             next: Some(then),
@@ -33,7 +35,8 @@ impl Schedule {
         };
     }
 
-    /// Returns the number of announcements of each address that are due.
+    /// Returns how many announcements of each address are to be sent now, and schedules the next
+    /// burst.
     pub(super) fn due(&mut self, now: Instant) -> u32 {
         if self.next.is_none_or(|next| now < next) {
             return 0;
@@ -43,7 +46,7 @@ impl Schedule {
         AT_ONCE
     }
 
-    /// Returns when [`Self::due`] is to be called again.
+    /// Returns when [`Self::due`] is to be called again; `None` if nothing is scheduled.
     pub(super) fn next(&self) -> Option<Instant> {
         self.next
     }

@@ -1,4 +1,4 @@
-//! The task that reconciles the addresses with the wanted state.
+//! The task that keeps the addresses of an interface in the wanted state.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,11 +22,13 @@ use crate::{
     netlink::{GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS, GROUP_LINK, News},
 };
 
-/// Pause before a failed change is retried.
+/// How long the task waits before it retries a failed change.
 const RETRY: Duration = Duration::from_millis(500);
-/// Shortest time between repairs: a program that reverts each of them must not cost a whole processor.
+/// Shortest time between two repairs of addresses that another program changed: a program that
+/// reverts each repair must not cost a whole processor.
 const BETWEEN_REPAIRS: Duration = Duration::from_millis(200);
-/// Interval at which the interface is read without a notification, in case one was lost.
+/// Interval at which the interface is read although the kernel reported no change, in case a
+/// notification was lost.
 const LOOK: Duration = Duration::from_secs(5);
 
 pub(super) struct AddressTask {
@@ -37,11 +39,11 @@ pub(super) struct AddressTask {
     news: News,
     order: Wanted,
     schedule: Schedule,
-    /// When the interface is read next.
+    /// When the interface is read next, if the kernel reports no change before.
     look: Instant,
-    /// The earliest time of the next repair.
+    /// The earliest time at which a change of another program is undone again.
     repair_from: Instant,
-    /// Whether the interface had a carrier at the last notification.
+    /// Whether the interface had a carrier when the kernel last reported a change.
     carries: bool,
     view: AddressesView,
 }
@@ -76,7 +78,8 @@ impl AddressTask {
         })
     }
 
-    /// Removes leftover addresses that are not wanted, and starts the task.
+    /// Removes addresses that an earlier agent left and that are not wanted on this host, and
+    /// starts the task.
     pub(super) fn start(
         mut self,
         orders: watch::Receiver<Wanted>,
@@ -104,7 +107,8 @@ impl AddressTask {
         }
     }
 
-    /// Waits until there is something to do. `None`: the handle was dropped.
+    /// Waits until the interface must be read, and returns why. Returns `None` when the handle
+    /// ([`Addresses`](super::Addresses)) was dropped.
     async fn next(&mut self, orders: &mut watch::Receiver<Wanted>) -> Option<Why> {
         loop {
             let deadline = self
@@ -132,8 +136,8 @@ impl AddressTask {
         }
     }
 
-    /// Whether notifications concern this interface. If notifications were lost (`None`), they may
-    /// have.
+    /// Returns whether any of these notifications of the kernel concerns this interface. If
+    /// notifications were lost (`None`), it returns true.
     fn concern(&mut self, news: Option<&[RouteNetlinkMessage]>) -> bool {
         let (Some(news), Ok(index)) = (news, self.interface.index()) else {
             return true;
@@ -160,7 +164,8 @@ impl AddressTask {
         concerned
     }
 
-    /// Brings the interface into the wanted state, as far as possible, and publishes the result.
+    /// Brings the addresses of the interface into the wanted state, as far as possible, and
+    /// publishes the result.
     fn reconcile(&mut self, why: Why) {
         let outcome = self.make_changes(why);
         if outcome.is_err() && self.interface.index().is_err() {
@@ -181,7 +186,7 @@ impl AddressTask {
         self.view.turn = self.order.turn;
     }
 
-    /// Logs a problem once.
+    /// Logs a problem, unless it is the one that was logged last.
     fn complain(&mut self, problem: Option<String>) {
         if problem != self.view.problem
             && let Some(problem) = &problem
@@ -235,7 +240,8 @@ impl AddressTask {
         match why {
             Why::Wanted => {}
             Why::Start => tracing::info!("the removed address was left by an earlier agent"),
-            // This change is the rest of one that failed before.
+            // This change was missing from an earlier attempt that failed: no other program caused
+            // it.
             Why::News | Why::Time if self.view.problem.is_some() => {}
             Why::News | Why::Time => {
                 self.view.repaired += 1;
@@ -250,7 +256,7 @@ impl AddressTask {
         }
     }
 
-    /// Sends the announcements that are due.
+    /// Sends the announcements of the addresses that are due now.
     fn announce(&mut self) {
         let count = self.schedule.due(Instant::now());
         if count == 0 {
@@ -283,16 +289,16 @@ impl AddressTask {
     }
 }
 
-/// Why the interface is read.
+/// Why the addresses of the interface are read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Why {
-    /// The agent has just started.
+    /// The agent has just started, and the interface is read for the first time.
     Start,
-    /// The wanted state has changed.
+    /// The wanted state of the addresses has changed.
     Wanted,
-    /// The kernel reported a change.
+    /// The kernel reported a change of the interface or of its addresses.
     News,
-    /// The interval for reading the interface has passed.
+    /// The interval at which the interface is read in any case has passed.
     Time,
 }
 

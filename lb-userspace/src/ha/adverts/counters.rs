@@ -1,21 +1,23 @@
-//! Counters of adverts.
+//! Counters of VRRP adverts.
 
 use std::collections::BTreeMap;
 
 use lb_ha::advert::Refusal;
 
-/// Numbers of adverts sent, received and refused since the socket was first opened.
+/// Numbers of adverts sent, received and refused since the agent started to send and receive them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Counters {
-    /// Adverts that the kernel accepted for sending.
+    /// Number of adverts that the kernel accepted for sending.
     pub sent: u64,
-    /// Adverts that the kernel refused to send.
+    /// Number of adverts that the kernel refused to send.
     pub send_errors: u64,
-    /// Adverts of our virtual router that were received and passed on.
+    /// Valid adverts of this host's virtual router that were received and passed on to the pair
+    /// thread.
     pub received: u64,
-    /// Refused packets, by the words of [`Refusal::word`]; every word has an entry.
+    /// Numbers of refused packets, by the reason that [`Refusal::word`] returns; every reason has
+    /// an entry.
     pub refused: BTreeMap<&'static str, u64>,
-    /// Valid adverts that were dropped because the agent was too far behind.
+    /// Valid adverts that were dropped because the pair thread was too far behind to take them.
     pub overrun: u64,
 }
 
@@ -32,7 +34,7 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Returns the number of all refused packets.
+    /// Returns the number of refused packets of all reasons together.
     #[must_use]
     pub fn all_refused(&self) -> u64 {
         self.refused.values().sum()

@@ -1,5 +1,5 @@
-//! The task that receives adverts. It checks them completely, so that a flood of forgeries costs a
-//! count each and does not reach the state machine.
+//! The task that receives adverts. It checks them completely, so a flood of forged adverts only
+//! increments counters and does not reach the pair state machine.
 
 use std::{
     future::pending,
@@ -22,10 +22,11 @@ use super::{
     utc,
 };
 
-/// Interval at which the socket is checked: the delay until a re-created interface is used.
+/// Interval at which the task checks that its socket still works. It is the longest time until an
+/// interface that was re-created is used.
 const CARE: Duration = Duration::from_millis(500);
 
-/// Listens until the receiver is dropped.
+/// Receives adverts until the receiver that they are sent to is dropped.
 pub(super) async fn listen(shared: Arc<Shared>, sender: mpsc::Sender<Received>, quiet: Quiet) {
     let mut ear = Ear {
         decoder: Decoder::new(shared.wire.clone(), utc()),
@@ -39,7 +40,8 @@ pub(super) async fn listen(shared: Arc<Shared>, sender: mpsc::Sender<Received>, 
     care.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let socket = ear.shared.socket();
-        // Other tasks of the runtime run during a flood, too: `select!` keeps to tokio's budget.
+        // Other tasks of the runtime get to run during a flood of adverts, too: `select!` keeps to
+        // tokio's budget.
         tokio::select! {
             () = sender.closed() => return,
             () = ear.shared.trouble.notified() => ear.care_for_socket(),
@@ -52,7 +54,7 @@ pub(super) async fn listen(shared: Arc<Shared>, sender: mpsc::Sender<Received>, 
     }
 }
 
-/// Waits for a packet; forever if there is no socket.
+/// Waits for a packet from the socket; waits forever if there is no socket.
 async fn receive<'a>(
     socket: Option<&Socket>,
     buffer: &'a mut [u8],
@@ -68,12 +70,13 @@ struct Ear {
     decoder: Decoder,
     listener: mpsc::Sender<Received>,
     quiet: Quiet,
-    /// Whether the peer advertises addresses and this host none, which is logged once.
+    /// Whether the peer's last advert had addresses although this host advertises none. It is
+    /// logged when this becomes true.
     peer_advertises: bool,
 }
 
 impl Ear {
-    /// Forwards an advert, and counts a refused packet.
+    /// Forwards a valid advert to the pair thread, and counts a packet that is refused.
     fn take(&mut self, packet: Result<Packet<'_>, Refusal>) {
         let packet = match packet {
             Ok(packet) => packet,
@@ -99,16 +102,18 @@ impl Ear {
     fn hand_on(&mut self, advert: Advert, from: IpAddr) {
         self.compare_addresses(&advert, from);
         let at = Instant::now();
-        // Counted before the agent receives the advert.
+        // The lock on the counters is held while the advert is sent, so whoever has received the
+        // advert finds it counted.
         let mut counters = locked(&self.shared.counters);
         match self.listener.try_send(Received { advert, from, at }) {
-            // The receiver may have been dropped.
+            // The receiver may have been dropped: the advert counts as received all the same.
             Ok(()) | Err(TrySendError::Closed(_)) => counters.received += 1,
             Err(TrySendError::Full(_)) => counters.overrun += 1,
         }
     }
 
-    /// Warns if the peer advertises addresses and this host none, which keepalived as the peer refuses.
+    /// Warns if the peer advertises addresses and this host does not: if the peer is a keepalived,
+    /// it refuses this host's adverts then.
     fn compare_addresses(&mut self, advert: &Advert, from: IpAddr) {
         let differ =
             self.shared.wire.settings().addresses.is_empty() && !advert.addresses.is_empty();
@@ -137,8 +142,8 @@ impl Ear {
         }
     }
 
-    /// Closes the socket after an error of the kernel, such as a removed interface; the next check reopens
-    /// it.
+    /// Closes the socket after an error of the kernel, such as a removed interface. The next
+    /// periodic check opens a new one.
     fn give_socket_up(&mut self, error: &io::Error) {
         if let Some(suppressed) = self.quiet.may_say("receive") {
             tracing::warn!(%error, suppressed, "cannot receive adverts; reopening the socket");

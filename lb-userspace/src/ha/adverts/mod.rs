@@ -1,4 +1,4 @@
-//! Adverts on the wire: one raw socket that both sends and receives them.
+//! VRRP adverts on the wire: one raw socket that both sends and receives them.
 //!
 //! Nothing that the network does makes this module fail: failed sends are counted and logged, refused
 //! packets are counted by reason, and a socket whose interface was removed is reopened when the
@@ -33,11 +33,12 @@ use self::{
 };
 use crate::config::{Ha, Node};
 
-/// Adverts that wait for the agent. It takes them immediately; more than these wait only in a flood of
-/// forgeries that cannot be distinguished from the peer's adverts, or when it does not run for seconds.
+/// Capacity of the channel of received adverts. The agent normally takes each advert immediately;
+/// the channel fills only in a flood of forgeries that cannot be distinguished from the peer's
+/// adverts, or when the agent does not run for seconds.
 const WAITING: usize = 64;
 
-/// Sends this host's adverts. Dropping it also ends the listening.
+/// Sends this host's VRRP adverts. Dropping it also ends the task that receives the peer's.
 #[derive(Debug)]
 pub struct Adverts {
     shared: Arc<Shared>,
@@ -45,14 +46,14 @@ pub struct Adverts {
     listening: JoinHandle<()>,
 }
 
-/// A valid advert of this virtual router.
+/// A valid advert of this host's virtual router that was received.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Received {
     /// The content of the advert.
     pub advert: Advert,
-    /// The address of the sender.
+    /// The source address of the packet.
     pub from: IpAddr,
-    /// When it was taken from the socket.
+    /// When the advert was taken from the socket.
     pub at: Instant,
 }
 
@@ -63,23 +64,24 @@ struct Speaker {
     failing: bool,
 }
 
-/// The state that the sender and the listening task share.
+/// The state that the sender and the receiving task share.
 #[derive(Debug)]
 struct Shared {
     wire: Wire,
     route: Route,
-    /// The socket; `None` while it cannot be opened.
+    /// The raw socket; `None` while it cannot be opened.
     socket: Mutex<Option<Arc<Socket>>>,
-    /// Notified when a send failed: the listening task checks the socket.
+    /// Notified when an advert could not be sent, so that the receiving task checks the socket.
     trouble: Notify,
     counters: Mutex<Counters>,
 }
 
 impl Adverts {
-    /// Opens the socket and starts to listen. Received adverts come out of the channel, which ends only
-    /// with the `Adverts`. An interface or address that does not exist yet is waited for.
+    /// Opens the socket and starts to listen. The returned channel delivers the received adverts,
+    /// and ends only when the `Adverts` are dropped. If the interface or address does not exist
+    /// yet, this succeeds, and the socket is opened when it exists.
     ///
-    /// To be called within a tokio runtime.
+    /// Must be called within a tokio runtime.
     ///
     /// # Errors
     /// The settings are inconsistent, the key file is invalid, or the kernel refuses a raw socket, which
@@ -110,8 +112,8 @@ impl Adverts {
         Ok((adverts, receiver))
     }
 
-    /// Sends an advert with this priority now; [`Priority::GOODBYE`] announces that this host stops. Does
-    /// not wait: a failed send is counted and logged.
+    /// Sends an advert with this priority immediately; [`Priority::GOODBYE`] says that this host
+    /// stops. Does not wait: an advert that cannot be sent is counted and logged.
     pub fn send(&self, priority: Priority) {
         let mut speaker = locked(&self.speaker);
         let advert = speaker.encoder.encode(priority, utc());
@@ -132,7 +134,7 @@ impl Adverts {
         }
     }
 
-    /// Returns the numbers of adverts sent, received and refused.
+    /// Returns how many adverts were sent, received and refused.
     #[must_use]
     pub fn counters(&self) -> Counters {
         locked(&self.shared.counters).clone()
@@ -182,10 +184,11 @@ impl Speaker {
 }
 
 impl Shared {
-    /// Reopens the socket, or leaves none if that is not possible now.
+    /// Opens the socket again. Succeeds also if that is impossible now but a retry may succeed;
+    /// there is no socket then.
     ///
     /// # Errors
-    /// A failure that a retry cannot cure.
+    /// The kernel's refusal is permanent, so a retry cannot succeed.
     fn open_socket(&self, quiet: &mut Quiet) -> Result<(), Error> {
         let opened = Socket::open(&self.route);
         let (socket, refused) = match opened {
@@ -216,14 +219,16 @@ impl Shared {
     }
 }
 
-/// Returns the time since 1970, or zero for a clock before that.
+/// Returns the time since the Unix epoch (1970), or zero if the system clock is set to an earlier
+/// time.
 fn utc() -> std::time::Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
 }
 
-/// Locks a mutex. Its state is consistent even after a panic.
+/// Locks a mutex, even if a thread panicked while it held the lock: the protected state is
+/// consistent then, too.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,14 +1,14 @@
-//! Limits the rate of log lines that the network can cause.
+//! Limits the rate of log lines that packets from the network can cause.
 
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 
-/// Shortest time between two lines of one kind.
+/// Shortest time between two log lines of one kind.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Decides whether a line of a kind may be logged.
+/// Decides whether a log line of a given kind may be written now.
 #[derive(Debug, Default)]
 pub(super) struct Quiet(HashMap<&'static str, Said>);
 
@@ -19,8 +19,8 @@ struct Said {
 }
 
 impl Quiet {
-    /// Returns the number of lines of this kind that were suppressed since the last one, or `None` if
-    /// none must be logged now.
+    /// Returns how many log lines of this kind were suppressed since the last one that was written,
+    /// or `None` if no line of this kind may be written now.
     pub(super) fn may_say(&mut self, kind: &'static str) -> Option<u64> {
         let now = Instant::now();
         match self.0.get_mut(kind) {

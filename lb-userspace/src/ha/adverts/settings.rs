@@ -1,4 +1,4 @@
-//! Converts `[ha]` to the settings of adverts.
+//! Converts the section `[ha]` of the configuration to the settings of VRRP adverts.
 
 use std::{
     io,
@@ -15,64 +15,67 @@ use crate::{
     private_file::{self, PrivateFileError},
 };
 
-/// Size limit of the key file, more than any rotation of keys takes.
+/// Size limit of the key file in bytes: more than a file with all keys of a rotation needs.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// Why adverts could not be started.
+/// Why the sending and receiving of adverts could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The settings are inconsistent. The checks of the configuration find this first.
+    /// The settings contradict each other. The checks of the configuration find this before adverts
+    /// are started.
     #[error("cannot build the adverts that [ha] describes: {0}")]
     Settings(#[source] Misfit),
-    /// The password is invalid. The checks of the configuration find this first.
+    /// The password has a length that VRRP does not allow. The checks of the configuration find
+    /// this before adverts are started.
     #[error("the password of [ha] must have 1 to 8 characters")]
     Password,
-    /// The interval is invalid. The checks of the configuration find this first.
+    /// The advert interval does not fit into an advert. The checks of the configuration find this
+    /// before adverts are started.
     #[error("the advert_interval of [ha] does not fit into an advert")]
     Interval,
-    /// The key file is invalid.
+    /// The file with the keys that authenticate adverts is unusable.
     #[error("cannot use the key file of adverts (ha.hmac_key_file), {}: {problem}", path.display())]
     KeyFile {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
-        /// The problem with the file.
+        /// What is wrong with the key file.
         #[source]
         problem: KeyFileProblem,
     },
-    /// This process may not open a raw socket.
+    /// This process lacks the permission to open a raw socket.
     #[error(
         "cannot open a raw socket for VRRP: {0}; lb needs the capability CAP_NET_RAW: run it by its \
          systemd unit, which gives it, or as root"
     )]
     Permission(#[source] io::Error),
-    /// The kernel could not open a raw socket.
+    /// The kernel could not open a raw socket, for another reason than missing permission.
     #[error("cannot open a raw socket for VRRP over {family}: {error}")]
     Socket {
-        /// `IPv4` or `IPv6`.
+        /// The address family of the socket: `IPv4` or `IPv6`.
         family: &'static str,
-        /// What the kernel says.
+        /// The kernel's error.
         #[source]
         error: io::Error,
     },
 }
 
-/// What is wrong with a key file.
+/// What is wrong with the key file of adverts.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileProblem {
-    /// The file does not exist.
+    /// The key file does not exist.
     #[error(
         "there is no such file; both hosts need the same: (printf hex:; openssl rand -hex 32) makes a key"
     )]
     Missing,
-    /// Others could have read or changed it, or it cannot be read.
+    /// Other users could have read or changed the key file, or the agent cannot read it.
     #[error("{0}")]
     File(#[source] PrivateFileError),
-    /// The file has an invalid key, or none.
+    /// The key file has an invalid key, or has no key.
     #[error("{0}")]
     Content(#[source] BadKeys),
 }
 
-/// Returns the settings of adverts.
+/// Returns the settings of adverts that the section `[ha]` describes.
 pub(super) fn wire(ha: &Ha) -> Result<Wire, Error> {
     Wire::new(Settings {
         version: match ha.version {
@@ -118,7 +121,8 @@ fn authentication(configured: &config::Authentication) -> Result<Authentication,
 
 fn keys(path: &Path) -> Result<Keys, KeyFileProblem> {
     let text = read(path)?;
-    // A key is characters or hexadecimal digits; other bytes make a line that is no key.
+    // A key consists of characters or hexadecimal digits; a line with other bytes is rejected by
+    // the parser.
     Keys::parse(&String::from_utf8_lossy(&text)).map_err(KeyFileProblem::Content)
 }
 

@@ -1,4 +1,4 @@
-//! The raw socket of VRRP.
+//! The raw socket that VRRP adverts are sent and received through.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -19,41 +19,42 @@ use super::settings::Error;
 /// Size of the receive buffer in bytes, larger than any advert.
 pub(super) const LONGEST: usize = 8 * 1024;
 
-/// The path of adverts.
+/// The source, destination and interface of this host's adverts.
 #[derive(Clone, Debug)]
 pub(super) struct Route {
-    /// An address of this host.
+    /// The address of this host that adverts are sent from.
     pub(super) source: IpAddr,
-    /// The peer's address, or the multicast group.
+    /// The peer's address, or VRRP's multicast group.
     pub(super) destination: IpAddr,
-    /// The interface, used for multicast groups and link-local addresses.
+    /// The name of the interface. It is used only for multicast groups and link-local addresses.
     pub(super) interface: String,
 }
 
-/// A socket for the adverts of one route.
+/// A socket for the adverts of one [`Route`].
 #[derive(Debug)]
 pub(super) struct Socket {
-    /// A raw socket in tokio's type for UDP sockets, as tokio has none for raw ones.
+    /// A raw socket, held in tokio's type for UDP sockets because tokio has no type for raw ones.
     inner: UdpSocket,
     source: IpAddr,
     destination: SocketAddr,
-    /// The interface index when the socket was opened; 0 where it is not used.
+    /// The index that the interface had when the socket was opened; 0 if the route does not depend
+    /// on the interface.
     interface: u32,
 }
 
-/// Why there is no socket.
+/// Why the socket could not be opened.
 #[derive(Debug)]
 pub(super) enum Refused {
     /// The error is permanent: a retry cannot succeed.
     ForGood(Error),
-    /// A retry may succeed.
+    /// A retry may succeed, for example when the interface exists.
     ForNow {
         step: &'static str,
         error: io::Error,
     },
 }
 
-/// A packet's length and addresses.
+/// The length, addresses and hop limit of a received packet.
 #[derive(Clone, Copy, Debug)]
 struct PacketInfo {
     length: usize,
@@ -79,7 +80,8 @@ impl Route {
         of_a_link(self.source) || of_a_link(self.destination)
     }
 
-    /// Returns the present interface index; 0 where it is not used or does not exist.
+    /// Returns the index that the interface has now; 0 if the route does not depend on the
+    /// interface, or the interface does not exist.
     fn interface_number(&self) -> u32 {
         if !self.is_of_a_link() {
             return 0;
@@ -89,8 +91,9 @@ impl Route {
 }
 
 impl Socket {
-    /// Opens a socket that receives packets for the source address, or for the group. The source may be
-    /// missing on this host; the interface must exist if it is used.
+    /// Opens a socket that receives packets for the route's source address, or for the multicast
+    /// group. This host may lack the source address; the interface must exist if the route depends
+    /// on it.
     pub(super) fn open(route: &Route) -> Result<Self, Refused> {
         let socket = create(route).map_err(Refused::ForGood)?;
         let interface = route.interface_number();
@@ -121,13 +124,13 @@ impl Socket {
         })
     }
 
-    /// Whether the interface is still the one that the socket was opened on: a re-created one has another
-    /// index, and the socket receives nothing from it.
+    /// Returns whether the interface is still the one that the socket was opened on. A re-created
+    /// interface has another index, and the socket receives nothing from it.
     pub(super) fn is_current(&self, route: &Route) -> bool {
         self.interface == route.interface_number()
     }
 
-    /// Sends without waiting.
+    /// Sends an advert, and returns an error instead of waiting.
     pub(super) fn send(&self, advert: &[u8]) -> io::Result<()> {
         let descriptor = self.inner.as_raw_fd();
         let content = [IoSlice::new(advert)];
@@ -159,10 +162,10 @@ impl Socket {
         sent.map(drop).map_err(io::Error::from)
     }
 
-    /// Waits for a packet. Cancel safe.
+    /// Waits for a packet and returns it, or why it is refused. Cancel safe.
     ///
     /// # Errors
-    /// Those of the kernel. An invalid packet is not an error.
+    /// The kernel's errors. An invalid packet is not an error but a [`Refusal`].
     pub(super) async fn receive<'a>(
         &self,
         buffer: &'a mut [u8],
@@ -180,7 +183,8 @@ impl Socket {
 }
 
 impl PacketInfo {
-    /// Returns `None` if the kernel did not report an address, which does not happen.
+    /// Returns the packet with this payload; `None` if the kernel did not report one of its
+    /// addresses or its hop limit, which does not happen.
     fn packet(self, payload: &[u8]) -> Option<Packet<'_>> {
         Some(Packet {
             source: self.source?,
@@ -219,7 +223,8 @@ fn prepare_v4(
         socket.set_ttl_v4(TTL.into())?;
         socket.set_multicast_ttl_v4(TTL.into())?;
         socket.set_multicast_loop_v4(false)?;
-        // Groups that others on this host joined are not for us.
+        // Otherwise the socket would also receive packets of groups that only other programs on
+        // this host joined.
         socket.set_multicast_all_v4(false)
     };
     plain().map_err(step("setting the socket up"))?;

@@ -1,8 +1,8 @@
 //! `[ha.notify]`: commands that are run when this host's role changes.
 //!
-//! One runs at a time, and of those that wait only the newest is run: commands never overtake each
-//! other, and the last one run is that of the present role. Their arguments are those of keepalived,
-//! so that its scripts can be used unchanged.
+//! One command runs at a time, and of the commands that wait only the newest is run: commands never
+//! overtake each other, and the last one that is run is the one for the present role. Their
+//! arguments are those of keepalived, so that its scripts can be used unchanged.
 
 mod queue;
 mod task;
@@ -21,10 +21,10 @@ pub use self::queue::Role;
 use self::{queue::Change, task::Message};
 use crate::config::{Name, Notify};
 
-/// Longest time that a stopping agent waits for the commands.
+/// Longest time that a stopping agent waits for the notify commands.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs the commands. Dropping it kills a running command.
+/// Runs the notify commands. Dropping it kills a command that is running.
 #[derive(Debug)]
 pub struct Notifier {
     messages: mpsc::UnboundedSender<Message>,
@@ -32,45 +32,46 @@ pub struct Notifier {
     task: JoinHandle<()>,
 }
 
-/// The result of a command.
+/// How the run of a notify command ended.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Outcome {
-    /// It ended with exit code 0.
+    /// The command ended with exit code 0.
     Succeeded,
-    /// It could not be started, ended with another code, or by a signal.
+    /// The command could not be started, ended with another exit code than 0, or by a signal.
     Failed,
-    /// It exceeded its time limit and was killed.
+    /// The command exceeded its time limit and was killed.
     TimedOut,
-    /// It was not started, because the role had changed again.
+    /// The command was not started, because the role had changed again in the meantime.
     PassedOver,
 }
 
-/// The commands that were run, and the one that is running.
+/// The notify commands that were run, and the one that is running now.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NotifyView {
-    /// Number of commands by role and result. Counts of zero are omitted.
+    /// Number of commands by role and outcome. Counts of zero are omitted.
     pub runs: BTreeMap<(Role, Outcome), u64>,
-    /// The role whose command is running, and since when.
+    /// The role whose command is running, and since when; `None` if no command is running.
     pub running: Option<(Role, SystemTime)>,
-    /// The last command that ended.
+    /// The last command that ended; `None` if no command has ended yet.
     pub last: Option<LastRun>,
 }
 
-/// A command that ended.
+/// A notify command that has ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LastRun {
     /// The role that the command was run for.
     pub role: Role,
-    /// When it ended.
+    /// When the command ended.
     pub at: SystemTime,
-    /// Its result.
+    /// How the command ended.
     pub outcome: Outcome,
-    /// The result as a sentence, with the last line of the output.
+    /// How the command ended, as a sentence, with the last line of the output.
     pub message: String,
 }
 
 impl Notifier {
-    /// Starts the task. Nothing is run until the role changes. Must be called within a tokio runtime.
+    /// Starts the task that runs the commands. No command is run until the role changes. Must be
+    /// called within a tokio runtime.
     #[must_use]
     pub fn start(node: &Name, commands: Notify) -> Self {
         let (messages, received) = mpsc::unbounded_channel();
@@ -83,21 +84,21 @@ impl Notifier {
         }
     }
 
-    /// Replaces the commands, from the next change on.
+    /// Replaces the configured commands, from the next change of the role on.
     pub fn apply(&self, commands: Notify) {
         self.send(Message::Commands(commands));
     }
 
-    /// Reports a change of the role, and does not wait.
+    /// Reports a change of this host's role to the task, without waiting for the command to run.
     pub fn tell(&self, role: Role, priority: u8) {
         self.send(Message::Change(Change { role, priority }));
     }
 
-    /// Reports the end of the agent: waits for the command that runs, then for that of [`Role::Stop`],
-    /// together up to 10 s.
+    /// Reports to the task that the agent stops. Waits for the command that is running, then for
+    /// the command of [`Role::Stop`], together at most 10 s.
     pub async fn stop(mut self, priority: u8) {
         self.tell(Role::Stop, priority);
-        // Ten seconds are more than the task takes by its own deadlines.
+        // Ten seconds are longer than the time limits of the task's last two commands together.
         if tokio::time::timeout(STOP_LIMIT, &mut self.task)
             .await
             .is_err()
@@ -106,14 +107,15 @@ impl Notifier {
         }
     }
 
-    /// Returns the commands that were run, and the one that is running.
+    /// Returns the notify commands that were run, and the one that is running now.
     #[must_use]
     pub fn view(&self) -> NotifyView {
         self.view.borrow().clone()
     }
 
     fn send(&self, message: Message) {
-        // The task ends only after `Role::Stop`, after which there are no changes.
+        // Sending fails only after the task has ended, which it does after `Role::Stop`: no change
+        // follows that.
         let _ended = self.messages.send(message);
     }
 }

@@ -1,23 +1,23 @@
-//! Decides which command is run next, without I/O.
+//! Decides which notify command is run next, without I/O.
 
-/// The new role of this host.
+/// The new role of this host, which a notify command is told.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Role {
-    /// Active.
+    /// This host became the active host.
     Master,
-    /// The standby.
+    /// This host became the standby.
     Backup,
-    /// In fault: must not be active.
+    /// This host is in fault: it must not be active.
     Fault,
-    /// The agent is stopping.
+    /// The agent on this host is stopping.
     Stop,
 }
 
 impl Role {
-    /// All roles.
+    /// All roles that a notify command can be run for.
     pub const ALL: [Self; 4] = [Self::Master, Self::Backup, Self::Fault, Self::Stop];
 
-    /// Returns the argument that commands get, as in keepalived.
+    /// Returns the name of the role that commands get as an argument, as keepalived writes it.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -29,14 +29,15 @@ impl Role {
     }
 }
 
-/// A change of the role, and this host's priority at that moment.
+/// A change of this host's role, and this host's VRRP priority at that moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Change {
     pub(super) role: Role,
     pub(super) priority: u8,
 }
 
-/// One command runs at a time; of the changes during its run only the newest is kept.
+/// Whether a command is running, and the newest change that waits for its end: one command runs at
+/// a time, and of the changes during its run only the newest is kept.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     runs: bool,
@@ -44,8 +45,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Records a change of the role. Returns the change to run a command for now, and the one that this
-    /// change has replaced.
+    /// Records a change of the role. Returns the change whose command must be started now, if any,
+    /// and the role of a waiting change that this one has replaced, if any.
     pub(super) fn push(&mut self, change: Change) -> (Option<Change>, Option<Role>) {
         if !self.runs {
             self.runs = true;
@@ -55,7 +56,8 @@ impl Queue {
         (None, passed_over.map(|change| change.role))
     }
 
-    /// Records the end of a command. Returns the change to run a command for now.
+    /// Records that the running command has ended. Returns the change whose command must be started
+    /// now, or `None` if no change waits.
     pub(super) fn ended(&mut self) -> Option<Change> {
         let next = self.waiting.take();
         self.runs = next.is_some();
@@ -84,7 +86,8 @@ mod tests {
         assert_eq!(queue.push(change(Role::Backup)), (None, None));
         assert_eq!(queue.push(change(Role::Fault)), (None, Some(Role::Backup)));
         assert_eq!(queue.push(master), (None, Some(Role::Fault)));
-        // The command for master is run again: the other host's commands may have run in between.
+        // The command for master is run again although it ran last: the other host's commands may
+        // have run in between.
         assert_eq!(queue.ended(), Some(master));
         assert_eq!(queue.ended(), None);
     }

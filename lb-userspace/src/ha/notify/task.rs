@@ -1,4 +1,4 @@
-//! The task that runs the commands.
+//! The task that runs the notify commands.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,14 +16,14 @@ use crate::{
     config::{Name, Notify},
 };
 
-/// Time limit of a notify command.
+/// How long a notify command may run before it is killed.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Time that a running command is given to end when the agent stops.
+/// How long a command that is already running may go on when the agent stops.
 const LIMIT_BEFORE_STOP: Duration = Duration::from_secs(4);
-/// Time limit of the command for [`Role::Stop`].
+/// How long the command for [`Role::Stop`] may run before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// A message to the task.
+/// A message to the task that runs the notify commands.
 #[derive(Debug)]
 pub(super) enum Message {
     Change(Change),
@@ -44,7 +44,7 @@ struct Current {
     deadline: Instant,
 }
 
-/// Runs commands until that of [`Role::Stop`] has ended, or the notifier is dropped.
+/// Runs notify commands until the command of [`Role::Stop`] has ended, or the notifier is dropped.
 pub(super) async fn work(
     node: Name,
     commands: Notify,
@@ -78,8 +78,8 @@ pub(super) async fn work(
     }
 }
 
-/// Waits for the end of the running command; forever if there is none. Nothing is lost when the
-/// future is dropped.
+/// Waits until the running command ends and returns its outcome; waits forever if no command is
+/// running. Dropping the future loses nothing.
 async fn ended(current: &mut Option<Current>) -> (Outcome, String) {
     let Some(current) = current else {
         return std::future::pending().await;
@@ -122,8 +122,8 @@ impl Work {
         self.record(current.role, outcome, message);
         if outcome == Outcome::TimedOut {
             current.running.kill();
-            // Waits, because two commands must never run at a time, even if this one cannot be killed
-            // immediately.
+            // Wait for the killed command's end: two commands must never run at the same time, even
+            // if this one cannot be killed immediately.
             current.running.end().await;
         } else {
             // Background processes that the command started are left running.
@@ -133,7 +133,8 @@ impl Work {
         self.start(next);
     }
 
-    /// Starts the command for a change, or for the next one where it has none.
+    /// Starts the command for a change of the role. If the role has no command, starts that of the
+    /// next waiting change.
     fn start(&mut self, change: Option<Change>) {
         let mut next = change;
         while let Some(change) = next {

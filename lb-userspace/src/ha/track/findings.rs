@@ -1,4 +1,4 @@
-//! The findings about all tracked objects.
+//! The results of checking all tracked objects.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::{Effect, Fact, Look, Looks, Report, Tracked, TrackingSummary, What, weigh};
 
-/// The findings, and the channels that publish them.
+/// The results of checking the tracked objects, and the channels that publish them.
 #[derive(Debug)]
 pub(super) struct Findings {
     tracked: Mutex<Vec<Tracked>>,
@@ -17,7 +17,7 @@ pub(super) struct Findings {
     view: watch::Sender<Vec<Tracked>>,
 }
 
-/// The receivers of the findings.
+/// The receivers of the channels that publish the results of the checks.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) summary: watch::Receiver<TrackingSummary>,
@@ -25,8 +25,8 @@ pub(super) struct Seen {
 }
 
 impl Findings {
-    /// Registers the tracked objects before their tasks report: a report about another object is dropped,
-    /// and an interface is reported again only when it changes.
+    /// Registers the tracked objects. This must happen before their tasks report: a report about
+    /// another object is dropped, and an interface is reported again only when it changes.
     pub(super) fn new(effects: &[(What, Effect)]) -> (Self, Seen) {
         let (summary, summary_seen) = watch::channel(TrackingSummary::default());
         let (view, view_seen) = watch::channel(Vec::new());
@@ -48,7 +48,8 @@ impl Findings {
         tracked.iter().find(|one| one.fact.what == *what)?.fact.well
     }
 
-    /// Replaces the set of tracked objects.
+    /// Replaces the set of tracked objects. An object that was not tracked before gets the health
+    /// `new`.
     pub(super) fn keep(&self, effects: &[(What, Effect)], new: Option<bool>) {
         let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = std::mem::take(&mut *tracked);
@@ -75,7 +76,7 @@ impl Findings {
         self.show(&tracked);
     }
 
-    /// Records a report. One about an object that is no longer tracked is dropped.
+    /// Records a task's report. A report about an object that is no longer tracked is dropped.
     pub(super) fn take(&self, report: Report) {
         let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(known) = tracked.iter_mut().find(|one| one.fact.what == report.what) else {
@@ -112,7 +113,8 @@ impl Findings {
         let facts: Vec<_> = tracked.iter().map(|one| one.fact.clone()).collect();
         let summary = weigh(&facts);
         self.summary.send_if_modified(|shown| {
-            // A different sentence alone changes nothing for this host.
+            // A summary that differs only in its sentences changes nothing for this host, so it
+            // wakes nobody.
             let changed =
                 shown.weight != summary.weight || shown.fault.is_some() != summary.fault.is_some();
             *shown = summary;

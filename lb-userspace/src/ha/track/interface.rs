@@ -1,4 +1,4 @@
-//! Tracks an interface of the node and the XDP program on it.
+//! Tracks one network interface of this host and the XDP program on it.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,22 +12,24 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::{super::Error, Look, Report, Reports, What};
 use crate::netlink::{GROUP_LINK, News, Rtnetlink, XdpProgram};
 
-/// Interval at which the interface is read. The kernel notifies of a lost carrier, but at most once a
-/// second over all interfaces (net/core/link_watch.c), which would delay the second of two.
+/// Interval at which the interface is read. The kernel notifies of a lost carrier, too, but at most
+/// once a second for all interfaces together (net/core/link_watch.c): if two interfaces fail, the
+/// second notification comes late.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// The program is checked every so many reads of the interface.
+/// The XDP program is checked once for this number of reads of the interface.
 const PROGRAM_EVERY: u32 = 10;
 
-/// Checks an interface of the node and the XDP program on it.
+/// Checks one network interface of this host and the XDP program on it.
 pub(super) struct Eye {
     name: String,
-    /// Path of the pin of the program that should be on the interface.
+    /// Path of the pin of the XDP program that should be on the interface.
     program: PathBuf,
     kernel: Rtnetlink,
     news: News,
-    /// Number of reads of the interface before the program is checked.
+    /// Number of reads of the interface until the XDP program is checked next.
     until_program: u32,
-    /// The last report about the interface, which is repeated only when it changes.
+    /// The last report about the interface: another one is sent only when the state differs from
+    /// it.
     told: Option<Result<(), String>>,
 }
 
@@ -48,7 +50,7 @@ impl Eye {
         })
     }
 
-    /// Reports on the interface and the program until the receiver of reports is dropped.
+    /// Reports on the interface and its XDP program until the receiver of the reports is dropped.
     pub(super) async fn watch(mut self, reports: Reports) {
         let mut ticks = interval_at(Instant::now(), INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -64,7 +66,8 @@ impl Eye {
         }
     }
 
-    /// Returns whether the receiver of reports still exists.
+    /// Reports what the kernel's notifications say about this interface. Returns whether the
+    /// receiver of the reports still exists.
     fn hear(&mut self, news: Option<Vec<RouteNetlinkMessage>>, reports: &Reports) -> bool {
         let Some(news) = news else {
             return self.look(reports);
@@ -146,7 +149,8 @@ impl Eye {
             Ok(pinned) if pinned.id() != program.id => {
                 Err("another program than lb's is attached: `bpftool net` shows it".to_owned())
             }
-            // If the pin cannot be read, any program is accepted.
+            // If the pin of the agent's program cannot be read, any program on the interface is
+            // accepted.
             Ok(_) | Err(_) => Ok(format!("attached, {}", program.mode.as_str())),
         }
     }

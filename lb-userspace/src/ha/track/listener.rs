@@ -1,8 +1,8 @@
-//! Checks whether a listener of the agent answers.
+//! Checks whether a listening socket of the agent is answered.
 //!
-//! The kernel completes handshakes for a listener whose program hangs. The check is therefore whether
-//! the agent accepts: the connection is opened, closed for writing without data, and must be closed by
-//! the agent in turn.
+//! The kernel completes handshakes for a listener whose program hangs. The check is therefore
+//! whether the agent accepts connections: the connection is opened, closed for writing without
+//! data, and must be closed by the agent in turn.
 
 use std::{
     fs::File,
@@ -22,10 +22,11 @@ use super::{Look, Report, Reports, What};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(1);
-/// Failures in a row after which the listener is unhealthy: a busy host may be slow once.
+/// Number of failed checks in a row after which the listener is unhealthy: a busy host may be slow
+/// once.
 const FALL: u32 = 3;
 
-/// Checks the listener until the receiver of reports is dropped.
+/// Checks the listener once a second until the receiver of the reports is dropped.
 pub(super) async fn watch(what: What, listen: SocketAddr, well: Option<bool>, reports: Reports) {
     let mut ticks = interval_at(Instant::now(), INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -34,7 +35,8 @@ pub(super) async fn watch(what: What, listen: SocketAddr, well: Option<bool>, re
         ticks.tick().await;
         let (look, message) = look(listen).await;
         streak.step(look == Look::Succeeded);
-        // A refusal means that nothing listens, not that the agent is busy.
+        // Unlike a time-out, a refused connection does not mean that the agent is busy: nothing
+        // listens, so the listener is unhealthy immediately.
         if look == Look::Failed {
             streak = Streak::new(1, FALL, false);
         }
@@ -64,14 +66,15 @@ async fn look(listen: SocketAddr) -> (Look, String) {
     }
 }
 
-/// Checks the listener once and returns the outcome.
+/// Checks the listener once. Returns what was found, as words for the status.
 async fn ask(listen: SocketAddr) -> io::Result<&'static str> {
     let target = reachable(listen);
     let socket = match target {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // Connect from the listener's own address, so the check fails if that address is at the other host.
+    // Connect from the listener's own address, so that the check fails if that address is at the
+    // other host.
     match socket.bind(SocketAddr::new(target.ip(), 0)) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
@@ -83,8 +86,8 @@ async fn ask(listen: SocketAddr) -> io::Result<&'static str> {
     await_end(stream).await.map(|()| "accepts connections")
 }
 
-/// Ends the connection, and waits until the other side has done the same: by a FIN or, where it
-/// was in the middle of something, a reset.
+/// Closes the connection for writing, and waits until the other side closes it: by a FIN or, if the
+/// agent breaks the connection off, by a reset.
 async fn await_end(mut stream: TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     let mut rest = [0; 256];
@@ -98,7 +101,8 @@ async fn await_end(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Returns an address at which a wildcard listener can be reached.
+/// Returns the address to connect to: the loopback address for a listener on the wildcard address,
+/// otherwise the listener's own.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let address = match listen.ip() {
         IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -119,7 +123,8 @@ fn listens(listen: SocketAddr) -> io::Result<()> {
         let line = line?;
         let mut words = line.split_ascii_whitespace().skip(1);
         let (local, state) = (words.next(), words.nth(1));
-        // The table lists listening sockets first, so the search ends at the first other one.
+        // The table lists listening sockets first, so the search ends at the first socket in
+        // another state.
         if state != Some("0A") {
             break;
         }
@@ -133,8 +138,8 @@ fn listens(listen: SocketAddr) -> io::Result<()> {
     ))
 }
 
-/// Returns the address as /proc/net/tcp and tcp6 write it (proc(5)): hexadecimal words in the host's
-/// byte order.
+/// Returns the address as the files /proc/net/tcp and tcp6 write it (proc(5)): hexadecimal words in
+/// the host's byte order.
 fn in_table(address: SocketAddr) -> String {
     let octets = match address.ip() {
         IpAddr::V4(address) => address.octets().to_vec(),

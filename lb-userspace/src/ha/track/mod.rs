@@ -1,9 +1,9 @@
 //! Tracking: the interfaces of this host, the XDP program on them, its listeners, its backends, and
 //! the operator's scripts.
 //!
-//! Each object has a separate task, so one that hangs delays no other: `interface`, `listener`,
-//! `pool`, `script`. They report to `findings`, of which [`weigh()`] makes a [`TrackingSummary`];
-//! `trackers` starts and ends the tasks.
+//! Each object has a separate task, so an object that hangs delays no other; the modules of the
+//! tasks are `interface`, `listener`, `pool`, `script`. The tasks report to `findings`, from which
+//! [`weigh()`] makes a [`TrackingSummary`]; `trackers` starts and ends the tasks.
 
 mod findings;
 mod interface;
@@ -25,55 +25,57 @@ use crate::{
     pool::PoolView,
 };
 
-/// What to track.
+/// The objects to track, from the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Watched {
-    /// The node's interfaces.
+    /// The names of the node's interfaces.
     pub interfaces: Vec<String>,
     /// Path of the pin of the XDP program that should be on the interfaces.
     pub program: PathBuf,
     /// The services that the agent itself serves, with their listening addresses.
     pub listeners: Vec<(Name, SocketAddr)>,
-    /// The pools that services use.
+    /// Receivers of the state of each pool that services use.
     pub pools: Vec<watch::Receiver<Arc<PoolView>>>,
-    /// Fewer healthy backends than this in a pool lower the priority; 0: pools are not tracked.
+    /// The number of healthy backends in a pool below which this host's priority is lowered; 0 if
+    /// pools are not tracked.
     pub min_backends: u32,
-    /// The amount by which too few healthy backends lower the priority.
+    /// The number by which too few healthy backends lower the priority.
     pub backends_weight: u8,
-    /// The scripts of `[[ha.track]]`.
+    /// The scripts that are configured in `[[ha.track]]`.
     pub scripts: Vec<TrackScript>,
 }
 
-/// The tracked objects. Dropping it ends the tasks and kills the scripts that run.
+/// The tracked objects. Dropping this ends the tasks that check them and kills the scripts that are
+/// running.
 #[derive(Debug)]
 pub struct Tracking {
     trackers: Trackers,
     seen: Seen,
 }
 
-/// A tracked object, for status.
+/// A tracked object as `lb status` shows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Tracked {
-    /// Its state.
+    /// The state of the object.
     pub fact: Fact,
-    /// When its health changed last.
+    /// When the object became healthy or unhealthy last.
     pub since: SystemTime,
-    /// Number of its checks by outcome.
+    /// Number of checks of the object by outcome.
     pub looks: Looks,
 }
 
-/// Number of checks by outcome.
+/// Number of checks of a tracked object by outcome.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Looks {
-    /// Successful checks.
+    /// Number of checks that succeeded.
     pub succeeded: u64,
-    /// Failed checks.
+    /// Number of checks that failed.
     pub failed: u64,
-    /// Number of the failed checks that timed out.
+    /// How many of the failed checks timed out.
     pub timed_out: u64,
 }
 
-/// The outcome of one check.
+/// The outcome of one check of a tracked object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Look {
     Succeeded,
@@ -81,13 +83,14 @@ enum Look {
     TimedOut,
 }
 
-/// The report of a task.
+/// The report of one check, from the task that checks a tracked object.
 #[derive(Debug)]
 struct Report {
     what: What,
-    /// Whether the object is healthy, after rise and fall.
+    /// Whether the object counts as healthy, after `rise` successful or `fall` failed checks in a
+    /// row.
     well: bool,
-    /// The outcome of this check.
+    /// The outcome of the check that is reported.
     look: Look,
     message: String,
 }
@@ -105,13 +108,14 @@ impl Tracking {
         Ok(Self { trackers, seen })
     }
 
-    /// Replaces the set of tracked objects; the interfaces and their programs stay. Objects that were
-    /// tracked before keep their state; new ones count as healthy until they were checked.
+    /// Replaces the set of tracked objects; the interfaces and their XDP programs stay tracked.
+    /// Objects that were tracked before keep their state; new objects count as healthy until their
+    /// first check.
     pub fn apply(&mut self, watched: Watched) {
         self.trackers.apply(watched);
     }
 
-    /// Returns a receiver of the summary.
+    /// Returns a receiver of the summary of all tracked objects.
     #[must_use]
     pub fn summary(&self) -> watch::Receiver<TrackingSummary> {
         self.seen.summary.clone()

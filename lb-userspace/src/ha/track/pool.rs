@@ -1,4 +1,4 @@
-//! The healthy backends of a pool.
+//! Tracks whether a pool has enough healthy backends.
 
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use super::{Look, Report, Reports, What};
 use crate::pool::PoolView;
 
-/// Reports the state of the pool and each change, while the pool exists.
+/// Reports whether the pool has enough healthy backends, at once and after each change, while the
+/// pool exists.
 pub(super) async fn follow(
     what: What,
     mut view: watch::Receiver<Arc<PoolView>>,

@@ -1,4 +1,4 @@
-//! Runs a script of `[[ha.track]]` at its interval.
+//! Runs one script of `[[ha.track]]` at its interval.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use super::{Look, Report, Reports, What};
 use crate::command::Running;
 use crate::config::TrackScript;
 
-/// Runs the script until the receiver of reports is dropped. Runs do not overlap; those that become
-/// due during a run are skipped.
+/// Runs the script at its interval until the receiver of reports is dropped. Runs do not overlap: a
+/// run that is due while another one is going on is skipped.
 pub(super) async fn run(what: What, script: TrackScript, well: Option<bool>, reports: Reports) {
     let mut ticks = interval_at(Instant::now(), script.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -55,7 +55,8 @@ async fn one_run(
             }
             let wanted = report(Look::TimedOut, message);
             running.kill();
-            // A program that hangs in the kernel cannot be killed: a second one would hang there too.
+            // Wait for the end of the killed script: a script that hangs in a system call cannot be
+            // killed, and a second run would hang there, too.
             running.end().await;
             wanted
         }

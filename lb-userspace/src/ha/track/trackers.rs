@@ -1,4 +1,4 @@
-//! The tasks that check the tracked objects.
+//! Starts and ends the tasks that check the tracked objects.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
@@ -12,10 +12,10 @@ use super::{
 };
 use crate::config::TrackScript;
 
-/// The tasks by tracked object, and their findings.
+/// The tasks, by the object that each one tracks, and the results of their checks.
 #[derive(Debug)]
 pub(super) struct Trackers {
-    /// The runtime of the tasks.
+    /// The runtime that the tasks run on.
     runtime: Handle,
     reports: Reports,
     findings: Arc<Findings>,
@@ -23,7 +23,8 @@ pub(super) struct Trackers {
     collector: JoinHandle<()>,
 }
 
-/// A task, and the configuration that it was started with: it is kept while that stays the same.
+/// A task that checks an object, and the configuration that it was started with. A reload that does
+/// not change this configuration keeps the task.
 #[derive(Debug)]
 struct Job {
     made_for: Option<MadeFor>,
@@ -79,8 +80,8 @@ impl Trackers {
         self.take_up(watched, Some(true));
     }
 
-    /// Replaces the set of tracked objects. The health of those not tracked before is `new`: healthy,
-    /// unhealthy or unknown.
+    /// Replaces the set of tracked objects. An object that was not tracked before gets the health
+    /// `new`: healthy (`Some(true)`), unhealthy (`Some(false)`) or unknown (`None`).
     fn take_up(&mut self, watched: Watched, new: Option<bool>) {
         let effects = effects(&watched);
         self.findings.keep(&effects, new);
@@ -145,7 +146,8 @@ impl Trackers {
     }
 }
 
-/// Returns the objects to track, in the order of status, and the effect of each on this host.
+/// Returns the objects to track, in the order in which `lb status` shows them, each with the effect
+/// that its failure has on this host.
 fn effects(watched: &Watched) -> Vec<(What, Effect)> {
     let interfaces = watched.interfaces.iter();
     let mut effects: Vec<_> = interfaces

@@ -1,21 +1,21 @@
-//! Combines the findings about all tracked objects, without I/O.
+//! Combines the states of all tracked objects into their effect on this host, without I/O.
 
 use std::fmt;
 
 use crate::config::Name;
 
-/// A tracked object.
+/// An object that this host tracks.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum What {
-    /// An interface of the node: up, and with a carrier.
+    /// An interface of this host, by name: it must be up and have a carrier.
     Interface(String),
-    /// The XDP program on an interface.
+    /// The XDP program on the interface of this name.
     Xdp(String),
-    /// The listener of a service that the agent serves.
+    /// The listener of the service of this name, which the agent serves.
     Listener(Name),
-    /// The healthy backends of a pool.
+    /// The number of healthy backends of the pool of this name.
     Pool(Name),
-    /// A script of `[[ha.track]]`.
+    /// The script of this name in `[[ha.track]]`.
     Script(Name),
 }
 
@@ -31,46 +31,47 @@ impl fmt::Display for What {
     }
 }
 
-/// The effect of a tracked object on this host.
+/// The effect that a tracked object has on this host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Effect {
-    /// While the object fails, this host is in fault.
+    /// While the object fails, this host is in fault: it must not be active.
     Fault,
     /// A weight that is added to the priority: a negative one while the object fails, a positive one
     /// while it succeeds. Never zero.
     Weight(i16),
-    /// Subtracted from the priority once, while any object of this kind fails.
+    /// Subtracted from the priority while any pool has too few healthy backends; once, however many
+    /// such pools there are.
     Backends(u8),
 }
 
 /// The state of a tracked object.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Fact {
-    /// The object.
+    /// The tracked object.
     pub what: What,
-    /// Its effect on this host.
+    /// The effect of the object on this host.
     pub effect: Effect,
-    /// Whether it is healthy; `None`, which counts as unhealthy, before the first check.
+    /// Whether the object is healthy; `None` before its first check, which counts as unhealthy.
     pub well: Option<bool>,
-    /// The finding as a sentence.
+    /// What the last check found, as a sentence.
     pub message: String,
 }
 
-/// The effect of all tracked objects on this host.
+/// The combined effect of all tracked objects on this host.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TrackingSummary {
     /// Why this host must not be active; `None` if it may be.
     pub fault: Option<String>,
-    /// What is added to the priority, -253 to 253.
+    /// The number that is added to the priority, from -253 to 253.
     pub weight: i16,
     /// Why the priority differs from the configured one, one sentence for each reason.
     pub reasons: Vec<String>,
 }
 
-/// Largest change of a priority.
+/// Largest number that tracking adds to a priority or subtracts from it.
 const MOST: i32 = 253;
 
-/// Combines the states of all tracked objects.
+/// Combines the states of all tracked objects into their effect on this host.
 #[must_use]
 pub fn weigh(facts: &[Fact]) -> TrackingSummary {
     let mut faults = Vec::new();

@@ -29,8 +29,8 @@ async fn listener() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// Probes a backend that answers with `answer` and keeps the connection open. Returns the result, and
-/// the request that the backend received.
+/// Checks a backend that answers with `answer` and keeps the connection open. Returns the result of
+/// the check, and the request that the backend received.
 async fn probe_answered(check: Check, answer: &[u8]) -> (Result<(), Failure>, String) {
     let (listener, address) = listener().await;
     let probing = tokio::spawn(async move { probe(address, &check).await });

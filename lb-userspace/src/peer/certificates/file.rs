@@ -1,4 +1,4 @@
-//! Certificate files: read as they are, replaced atomically.
+//! Reads certificate files for the peer, and replaces local ones atomically.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -9,40 +9,40 @@ use std::{
 
 use super::{CertificateFacts, Inspect};
 
-/// Size limit of a certificate file in bytes: more than any chain and key need, and fits one message of
-/// the link.
+/// Size limit of a certificate file in bytes: more than any chain and key need, and small enough
+/// for one message of the link.
 const MAX_BYTES: u64 = 256 << 10;
 
 /// Why a certificate file was not sent or accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The file system refused.
+    /// A file operation failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// It is a symbolic link, so another program manages it.
+    /// The file is a symbolic link, so another program manages it.
     #[error("it is a symbolic link, so another program manages it; let that program renew it here")]
     Link,
-    /// It is not a regular file.
+    /// The path is not a regular file.
     #[error("it is not a regular file")]
     NotAFile,
     /// The file is larger than any certificate file needs to be.
     #[error("it is larger than {MAX_BYTES} bytes")]
     TooLong,
-    /// The HTTP front could not serve it.
+    /// The HTTP front could not serve the file, for the reason given.
     #[error("it cannot be used: {0}")]
     Unfit(String),
-    /// It does not hold the announced certificate.
+    /// The file does not hold the certificate that was announced.
     #[error("it no longer holds the announced certificate")]
     Another,
 }
 
-/// Reads a file that must hold the announced certificate `told`.
+/// Reads a certificate file, which must hold the certificate `told` that this host announced.
 pub(super) fn read(
     path: &Path,
     told: &CertificateFacts,
     inspect: Inspect,
 ) -> Result<Vec<u8>, FileError> {
-    // Checked before the file is opened: opening a pipe would wait for its other end.
+    // The type is checked before the file is opened: opening a pipe would wait for its other end.
     if !fs::metadata(path)?.is_file() {
         return Err(FileError::NotAFile);
     }
@@ -57,8 +57,8 @@ pub(super) fn read(
     Ok(bytes)
 }
 
-/// Replaces a file atomically by one that holds the certificate `wanted`. Owner and mode stay, so that
-/// no other user can read it.
+/// Replaces a file atomically by one that holds the certificate `wanted`. Owner and the owner's
+/// permissions stay; other users get no permissions.
 pub(super) fn replace(
     path: &Path,
     bytes: &[u8],
@@ -74,15 +74,15 @@ pub(super) fn replace(
         return Err(FileError::NotAFile);
     }
     let draft = draft_of(path);
-    // Removes a temporary file that a crash left behind.
+    // Remove a temporary file that a crash left behind.
     match fs::remove_file(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
     let replaced = write(&draft, bytes, &old).and_then(|()| fs::rename(&draft, path));
     if replaced.is_err() {
-        // The temporary file contains a key, so it is removed. If that fails too, the first error says
-        // why.
+        // The temporary file contains a key, so it is removed. If removing it fails, too, the first
+        // error is the one to report.
         let _removed = fs::remove_file(&draft);
     }
     Ok(replaced?)
@@ -107,14 +107,14 @@ fn write(draft: &Path, bytes: &[u8], old: &fs::Metadata) -> io::Result<()> {
     if (ours.uid(), ours.gid()) != (old.uid(), old.gid()) {
         fchown(&file, Some(old.uid()), Some(old.gid()))?;
     }
-    // The owner's permissions only, whatever the mode of the old file was.
+    // Only the owner gets permissions, whatever the mode of the old file was.
     file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o700 | 0o400))?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
-/// Returns the path of the temporary file: in the same folder, as a rename works only within one file
-/// system.
+/// Returns the path of the temporary file. It is in the same folder as `path`, because a rename
+/// works only within one file system.
 fn draft_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");

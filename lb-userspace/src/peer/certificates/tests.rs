@@ -7,7 +7,8 @@ use super::*;
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// Files of these tests are `BEGIN END NAME…`, as days, and are their own fingerprint.
+/// Parses a certificate file of these tests, whose text is `BEGIN END NAME…`, with times in days.
+/// The text is also the fingerprint.
 fn inspect(text: &[u8]) -> Result<CertificateFacts, String> {
     let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
     let mut words = text.split_whitespace();
@@ -31,8 +32,9 @@ fn today() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(100 * DAY)
 }
 
-/// A host with one certificate file. Both hosts of a test have their folders at the same path in
-/// turn: what they say names a path, and here it is rewritten to the other's folder.
+/// A host with one certificate file. Messages name the path of a file, which must be the same on
+/// both hosts. In these tests each host has a separate folder, so the path in a message is
+/// rewritten to the receiver's folder.
 struct Host {
     folder: tempfile::TempDir,
     certificates: Certificates,
@@ -59,7 +61,8 @@ impl Host {
         fs::read_to_string(self.path()).expect("read")
     }
 
-    /// As a reload does.
+    /// Reads the host's file as a reload does. Returns the message for the peer, if the certificate
+    /// has changed.
     fn load(&mut self) -> Option<CertificateWord> {
         let facts = inspect(self.text().as_bytes()).expect("good");
         self.certificates.have([(self.path(), facts)])
@@ -87,7 +90,8 @@ impl Host {
     }
 }
 
-/// Both tell what they have, and talk until they have no more to say. The files that a replaced.
+/// Lets both hosts announce their certificates and exchange messages until there are no more.
+/// Returns the files that host `a` replaced.
 fn talk(a: &mut Host, b: &mut Host) -> Vec<PathBuf> {
     let mut to_a = vec![b.certificates.told()];
     let mut to_b = vec![a.certificates.told()];
@@ -124,7 +128,7 @@ fn a_newer_certificate_of_the_peer_takes_the_place_of_ours() {
     );
     let left = fs::read_dir(a.folder.path()).expect("listed").count();
     assert_eq!(left, 1, "no draft stays behind");
-    // After the reload there is nothing left to want.
+    // After the reload, no host requests anything.
     assert!(a.load().is_some(), "it is news to the peer");
     assert!(talk(&mut a, &mut b).is_empty());
     assert_eq!((kinds(&a), kinds(&b)), (vec![], vec![]));
@@ -188,7 +192,7 @@ fn a_file_that_was_not_told_of_is_not_given() {
     let path = a.path().display().to_string();
     let word = CertificateWord::Want(path.clone(), [7; 32]);
     assert_eq!(a.certificates.heard(word, today()), Heard::default());
-    // What was told of has been changed since.
+    // The file that was announced has been changed since.
     fs::write(a.path(), "11 110 a.example").expect("written");
     let word = CertificateWord::Want(path, facts.fingerprint);
     assert_eq!(a.certificates.heard(word, today()), Heard::default());

@@ -22,8 +22,8 @@ impl Bench {
         }
     }
 
-    /// The first byte of the next record: its lane, and whether it is the last; `None` when nothing
-    /// may be sent.
+    /// Returns the first byte of the next record, which has the lane and whether the record is the
+    /// last one of its message; `None` if nothing may be sent now.
     async fn next(&mut self) -> Option<u8> {
         let mut record = Vec::new();
         tokio::select! {

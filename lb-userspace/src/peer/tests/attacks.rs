@@ -1,4 +1,4 @@
-//! Forged, truncated, replayed and random bytes are counted and have no other effect.
+//! Tests that forged, truncated, replayed and random bytes are counted and have no other effect.
 
 use std::{net::TcpStream as StdStream, time::Instant as StdInstant};
 
@@ -11,7 +11,7 @@ use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::*;
 
-/// Connects to `host` from the address of the host `from`.
+/// Connects to the host with number `host` from the address of the host with number `from`.
 async fn connect(net: Net, from: u8, host: u8) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket
@@ -21,7 +21,8 @@ async fn connect(net: Net, from: u8, host: u8) -> TcpStream {
     socket.connect(target).await.expect("connected")
 }
 
-/// Connects as a peer that has the secret, and completes the greeting.
+/// Connects to host B as a peer that has the secret, and completes the greeting. Returns the
+/// connection.
 pub(super) async fn greeted(net: Net, secret: &Secret) -> TlsStream<TcpStream> {
     let config = tls::client_config(secret).expect("a config");
     let stream = connect(net, A, B).await;
@@ -59,7 +60,8 @@ async fn whoever_trusts_anybody_is_still_refused_without_the_secret() {
     let net = Net::new();
     let (ours, theirs) = (secret(), secret());
     let b = Link::start_with(settings(net, B, A), &ours).expect("listening");
-    // A forger trusts our certificate, and presents a different one, or ours without its key.
+    // A forger trusts our certificate and presents another one, or presents ours without having its
+    // key.
     let forged = Secret {
         certificate: ours.certificate.clone(),
         key: theirs.key.clone_key(),
@@ -75,7 +77,8 @@ async fn whoever_trusts_anybody_is_still_refused_without_the_secret() {
         config.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(key));
         let stream = connect(net, A, B).await;
         let name = tls::server_name().expect("a name");
-        // The client considers the handshake complete before the server has verified the client.
+        // The client considers the handshake complete before the server has verified the client's
+        // certificate.
         let connected = TlsConnector::from(Arc::new(config))
             .connect(name, stream)
             .await;
@@ -113,7 +116,8 @@ async fn garbage_and_half_handshakes_are_counted_and_change_nothing() {
             .await;
     }
     assert_eq!(b.all_refused(), before + attacks.len() as u64);
-    // The server can answer a hello that was changed on its way, but the handshake never completes.
+    // The server answers a TLS hello that was changed on its way, but the handshake is never
+    // completed.
     let mut stream = connect(net, A, B).await;
     stream.write_all(&flipped).await.expect("sent");
     stream.write_all(&hello).await.expect("sent");
@@ -124,7 +128,7 @@ async fn garbage_and_half_handshakes_are_counted_and_change_nothing() {
     still_up(&mut a, &mut b).await;
 }
 
-/// Returns the first TLS flight of a client that has the secret.
+/// Returns the first bytes that a TLS client with the secret sends: its hello.
 async fn recorded_hello(net: Net, secret: &Secret) -> Vec<u8> {
     let config = tls::client_config(secret).expect("a config");
     let name = tls::server_name().expect("a name");
@@ -163,7 +167,7 @@ async fn a_recorded_connection_played_again_does_nothing() {
         "there is something to play"
     );
 
-    // Replayed to the host that accepts.
+    // The recorded bytes of the dialling host are replayed to the host that accepts.
     let mut stream = connect(net, 3, B).await;
     stream.write_all(&sent).await.expect("sent");
     let mut rest = Vec::new();
@@ -175,7 +179,7 @@ async fn a_recorded_connection_played_again_does_nothing() {
     assert!(b.events.try_recv().is_err(), "nothing happened");
     assert_eq!(b.link.view().ups, 1);
 
-    // Replayed to the host that dials.
+    // The recorded bytes of the accepting host are replayed to the host that dials.
     let listener = TcpListener::bind((net.host(9), PORT)).await.expect("free");
     let mut dialling = settings(net, A, B);
     dialling.peer = SocketAddr::new(net.host(9), PORT);
@@ -190,7 +194,8 @@ async fn a_recorded_connection_played_again_does_nothing() {
 
 type Tape = Arc<Mutex<(Vec<u8>, Vec<u8>)>>;
 
-/// Relays between the hosts at address 3 and records what both send.
+/// Relays connections between the two hosts at the address with number 3, and records what both
+/// hosts send.
 async fn record(net: Net) -> Tape {
     let tape = Tape::default();
     let listener = TcpListener::bind((net.host(3), PORT)).await.expect("free");
@@ -274,11 +279,13 @@ async fn malformed_frames_end_the_connection_and_are_counted() {
     let flows = [[0x82, 0, 0, 1, 9]; credit::WINDOW as usize + 1].concat();
     let pong_of_the_future = [&[0x80, 0, 0, 6, 1][..], &[0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
     let attacks: [&[u8]; 6] = [
-        // A lane that does not exist, a frame that does not exist, and a frame with surplus bytes.
+        // Records with a lane that does not exist, a frame that does not exist, and a frame with
+        // surplus bytes.
         &[0x87, 0, 0, 1, 0],
         &[0x80, 0, 0, 1, 0x77],
         &[0x80, 0, 0, 3, 2, 1, 0],
-        // Credit that was not used, a pong without a ping, and flows without credit.
+        // Records with credit for flows that were not sent, a pong without a ping, and flows
+        // without credit.
         &[0x80, 0, 0, 2, 2, 1],
         &pong_of_the_future,
         &flows,
@@ -312,12 +319,12 @@ async fn a_message_cut_off_is_not_taken_in() {
         b.up().await;
         stream.write_all(&whole[..cut]).await.expect("sent");
         stream.shutdown().await.expect("shut");
-        // The link goes down without a message about who is active.
+        // The link goes down, and no message about who is active is delivered.
         assert!(matches!(b.event().await, Event::Down(DownReason::Closed)));
     }
 }
 
-/// Asserts that neither host has restarted and that the link is still up.
+/// Asserts that no session has ended: a message arrives, and the link came up once on each host.
 async fn still_up(a: &mut Started, b: &mut Started) {
     assert!(a.link.send_word(Word::Ask));
     assert_eq!(b.event().await, Event::Word(Word::Ask));

@@ -1,4 +1,4 @@
-//! Connections that are dead without being closed.
+//! Tests with connections that are dead without having been closed.
 
 use std::sync::atomic::AtomicBool;
 
@@ -14,24 +14,25 @@ const FAST: Rhythm = Rhythm {
     silence: Duration::from_millis(300),
 };
 
-/// The fault of the network on the connections that exist.
+/// The fault of the simulated network, which affects the connections that exist when it begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Failure {
-    /// Accepts all bytes and delivers none.
+    /// The network accepts all bytes and delivers none.
     Swallows,
-    /// Accepts no more bytes.
+    /// The network accepts no more bytes.
     Stalls,
-    /// Accepts all bytes and delivers none to B; the other direction works.
+    /// The network accepts all bytes, and delivers those to A but none to B.
     SwallowsToB,
     SwallowsToA,
 }
 
 impl Failure {
-    /// Whether this fault can cause a connection to go down for this reason.
+    /// Returns whether this fault can be why a connection goes down for this reason.
     fn explains(self, down: &DownReason) -> bool {
         match (self, down) {
             (_, DownReason::Silent | DownReason::Replaced) => true,
-            // If one direction works, the close by one side arrives at the other.
+            // If one direction works, the other host learns of it when one host closes the
+            // connection.
             (Self::SwallowsToA | Self::SwallowsToB, down) => {
                 matches!(down, DownReason::Closed | DownReason::Broken(_))
             }
@@ -40,7 +41,8 @@ impl Failure {
     }
 }
 
-/// A relay between the hosts at address 3; new connections work even while older ones fail.
+/// A relay between the two hosts, at the address with number 3. New connections through it work
+/// even while older ones fail.
 struct Network {
     broken: Arc<Mutex<Vec<Arc<AtomicBool>>>>,
 }
@@ -91,8 +93,8 @@ async fn pass(near: TcpStream, net: Net, failure: Failure, breaks: Arc<AtomicBoo
     );
 }
 
-/// Passes bytes on until the fault begins; from then on nothing arrives, not even the end of the
-/// stream.
+/// Passes bytes on in one direction until the fault begins. From then on nothing arrives, not even
+/// the end of the stream.
 async fn pass_one_way(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -182,7 +184,7 @@ async fn a_new_connection_takes_over_while_the_old_one_still_seems_well() {
     let net = Net::new();
     let secret = secret();
     let (ours, mut theirs) = (settings(net, A, B), settings(net, B, A));
-    // A time-out so long that this host would not notice the fault by itself.
+    // The time-out of host B is so long that B would not notice the fault by itself.
     theirs.rhythm.silence = 10 * PATIENCE;
     let Pair { a, mut b } = Pair::with(ours.clone(), theirs, &secret).await;
     let _other = Link::start_with(ours, &secret).expect("dialling");

@@ -1,4 +1,4 @@
-//! Heartbeats arrive in time whatever else is sent over the link.
+//! Tests that heartbeats arrive in time, whatever else is sent over the link.
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -7,7 +7,8 @@ use tokio::{
 
 use super::*;
 
-/// Sends a heartbeat every [`BEAT`] for a while. Returns the longest pause between two that arrived.
+/// Sends a heartbeat every [`BEAT`] for a while. Returns the longest time between two heartbeats
+/// that arrived.
 async fn longest_pause(from: &Link, to: &mut mpsc::Receiver<Event>) -> Duration {
     const BEAT: Duration = Duration::from_millis(50);
     const BEATS: u32 = 40;
@@ -25,10 +26,12 @@ async fn longest_pause(from: &Link, to: &mut mpsc::Receiver<Event>) -> Duration 
     longest
 }
 
-/// Longest permitted pause: far less than with a queue of flows before a heartbeat.
+/// Longest permitted time between two heartbeats: far less than if a heartbeat had to wait for a
+/// queue of flows.
 const SHORT: Duration = Duration::from_millis(350);
 
-/// A relay at address 3 that carries 2 MB/s and buffers little.
+/// Starts a relay between the hosts, at the address with number 3, that carries 2 MB/s and buffers
+/// little.
 async fn narrow_line(net: Net) {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(64 << 10).expect("set");
@@ -102,7 +105,7 @@ async fn flows_that_fill_the_line_do_not_hold_up_heartbeats() {
         receiver.await.expect("no panic"),
     );
     println!("{received} bytes of flows");
-    // The line was never idle: it carries 8 MB in these 4 seconds.
+    // The relay was busy all the time: it can carry 8 MB in these 4 seconds.
     assert!(
         received <= sent && received > 2 << 20,
         "{received} of {sent} bytes"
@@ -121,12 +124,13 @@ async fn a_slow_consumer_holds_up_the_flows_and_nothing_else() {
             counted.fetch_add(1, Relaxed);
         }
     });
-    // No flows are received: only the credit window and the queues can fill.
+    // No flows are received at B, so A can send only as many as the credit and the queues have room
+    // for.
     let pause = longest_pause(&a.link, &mut b.events).await;
     assert!(pause < SHORT, "{pause:?}");
     let stuck = sent.load(Relaxed);
     assert!((16..=24).contains(&stuck), "{stuck}");
-    // A chunk that is received and held does not return its credit.
+    // A chunk of flows that is received and not dropped does not return its credit.
     let held = b.flows.recv().await.expect("flows");
     assert_eq!(held.bytes, vec![0; 1000]);
     for number in 1..200_u8 {

@@ -1,4 +1,4 @@
-//! Agents of two versions of `lb` that use the same version of the link's protocol.
+//! Tests of agents of two versions of `lb` that use the same version of the link's protocol.
 
 use tokio::io::AsyncWriteExt as _;
 

@@ -16,8 +16,8 @@ fn ids(rotation: &Rotation) -> Vec<u8> {
     rotation.keys().map(|key| key.id.0[0]).collect()
 }
 
-/// Steps the state machine with a tick, and creates the key that it requests, if any. Returns
-/// whether it requested one.
+/// Steps the state machine with a tick, and creates the key that the state machine requests, if
+/// any. Returns whether it requested one.
 fn tick(rotation: &mut Rotation, now: Time, next: u8) -> bool {
     let makes = rotation.step(now, Event::Tick).contains(&Action::Make);
     if makes {
@@ -80,7 +80,7 @@ fn a_standby_that_becomes_active_makes_the_key_that_is_due() {
 
 #[test]
 fn the_active_hosts_key_issues_at_both() {
-    // The standby's key is newer.
+    // The standby's key is newer than the active host's.
     let mut active = Rotation::new(at(0), material(1));
     let mut other = standby(2, at(3));
     let (from_active, from_other) = (offer(&mut active, at(4)), offer(&mut other, at(4)));
@@ -122,7 +122,7 @@ fn a_key_that_has_ended_is_neither_accepted_nor_taken_over() {
 
 #[test]
 fn clocks_of_two_hosts_need_not_agree() {
-    // The clock of one host has just started, that of the other a year ago.
+    // The clock of one host started just now, that of the other host a year ago.
     let year = 365 * 24;
     let mut old = Rotation::new(at(year), material(1));
     let mut fresh = standby(2, at(0));

@@ -1,4 +1,4 @@
-//! Complete TLS handshakes in memory, some with tickets that were tampered with.
+//! Tests that make complete TLS handshakes in memory, some with tickets that were tampered with.
 
 use std::time::Duration;
 
@@ -75,8 +75,8 @@ impl Ends {
         }
     }
 
-    /// Makes one connection and returns whether it resumed a session. The client keeps the session
-    /// for the next connection.
+    /// Makes one connection between client and server and returns whether it resumed a session. The
+    /// client keeps the session for its next connection.
     fn connect(&self) -> HandshakeKind {
         let name = ServerName::try_from("a.example").expect("a name");
         let client = ClientConnection::new(Arc::clone(&self.client), name);

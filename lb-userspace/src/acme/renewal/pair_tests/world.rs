@@ -1,4 +1,4 @@
-//! The simulated world: two hosts, the link between them, and a directory.
+//! The simulated world of the tests: two hosts, the link between them, and an ACME directory.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ pub(super) fn day(days: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + DAY * 20_000 + DAY * u32::try_from(days).unwrap_or(0)
 }
 
-/// The messages between the hosts, as far as they concern orders.
+/// The messages between the simulated hosts, as far as they concern orders.
 #[derive(Clone, Debug)]
 enum Message {
     State {
@@ -28,25 +28,25 @@ pub(super) struct Host {
     seed: u64,
     pub(super) renewal: Renewal,
     pub(super) certificate: Option<CertificateId>,
-    /// When the order in flight ends; `None` if there is none.
+    /// When this host's order in flight ends; `None` if there is none.
     pub(super) order: Option<SystemTime>,
     role: HostRole,
-    /// When the host steps next.
+    /// When the host's state machine is stepped next.
     pub(super) wakes: SystemTime,
     pub(super) expired: Duration,
 }
 
-/// An event in the world.
+/// An event in the simulated world.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Happening {
-    /// Only this host is active.
+    /// The host with this index becomes active, and the other one standby.
     Active(usize),
-    /// Both hosts are active, or neither is.
+    /// Both hosts become active (true), or neither is (false).
     Actives(bool),
     Link(bool),
     Restart(usize),
     Directory(Directory),
-    /// An operator requests a certificate.
+    /// An operator of the host with this index requests a certificate.
     Request(usize),
 }
 
@@ -62,7 +62,7 @@ pub(super) struct World {
     pub(super) now: SystemTime,
     pub(super) hosts: [Host; 2],
     link: bool,
-    /// The messages in flight: arrival time, receiver, message.
+    /// The messages in flight: when each arrives, the index of its receiver, and the message.
     under_way: VecDeque<(SystemTime, usize, Message)>,
     delay: Duration,
     directory: Directory,
@@ -133,7 +133,7 @@ impl World {
                 let record = host.renewal.record().clone();
                 host.renewal =
                     Renewal::new(host.seed, certificate, record).in_pair(HostRole::Standby, now);
-                // The order is lost with the agent; the directory may still complete it.
+                // The order is lost when the agent ends; the directory may still complete it.
                 host.order = None;
                 self.set_role(index, role);
                 if link {
@@ -223,7 +223,8 @@ impl World {
         }
     }
 
-    /// Lets time pass; counts how long an active host serves an expired certificate.
+    /// Lets time pass until `to`, and adds up how long each active host serves an expired
+    /// certificate.
     fn pass(&mut self, to: SystemTime) {
         for host in &mut self.hosts {
             let ends = host.renewal.certificate.map(|one| one.not_after);
@@ -248,8 +249,8 @@ impl World {
             }
             Step::Claim => {
                 self.claims += 1;
-                // A hash as the number: the outcome must not depend on which host has the higher
-                // number.
+                // The claim's number is a hash of a counter, so that now one host has the higher
+                // number and now the other: the outcome must not depend on it.
                 let number = self.claims.wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 self.hosts[index].renewal.order_lock().claimed(number, now);
                 self.send(index, Message::Claim(number));
@@ -339,14 +340,15 @@ impl World {
         }
     }
 
-    /// Asserts the hourly limit for both hosts together.
+    /// Asserts that the orders of both hosts together kept to the hourly limit.
     pub(super) fn assert_limit(&self) {
         for window in self.began.windows(MOST_ORDERS_AN_HOUR + 1) {
             let [first, .., last] = window else {
                 continue;
             };
             let span = last.duration_since(*first).expect("in order");
-            // Times are recorded in whole seconds, when the claim is made.
+            // Orders are recorded in whole seconds, at the time of the claim, so the span may seem
+            // shorter.
             assert!(
                 span + 2 * SECOND >= HOUR,
                 "{MOST_ORDERS_AN_HOUR} and one in {span:?}"
@@ -371,7 +373,7 @@ pub(super) fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// A pause between two events, from seconds to months.
+/// Returns a strategy for pauses between two events, from milliseconds to weeks.
 pub(super) fn pause() -> impl Strategy<Value = Duration> {
     prop_oneof![
         (0..2_000_u64).prop_map(Duration::from_millis),

@@ -3,7 +3,7 @@ use lb_ha::vrrp::Cause;
 use super::*;
 use crate::admin::examples_of_status;
 
-/// Formats the pair of a healthy example status after `change`.
+/// Returns the texts about the pair of a healthy example status, to which `change` was applied.
 fn after(change: impl FnOnce(&mut HaStatus, Moment)) -> PairInWords {
     let mut status = examples_of_status();
     let now = status.now;

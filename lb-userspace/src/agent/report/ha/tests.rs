@@ -45,7 +45,7 @@ fn ha(moves: &str) -> Ha {
     parsed.config.ha.expect("[ha]")
 }
 
-/// The snapshot of a host in this state. Unless the host is active, its peer is active.
+/// Returns the snapshot of a host in this state. If the host is not active, its peer is.
 fn known(state: State) -> PairSnapshot {
     PairSnapshot {
         view: View {
@@ -79,7 +79,7 @@ fn address(moves: &str, known: &PairSnapshot) -> AddressStatus {
     status(&ha(moves), known, &[]).address
 }
 
-/// The status of two virtual addresses; `here` says for each whether it is on the interface.
+/// Returns the status of two virtual IPs; `here` says for each whether it is on the interface.
 fn virtual_ip(state: State, want: Want, here: [bool; 2]) -> AddressStatus {
     let mut known = known(state);
     let moving = ha(VIRTUAL_IP).interface_addresses();
@@ -121,7 +121,8 @@ fn a_release_that_fails_shows_where_the_address_is_and_why() {
     assert_eq!(said, Some("the kernel does not take it off"));
 }
 
-/// A standby whose EC2 calls have all succeeded, and whose permission check found these sentences.
+/// Returns the snapshot of a standby whose EC2 calls have all succeeded, and whose permission check
+/// found these sentences.
 fn standby(denied: &[&str]) -> PairSnapshot {
     let denied = denied.iter().map(|sentence| Denied {
         operation: Operation::AssociateAddress,

@@ -30,19 +30,20 @@ const OWNERS: [AddressOwner; 4] = [
     AddressOwner::Unknown,
 ];
 
-/// The Elastic IP at the moment of a scrape.
+/// The state of the Elastic IP at the moment of a scrape.
 #[derive(Clone, Debug)]
 pub(super) struct ElasticIpMetrics {
     pub(super) owner: AddressOwner,
-    /// When the address was last confirmed to be on this host; `None`: never since the agent started.
+    /// When the Elastic IP was last confirmed to be on this host; `None` if it was not since the
+    /// agent started.
     pub(super) confirmed: Option<SystemTime>,
     pub(super) counters: aws::Counters,
-    /// Number of times that this host moved the address to itself.
+    /// Number of times that this host moved the Elastic IP to itself since the agent started.
     pub(super) moves: u64,
 }
 
 impl ElasticIpMetrics {
-    /// Takes a snapshot; `None` if no Elastic IP moves.
+    /// Returns the present values; `None` if the configuration has no Elastic IP.
     pub(super) fn new(ha: &Ha, known: &PairSnapshot) -> Option<Self> {
         let ec2 = known.ec2.as_ref()?;
         matches!(ha.moves, Moves::ElasticIp(_)).then(|| Self {

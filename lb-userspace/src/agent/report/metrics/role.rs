@@ -28,10 +28,10 @@ const STATES: [State; 4] = [State::Init, State::Backup, State::Master, State::Fa
 #[derive(Clone, Debug)]
 pub(super) struct RoleMetrics {
     pub(super) state: State,
-    /// The effective priority, 1 to 254, including the weights of tracked items.
+    /// This host's effective priority, 1 to 254, including the weights of tracked objects.
     pub(super) priority: u8,
     pub(super) stepped_back: bool,
-    /// Number of times that this host entered a state, by cause. Has no entries with 0.
+    /// Number of times that this host entered each state, by cause. Counts of zero are omitted.
     pub(super) transitions: BTreeMap<(State, Cause), u64>,
 }
 

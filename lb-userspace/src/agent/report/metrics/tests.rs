@@ -24,7 +24,7 @@ fn name(text: &str) -> Name {
     Name::parse(text).expect("a name")
 }
 
-/// A moment in 2027.
+/// Returns a moment in the year 2027.
 fn later() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
@@ -119,7 +119,7 @@ fn front() -> proxy::Counters {
     (buckets[1], buckets[4], buckets[DURATION_BOUNDS.len()]) = (5, 2, 1);
     let https = |count| vec![(name("https"), count)];
     proxy::Counters {
-        // One name in two pools is one series.
+        // The backends of the same name in two pools are counted in one series.
         requests: vec![
             answered(Some("web1"), "web", 200, 4),
             answered(Some("web1"), "api", 200, 3),
@@ -180,7 +180,7 @@ fn orders() -> acme::OrderMetrics {
     acme::OrderMetrics(BTreeMap::from([(name("https"), progress)]))
 }
 
-/// A registry with a collector of every room of a host that is alone.
+/// Returns a registry with the collectors of every room of a host that has no peer.
 fn alone() -> Registry {
     let mut registry = Registry::default();
     let build = Build { node: name("lb-a") };
@@ -199,8 +199,8 @@ fn alone() -> Registry {
     registry
 }
 
-/// A registry with a collector of every room of a host in a pair, with every metric, even ones that
-/// exclude each other.
+/// Returns a registry with the collectors of every room of a host with a peer. It has every metric,
+/// even metrics that exclude each other.
 fn everything() -> Registry {
     let mut registry = alone();
     pair::register(&mut registry);
@@ -215,7 +215,8 @@ fn text_of(collector: impl Collector) -> String {
     render(&registry, Format::Prometheus)
 }
 
-/// Whether the text has this line, in either form in which the encoder writes a whole number.
+/// Returns whether the text has this line, in either form in which the encoder writes a whole
+/// number.
 fn has(text: &str, line: &str) -> bool {
     text.lines()
         .any(|found| found == line || found.strip_suffix(".0").is_some_and(|found| found == line))
@@ -348,10 +349,11 @@ fn open_metrics_ends_as_it_has_to() {
     assert!(text.contains("# TYPE lb_xdp_packets counter\n"));
 }
 
-/// The reference page of the metrics.
+/// The page of the documentation that lists the metrics.
 const PAGE: &str = include_str!("../../../../../docs/metrics.md");
 
-/// The table rows of the page: `| name | type | labels | meaning |`.
+/// Returns the metrics in the tables of the page, whose rows are
+/// `| name | type | labels | meaning |`.
 fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let rows = PAGE.lines().filter_map(|line| {
         let cells: Vec<_> = line.split('|').map(str::trim).collect();
@@ -379,7 +381,7 @@ fn the_reference_lists_exactly_what_is_exported() {
     assert_eq!(documented(), exported.collect());
 }
 
-/// The queries and alerts of the page, from rows `| words | `expression` …`.
+/// Returns the queries and alerts of the page, from rows such as `| words | `expression` …`.
 fn expressions() -> Vec<&'static str> {
     let rows = PAGE.lines().filter_map(|line| {
         let mut cells = line.split('|').map(str::trim).skip(1);

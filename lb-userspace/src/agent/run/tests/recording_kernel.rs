@@ -1,17 +1,18 @@
-//! A packet path that records its calls.
+//! A packet path for tests of the agent, which records how it is called.
 
 use super::*;
 
-/// A packet path that records its calls.
+/// A packet path that records how it is called, and changes nothing in the kernel. Clones share the
+/// records.
 #[derive(Clone, Default)]
 pub(super) struct RecordingKernel(pub(super) Arc<Recorded>);
 
 #[derive(Default)]
 pub(super) struct Recorded {
-    /// The states of the last view of pool `web`, and the names of the services.
+    /// The backends' states in the last view of pool `web`, and the names of the services.
     pub(super) told: Mutex<(Vec<BackendState>, Vec<String>)>,
     pub(super) refuses: AtomicBool,
-    /// The backend that packets cannot reach.
+    /// The backend that packets cannot reach; `None` if they reach all backends.
     pub(super) unreachable: Mutex<Option<SocketAddr>>,
     pub(super) was_opened: AtomicBool,
     pub(super) was_taken_back: AtomicBool,
@@ -35,7 +36,7 @@ impl RecordingKernel {
         self.0.refuses.store(refuses, SeqCst);
     }
 
-    /// Makes packets to this backend undeliverable from now on.
+    /// Makes packets to this backend count as undeliverable from now on.
     pub(super) fn lose(&self, backend: SocketAddr) {
         *self.0.unreachable.lock().expect("no panic") = Some(backend);
     }
