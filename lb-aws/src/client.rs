@@ -1,4 +1,4 @@
-//! Calls of the EC2 API.
+//! Makes the calls of the EC2 API that move the Elastic IP and find its owner.
 
 use std::{net::Ipv4Addr, sync::Arc, time::Instant};
 
@@ -10,10 +10,10 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::{ApiError, ErrorKind, Identity, Operation, Settings, counters::Recorder, sdk::Sdk};
 
-/// A client of the EC2 API for this host.
+/// A client of the EC2 API for this host and its Elastic IP.
 ///
-/// Each method makes its calls in sequence, each limited to 1.5 s, without retries. Dropping a
-/// method's future abandons its call, which AWS may still carry out.
+/// Each method makes its calls one after another, without retries; each call is limited to 1.5 s.
+/// Dropping a method's future abandons the call in flight, which AWS may still carry out.
 #[derive(Clone, Debug)]
 pub struct Ec2 {
     pub(super) client: aws_sdk_ec2::Client,
@@ -23,20 +23,22 @@ pub struct Ec2 {
     recorder: Arc<Recorder>,
 }
 
-/// The owner of the Elastic IP.
+/// Who owns the Elastic IP: the network interface and private address that it is associated with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Owner {
-    /// This host: its interface and its private address.
+    /// This host owns it: it is associated with this host's interface and configured private
+    /// address.
     Us,
-    /// The Elastic IP is not associated.
+    /// Nobody owns it: it is not associated.
     Nobody,
-    /// Another host, or another private address of this host.
+    /// Another host owns it, or it is associated with another private address of this host.
     Other {
-        /// The network interface.
+        /// The ID of the owner's network interface; `None` if AWS did not name it.
         interface: Option<String>,
-        /// The instance.
+        /// The ID of the owner's instance; `None` if AWS did not name it.
         instance: Option<String>,
-        /// The private address.
+        /// The private address that the Elastic IP is associated with; `None` if AWS did not name
+        /// it.
         private_ip: Option<Ipv4Addr>,
     },
 }
@@ -52,11 +54,11 @@ impl From<&Owner> for lb_ha::elastic::Owner {
 }
 
 impl Ec2 {
-    /// Resolves this host's identity and obtains credentials. Makes no call of the EC2 API.
+    /// Resolves this host's identity and obtains credentials. This makes no call of the EC2 API.
     ///
     /// # Errors
-    /// The metadata service is needed and does not answer or lacks a value, or there are no
-    /// credentials.
+    /// The metadata service is needed and does not answer or lacks a value, or no credentials are
+    /// found.
     pub async fn connect(settings: &Settings) -> Result<Self, ApiError> {
         Self::connect_with(settings, Arc::default()).await
     }
@@ -77,18 +79,18 @@ impl Ec2 {
         })
     }
 
-    /// Returns this host's identity in AWS.
+    /// Returns this host's identity in AWS: its region, interface, private address and instance.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Associates the Elastic IP with this host, whoever owns it; if it moves with its private
-    /// address, that is assigned first. Success means that AWS has accepted the request:
-    /// [`Self::describe`] confirms it.
+    /// Associates the Elastic IP with this host, whoever owns it; if the Elastic IP moves together
+    /// with its private address, that address is assigned to this host first. Success means that
+    /// AWS has accepted the request; [`Self::describe`] shows whether it was carried out.
     ///
     /// # Errors
-    /// A call failed. After [`ErrorKind::TimedOut`] it may have been carried out.
+    /// A call failed. A call that failed with [`ErrorKind::TimedOut`] may have been carried out.
     pub async fn associate(&self) -> Result<(), ApiError> {
         if self.moves_private_ip {
             self.assign_private_ip().await?;
@@ -110,10 +112,10 @@ impl Ec2 {
             .map(drop)
     }
 
-    /// Returns the owner of the Elastic IP. The answer may be some seconds old.
+    /// Returns who owns the Elastic IP. The answer of AWS may be some seconds old.
     ///
     /// # Errors
-    /// The call failed.
+    /// The call of the EC2 API failed.
     pub async fn describe(&self) -> Result<Owner, ApiError> {
         let call = self
             .client
@@ -134,8 +136,9 @@ impl Ec2 {
         Ok(self.owner(address))
     }
 
-    /// Assigns the private address to this host's interface, wherever it is. Whether it is assigned
-    /// already is checked only if AWS refuses, because that check costs time in a failover.
+    /// Assigns the private address of the Elastic IP to this host's interface, wherever the address
+    /// is now. Whether it is assigned there already is checked only if AWS refuses the call,
+    /// because the check costs time in a failover.
     async fn assign_private_ip(&self) -> Result<(), ApiError> {
         let Identity {
             interface,
@@ -155,7 +158,8 @@ impl Ec2 {
             .await;
         match assigned {
             Err(error) if error.kind == ErrorKind::Invalid => {
-                // The response of AWS for an address that is assigned already is not documented.
+                // Whether AWS refuses an address that is assigned already is not documented, so it
+                // is checked here.
                 if self.private_addresses().await?.contains(private_ip) {
                     return Ok(());
                 }
@@ -165,7 +169,7 @@ impl Ec2 {
         }
     }
 
-    /// Returns the private addresses of this host's interface.
+    /// Returns the private addresses of this host's network interface.
     pub(super) async fn private_addresses(&self) -> Result<Vec<Ipv4Addr>, ApiError> {
         let interface = &self.identity.interface;
         let call = self

@@ -1,4 +1,4 @@
-//! Counters of EC2 API calls.
+//! Counts the calls of the EC2 API.
 
 use std::{
     collections::BTreeMap,
@@ -8,48 +8,50 @@ use std::{
 
 use super::{ApiError, ErrorKind, Operation};
 
-/// Upper bounds of the buckets of [`Durations`], in seconds; longer durations are in one more
-/// bucket.
+/// Upper bounds of the buckets of [`Durations`], in seconds. Durations above the last bound are in
+/// one more bucket.
 pub const DURATION_BOUNDS: [f64; 11] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// Counters since start. Calls that only check permissions (`DryRun`) are not counted.
+/// Counters of EC2 API calls since the agent started. Calls that only check permissions (`DryRun`)
+/// are not counted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
-    /// Completed calls, by outcome.
+    /// Number of completed calls, by action and outcome.
     pub calls: Vec<CallCount>,
-    /// Durations of calls.
+    /// Durations of completed calls, by action.
     pub durations: Vec<OperationDurations>,
-    /// The last failure, of a call or of the preparations for the first call.
+    /// The last failure, of a call or of the preparations for the first call; `None` if there was
+    /// none.
     pub last_error: Option<LastError>,
 }
 
-/// Calls with the same outcome.
+/// The number of calls of one action that had one outcome.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CallCount {
-    /// The action.
+    /// The action of the EC2 API.
     pub operation: Operation,
-    /// `ok`, or the failure's [`ErrorKind::name`].
+    /// The outcome: `ok`, or the failure's [`ErrorKind::name`].
     pub outcome: &'static str,
-    /// Number of calls.
+    /// Number of calls with this outcome.
     pub count: u64,
 }
 
-/// Durations of one action's calls.
+/// The durations of the calls of one action.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OperationDurations {
-    /// The action.
+    /// The action of the EC2 API.
     pub operation: Operation,
-    /// The durations.
+    /// How long the calls of this action took.
     pub durations: Durations,
 }
 
-/// Durations of calls, from start to answer or failure.
+/// Durations of calls, each from its start to its answer or failure, as a histogram.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Durations {
-    /// Calls in each bucket of [`DURATION_BOUNDS`], and in one for longer durations. Not
-    /// cumulative.
+    /// Number of calls in each bucket of [`DURATION_BOUNDS`], and last of those with longer
+    /// durations. The numbers are not cumulative.
     pub buckets: [u64; DURATION_BOUNDS.len() + 1],
     /// Sum of all durations, in seconds.
     pub sum: f64,
@@ -64,16 +66,16 @@ impl Durations {
     }
 }
 
-/// A failure that an operator may want to see.
+/// The last failure, for an operator.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LastError {
-    /// The time of the failure.
+    /// When the failure happened.
     pub at: SystemTime,
-    /// The error.
+    /// The error of the failure.
     pub error: ApiError,
 }
 
-/// Collects the counters.
+/// Collects the counters of calls while they are made.
 #[derive(Debug, Default)]
 pub(super) struct Recorder(Mutex<Records>);
 
@@ -85,7 +87,7 @@ struct Records {
 }
 
 impl Recorder {
-    /// Records a completed call.
+    /// Records that a call has ended, how long it took and whether it succeeded.
     pub(super) fn ended<T>(
         &self,
         operation: Operation,
@@ -102,7 +104,7 @@ impl Recorder {
         }
     }
 
-    /// Records a failure, of a call or of something else.
+    /// Records a failure of a call or of the preparations for calls as the last one.
     pub(super) fn failed(&self, error: &ApiError) {
         self.records().last_error = Some(LastError {
             at: SystemTime::now(),
@@ -132,7 +134,7 @@ impl Recorder {
         }
     }
 
-    /// Locks the records. They are consistent even if a thread panicked while it held the lock.
+    /// Locks the records, which are consistent even if a thread panicked while it held the lock.
     fn records(&self) -> MutexGuard<'_, Records> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

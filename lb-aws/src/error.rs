@@ -1,4 +1,4 @@
-//! Errors of talking to AWS, with a kind for the caller and a sentence for the operator.
+//! Errors of talking to AWS, each with a kind for the caller and a sentence for the operator.
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -7,36 +7,37 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::Operation;
 
-/// A call that failed, or whose result is unknown.
+/// The error of a call that failed, or whose result is unknown.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ApiError {
-    /// The kind of failure.
+    /// The kind of failure, for the caller.
     pub kind: ErrorKind,
-    /// How long AWS asks to wait, if it says so.
+    /// How long AWS asks to wait before the next call; `None` if it does not say.
     pub retry_after: Option<Duration>,
-    /// For the operator: what was attempted, on what, what was found, what to do.
+    /// A sentence for the operator: what was attempted, on what, what was found, and what to do.
     pub sentence: String,
 }
 
-/// The kind of a failure.
+/// The kind of a failure to talk to AWS.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum ErrorKind {
-    /// Too many calls in this account and region: retry later and less often.
+    /// There were too many calls in this AWS account and region: retry later and less often.
     Throttled,
-    /// Not permitted, or not authenticated; lasts until an operator fixes it.
+    /// The call is not permitted or not authenticated, which lasts until an operator fixes it.
     Denied,
-    /// The API is unreachable: the call was not carried out.
+    /// The API is unreachable, so the call was not carried out.
     Unreachable,
-    /// No answer in time: the call may have been carried out.
+    /// There was no answer in time, so the call may have been carried out.
     TimedOut,
-    /// A named resource does not exist or does not fit; mostly lasts until an operator fixes it.
+    /// A resource that the call names does not exist or does not fit, which mostly lasts until an
+    /// operator fixes it.
     Invalid,
-    /// Anything else, such as an error within AWS.
+    /// Any other failure, such as an error within AWS.
     Other,
 }
 
 impl ErrorKind {
-    /// Returns the name in metrics.
+    /// Returns the name of the kind in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -67,7 +68,7 @@ impl ApiError {
         }
     }
 
-    /// Converts the SDK's error of a call to `operation` about `subject`.
+    /// Converts an error of the SDK in a call of the action `operation` on the resource `subject`.
     pub(super) fn of_call<E>(
         operation: Operation,
         subject: &str,
@@ -104,7 +105,7 @@ impl ApiError {
         }
     }
 
-    /// Returns the error of a call that exceeded the time limit.
+    /// Returns the error of the call `what`, which exceeded its time limit.
     pub(super) fn overdue(what: &str) -> Self {
         let sentence = format!("{what} timed out; it will be retried");
         Self::new(ErrorKind::TimedOut, sentence)
@@ -123,7 +124,8 @@ fn of_code<E: ProvideErrorMetadata>(error: &E, response: &HttpResponse) -> (Erro
     (kind_of(code, status), said)
 }
 
-/// Classifies a response without an EC2 error code: from a proxy in between, or without XML.
+/// Classifies a response without an EC2 error code: it came from a proxy in between, or has no XML.
+/// Returns its kind, and what to say of it.
 fn without_code(status: u16) -> (ErrorKind, String) {
     let kind = if status == 429 {
         ErrorKind::Throttled
@@ -172,7 +174,7 @@ fn kind_of(code: &str, status: u16) -> ErrorKind {
     }
 }
 
-/// Classifies an error that kept the SDK from making the call.
+/// Classifies an error that kept the SDK from sending the call at all.
 fn of_cause(error: &(dyn Error + 'static)) -> ErrorKind {
     let says = causes(error).map(ToString::to_string).collect::<String>();
     if says.contains("credentials") || says.contains("identity") {
@@ -204,7 +206,8 @@ fn advice(kind: ErrorKind, action: &str, code: Option<&str>) -> String {
     }
 }
 
-/// Returns how long the response asks to wait: AWS's own header is in milliseconds, HTTP's in seconds.
+/// Returns how long the response asks to wait; `None` if it does not say. The header of AWS is in
+/// milliseconds, that of HTTP in seconds.
 fn retry_after(response: &HttpResponse) -> Option<Duration> {
     let number = |name: &str| response.headers().get(name)?.trim().parse().ok();
     number("x-amz-retry-after")
@@ -212,7 +215,7 @@ fn retry_after(response: &HttpResponse) -> Option<Duration> {
         .or_else(|| number("retry-after").map(Duration::from_secs))
 }
 
-/// Returns the innermost error in one line; the outer ones are layers of the SDK.
+/// Returns the message of the innermost error in one line; the outer errors are layers of the SDK.
 pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
     let said = causes(error).last().unwrap_or(error).to_string();
     let lines: Vec<_> = said.lines().map(str::trim).collect();

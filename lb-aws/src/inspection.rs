@@ -1,36 +1,36 @@
-//! Checks ahead of time whether the calls of a failover would be permitted and succeed.
+//! Checks ahead of time whether the calls that a failover needs would be permitted and succeed.
 
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::{ApiError, Ec2, ErrorKind, Operation};
 
-/// The findings of a check.
+/// What a check of permissions and settings has found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Inspection {
-    /// Actions that the role does not permit.
+    /// Actions of the EC2 API that the role of this host does not permit.
     pub denied: Vec<Denied>,
-    /// Other obstacles to moving the Elastic IP here, one sentence each.
+    /// Other obstacles to moving the Elastic IP to this host, one sentence for each.
     pub wrong: Vec<String>,
 }
 
-/// An action that the role does not permit.
+/// An action of the EC2 API that the role of this host does not permit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Denied {
-    /// The action.
+    /// The action that is not permitted.
     pub operation: Operation,
-    /// The response of AWS, and what to do.
+    /// What AWS answered, and what the operator can do, as a sentence.
     pub sentence: String,
 }
 
 impl Inspection {
-    /// Returns whether there are no findings.
+    /// Returns whether the check has found no obstacle.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.denied.is_empty() && self.wrong.is_empty()
     }
 
-    /// Returns the findings, one sentence each.
+    /// Returns what the check has found, one sentence for each obstacle.
     pub fn sentences(&self) -> impl Iterator<Item = &str> {
         let denied = self.denied.iter().map(|denied| denied.sentence.as_str());
         denied.chain(self.wrong.iter().map(String::as_str))
@@ -60,14 +60,15 @@ impl Inspection {
 }
 
 impl Ec2 {
-    /// Checks with `DryRun` whether the role permits the required actions, and whether the private
-    /// address is assigned to the interface (skipped if it moves). Changes nothing.
+    /// Checks with `DryRun` whether the role of this host permits the required actions, and whether
+    /// the private address is assigned to this host's interface (unless that address moves, too).
+    /// Changes nothing.
     ///
-    /// AssignPrivateIpAddresses has no `DryRun`: whether it is permitted is only known once it is
-    /// called.
+    /// AssignPrivateIpAddresses has no `DryRun`, so whether this action is permitted is known only
+    /// when it is called.
     ///
     /// # Errors
-    /// A call failed without showing whether it is permitted; the result is then unknown.
+    /// A call failed in a way that does not show whether it is permitted, so the result is unknown.
     pub async fn dry_run(&self) -> Result<Inspection, ApiError> {
         let mut found = Inspection::default();
         let associate = Operation::AssociateAddress;
@@ -93,7 +94,8 @@ impl Ec2 {
     }
 
     async fn may_associate(&self) -> Result<(), ApiError> {
-        // An address that moves may be elsewhere at present, which would be refused.
+        // The private address is left out if it moves: it may be at the other host now, and the
+        // call would be refused.
         let private_ip = (!self.moves_private_ip).then(|| self.identity.private_ip.to_string());
         let asked = self
             .client
@@ -120,7 +122,8 @@ impl Ec2 {
     }
 }
 
-/// Returns the finding of a dry run: a call that would succeed is reported as a specific error.
+/// Returns whether a dry run shows that the call is permitted. AWS reports a call that would
+/// succeed as the error `DryRunOperation`.
 fn permitted<T, E>(
     operation: Operation,
     subject: &str,

@@ -1,10 +1,10 @@
 //! AWS: the EC2 API and the instance metadata service.
 //!
-//! [`Ec2`] makes the calls that move an Elastic IP and find its owner. [`Worker`] makes them one at
-//! a time in a task of its own; [`lb_ha::elastic`] decides *when* to make which. This host's
-//! [`Identity`] in AWS is resolved by the metadata service unless it is configured.
+//! [`Ec2`] makes the calls that move an Elastic IP and find its owner. [`Worker`] makes these calls
+//! one at a time in a separate task; [`lb_ha::elastic`] decides *when* to make which call. This
+//! host's [`Identity`] in AWS is resolved by the metadata service unless it is configured.
 //!
-//! Every call has a time limit and is made once: the caller decides whether to retry.
+//! Every call has a time limit and is made once: the caller decides whether to make it again.
 
 mod client;
 mod counters;

@@ -1,4 +1,4 @@
-//! The instance metadata service, which knows this host's identity in AWS.
+//! Finds this host's identity in AWS, by the instance metadata service.
 
 use std::net::Ipv4Addr;
 
@@ -9,23 +9,23 @@ use super::{ApiError, ErrorKind, Settings, error::root_cause};
 
 const INTERFACES: &str = "network/interfaces/macs/";
 
-/// This host's identity in AWS.
+/// What this host is in AWS.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Identity {
-    /// The region.
+    /// The region that the host is in, such as `eu-central-1`.
     pub region: String,
-    /// The network interface to associate the Elastic IP with.
+    /// The ID of the network interface that the Elastic IP is to be associated with.
     pub interface: String,
-    /// The private address of that interface to associate the Elastic IP with.
+    /// The private address of that interface that the Elastic IP is to be associated with.
     pub private_ip: Ipv4Addr,
-    /// The instance; `None` if the configuration names everything else, so that the metadata
-    /// service was not asked.
+    /// The ID of the instance; `None` if the configuration names everything else, so that the
+    /// metadata service was not asked.
     pub instance: Option<String>,
 }
 
 impl Identity {
-    /// Resolves the identity from the configuration and, for what it leaves out, the metadata
-    /// service.
+    /// Returns the identity. Values come from the configuration; the metadata service is asked for
+    /// those that it leaves out.
     pub(super) async fn find(
         settings: &Settings,
         service: &imds::Client,
@@ -64,15 +64,16 @@ impl Identity {
 
 struct Metadata<'a>(&'a imds::Client);
 
-/// A network interface of the instance.
+/// A network interface of this instance.
 struct Interface {
     id: String,
-    /// The addresses, primary first.
+    /// The private IPv4 addresses of the interface, the primary address first.
     addresses: Vec<Ipv4Addr>,
 }
 
 impl Metadata<'_> {
-    /// Returns the interface and private address for the Elastic IP.
+    /// Returns the ID of the interface and the private address that the Elastic IP is to be
+    /// associated with.
     async fn interface(&self, settings: &Settings) -> Result<(String, Ipv4Addr), ApiError> {
         let interfaces = self.interfaces().await?;
         let chosen = choose(&interfaces, settings).ok_or_else(|| {
@@ -100,7 +101,7 @@ impl Metadata<'_> {
         Ok((chosen.id.clone(), private_ip))
     }
 
-    /// Returns the instance's interfaces, primary first.
+    /// Returns the network interfaces of this instance, the primary interface first.
     async fn interfaces(&self) -> Result<Vec<Interface>, ApiError> {
         let first = self.read("mac").await?;
         let listed = self.read(INTERFACES).await?;
@@ -133,8 +134,8 @@ impl Metadata<'_> {
     }
 }
 
-/// Returns the configured interface; or the one with the configured address; or the one that
-/// adverts are sent from; or the first.
+/// Returns the interface for the Elastic IP: the configured interface, or else the one with the
+/// configured private address, or else the one that adverts are sent from, or else the first.
 fn choose<'a>(interfaces: &'a [Interface], settings: &Settings) -> Option<&'a Interface> {
     if let Some(named) = &settings.network_interface_id {
         return interfaces.iter().find(|one| one.id == *named);

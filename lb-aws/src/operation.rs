@@ -1,20 +1,20 @@
 //! The actions of the EC2 API that the agent uses.
 
-/// An action of the EC2 API.
+/// An action of the EC2 API that the agent uses.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Operation {
-    /// Associates the Elastic IP with this host.
+    /// The action that associates the Elastic IP with this host.
     AssociateAddress,
-    /// Returns the owner of the Elastic IP.
+    /// The action that returns the owner of the Elastic IP.
     DescribeAddresses,
-    /// Assigns the secondary private address to this host.
+    /// The action that assigns the Elastic IP's private address, a secondary one, to this host.
     AssignPrivateIpAddresses,
-    /// Returns the private addresses of this host's interface.
+    /// The action that returns the private addresses of this host's network interface.
     DescribeNetworkInterfaces,
 }
 
 impl Operation {
-    /// Returns the name, as AWS writes it.
+    /// Returns the name of the action, as AWS writes it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! The parts of the SDK that all calls share: HTTP, time limits, credentials.
+//! The parts of the AWS SDK that all calls share: HTTP, time limits, credentials.
 
 use std::time::Duration;
 
@@ -17,33 +17,35 @@ use aws_smithy_http_client::{
 
 use super::{ApiError, ErrorKind, Settings, error::root_cause};
 
-/// Time limit for establishing a connection.
+/// Time limit for establishing the connection of a call.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
-/// Time limit for a call, from connecting to its answer.
+/// Time limit for one call, from connecting to its answer.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(1500);
 
-/// Time limit for a call with everything that the SDK does around it.
+/// Time limit for one call together with everything that the SDK does around it.
 const OPERATION_LIMIT: Duration = Duration::from_secs(5);
 
-/// Time limit for a request to the metadata service, which is on the same machine and answers
+/// Time limit for a request to the metadata service. The service is on the same machine and answers
 /// within milliseconds.
 const METADATA_LIMIT: Duration = Duration::from_millis(400);
 
-/// Time limit for renewing credentials. Its two requests must fail within this time: only then does
-/// the SDK continue with the old credentials.
+/// Time limit for renewing credentials. If the two requests that this takes fail, they must do so
+/// within this time: only then does the SDK continue with the old credentials.
 const CREDENTIALS_LIMIT: Duration = Duration::from_secs(1);
 const _: () = assert!(2 * METADATA_LIMIT.as_millis() < CREDENTIALS_LIMIT.as_millis());
 const _: () = assert!(CREDENTIALS_LIMIT.as_millis() < ATTEMPT_LIMIT.as_millis());
 
-/// Attempts per request to the metadata service: the second covers an expired token.
+/// How often a request to the metadata service is tried: the second attempt is for an expired
+/// token.
 const METADATA_ATTEMPTS: u32 = 2;
 
-/// Lifetime of a token of the metadata service. Six hours are possible, but the SDK keeps using a
-/// token that the service rejects early, and credentials could not be renewed for that long.
+/// The lifetime of a token of the metadata service that the agent asks for. Up to six hours are
+/// possible, but if the service rejects a token early, the SDK keeps using it, and credentials
+/// could not be renewed for all that time.
 const TOKEN_LIFE: Duration = Duration::from_secs(10 * 60);
 
-/// The HTTP client and settings that all calls share.
+/// The HTTP client and the metadata client that all calls share.
 pub(super) struct Sdk {
     http: SharedHttpClient,
     pub(super) metadata: imds::Client,
@@ -53,8 +55,8 @@ impl Sdk {
     pub(super) fn new(settings: &Settings) -> Result<Self, ApiError> {
         let http = Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            // Each call has its own connection: an idle one may have been made through an Elastic
-            // IP that has moved since, and would make the next call time out.
+            // Each call has its own connection. An idle connection may have been made through an
+            // Elastic IP that has moved since, and would make the next call time out.
             .pool_max_idle_per_host(0)
             .build_https();
         let mut metadata = imds::Client::builder()
@@ -77,7 +79,7 @@ impl Sdk {
         })
     }
 
-    /// Returns a client of the EC2 API, with credentials already loaded.
+    /// Returns a client of the EC2 API whose credentials have been loaded already.
     pub(super) async fn ec2(
         &self,
         region: Region,
@@ -110,7 +112,8 @@ impl Sdk {
         Ok(aws_sdk_ec2::Client::from_conf(config.build()))
     }
 
-    /// Returns credentials from the environment, a profile or the instance's role, in this order.
+    /// Returns a provider of credentials, which takes them from the environment, a profile or the
+    /// instance's role, in this order.
     async fn credentials(&self, region: Region) -> Result<SharedCredentialsProvider, ApiError> {
         let chain = DefaultCredentialsChain::builder()
             .configure(provider(&self.http))
@@ -118,7 +121,8 @@ impl Sdk {
             .imds_client(self.metadata.clone())
             .build()
             .await;
-        // Loaded once here, so that missing credentials are not mistaken for an unreachable API.
+        // The credentials are loaded once here, so that missing credentials are not mistaken for an
+        // unreachable API.
         chain.provide_credentials().await.map_err(|error| {
             let why = format!(
                 "could not get credentials for the EC2 API: {}; give the instance a role (an \

@@ -1,4 +1,5 @@
-//! Makes requested calls one at a time and reports their results.
+//! A task that makes the calls of the EC2 API that it is told to, one at a time, and reports their
+//! results.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -23,28 +24,32 @@ use super::{
     ApiError, Counters, Ec2, ErrorKind, Identity, Inspection, Owner, Settings, counters::Recorder,
 };
 
-/// Time limit for a call once this host's identity is resolved.
+/// Time limit for a call, which applies once this host's identity is known.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a call waits until this host's identity is resolved. It fails then, as the caller may
-/// want something else by now.
+/// How long a call waits until this host's identity is known. After that the call fails, because
+/// the caller may want another call by now.
 const IDENTITY_LIMIT: Duration = Duration::from_secs(3);
 
-/// First delay before resolving the identity is retried; it doubles each time.
+/// How long the worker waits before it first retries to find this host's identity. The delay
+/// doubles with each attempt.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 
-/// Longest of these delays.
+/// The longest delay before the worker retries to find this host's identity.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
-/// Delay before a failed permission check is retried.
+/// How long the worker waits before it retries a permission check that failed.
 const CHECK_RETRY: Duration = Duration::from_secs(30);
 
-/// Interval of checking whether the findings of a permission check were fixed.
+/// Interval at which the permission check is repeated after it has found something, to see whether
+/// that was fixed.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// Makes requested calls, never two at a time. Dropping it abandons the call in flight.
+/// Makes the calls of the EC2 API that it is told to, never two at the same time. Dropping this
+/// abandons the call in flight.
 ///
-/// Between calls it checks once whether they would be permitted.
+/// Between calls the worker checks whether they would be permitted: at the start, again while the
+/// check finds obstacles or fails, and after each association of the Elastic IP.
 #[derive(Debug)]
 pub struct Worker {
     orders: mpsc::Sender<Call>,
@@ -53,28 +58,28 @@ pub struct Worker {
     tasks: [JoinHandle<()>; 2],
 }
 
-/// A completed call.
+/// The report of a call that has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Done {
-    /// The call.
+    /// Which call has ended.
     pub order: Call,
-    /// Time from the request to its completion.
+    /// The time from the request for the call to its end.
     pub duration: Duration,
-    /// The result.
+    /// The result of the call.
     pub outcome: Result<Outcome, ApiError>,
 }
 
-/// The result of a successful call.
+/// The result of a call that succeeded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
     /// AWS has accepted the request to associate the Elastic IP with this host.
     Associated,
-    /// The owner, as AWS describes it.
+    /// AWS has answered who owns the Elastic IP.
     Described(Owner),
 }
 
 impl Done {
-    /// Converts the result for the state machine of the address.
+    /// Converts the result to the answer that the address's state machine (`lb_ha::elastic`) takes.
     #[must_use]
     pub fn answer(&self) -> Answer {
         match &self.outcome {
@@ -88,24 +93,24 @@ impl Done {
     }
 }
 
-/// A call was requested while another is in flight.
+/// The error that a call was requested while another one is in flight.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[error("a call of the EC2 API is under way already: wait until it is done")]
 pub struct Busy;
 
-/// A snapshot of the worker.
+/// A snapshot of what the worker knows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {
-    /// This host's identity; `None` if not resolved yet.
+    /// This host's identity in AWS; `None` if it is not known yet.
     pub identity: Option<Identity>,
-    /// The findings of the permission check; `None` if not known yet.
+    /// What the permission check has found; `None` if no check has ended yet.
     pub inspection: Option<Inspection>,
-    /// The counters.
+    /// The counters of calls.
     pub counters: Counters,
 }
 
 impl Worker {
-    /// Starts the worker. Must be called within a tokio runtime.
+    /// Starts the worker's tasks. Must be called within a tokio runtime.
     #[must_use]
     pub fn start(settings: Settings) -> Self {
         let (orders, ordered) = mpsc::channel(1);
@@ -129,10 +134,10 @@ impl Worker {
         }
     }
 
-    /// Requests a call. [`Self::done`] returns its result within 8 s.
+    /// Requests a call. [`Self::done`] returns the call's result within 8 s.
     ///
     /// # Errors
-    /// Another call is in flight.
+    /// Another call is in flight, so this one is not made.
     pub fn order(&self, order: Call) -> Result<(), Busy> {
         if self.shared.busy.swap(true, Ordering::AcqRel) {
             return Err(Busy);
@@ -140,7 +145,8 @@ impl Worker {
         self.orders.try_send(order).map_err(|_| Busy)
     }
 
-    /// Waits for the completion of the call in flight; forever if there is none. Cancellation-safe.
+    /// Waits until the call in flight has ended, and returns its result; waits forever if there is
+    /// no call. Cancellation-safe.
     pub async fn done(&mut self) -> Done {
         match self.done.recv().await {
             Some(done) => done,
@@ -148,7 +154,7 @@ impl Worker {
         }
     }
 
-    /// Returns a snapshot.
+    /// Returns a snapshot of what the worker knows.
     #[must_use]
     pub fn view(&self) -> View {
         let known = self.shared.known();
@@ -179,19 +185,19 @@ struct Shared {
 struct KnownState {
     identity: Option<Identity>,
     inspection: Option<Inspection>,
-    /// Why the identity is not resolved yet.
+    /// Why this host's identity is not known yet; `None` if no attempt to find it has failed.
     obstacle: Option<ApiError>,
 }
 
 impl Shared {
-    /// Locks the known state, which is consistent even after a panic, as every change is one
+    /// Locks the known state, which is consistent even after a panic, because every change is one
     /// assignment.
     fn known(&self) -> MutexGuard<'_, KnownState> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Retries until this host's identity is resolved and credentials are loaded.
+/// Finds this host's identity and loads credentials, with retries until that succeeds.
 async fn connect(settings: Settings, shared: Arc<Shared>, found: watch::Sender<Option<Arc<Ec2>>>) {
     let mut wait = FIRST_DELAY;
     loop {
@@ -209,7 +215,7 @@ async fn connect(settings: Settings, shared: Arc<Shared>, found: watch::Sender<O
                 known.identity = Some(ec2.identity().clone());
                 known.obstacle = None;
                 drop(known);
-                // If the receiver is gone, nothing needs the client.
+                // Sending fails if the receiver is gone, in which case nothing needs the client.
                 drop(found.send(Some(Arc::new(ec2))));
                 return;
             }
@@ -232,9 +238,9 @@ struct CallTask {
     done: mpsc::Sender<Done>,
     ready: watch::Receiver<Option<Arc<Ec2>>>,
     shared: Arc<Shared>,
-    /// When to check permissions next; `None` if nothing is left to check.
+    /// When to check permissions next; `None` if they need not be checked again.
     inspect_at: Option<Instant>,
-    /// The kind of failure that was logged last.
+    /// The kind of failure that was logged last; `None` if the last call succeeded.
     failing: Option<ErrorKind>,
 }
 
@@ -242,7 +248,8 @@ impl CallTask {
     async fn run(mut self) {
         loop {
             let order = tokio::select! {
-                // A call that is requested during a permission check aborts the check.
+                // The selection is biased so that a call that is requested during a permission
+                // check aborts the check.
                 biased;
                 order = self.orders.recv() => order,
                 inspected = inspection(self.ready.clone(), self.inspect_at) => {
@@ -302,7 +309,8 @@ impl CallTask {
                     tracing::info!("EC2 calls are succeeding again");
                 }
                 if *outcome == Outcome::Associated {
-                    // A success means that earlier findings are fixed: check again.
+                    // The success means that earlier findings of the permission check are fixed:
+                    // check again now.
                     self.shared.known().inspection = None;
                     self.inspect_at = Some(Instant::now());
                     tracing::info!(?took, "AWS accepted moving the Elastic IP to this host");
@@ -343,7 +351,7 @@ async fn perform(ec2: &Ec2, order: Call) -> Result<Outcome, ApiError> {
     }
 }
 
-/// Runs the permission check when it is due.
+/// Waits until the permission check is due and the identity is known, and makes the check.
 async fn inspection(
     mut ready: watch::Receiver<Option<Arc<Ec2>>>,
     at: Option<Instant>,
@@ -359,7 +367,8 @@ async fn inspection(
     catch_panic(ec2.dry_run()).await
 }
 
-/// Turns a panic into an error: if this task ended, nothing would take over the Elastic IP.
+/// Turns a panic in `work` into an error: if this task ended, nothing would move the Elastic IP in
+/// a failover.
 async fn catch_panic<T>(work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
     CatchPanic(Box::pin(work)).await
 }

@@ -1,4 +1,4 @@
-//! The requests that the calls send, and their results when AWS works.
+//! Tests which requests the calls send, and what they return when AWS works.
 
 use std::net::Ipv4Addr;
 
@@ -94,7 +94,7 @@ async fn an_api_that_refuses_to_assign_what_is_here_already_is_asked_whether_it_
     ec2.associate().await.expect("an association");
     assert_eq!(ec2.describe().await, Ok(Owner::Us));
 
-    // The other host's primary address can never be assigned: that stays an error.
+    // The other host's primary address can never be assigned to this host, so the call fails.
     settings.private_ip = Some(BALANCERS[1].1);
     let ec2 = Ec2::connect(&settings).await.expect("a client");
     let what = [

@@ -1,4 +1,5 @@
-//! Environment variables: each test runs in a separate process, as they apply to the whole process.
+//! Tests of environment variables. Each of them runs in a separate process, because variables apply
+//! to the whole process.
 
 use std::{env, io, net::SocketAddr, process::Command, sync::Arc};
 
@@ -13,7 +14,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::site::{Site, any_port, failed};
 
-/// The variable that names the allocation to a child process, which runs the test with other variables.
+/// The environment variable that gives a child process the allocation ID. The child runs the same
+/// test with other variables.
 const CHILD: &str = "LB_TEST_ALLOCATION";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,7 +64,7 @@ async fn an_api_by_https_is_called_when_its_certificate_is_of_an_authority_the_h
     assert_eq!(site.ec2.calls().len(), 1, "an untrusted server got a call");
 }
 
-/// Runs a test once more, in another process.
+/// Runs the test of this name once more, in another process with these environment variables.
 fn again(site: &Site, name: &str, environment: &[(&str, &str)]) {
     let output = Command::new(env::current_exe().expect("this test"))
         .args(["--exact", name, "--nocapture"])
@@ -93,7 +95,7 @@ async fn client(allocation_id: String) -> Ec2 {
     Ec2::connect(&settings).await.expect("a client")
 }
 
-/// Starts a server that terminates TLS in front of the EC2 API. Returns its port.
+/// Starts a server that terminates TLS in front of the fake EC2 API. Returns its port.
 async fn tls_before(site: &Site, authority: &Authority) -> u16 {
     let api = site.ec2.endpoint().trim_start_matches("http://");
     let api: SocketAddr = api.parse().expect("an address");

@@ -1,4 +1,4 @@
-//! How the calls report an API that fails.
+//! Tests how the calls report that the API fails.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::site::{Site, any_port, failed};
 
-/// Tolerance for a call's time limit on a busy machine.
+/// By how much a call may exceed its time limit on a busy machine.
 const ALLOWANCE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn a_host_that_takes_no_connection_is_waited_for_a_second() {
     assert!(took < Duration::from_secs(1) + ALLOWANCE, "{took:?}");
 }
 
-/// A listener whose accept queue is full: the kernel drops further connection attempts.
+/// A listener whose accept queue is full, so the kernel drops further attempts to connect.
 struct FullListener {
     address: SocketAddr,
     _listener: Socket,

@@ -1,5 +1,5 @@
-//! Calls to AWS, against fake servers that can be slow, throttle, fail, hang and return false data,
-//! and against moto.
+//! Tests of the calls to AWS, against fake servers that can be slow, throttle, fail, hang and
+//! return false data, and against moto.
 
 mod calls;
 mod environment;

@@ -1,4 +1,5 @@
-//! Identity and credentials from the metadata service, and its failures.
+//! Tests of the identity and the credentials that the metadata service returns, and of its
+//! failures.
 
 use std::{
     net::Ipv4Addr,
@@ -110,7 +111,7 @@ async fn an_instance_without_a_role_is_told_to_get_one() {
 #[tokio::test]
 async fn credentials_that_run_out_are_renewed() {
     let site = Site::raise();
-    // The credentials expire so soon that each call renews them.
+    // The credentials expire so soon that each call must renew them.
     site.imds.credentials_last(Duration::from_secs(5));
     let ec2 = site.connect().await;
     ec2.describe().await.expect("a description");

@@ -1,4 +1,4 @@
-//! The calls against moto, an independent implementation of AWS's documentation.
+//! Tests of the calls against moto, an independent implementation of AWS's documentation.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -34,7 +34,7 @@ impl Site {
         }
     }
 
-    /// Connects as the first instance, in moto's network, and runs `work`.
+    /// Connects to moto as the first instance, in moto's network namespace, and runs `work`.
     fn with_client<T, F>(&self, work: impl FnOnce(Ec2) -> F + Send + 'static) -> T
     where
         T: Send + 'static,
@@ -87,7 +87,8 @@ fn moto_does_as_it_is_told_and_says_so() {
 
 #[test]
 fn moto_denies_what_no_policy_allows() {
-    // moto does not check the calls that set it up; the calls under test come after them.
+    // moto does not check the permissions of the first six calls, which set it up; the calls under
+    // test come after them.
     let site = Site::raise(&[("INITIAL_NO_AUTH_ACTION_COUNT", "6")]);
     site.with_client(async |ec2: Ec2| {
         failed(

@@ -1,4 +1,4 @@
-//! A fake EC2 API and metadata service on loopback; the agent is the first instance.
+//! A fake EC2 API and metadata service on loopback. The host under test is the first instance.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -13,7 +13,7 @@ pub(crate) const BALANCERS: &[(&str, Ipv4Addr)] = &[
     ("lb-b", Ipv4Addr::new(172, 31, 15, 233)),
 ];
 
-/// Time limit of waits on a busy machine.
+/// Time limit for what a test waits for, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Site {
@@ -30,7 +30,7 @@ impl Site {
         Self { ec2, imds }
     }
 
-    /// The minimal configuration of the first instance.
+    /// Returns the minimal settings of the first instance.
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             allocation_id: self.ec2.allocation_id().to_owned(),
@@ -48,13 +48,13 @@ impl Site {
         Ec2::connect(&self.settings()).await.expect("a client")
     }
 
-    /// Sets the behaviour of the API for longer than the test takes.
+    /// Sets a fault of the fake API for longer than the test takes.
     pub(crate) fn lastingly(&self, fault: impl FnOnce(&mut Faults) -> &mut Option<Instant>) {
         self.ec2
             .faults(|faults| *fault(faults) = Faults::lasting(PATIENCE * 10));
     }
 
-    /// The interface of the other instance.
+    /// Returns the ID of the network interface of the second instance.
     pub(crate) fn other_interface(&self) -> &str {
         &self.ec2.interfaces()[1].id
     }
@@ -64,7 +64,7 @@ pub(crate) fn any_port() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }
 
-/// Asserts that a call failed in this way, with these words in its error.
+/// Asserts that a call failed with this kind of error, whose sentence contains these words.
 pub(crate) fn failed<T>(result: Result<T, ApiError>, kind: ErrorKind, words: &[&str]) {
     let Err(error) = result else {
         panic!("it succeeded");
@@ -75,7 +75,7 @@ pub(crate) fn failed<T>(result: Result<T, ApiError>, kind: ErrorKind, words: &[&
     }
 }
 
-/// Waits until a condition holds.
+/// Waits until a condition holds; fails the test if it does not hold within [`PATIENCE`].
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
     let deadline = Instant::now() + PATIENCE;
     while !so().await {

@@ -1,4 +1,4 @@
-//! The worker makes one call at a time.
+//! Tests that the worker makes one call at a time.
 
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ async fn a_second_order_is_refused_until_the_first_is_done() {
     for _ in 0..3 {
         worker.order(Call::Associate).expect("it is free");
         assert_eq!(worker.order(Call::Describe), Err(Busy));
-        // Dropping the future loses nothing.
+        // Dropping the future of `done` loses no result.
         let early = timeout(Duration::from_millis(1), worker.done()).await;
         assert!(early.is_err(), "{early:?}");
         let done = timeout(PATIENCE, worker.done()).await.expect("in time");
