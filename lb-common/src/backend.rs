@@ -1,4 +1,4 @@
-//! Backends as the kernel sees them.
+//! Backends as the XDP program sees them: values of the map `backends`, and their states.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -51,26 +51,27 @@ impl From<BackendId> for u16 {
 )]
 #[repr(C)]
 pub struct Backend {
-    /// IPv4 address.
+    /// The backend's IPv4 address.
     pub address: [u8; 4],
-    /// TCP port.
+    /// The backend's TCP port.
     pub port: u16,
-    /// The service that this entry belongs to.
+    /// The service that uses this backend.
     pub service: ServiceId,
-    /// A [`BackendState`] as a number; 0 marks an unused entry.
+    /// The backend's [`BackendState`] as a number; 0 marks an unused entry of the map.
     pub state: u8,
-    /// 1 if connections keep the client's address: see [`crate::service::Handling::Dnat`].
+    /// 1 if the backend sees the client's own address as the source (DNAT); 0 with full NAT: see
+    /// [`crate::service::Handling::Dnat`].
     pub dnat: u8,
-    /// The backend's first row in the map `source_ports`, for connections from the service's
-    /// address; one row follows for each additional source address.
+    /// The backend's first row of source ports in the map `source_ports`, for connections whose
+    /// source is the service's address; one row follows for each additional source address.
     pub row: u16,
-    /// Number of the backend's rows in the map `source_ports`.
+    /// Number of the backend's rows of source ports in the map `source_ports`.
     pub rows: u16,
-    /// Port of the service.
+    /// TCP port of the service that uses this backend.
     pub service_port: u16,
-    /// IPv4 address of the service.
+    /// IPv4 address of the service that uses this backend.
     pub service_address: [u8; 4],
-    /// Zero; reserved for later use.
+    /// Always zero; reserved for later use.
     pub reserved: [u8; 8],
 }
 
@@ -80,11 +81,11 @@ pub struct Backend {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub enum BackendState {
-    /// Takes new connections.
+    /// The backend gets new connections.
     Up = 1,
     /// Established connections continue; the backend gets no new ones.
     Draining = 2,
-    /// The backend gets no traffic, and is removed from the ring immediately.
+    /// The backend gets no traffic, and is removed from the ring of backends immediately.
     Down = 3,
 }
 

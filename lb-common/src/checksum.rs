@@ -8,21 +8,21 @@
 pub struct Delta(u32);
 
 impl Delta {
-    /// No change.
+    /// The change of a checksum when the data that it covers stay as they are.
     pub const ZERO: Self = Self(0);
 
     /// A decrement of the TTL in the IPv4 header: the word of TTL and protocol falls by 0x0100, so
     /// `~m + m'` is this constant for every TTL.
     pub const ONE_HOP: Self = Self(0xfeff);
 
-    /// Adds the change of a 16-bit word.
+    /// Returns this change combined with that of a 16-bit word from `from` to `to`.
     #[must_use]
     #[inline(always)]
     pub const fn word(self, from: u16, to: u16) -> Self {
         Self(self.0 + (!from) as u32 + to as u32)
     }
 
-    /// Adds the change of an IPv4 address.
+    /// Returns this change combined with that of an IPv4 address from `from` to `to`.
     #[must_use]
     #[inline(always)]
     pub const fn address(self, from: [u8; 4], to: [u8; 4]) -> Self {
@@ -38,14 +38,15 @@ impl Delta {
     }
 }
 
-/// Applies a folded change to a checksum.
+/// Returns a checksum after a change, given as [`Delta::folded`] returns it.
 #[must_use]
 #[inline(always)]
 pub const fn updated(checksum: u16, delta: u16) -> u16 {
     !fold((!checksum) as u32 + delta as u32)
 }
 
-/// Applies a folded change and a decrement of the TTL to the checksum of an IPv4 header.
+/// Returns the checksum of an IPv4 header after a change, given as [`Delta::folded`] returns it,
+/// and a decrement of the TTL.
 #[must_use]
 #[inline(always)]
 pub const fn hop_less(checksum: u16, delta: u16) -> u16 {
@@ -75,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// Computes the checksum from all words (RFC 1071).
+    /// Computes the Internet checksum from all words of the data (RFC 1071).
     fn computed(words: &[u16]) -> u16 {
         let mut sum: u64 = words.iter().map(|&word| u64::from(word)).sum();
         while sum > 0xffff {
@@ -86,7 +87,8 @@ mod tests {
 
     #[test]
     fn the_example_of_rfc_1624_comes_out() {
-        // Section 4: HC = 0xDD2F, m = 0x5555, m' = 0x3285, and HC' is 0x0000.
+        // The example in section 4 of RFC 1624 has HC = 0xDD2F, m = 0x5555, m' = 0x3285, and HC' =
+        // 0x0000.
         assert_eq!(
             updated(0xdd2f, Delta::ZERO.word(0x5555, 0x3285).folded()),
             0x0000
@@ -121,7 +123,7 @@ mod tests {
             from_start in any::<prop::sample::Index>(),
             to in any::<u16>(),
         ) {
-            // A real header has a word that is not zero: version and length.
+            // Version and length make the first word of a real IPv4 header other than zero.
             words[0] |= 0x4500;
             let before = computed(&words);
             let index = 1 + from_start.index(words.len() - 1);

@@ -1,4 +1,5 @@
-//! Connections: one entry each in the map `connections`, for both directions.
+//! Connections: the map `connections` has one entry for each, which serves packets in both
+//! directions.
 //!
 //! An entry is a cache line of eight words. The CPU that has claimed the entry writes words 0, 1, 3
 //! and 4 before it publishes them; they do not change until the next claim. Word 2, the [`Stamp`],
@@ -22,7 +23,7 @@ use crate::{
     wire::PROTOCOL_TCP,
 };
 
-/// Addresses and ports of the client's packets.
+/// Addresses and ports of a client's packets to a service: the key of a connection.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C)]
 pub struct ClientKey {
@@ -62,14 +63,15 @@ impl ClientKey {
         }
     }
 
-    /// Both addresses, as in word 0 of an entry.
+    /// Returns the client's and the service's address as word 0 of an entry has them.
     #[must_use]
     #[inline(always)]
     pub const fn addresses(&self) -> u64 {
         zerocopy::transmute!([self.client, self.service])
     }
 
-    /// Both ports, as in the first half of word 1.
+    /// Returns the client's and the service's port as the first half of word 1 of an entry has
+    /// them.
     #[must_use]
     #[inline(always)]
     pub const fn ports(&self) -> u32 {
@@ -89,38 +91,41 @@ pub struct Connection {
     pub client_port: u16,
     /// The service's port.
     pub service_port: u16,
-    /// The port that the backend sees.
+    /// The source port of packets that reach the backend.
     pub source_port: u16,
-    /// Row of that port in the map `source_ports`; [`NO_ROW`] if none is claimed.
+    /// Row of `source_port` in the map `source_ports`; [`NO_ROW`] if the connection has claimed no
+    /// port.
     pub row: u16,
-    /// A [`State`] as a number.
+    /// The connection's [`State`] as a number.
     pub state: u8,
-    /// The bits of a [`Mode`].
+    /// Progress of opening the connection: the bits of a [`Mode`].
     pub mode: u8,
-    /// Incremented each time the entry is claimed.
+    /// Serial number of the connection in this entry, incremented each time the entry is claimed.
     pub serial: u16,
-    /// [`Tick`] of the last packet, to the second.
+    /// [`Tick`] of the connection's last packet, updated at most once a second.
     pub seen: u32,
-    /// The address that the backend sees.
+    /// The source address of packets that reach the backend.
     pub source: [u8; 4],
     /// The backend's IPv4 address.
     pub backend_address: [u8; 4],
     /// The backend's port.
     pub backend_port: u16,
-    /// Index of the backend.
+    /// Index of the backend in BPF maps.
     pub backend: BackendId,
-    /// Change of the TCP checksum towards the backend: addresses and ports.
+    /// Change of the TCP checksum of packets to the backend, because of rewritten addresses and
+    /// ports.
     pub segment_delta: u16,
-    /// Change of the IPv4 checksum towards the backend, without that of the TTL.
+    /// Change of the IPv4 checksum of packets to the backend, without the change because of the
+    /// TTL.
     pub address_delta: u16,
-    /// Next hop towards the client: a [`crate::hop::HopReference`].
+    /// The next hop towards the client: a [`crate::hop::HopReference`].
     pub client_hop: [u16; 4],
     /// Sequence number that follows the client's FIN; until the client sends a FIN, its initial
     /// sequence number.
     pub client_sequence: u32,
     /// Last recorded timestamp of the client (RFC 7323); 0 if it sends none.
     pub client_timestamp: u32,
-    /// Zero; reserved for the offset between both sides' sequence numbers (SYN cookies).
+    /// Always zero; reserved for the offset between both sides' sequence numbers (SYN cookies).
     pub cookie: u32,
     /// On a host that imports its peer's connections: mark of the last import pass that contained
     /// this connection; 0 for a connection that was opened on this host.
@@ -139,11 +144,11 @@ const _CHECK: () = {
     assert!(offset_of!(Connection, cookie) == 8 * WORD_PASS);
 };
 
-/// Number of words in an entry, each of eight bytes.
+/// Number of words in an entry of the map `connections`, each of eight bytes.
 pub const WORDS: usize = 8;
 /// Index of the word with the client's and the service's address.
 pub const WORD_CLIENT: usize = 0;
-/// Index of the word with all ports but the backend's, and the row.
+/// Index of the word with the client's and the service's port, the source port and its row.
 pub const WORD_PORTS: usize = 1;
 /// Index of the word with the [`Stamp`].
 pub const WORD_STAMP: usize = 2;
@@ -158,11 +163,12 @@ pub const WORD_NUMBERS: usize = 6;
 /// Index of the word with the cookie, and the mark of the import pass.
 pub const WORD_PASS: usize = 7;
 
-/// Value of [`Connection::row`] without a claimed source port: the backend sees the client's port.
+/// Value of [`Connection::row`] if the connection has claimed no source port, because the backend
+/// sees the client's own address and port.
 pub const NO_ROW: u16 = u16::MAX;
 
 impl Connection {
-    /// Returns the words of the connection's entry.
+    /// Returns the words of the connection's entry in the map `connections`.
     #[must_use]
     #[inline(always)]
     pub const fn words(&self) -> [u64; WORDS] {
@@ -176,7 +182,7 @@ impl Connection {
         zerocopy::transmute!(words)
     }
 
-    /// Addresses and ports of the client's packets.
+    /// Returns the addresses and ports of the client's packets.
     #[must_use]
     #[inline(always)]
     pub const fn key(&self) -> ClientKey {
@@ -218,7 +224,7 @@ impl Connection {
         }
     }
 
-    /// Returns the rewrite of packets from the client.
+    /// Returns the rewrite that sends the client's packets to the backend.
     #[must_use]
     #[inline(always)]
     pub const fn towards_backend(&self) -> Rewrite {
@@ -251,17 +257,18 @@ impl Connection {
 /// New addresses and ports of a forwarded packet, with the changes of its checksums.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rewrite {
-    /// Source address.
+    /// The source address after the rewrite.
     pub source: [u8; 4],
-    /// Destination address.
+    /// The destination address after the rewrite.
     pub destination: [u8; 4],
-    /// Source port.
+    /// The source port after the rewrite.
     pub source_port: u16,
-    /// Destination port.
+    /// The destination port after the rewrite.
     pub destination_port: u16,
-    /// Change of the TCP checksum.
+    /// Change of the TCP checksum because of the new addresses and ports.
     pub segment_delta: u16,
-    /// Change of the IPv4 checksum, without that of the TTL.
+    /// Change of the IPv4 checksum because of the new addresses, without the change because of the
+    /// TTL.
     pub address_delta: u16,
 }
 
@@ -291,21 +298,24 @@ impl Rewrite {
         }
     }
 
-    /// Word 1 of the connection's entry.
+    /// Returns word 1 of the connection's entry: the client's and the service's port, the source
+    /// port and its row.
     #[must_use]
     #[inline(always)]
     pub const fn word_ports(&self, key: &ClientKey, row: u16) -> u64 {
         zerocopy::transmute!([key.client_port, key.service_port, self.source_port, row])
     }
 
-    /// Word 3 of the connection's entry.
+    /// Returns word 3 of the connection's entry: the source address that the backend sees, and the
+    /// backend's address.
     #[must_use]
     #[inline(always)]
     pub const fn word_addresses(&self) -> u64 {
         zerocopy::transmute!([self.source, self.destination])
     }
 
-    /// Word 4 of the connection's entry.
+    /// Returns word 4 of the connection's entry: the backend's port and index, and both checksum
+    /// changes.
     #[must_use]
     #[inline(always)]
     pub const fn word_backend(&self, backend: BackendId) -> u64 {
@@ -335,7 +345,7 @@ impl Mode {
         self.0 & Self::REFUSED != 0
     }
 
-    /// Returns the mode with the refusal recorded.
+    /// Returns the mode with [`Self::REFUSED`] set: the backend refused the connection.
     #[must_use]
     #[inline(always)]
     pub const fn refused(self) -> Self {
@@ -349,7 +359,7 @@ impl Mode {
         self.0 / Self::TRY
     }
 
-    /// Returns the mode after a retry at another backend.
+    /// Returns the mode after a retry at another backend: one more try, and no refusal.
     #[must_use]
     #[inline(always)]
     pub const fn retried(self) -> Self {
@@ -362,16 +372,17 @@ impl Mode {
     }
 }
 
-/// State, mode, serial and time of an entry, in one word.
+/// State, mode, serial and time of an entry of the map `connections`, packed into one word of 64
+/// bits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Stamp {
     /// The connection's state.
     pub state: State,
-    /// Progress of its opening.
+    /// Progress of opening the connection.
     pub mode: Mode,
-    /// Serial of the connection in this entry.
+    /// Serial number of the connection in this entry, incremented each time the entry is claimed.
     pub serial: u16,
-    /// Time of the last packet.
+    /// Time of the connection's last packet.
     pub seen: Tick,
 }
 
@@ -397,8 +408,8 @@ impl Stamp {
         u64::from_ne_bytes([self.state.0, self.mode.0, s0, s1, t0, t1, t2, t3])
     }
 
-    /// Returns the stamp of an entry that was claimed, with the next serial: it is in force while
-    /// the owner writes the next connection into the entry.
+    /// Returns the stamp that claims the entry, with the next serial: the entry has it while the
+    /// CPU that claimed it writes another connection into the entry.
     #[must_use]
     #[inline(always)]
     pub const fn claimed(self, now: Tick) -> Self {
@@ -410,7 +421,7 @@ impl Stamp {
         }
     }
 
-    /// Returns the stamp of an entry that was vacated, which has the same serial.
+    /// Returns the stamp of an entry that no longer holds a connection; the serial stays as it is.
     #[must_use]
     #[inline(always)]
     pub const fn vacated(self) -> Self {

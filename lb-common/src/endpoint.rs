@@ -1,4 +1,4 @@
-//! Endpoints: recognising packets of backends, and the rows of their source ports.
+//! Endpoints: entries by which the packets of backends are recognised and their connections found.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -24,17 +24,17 @@ pub struct Endpoint {
     pub row: u16,
     /// An [`EndpointKind`] as a number; 0 marks an unused entry.
     pub kind: u16,
-    /// Zero.
+    /// Always zero: padding.
     pub reserved: u16,
 }
 
-/// How the connection of a backend's packet is found.
+/// How the connection that a backend's packet belongs to is found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u16)]
 pub enum EndpointKind {
-    /// By the source port that NAT claimed.
+    /// By the packet's destination port, which is the source port that NAT claimed.
     Nat = 1,
-    /// By the client's own address and port.
+    /// By the packet's destination, which is the client's own address and port.
     Dnat = 2,
 }
 
@@ -44,7 +44,7 @@ pub enum EndpointKind {
 )]
 #[repr(C, align(8))]
 pub struct EndpointBucket {
-    /// The entries, in no order.
+    /// The endpoints in the bucket, in no particular order.
     pub entries: [Endpoint; ENDPOINTS_PER_BUCKET],
 }
 
@@ -62,7 +62,8 @@ pub struct EndpointKey {
 }
 
 impl EndpointKey {
-    /// Returns the two buckets that may hold the endpoint, of `buckets` (a power of two).
+    /// Returns the indices of the two buckets that may hold the endpoint in a map of `buckets`
+    /// buckets (a power of two).
     #[must_use]
     #[inline(always)]
     pub const fn buckets(&self, buckets: u32) -> [u32; 2] {
@@ -75,7 +76,7 @@ impl EndpointKey {
         [high & (buckets - 1), low & (buckets - 1)]
     }
 
-    /// Whether an entry has this key.
+    /// Whether an entry of the map `endpoints` has this key.
     #[must_use]
     #[inline(always)]
     pub const fn is(&self, entry: &Endpoint) -> bool {
@@ -87,7 +88,7 @@ impl EndpointKey {
     }
 }
 
-/// The map `endpoints` as the agent fills it.
+/// The map `endpoints` as the agent fills it: all buckets in memory.
 #[cfg(feature = "host")]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EndpointTable {
@@ -106,7 +107,7 @@ impl Default for EndpointTable {
 
 #[cfg(feature = "host")]
 impl EndpointTable {
-    /// Creates a table of these buckets, of which there are as many as the map has.
+    /// Creates the table from all buckets of the map `endpoints`.
     #[must_use]
     pub const fn of(buckets: Vec<EndpointBucket>) -> Self {
         Self { buckets }
@@ -150,7 +151,7 @@ impl EndpointTable {
         }
     }
 
-    /// Returns all buckets, in the order of the map.
+    /// Returns all buckets of the table, in the order of the map.
     #[must_use]
     pub fn buckets(&self) -> &[EndpointBucket] {
         &self.buckets

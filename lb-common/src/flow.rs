@@ -39,7 +39,7 @@ impl FlowKey {
         }
     }
 
-    /// The service that packets with this key are addressed to.
+    /// Returns the key of the service that packets with this flow key are addressed to.
     #[must_use]
     #[inline(always)]
     #[expect(

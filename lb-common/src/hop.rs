@@ -1,9 +1,9 @@
-//! Next hops. They are in a separate map, so that a neighbour's new MAC address changes one entry
-//! instead of every connection.
+//! Next hops of connections. They are in the map `hops` instead of in each connection, so a
+//! neighbour's new MAC address changes one entry rather than every connection.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A next hop as returned by a route lookup.
+/// A next hop towards a destination, as a route lookup returns it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NextHop {
     /// The neighbour's MAC address.
@@ -23,19 +23,19 @@ pub struct NextHop {
 pub struct Hop {
     /// The neighbour's MAC address.
     pub destination_mac: [u8; 6],
-    /// Incremented when the entry is reused for another neighbour; 0 while it is unused.
+    /// Incremented when the entry is reused for another neighbour; 0 while the entry is unused.
     pub serial: u16,
     /// MAC address of the outgoing interface.
     pub source_mac: [u8; 6],
-    /// Zero.
+    /// Always zero: padding.
     pub reserved: u16,
     /// Index of the outgoing interface; 0 while no next hop is known.
     pub interface: u32,
-    /// Generation of the lookup: see [`crate::settings::Settings::generation`].
+    /// Value of [`crate::settings::Settings::generation`] when the next hop was looked up.
     pub generation: u32,
     /// The neighbour's IPv4 address.
     pub neighbour: [u8; 4],
-    /// Zero.
+    /// Always zero: padding.
     pub reserved_end: u32,
 }
 
@@ -45,7 +45,7 @@ const _CHECK: () = assert!(size_of::<Hop>() == 32, "two hops to a cache line");
 pub(crate) const WORD_MAC: usize = 0;
 
 impl Hop {
-    /// Builds the entry of a next hop.
+    /// Builds the entry of the map `hops` for a next hop.
     #[must_use]
     #[inline(always)]
     pub const fn of(hop: &NextHop, serial: u16, generation: u32) -> Self {
@@ -61,14 +61,15 @@ impl Hop {
         }
     }
 
-    /// Whether a next hop is known, and was looked up in this generation.
+    /// Whether a next hop is known, and was looked up while
+    /// [`crate::settings::Settings::generation`] had the value `generation`.
     #[must_use]
     #[inline(always)]
     pub const fn is_current(&self, generation: u32) -> bool {
         self.interface != 0 && self.generation == generation
     }
 
-    /// Returns the words of the entry.
+    /// Returns the four words of the entry of the map `hops`.
     #[must_use]
     #[inline(always)]
     pub const fn words(&self) -> [u64; 4] {
@@ -83,18 +84,18 @@ impl Hop {
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C, align(8))]
 pub struct HopReference {
-    /// Index in the map `hops`; 0 if none is known.
+    /// Index of the next hop in the map `hops`; 0 if none is known.
     pub hop: u16,
-    /// Serial of the hop when it was chosen.
+    /// [`Hop::serial`] when the next hop was chosen.
     pub hop_serial: u16,
-    /// Serial of the connection when the hop was chosen.
+    /// Serial of the connection when the next hop was chosen.
     pub serial: u16,
-    /// Low bits of [`crate::settings::Settings::routes`] when the hop was chosen.
+    /// Low 16 bits of [`crate::settings::Settings::routes`] when the next hop was chosen.
     pub routes: u16,
 }
 
 impl HopReference {
-    /// Returns a reference to no hop, for the connection with this serial.
+    /// Returns a reference to no next hop, for the connection with this serial.
     #[must_use]
     #[inline(always)]
     pub const fn none(serial: u16) -> Self {
@@ -106,14 +107,14 @@ impl HopReference {
         }
     }
 
-    /// Packs the reference into a word.
+    /// Packs the reference into a word of a connection.
     #[must_use]
     #[inline(always)]
     pub const fn word(self) -> u64 {
         zerocopy::transmute!(self)
     }
 
-    /// Unpacks a reference from a word.
+    /// Unpacks a reference to a next hop from a word of a connection.
     #[must_use]
     #[inline(always)]
     pub const fn of_word(word: u64) -> Self {

@@ -24,18 +24,18 @@ use crate::{
 /// The backend of a record as this host knows it, and the import pass that contains the record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Target {
-    /// Index of the backend.
+    /// Index of the backend on this host.
     pub backend: BackendId,
     /// Row of the backend's source ports; [`NO_ROW`] if the backend sees the client's address.
     pub row: u16,
-    /// Mark of the import pass.
+    /// Mark of the import pass, which the entry of the connection keeps: see [`Connection::pass`].
     pub pass: u32,
 }
 
 /// Result of importing a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// The table contains the connection.
+    /// The record's connection is in the table now.
     Written,
     /// The record is of a closed connection that the table does not contain.
     Over,
@@ -121,7 +121,7 @@ fn is_of(connection: &Connection, record: &Record, target: &Target) -> bool {
         && (connection.backend, connection.row) == (target.backend, target.row)
 }
 
-/// Updates state, time and pass of a connection that the table contains already.
+/// Updates state, time and import pass of a connection that the table contains already.
 fn refresh<W: Words>(place: &Place<W>, stamp: Stamp, pass: u32) -> Outcome {
     let old = place.stamp;
     let next = Stamp {
@@ -172,8 +172,8 @@ fn take<S: Shared>(
     };
     let theirs = claim::<S>(&place, now, hertz).ok_or(Outcome::Contended)?;
     if (theirs.row, theirs.source_port) != (row, port) {
-        // The entry has released the port in between and holds another connection: publish it
-        // unchanged.
+        // After the port's word was read, the entry released the port and took another connection:
+        // publish that connection unchanged.
         publish::<S>(&theirs, stamp);
         return Err(Outcome::Contended);
     }
@@ -207,7 +207,8 @@ fn fill<S: Shared>(claim: &Claim<S::Entry>, key: &ClientKey, record: &Record, ta
     fence_claim::<S>(claim);
 }
 
-/// Returns word 7 of an entry: its first half is reserved, the second is the mark of the pass.
+/// Returns word 7 of an entry: its first half is reserved, the second is the mark of the import
+/// pass.
 const fn word_pass(pass: u32) -> u64 {
     zerocopy::transmute!([0_u32, pass])
 }

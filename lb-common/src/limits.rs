@@ -10,11 +10,12 @@ pub const BACKENDS: u32 = 16_384;
 /// 3.4), each chosen so that both halves of the ring and its head just fill their pages.
 pub const RING_SIZES: [u32; 5] = [1019, 4091, 16_369, 65_521, 262_139];
 
-/// Number of entries of the map `rings`: one for each service, and one whose ring has no slots.
+/// Number of entries of the map `rings`: one for each service, and one more for a ring without
+/// slots.
 pub const RINGS: u32 = SERVICES + 1;
 
 /// Version of the layout of all maps. It changes when a map changes its meaning or the size of its
-/// keys or values, so that an agent refuses the pins of another version.
+/// keys or values, so an agent refuses the pins of another version.
 pub const LAYOUT: u32 = 3;
 
 /// Default capacity of the connection table in connections.
@@ -27,20 +28,20 @@ pub const WAYS: u32 = 4;
 /// sees.
 pub const ROWS: u32 = 32_768;
 
-/// Number of source ports that share a line of the map `source_ports`.
+/// Number of source ports that share a line, which is one cache line of the map `source_ports`.
 pub const PORTS_PER_LINE: u32 = 16;
 
-/// Number of lines in a row of the map `source_ports`.
+/// Number of lines of source ports in a row of the map `source_ports`.
 pub const LINES: u32 = 65_536 / PORTS_PER_LINE;
 
 /// Number of buckets of the map `endpoints`.
 pub const ENDPOINT_BUCKETS: u32 = 16_384;
 
-/// Number of entries of the map `hops` for next hops towards clients; they follow one entry for
-/// each backend.
+/// Number of entries of the map `hops` for next hops towards clients; they come after the entries
+/// for backends, of which each backend has one.
 pub const CLIENT_HOPS: u32 = 8192;
 
-/// Number of entries of the map `hops`.
+/// Number of entries of the map `hops`: those for backends, then those towards clients.
 pub const HOPS: u32 = BACKENDS + CLIENT_HOPS;
 
 /// Number of entries of the map `programs`, for tail calls; most are reserved for later use.
@@ -49,7 +50,8 @@ pub const PROGRAMS: u32 = 16;
 /// Maximum number of interfaces that packets can be redirected to.
 pub const INTERFACES: u32 = 64;
 
-/// Maximum number of source addresses besides the service's own.
+/// Maximum number of additional source addresses that backends see, besides the service's own
+/// address.
 pub const SOURCE_ADDRESSES: u32 = 8;
 
 /// Size in bytes of the ring buffer of connection events: a power of two of pages. An event takes
@@ -60,8 +62,8 @@ pub const FLOW_EVENT_BYTES: u32 = 1 << 22;
 /// its SYN comes after seven seconds (RFC 6298), and most clients give up after thirty.
 pub const HOLD_SECONDS: u32 = 30;
 
-/// Number of backends at which a new connection tries to claim a source port.
+/// Maximum number of backends at which a new connection tries to claim a source port.
 pub const BACKEND_TRIES: u32 = 3;
 
-/// Number of lines of sixteen source ports that a new connection tries at a backend.
+/// Maximum number of lines of sixteen source ports that a new connection tries at one backend.
 pub const LINE_TRIES: u32 = 2;

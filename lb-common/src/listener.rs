@@ -13,9 +13,9 @@ pub const LISTENER_WORDS: u32 = 1024;
 )]
 #[repr(C)]
 pub struct Listeners {
-    /// Bits of all services.
+    /// Bits of all services, whether steered in the kernel or served by the agent.
     pub any: u64,
-    /// Bits of services that are steered in the kernel.
+    /// Bits of the services that are steered in the kernel.
     pub steered: u64,
 }
 
@@ -29,14 +29,14 @@ pub const fn place(address: [u8; 4], port: u16) -> (u32, u32) {
 }
 
 impl Listeners {
-    /// Whether a service may have this bit.
+    /// Whether there may be a service whose address and port have this bit.
     #[must_use]
     #[inline(always)]
     pub const fn has(&self, bit: u32) -> bool {
         self.any >> bit & 1 == 1
     }
 
-    /// Whether a steered service may have this bit.
+    /// Whether there may be a service, steered in the kernel, whose address and port have this bit.
     #[must_use]
     #[inline(always)]
     pub const fn steers(&self, bit: u32) -> bool {

@@ -1,4 +1,4 @@
-//! Parses packets.
+//! Parses packets as far as steering needs it.
 
 use crate::{
     flow::FlowKey,
@@ -17,17 +17,17 @@ pub struct Packet {
     pub network: usize,
     /// Offset of the TCP header in bytes.
     pub transport: usize,
-    /// Bytes from the IP header to the end of the data.
+    /// Length in bytes from the IP header to the end of the data.
     pub length: u16,
-    /// Time to live.
+    /// The IPv4 header's time to live.
     pub ttl: u8,
-    /// Control bits of TCP.
+    /// Control bits of the TCP header.
     pub flags: Flags,
-    /// Addresses, ports, protocol.
+    /// Addresses, ports and protocol of the packet.
     pub key: FlowKey,
 }
 
-/// Parses a packet.
+/// Parses the Ethernet, IPv4 and TCP headers of a packet.
 ///
 /// # Errors
 /// The verdict on a packet that is malformed, or is not IPv4 TCP.
@@ -36,7 +36,8 @@ pub fn parse<M: Memory>(memory: &M) -> Result<Packet, Verdict> {
     let ethernet = memory.at::<Ethernet>(0).ok_or(TRUNCATED)?;
     match ethernet.ethertype.get() {
         ETHERTYPE_IPV4 => ipv4(memory, size_of::<Ethernet>()),
-        // Connections have no VLAN in their key, and packets leave without a tag.
+        // The key of a connection contains no VLAN, and steered packets leave without a tag: the
+        // host's network stack handles tagged packets.
         ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => Err(Verdict::Pass(PassReason::Vlan)),
         _ => Err(Verdict::Pass(PassReason::NotIp)),
     }
@@ -106,13 +107,14 @@ pub(crate) fn numbers<M: Memory>(memory: &M, packet: &Packet) -> Numbers {
     Numbers::of_word(numbers_word(memory, packet))
 }
 
-/// Returns the acknowledgement number; 0 if the header is truncated.
+/// Returns the packet's TCP acknowledgement number; 0 if the header is truncated.
 #[inline(always)]
 pub(crate) fn acknowledgement<M: Memory>(memory: &M, packet: &Packet) -> u32 {
     (memory.at::<Tcp>(packet.transport)).map_or(0, |header| header.acknowledgement.get())
 }
 
-/// Returns the packet's [`Numbers`] in one word; 0 if the header is truncated.
+/// Returns the packet's [`Numbers`] (sequence number and timestamp) in one word; 0 if the header is
+/// truncated.
 #[inline(always)]
 fn numbers_word<M: Memory>(memory: &M, packet: &Packet) -> u64 {
     let Some(header) = memory.at::<Tcp>(packet.transport) else {
@@ -164,8 +166,8 @@ fn timestamp<M: Memory>(memory: &M, transport: usize, header_length: usize) -> O
     word(at).map(u32::from_be_bytes)
 }
 
-/// First bytes of TCP options (RFC 9293, section 3.1, RFC 7323 and RFC 2018): kind and length of
-/// each; a NOP is kind 1 alone.
+/// Beginnings of TCP options that precede a timestamp (RFC 9293, section 3.1, RFC 7323 and RFC
+/// 2018): kind and length of each option; a NOP is kind 1 alone.
 const FILLED_TIMESTAMP: [u8; 4] = [1, 1, 8, 10];
 const SACK_TIMESTAMP: [u8; 4] = [4, 2, 8, 10];
 const SEGMENT_SIZE: [u8; 2] = [2, 4];

@@ -5,8 +5,8 @@ use crate::{
     tick::Tick,
 };
 
-/// A word of `source_ports`: the port is free, held by the connection of an entry, reserved for the
-/// host, or resting.
+/// A word of the map `source_ports`: the port is free, held by the connection of an entry, reserved
+/// for the host's own connections, or resting.
 ///
 /// A port rests after its connection released it while the backend may still hold that connection
 /// in TIME-WAIT. Until TIME-WAIT is over, the word keeps what the backend compares the next SYN
@@ -23,9 +23,9 @@ use crate::{
 pub struct PortWord(pub u32);
 
 impl PortWord {
-    /// The port is free.
+    /// The port is free, and does not rest.
     pub const FREE: Self = Self(0);
-    /// The port is reserved for the host.
+    /// The port is reserved for the host's own connections.
     pub const RESERVED: Self = Self(u32::MAX);
 
     const RESTING: u32 = 1 << 31;
@@ -49,7 +49,7 @@ impl PortWord {
         }
     }
 
-    /// Whether the port rests, or has rested and was not claimed since.
+    /// Whether the port rests, or has rested and was not claimed since then.
     #[must_use]
     #[inline(always)]
     pub const fn is_resting(self) -> bool {
@@ -97,9 +97,10 @@ impl PortWord {
         let by_timestamp = word >> 30 & 1;
         let mask = by_timestamp.wrapping_neg();
         let number = next.timestamp & mask | next.sequence & !mask;
-        // If a client stops sending timestamps, there is nothing to compare with the stored one.
+        // If the stored number is a timestamp and the SYN has none, they cannot be compared.
         let is_known = !by_timestamp & 1 | (next.timestamp | next.timestamp.wrapping_neg()) >> 31;
-        // Compares 24-bit serial numbers in the upper bits of 32.
+        // Serial number arithmetic on 24 bits, shifted to the upper end of 32 bits: a positive
+        // difference means that the SYN's number is ahead of the stored one.
         let ahead = (number >> 9 << 1).wrapping_sub(word) << 8;
         let is_ahead = (!ahead & ahead.wrapping_neg()) >> 31;
         rests & (is_over | is_quiet & is_known & is_ahead)

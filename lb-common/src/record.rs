@@ -24,16 +24,16 @@ pub struct Record {
     pub backend: [u8; 4],
     /// The backend's port.
     pub backend_port: u16,
-    /// The port that the backend sees.
+    /// The source port of packets that reach the backend.
     pub source_port: u16,
-    /// A [`State`] as a number.
+    /// The connection's [`State`] as a number.
     pub state: u8,
     /// 1 if the backend sees an address other than the service's: no other host can continue the
     /// connection, because the backend's replies keep arriving at this host.
     pub further_source: u8,
-    /// Seconds since the last packet, saturating.
+    /// Seconds since the connection's last packet, at most 65,535.
     pub idle: u16,
-    /// Zero.
+    /// Always zero: padding.
     pub padding: u32,
 }
 
@@ -43,7 +43,7 @@ const _CHECK: () = assert!(
 );
 
 impl Record {
-    /// Returns the record of a connection, with `state` as its state.
+    /// Returns the record of a connection, with `state` in place of the state in its entry.
     #[must_use]
     #[inline(always)]
     pub const fn of(connection: &Connection, state: State) -> Self {
@@ -59,7 +59,7 @@ impl Record {
         }
     }
 
-    /// Key of the packets from the backend.
+    /// Returns the key of the packets from the backend.
     #[must_use]
     pub const fn from_backend(&self) -> FlowKey {
         FlowKey {
@@ -72,7 +72,7 @@ impl Record {
     }
 }
 
-/// Whether the connection uses another source address than the service's.
+/// Whether the backend sees a source address other than the service's.
 #[inline(always)]
 const fn is_through_further_source(connection: &Connection) -> bool {
     let (source, service) = (connection.source, connection.service);

@@ -1,4 +1,4 @@
-//! Services as the kernel sees them.
+//! Services as the XDP program sees them: keys and values of the map `services`.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -46,9 +46,9 @@ impl From<ServiceId> for u16 {
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C)]
 pub struct ServiceKey {
-    /// IPv4 address.
+    /// IPv4 address of the service.
     pub address: [u8; 4],
-    /// Port.
+    /// TCP port of the service.
     pub port: u16,
     /// IP protocol number, 16 bits wide so that the key has no padding.
     pub protocol: u16,
@@ -60,15 +60,15 @@ pub struct ServiceKey {
 )]
 #[repr(C)]
 pub struct Service {
-    /// Index of the service.
+    /// Index of the service in BPF maps.
     pub id: ServiceId,
-    /// A [`Handling`] as a number.
+    /// A [`Handling`] as a number: who handles the service's connections.
     pub handling: u8,
-    /// A [`Pick`] as a number.
+    /// A [`Pick`] as a number: how a new flow picks a slot of the ring.
     pub pick: u8,
     /// Maximum number of other backends to try when one refuses a connection or does not answer.
     pub retries: u8,
-    /// Zero; reserved for later use.
+    /// Always zero; reserved for later use.
     pub reserved: [u8; 11],
 }
 
@@ -78,9 +78,10 @@ pub struct Service {
 pub enum Handling {
     /// Steered in the kernel with full NAT: source and destination are rewritten.
     Nat = 1,
-    /// Passed to the agent's listener.
+    /// The service's connections are passed to the agent's listener.
     Agent = 2,
-    /// Steered in the kernel; the backend sees the client's address.
+    /// Steered in the kernel; only the destination is rewritten, so the backend sees the client's
+    /// address.
     Dnat = 3,
 }
 
@@ -88,11 +89,11 @@ pub enum Handling {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Pick {
-    /// The slot after that of the previous flow; each CPU counts separately.
+    /// The slot after that of the service's previous flow; each CPU counts separately.
     RoundRobin = 1,
-    /// By a hash of addresses and ports.
+    /// The slot given by a hash of the flow's addresses and ports.
     FlowHash = 2,
-    /// By a hash of the client's address.
+    /// The slot given by a hash of the client's address.
     SourceHash = 3,
 }
 

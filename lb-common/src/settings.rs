@@ -10,22 +10,24 @@ use crate::{limits, tick::Tick};
 )]
 #[repr(C)]
 pub struct Settings {
-    /// Secret key of the connections' hash: random, and constant while the table exists.
+    /// Secret key of the hash of connections: random, and constant while the connection table
+    /// exists.
     pub secret: [u64; 2],
     /// Highest index of a bucket: the number of entries in the map `connections`, less one bucket.
     /// The number of entries is a power of two, so this index is also a mask.
     pub last_bucket: u32,
-    /// Incremented when routes or neighbours change: a next hop with another number is looked up
-    /// again.
+    /// Incremented when routes or neighbours change: a next hop that was looked up under another
+    /// number is looked up again.
     pub generation: u32,
-    /// Incremented when routes change: a connection with another number looks up its client's next
-    /// hop again. The connection stores the low 16 bits.
+    /// Incremented when routes change: a connection that stored another number looks up its
+    /// client's next hop again. The connection stores the low 16 bits.
     pub routes: u32,
     /// Ticks of the kernel's clock per second.
     pub hertz: u32,
-    /// First line of sixteen source ports that NAT may claim.
+    /// Number of the first line of sixteen source ports that NAT may claim.
     pub first_line: u16,
-    /// Number of lines that NAT may claim; 0 until the agent has written the settings.
+    /// Number of lines of sixteen source ports that NAT may claim; 0 until the agent has written
+    /// the settings.
     pub lines: u16,
     /// [`Tick`] until which new connections are held, if `hold` is set.
     pub held_until: u32,
@@ -36,19 +38,19 @@ pub struct Settings {
     /// 1 if a service keeps its clients' addresses, in which case any packet may be a backend's
     /// reply.
     pub dnat: u8,
-    /// Zero.
+    /// Always zero: padding.
     pub reserved: u8,
-    /// Layout of all maps: see [`crate::limits::LAYOUT`].
+    /// Version of the layout of all maps: see [`crate::limits::LAYOUT`].
     pub layout: u32,
     /// Additional source addresses that backends see besides the service's own; zero if unused.
     pub source_addresses: [[u8; 4]; limits::SOURCE_ADDRESSES as usize],
-    /// Number of lines before a gap that is reserved for the host.
+    /// Number of the lines that NAT may claim before a gap of lines that are reserved for the host.
     pub lines_before_gap: u16,
-    /// Number of lines in the gap.
+    /// Number of lines of source ports in that gap.
     pub gap: u16,
-    /// Zero.
+    /// Always zero: padding.
     pub reserved_gap: u32,
-    /// Zero; reserved for later use.
+    /// Always zero; reserved for later use.
     pub reserved_end: [u64; 3],
 }
 

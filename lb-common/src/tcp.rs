@@ -19,7 +19,8 @@ impl Flags {
         self.0 & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::SYN
     }
 
-    /// Whether the segment leaves the state of an established connection as it is.
+    /// Whether the segment leaves the state of an established connection as it is: no SYN, FIN or
+    /// RST.
     #[must_use]
     #[inline(always)]
     pub const fn are_quiet(self) -> bool {
@@ -33,7 +34,7 @@ impl Flags {
         self.0 & Self::FIN != 0
     }
 
-    /// Whether the segment changes the state of an established connection.
+    /// Whether the segment changes the state of an established connection: FIN or RST.
     #[inline(always)]
     const fn ends(self) -> bool {
         self.0 & (Self::FIN | Self::RST) != 0
@@ -88,7 +89,7 @@ impl State {
     /// A CPU owns the entry and writes to it.
     pub const CLAIMED: Self = Self(15);
 
-    /// Returns the state after a packet with `flags` in `direction`.
+    /// Returns the state after a packet in `direction` with the control bits `flags`.
     #[must_use]
     #[inline(always)]
     pub fn after(self, direction: Direction, flags: Flags) -> Self {
@@ -159,7 +160,7 @@ impl State {
     fn after_backend(self, flags: Flags) -> Self {
         if flags.accepts() {
             return match self {
-                // Only a backend without state of this connection accepts it again.
+                // Only a backend that has no state of this connection answers its SYN again.
                 Self::OPENING | Self::RESET_BY_CLIENT | Self::RESET_BY_BACKEND => Self::ANSWERED,
                 _ => self,
             };
@@ -180,14 +181,14 @@ impl State {
         alive
     }
 
-    /// Whether the entry holds a connection, closed ones included.
+    /// Whether the entry holds a connection, which may be a closed one.
     #[must_use]
     #[inline(always)]
     pub const fn is_live(self) -> bool {
         self.0 >= Self::OPENING.0 && self.0 <= Self::RESET_BY_BACKEND.0
     }
 
-    /// Whether the entry is empty and unclaimed.
+    /// Whether the entry holds no connection and no CPU has claimed it.
     #[must_use]
     #[inline(always)]
     pub const fn is_vacant(self) -> bool {
@@ -216,14 +217,14 @@ impl State {
         self.0 == Self::CLOSED.0 || self.0 == Self::LINGERING.0
     }
 
-    /// Whether the handshake was completed, closed connections included.
+    /// Whether the handshake was completed; also true of a connection that has closed since then.
     #[must_use]
     #[inline(always)]
     pub const fn is_opened(self) -> bool {
         self.0 >= Self::ESTABLISHED.0 && self.0 <= Self::RESET_BY_BACKEND.0
     }
 
-    /// Whether the handshake is not complete.
+    /// Whether the handshake has begun and is not complete.
     #[must_use]
     #[inline(always)]
     pub const fn is_half_open(self) -> bool {
@@ -288,7 +289,7 @@ pub struct Numbers {
     /// Sequence number of a SYN; of a connection, the sequence number that follows the client's
     /// FIN.
     pub sequence: u32,
-    /// Timestamp (RFC 7323); 0 without one.
+    /// TCP timestamp (RFC 7323); 0 if the segment or connection has none.
     pub timestamp: u32,
 }
 

@@ -11,25 +11,25 @@ use crate::{backend::BackendId, limits, service::ServiceId};
 )]
 #[repr(C)]
 pub struct Traffic {
-    /// Packets from clients.
+    /// Number of packets from clients.
     pub packets_in: u64,
-    /// Bytes from clients.
+    /// Number of bytes from clients.
     pub bytes_in: u64,
-    /// Packets to clients.
+    /// Number of packets to clients.
     pub packets_out: u64,
-    /// Bytes to clients.
+    /// Number of bytes to clients.
     pub bytes_out: u64,
-    /// Connections begun.
+    /// Number of connections that were opened.
     pub connections: u64,
 }
 
-/// Direction of a packet.
+/// Direction of a packet of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Direction {
-    /// From the client.
+    /// The packet comes from the client.
     In = 0,
-    /// To the client.
+    /// The packet goes to the client.
     Out = 1,
 }
 
@@ -39,17 +39,17 @@ pub enum Direction {
 pub struct TrafficSlot(u32);
 
 impl TrafficSlot {
-    /// Number of entries of the map.
+    /// Number of entries of the map `traffic`.
     pub const COUNT: u32 = limits::SERVICES + limits::BACKENDS;
 
-    /// Returns the entry of a service.
+    /// Returns the entry of a service, for packets without a backend.
     #[must_use]
     #[inline(always)]
     pub const fn of_service(id: ServiceId) -> Self {
         Self(id.index())
     }
 
-    /// Returns the entry of a backend.
+    /// Returns the entry of a backend in the map `traffic`.
     #[must_use]
     #[inline(always)]
     pub const fn of_backend(id: BackendId) -> Self {
@@ -65,7 +65,7 @@ impl TrafficSlot {
 }
 
 impl Traffic {
-    /// Returns the sum of two counters.
+    /// Returns the sum of this value and another, field by field.
     #[must_use]
     pub const fn plus(&self, other: &Self) -> Self {
         Self {

@@ -3,13 +3,13 @@
 /// What happens to a packet, and why.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// Passed to the host's network stack.
+    /// The packet is passed to the host's network stack.
     Pass(PassReason),
-    /// Dropped.
+    /// The packet is dropped.
     Drop(DropReason),
-    /// Rewritten and sent out of the interface it arrived on.
+    /// The packet is rewritten and sent out of the interface on which it arrived.
     Transmit(Steered),
-    /// Rewritten and sent out of another interface.
+    /// The packet is rewritten and sent out of another interface, whose index is the second value.
     Redirect(Steered, u32),
 }
 
@@ -17,21 +17,23 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum PassReason {
-    /// Not IPv4.
+    /// The packet is not IPv4.
     NotIp,
-    /// IPv4, but not TCP.
+    /// The packet is IPv4, but not TCP.
     NotTcp,
-    /// A fragment, which cannot be matched to a connection without ports.
+    /// The packet is a fragment: without ports it cannot be matched to a connection.
     Fragment,
-    /// Not addressed to a service.
+    /// The packet is not addressed to a service.
     NotAService,
-    /// For a service that the agent's listener serves.
+    /// The packet is for a service that the agent's listener serves.
     Agent,
-    /// For a steered service, but of no known connection: the host replies with a reset.
+    /// The packet is for a steered service, but of no known connection: the host replies with a
+    /// reset.
     NoFlow,
-    /// For a service without a backend that accepts connections: the host replies with a reset.
+    /// The packet is for a service of which no backend accepts connections: the host replies with a
+    /// reset.
     NoBackend,
-    /// Carries a VLAN tag: connections have no VLAN in their key.
+    /// The packet carries a VLAN tag: connections have no VLAN in their key.
     Vlan,
 }
 
@@ -39,15 +41,15 @@ pub enum PassReason {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum DropReason {
-    /// Truncated within a header.
+    /// The packet ends within a header.
     Truncated,
-    /// An IPv4 header that contradicts itself or the packet's length (RFC 791, section 3.1).
+    /// The IPv4 header contradicts itself or the packet's length (RFC 791, section 3.1).
     BadIpv4,
-    /// A TCP header that contradicts itself or the packet's length (RFC 9293, section 3.1).
+    /// The TCP header contradicts itself or the packet's length (RFC 9293, section 3.1).
     BadTcp,
-    /// The TTL would become 0.
+    /// The packet's TTL would become 0.
     TtlExpired,
-    /// No route to the destination, or the host does not forward.
+    /// The host has no route to the destination, or does not forward packets.
     NoRoute,
     /// The next hop's MAC address is not known yet.
     NoNeighbour,
@@ -72,22 +74,23 @@ pub enum DropReason {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Steered {
-    /// Of a known flow.
+    /// The packet belongs to a known flow.
     Flow,
-    /// Opened a flow.
+    /// The packet opened a flow.
     NewFlow,
-    /// Opened a flow again at another backend, after one that did not answer or refused.
+    /// The packet opened a flow again at another backend, after a backend that did not answer or
+    /// refused.
     Retried,
 }
 
 /// The entry of a verdict in the map `verdicts`, with its names in metrics.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Counter {
-    /// The index in the map.
+    /// The index in the map `verdicts`.
     pub index: u32,
-    /// `pass`, `drop`, `transmit` or `redirect`.
+    /// The verdict's name in metrics: `pass`, `drop`, `transmit` or `redirect`.
     pub verdict: &'static str,
-    /// The reason.
+    /// The reason's name in metrics.
     pub reason: &'static str,
 }
 

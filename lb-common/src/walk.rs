@@ -21,14 +21,16 @@ pub struct Turn(pub u32);
 /// Number of connections for which a CPU uses one line before it moves to the next.
 const TURNS_A_LINE: u32 = 4;
 
-/// Number of lines in a window, which have 8,192 ports. Below 136 connections a second for each CPU
-/// and backend, no port is reused within the minute for which Linux keeps TIME-WAIT.
+/// Number of lines in a window, which together have 8,192 source ports. Below 136 connections a
+/// second for each CPU and backend, no port is reused within the minute for which Linux keeps
+/// TIME-WAIT.
 const WINDOW_LINES: u32 = 512;
 
-/// Number of turns in a window.
+/// Number of turns in a window: several for each of its lines.
 const PLACES: u32 = WINDOW_LINES * TURNS_A_LINE;
 
-/// The unit of the count of recent misses: each turn subtracts one, each miss adds [`MISS`].
+/// The unit of the count of recent misses in a [`Turn`]: each turn subtracts one, each miss adds
+/// [`MISS`].
 const STRAIN: u32 = PLACES;
 
 /// Number that each line without a port for the connection adds to the count of recent misses: a
@@ -44,7 +46,7 @@ const STRAIN_LIMIT: u32 = 58;
 const WINDOW: u32 = STRAIN * 64;
 
 impl Turn {
-    /// Returns the next turn in the same window.
+    /// Returns the next turn of the CPU's walk in the same window.
     #[must_use]
     #[inline(always)]
     pub const fn next(self) -> Self {
@@ -52,8 +54,8 @@ impl Turn {
         self.at(self.0 + 1).less(relief)
     }
 
-    /// Returns the same place in the next window, where a connection looks next if it found no port
-    /// in this window.
+    /// Returns the position at the same place in the next window of lines, where a connection looks
+    /// next if it found no port in this window.
     #[must_use]
     #[inline(always)]
     pub const fn next_window(self) -> Self {
@@ -84,8 +86,7 @@ impl Turn {
         self.0 / STRAIN % 64
     }
 
-    /// Returns the position at another place of the same window, with the same number of recent
-    /// misses.
+    /// Returns the position at `place` in the same window, with the same number of recent misses.
     #[inline(always)]
     const fn at(self, place: u32) -> Self {
         Self(self.0 & !(PLACES - 1) | (place % PLACES))
@@ -96,8 +97,8 @@ impl Turn {
         Self(self.0.wrapping_sub(strain))
     }
 
-    /// Returns the line of this turn; `None` if NAT has no source ports. The start of the walk
-    /// depends on the table's secret and on the CPU.
+    /// Returns the number of the line of this turn; `None` if NAT has no source ports. The start of
+    /// the walk depends on the table's secret and on the CPU.
     #[must_use]
     #[inline(always)]
     pub const fn line(self, settings: &Settings, cpu: u32) -> Option<u32> {

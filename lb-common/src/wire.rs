@@ -24,7 +24,7 @@ pub struct Ethernet {
     pub destination: [u8; 6],
     /// Source MAC address.
     pub source: [u8; 6],
-    /// Protocol of the payload.
+    /// EtherType: the protocol of the payload.
     pub ethertype: U16,
 }
 
@@ -34,9 +34,9 @@ pub struct Ethernet {
 pub struct Ipv4 {
     /// Version (high four bits) and header length in 32-bit words.
     pub version_and_length: u8,
-    /// Type of service.
+    /// Type of service (today DSCP and ECN).
     pub service_type: u8,
-    /// Length of header and data in bytes.
+    /// Length of header and data together, in bytes.
     pub total_length: U16,
     /// Identification of fragments.
     pub identification: U16,
@@ -44,7 +44,7 @@ pub struct Ipv4 {
     pub fragment: U16,
     /// Time to live.
     pub ttl: u8,
-    /// Protocol of the payload.
+    /// Number of the payload's protocol.
     pub protocol: u8,
     /// One's complement sum of the header.
     pub checksum: U16,

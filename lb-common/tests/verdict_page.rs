@@ -19,7 +19,7 @@ fn the_page_has_every_verdict_and_no_other() {
     assert!(unknown.is_empty(), "no packet is counted as {unknown:?}");
 }
 
-/// Returns the verdicts and reasons in the first column of the table: `` `drop, truncated`,
+/// Returns the verdicts and reasons in the first column of the page's table: `` `drop, truncated`,
 /// `bad_ipv4` `` are two reasons of one verdict, and `` `transmit, …` `` is every reason of
 /// `transmit`.
 fn explained(page: &str) -> BTreeSet<(String, String)> {

@@ -1,4 +1,4 @@
-//! The tables under XDP: BPF maps and helpers.
+//! The tables of the packet logic under XDP: BPF maps and helpers.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -36,7 +36,7 @@ use crate::{
     shared::{MapPorts, MapWords, order_loads},
 };
 
-/// The tables, for one packet.
+/// The tables that the packet logic uses, for one packet.
 pub(crate) struct Kernel<'a> {
     context: &'a XdpContext,
 }
@@ -158,7 +158,7 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn cpu(&self) -> u32 {
-        // SAFETY: takes nothing and returns a number.
+        // SAFETY: the helper takes no argument and returns a number.
         unsafe { bpf_get_smp_processor_id() }
     }
 
@@ -181,7 +181,7 @@ impl Tables for Kernel<'_> {
             .is_err()
             && let Some(untold) = UNTOLD.get_ptr_mut(0)
         {
-            // SAFETY: this CPU's own entry.
+            // SAFETY: the pointer is to this CPU's own entry, which nothing else writes meanwhile.
             unsafe { *untold += 1 };
         }
     }
@@ -189,7 +189,7 @@ impl Tables for Kernel<'_> {
     #[inline(always)]
     fn count_verdict(&self, verdict: Verdict) {
         if let Some(counter) = VERDICTS.get_ptr_mut(verdict.counter()) {
-            // SAFETY: this CPU's own entry.
+            // SAFETY: the pointer is to this CPU's own entry, which nothing else writes meanwhile.
             unsafe { *counter += 1 };
         }
     }
@@ -197,19 +197,20 @@ impl Tables for Kernel<'_> {
     #[inline(always)]
     fn count_traffic(&self, slot: TrafficSlot, direction: Direction, bytes: u16, opens: bool) {
         if let Some(traffic) = TRAFFIC.get_ptr_mut(slot.index()) {
-            // SAFETY: this CPU's own entry.
+            // SAFETY: the pointer is to this CPU's own entry, which nothing else writes meanwhile.
             unsafe { (*traffic).count(direction, bytes, opens) };
         }
     }
 }
 
-/// Updates this CPU's entry of a map and returns the previous value.
+/// Updates this CPU's entry of a map and returns the entry's previous value; 0 if there is no
+/// entry.
 #[inline(always)]
 fn replaced(entry: Option<*mut u32>, next: impl Fn(u32) -> u32) -> u32 {
     let Some(entry) = entry else {
         return 0;
     };
-    // SAFETY: this CPU's own entry, and no other program runs on this CPU concurrently.
+    // SAFETY: the entry is this CPU's own, and no other program runs on this CPU concurrently.
     unsafe {
         let value = *entry;
         *entry = next(value);
@@ -217,11 +218,12 @@ fn replaced(entry: Option<*mut u32>, next: impl Fn(u32) -> u32) -> u32 {
     }
 }
 
-/// Reads a word of a ring atomically: the agent may store another head at any time.
+/// Reads a word of a ring of backends atomically: the agent may store another head at any time.
 #[inline(always)]
 fn word(ring: &Ring, index: u32) -> Option<u64> {
     let word = ring.get_ptr(index)?;
-    // SAFETY: a value of the map, aligned to its eight bytes; each store of the agent is whole.
+    // SAFETY: the pointer is to a value of the map, aligned to its eight bytes; each store of the
+    // agent writes the whole value.
     Some(unsafe { word.read_volatile() })
 }
 
@@ -232,8 +234,8 @@ fn word(ring: &Ring, index: u32) -> Option<u64> {
     reason = "the low half is what is kept"
 )]
 pub(crate) fn now() -> Tick {
-    // SAFETY: takes nothing and returns a number. The verifier replaces the call by one load
-    // (kernel/bpf/verifier.c, `do_misc_fixups`).
+    // SAFETY: the helper takes no argument and returns a number. The verifier replaces the call by
+    // one load (kernel/bpf/verifier.c, `do_misc_fixups`).
     Tick(unsafe { bpf_jiffies64() } as u32)
 }
 
@@ -257,7 +259,8 @@ fn fib_lookup(
     lookup.ifindex = ifindex;
     lookup.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(source);
     lookup.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(destination);
-    // SAFETY: the context is this program's, and the structure is on our stack with its own size.
+    // SAFETY: the context is that of this program, and the structure is on this function's stack,
+    // with its size.
     let result = unsafe { bpf_fib_lookup(context.as_ptr(), &raw mut *lookup, FIB_LOOKUP_SIZE, 0) };
     if result == i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
         Ok(NextHop {
@@ -280,7 +283,8 @@ fn fib_lookup(
 #[inline(always)]
 fn mac(octets: &[u8; 6]) -> [u8; 6] {
     let halfwords: *const u16 = octets.as_ptr().cast();
-    // SAFETY: three halfwords are the six octets, at an even place of an aligned structure.
+    // SAFETY: three halfwords are the six octets, which begin at an even offset of an aligned
+    // structure.
     let [first, second, third] = unsafe {
         [
             halfwords.read_volatile(),
@@ -300,7 +304,7 @@ union Question {
     lookup: FibLookup,
 }
 
-/// Size in bytes that the kernel expects of the parameters of a route lookup.
+/// Size in bytes of the parameters of a route lookup, which the kernel expects.
 const FIB_LOOKUP_SIZE: i32 = 64;
 
 const _CHECK: () = assert!(size_of::<FibLookup>() == FIB_LOOKUP_SIZE as usize);

@@ -24,7 +24,8 @@ use crate::{
     packet::PacketMemory,
 };
 
-/// Handles packets that change nothing, and passes all others on.
+/// Handles packets that do not change their connection, and passes all others to the program of
+/// another part.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro hands it over")]
 fn lb(context: XdpContext) -> u32 {
@@ -34,7 +35,7 @@ fn lb(context: XdpContext) -> u32 {
     }
 }
 
-/// Handles packets of known connections that may change them.
+/// Handles packets of known connections that may change their connection.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro hands it over")]
 fn lb_changing(context: XdpContext) -> u32 {
@@ -57,7 +58,7 @@ fn lb_new(context: XdpContext) -> u32 {
 /// Passes a packet to the program of another part by a tail call; that program parses it again.
 #[inline(always)]
 fn hand_on(context: &XdpContext, part: Part) -> u32 {
-    // SAFETY: nothing here has a destructor, and the packet is unmodified.
+    // SAFETY: no value in this function has a destructor, and the packet is unmodified.
     unsafe { PROGRAMS.tail_call(context, part as u32) };
     Kernel::new(context).count_verdict(Verdict::Drop(DropReason::NoProgram));
     xdp_action::XDP_DROP
@@ -70,7 +71,8 @@ fn action(verdict: Verdict) -> u32 {
         Verdict::Drop(_) => xdp_action::XDP_DROP,
         Verdict::Transmit(_) => xdp_action::XDP_TX,
         Verdict::Redirect(_, interface) => {
-            // `can_send` found the interface when the packet was counted as sent.
+            // The interface is in the map: `can_send` found it there before the packet was counted
+            // as redirected.
             INTERFACES
                 .redirect(interface, 0)
                 .unwrap_or_else(|action| action)
@@ -85,31 +87,32 @@ fn pass(_context: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// Returns the time in ticks of the kernel's clock: the agent runs this program, because it cannot
-/// read the clock of the flows otherwise.
+/// Returns the time in ticks of the kernel's clock. The agent runs this program, because it has no
+/// other way to read the clock by which connections are dated.
 #[xdp]
 fn clock(_context: XdpContext) -> u32 {
     kernel::now().0
 }
 
-/// 1 if the CPUs order loads more weakly than x86. The agent sets it before it loads the program,
-/// and the verifier removes the dead code.
+/// 1 if the CPUs order loads more weakly than x86 does. The agent sets the value before it loads
+/// the program, and the verifier then removes the code that it makes unreachable.
 #[unsafe(no_mangle)]
 static WEAKLY_ORDERED: u8 = 0;
 
 #[inline(always)]
 fn weakly_ordered() -> bool {
-    // SAFETY: a byte of the object's own read-only data; volatile, because the loader sets it.
+    // SAFETY: the pointer is to a byte of the object's read-only data; volatile, because the loader
+    // sets it.
     unsafe { core::ptr::read_volatile(&raw const WEAKLY_ORDERED) != 0 }
 }
 
-/// A licence that the verifier requires for some of the helpers.
+/// The program's licence, which the verifier requires for some of the helpers.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // The verifier would refuse a program in which this could be reached.
+    // The verifier would refuse a program in which this loop could be reached.
     loop {}
 }

@@ -1,4 +1,4 @@
-//! The maps, by the names that `bpftool` and the pins show.
+//! The BPF maps, by the names that `bpftool` and the pins show.
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
@@ -20,40 +20,42 @@ use lb_common::{
     verdict::COUNTER_SLOTS,
 };
 
-/// Settings that hold for all connections, in one entry.
+/// Settings that hold for all connections: the map has one entry.
 #[btf_map(name = "settings")]
 pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
 
-/// Flag of maps that the agent maps into its memory. They are page-aligned, so a value of 64 bytes
-/// is one cache line.
+/// Flag of maps that the agent maps into its own memory. Their values are page-aligned, so a value
+/// of 64 bytes is one cache line.
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
 
-/// A filter with a bit for each hash of an address and port: whether a service may be there.
+/// A filter with bits for each hash of an address and port: whether a service may have them.
 #[btf_map(name = "listeners")]
 pub(crate) static LISTENERS: Array<Listeners, { LISTENER_WORDS as usize }> = Array::new();
 
-/// A bit for each source port that NAT may have claimed.
+/// A bit for each port that NAT may claim as a source port.
 #[btf_map(name = "ports")]
 pub(crate) static PORTS: Array<u64, 1024> = Array::new();
 
-/// Services by address and port. A new configuration is written before the rest of the old one is
-/// removed, so that both have room.
+/// Services by address and port. A new configuration is written before what is left of the old one
+/// is removed, so the map has room for both.
 #[btf_map(name = "services")]
 pub(crate) static SERVICES: HashMap<ServiceKey, Service, { 2 * limits::SERVICES as usize }> =
     HashMap::new();
 
-/// Backends by their index, as in the rings.
+/// Backends by their index, which is also what the slots of rings contain.
 #[btf_map(name = "backends")]
 pub(crate) static BACKENDS: Array<Backend, { limits::BACKENDS as usize }> = Array::new();
 
-/// A ring for each service; a packet sees the old ring or the new one: see [`lb_common::ring`].
+/// A ring of backends for each service. A packet sees either the old ring or the new one: see
+/// [`lb_common::ring`].
 #[btf_map(name = "rings")]
 pub(crate) static RINGS: ArrayOfMaps<Ring, { limits::RINGS as usize }> = ArrayOfMaps::new();
 
-/// Head and slots of a ring. Each ring has as many words as its service needs, at least one.
+/// A ring of backends: its head and its slots. Each has as many words as its service needs, at
+/// least one.
 pub(crate) type Ring = Array<u64, 1, { ring::MAP_FLAGS as usize }>;
 
-/// Round-robin counter of each service and CPU.
+/// Round-robin counter of each service, separate for each CPU.
 #[btf_map(name = "cursors")]
 pub(crate) static CURSORS: PerCpuArray<u32, { limits::SERVICES as usize }> = PerCpuArray::new();
 
@@ -61,21 +63,22 @@ pub(crate) static CURSORS: PerCpuArray<u32, { limits::SERVICES as usize }> = Per
 #[btf_map(name = "line_turns")]
 pub(crate) static LINE_TURNS: PerCpuArray<u32, { limits::ROWS as usize }> = PerCpuArray::new();
 
-/// One entry for each connection. The agent sets the size before it loads the program.
+/// The connection table, with one entry for each connection. The agent sets the size before it
+/// loads the program.
 #[btf_map(name = "connections")]
 pub(crate) static CONNECTIONS: Array<Connection, CONNECTION_ENTRIES, MAPPED> = Array::new();
 
-/// Default number of entries of `connections`.
+/// Default number of entries of the map `connections`.
 const CONNECTION_ENTRIES: usize = 1 << 20;
 
-/// Source ports of NAT: a row for each backend and source address.
+/// Source ports of NAT: a row of ports for each backend and source address.
 #[btf_map(name = "source_ports")]
 pub(crate) static SOURCE_PORTS: ArrayOfMaps<Row, { limits::ROWS as usize }> = ArrayOfMaps::new();
 
-/// A row: each port names the connection that holds it, see `lb_common::table`.
+/// A row of source ports: each port names the connection that holds it, see `lb_common::table`.
 pub(crate) type Row = Array<Line, { limits::LINES as usize }, MAPPED>;
 
-/// Sixteen adjacent ports: a cache line.
+/// A line of sixteen adjacent source ports, which is a cache line.
 pub(crate) type Line = [u32; limits::PORTS_PER_LINE as usize];
 
 /// Endpoints, by which packets from backends are recognised.
@@ -83,7 +86,7 @@ pub(crate) type Line = [u32; limits::PORTS_PER_LINE as usize];
 pub(crate) static ENDPOINTS: Array<EndpointBucket, { limits::ENDPOINT_BUCKETS as usize }, MAPPED> =
     Array::new();
 
-/// Next hops: one for each backend, then those towards clients.
+/// Next hops: one towards each backend, then those towards clients.
 #[btf_map(name = "hops")]
 pub(crate) static HOPS: Array<Hop, { limits::HOPS as usize }, MAPPED> = Array::new();
 
@@ -91,7 +94,7 @@ pub(crate) static HOPS: Array<Hop, { limits::HOPS as usize }, MAPPED> = Array::n
 #[btf_map(name = "interfaces")]
 pub(crate) static INTERFACES: DevMapHash<{ limits::INTERFACES as usize }> = DevMapHash::new();
 
-/// Targets of tail calls: the programs that handle what `lb` passes on.
+/// Targets of tail calls: the programs that handle the packets that `lb` does not handle itself.
 #[btf_map(name = "programs")]
 pub(crate) static PROGRAMS: ProgramArray<{ limits::PROGRAMS as usize }> = ProgramArray::new();
 
@@ -100,7 +103,7 @@ pub(crate) static PROGRAMS: ProgramArray<{ limits::PROGRAMS as usize }> = Progra
 pub(crate) static FLOW_EVENTS: RingBuf<Record, { limits::FLOW_EVENT_BYTES as usize }> =
     RingBuf::new();
 
-/// Number of events that were lost because `flow_events` had no room.
+/// Number of connection events that were lost because `flow_events` had no room.
 #[btf_map(name = "untold")]
 pub(crate) static UNTOLD: PerCpuArray<u64, 1> = PerCpuArray::new();
 

@@ -4,7 +4,7 @@ use aya_ebpf::programs::XdpContext;
 use lb_common::memory::Memory;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// The bytes between `data` and `data_end`.
+/// The bytes of a packet, between `data` and `data_end` of the XDP context.
 pub(crate) struct PacketMemory<'a> {
     context: &'a XdpContext,
 }
@@ -14,7 +14,7 @@ impl<'a> PacketMemory<'a> {
         Self { context }
     }
 
-    /// Returns the address of a `T` within the packet.
+    /// Returns the address of the `T` at `offset` in the packet; `None` if it extends past the end.
     ///
     /// The comparison is `start + length > end`, with the pointer itself on the left: the form from
     /// which the verifier derives the bounds of the packet (kernel/bpf/verifier.c,
@@ -41,7 +41,7 @@ impl Memory for PacketMemory<'_> {
 
     #[inline(always)]
     fn at_mut<T: FromBytes + IntoBytes + KnownLayout>(&mut self, offset: usize) -> Option<&mut T> {
-        // SAFETY: as in `at`, and `self` is borrowed for this one reference alone.
+        // SAFETY: the `T` is valid as in `at`, and `self` is borrowed for this one reference alone.
         self.address::<T>(offset)
             .map(|address| unsafe { &mut *address })
     }

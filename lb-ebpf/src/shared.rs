@@ -1,4 +1,4 @@
-//! Memory that other CPUs and the agent access concurrently.
+//! Memory of maps that other CPUs and the agent access concurrently.
 
 use core::arch::asm;
 
@@ -9,7 +9,7 @@ use lb_common::{
 
 use crate::maps::Line;
 
-/// A value of a map, as words of eight bytes.
+/// A value of a map, accessed as words of eight bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct MapWords(*mut u64);
 
@@ -23,23 +23,25 @@ impl MapWords {
 impl Words for MapWords {
     #[inline(always)]
     fn load(&self, word: usize) -> u64 {
-        // SAFETY: a word of a value that the map holds for as long as the program runs, aligned as
-        // every value of an array is; callers name words within the value, which the verifier checks.
+        // SAFETY: the pointer is to a word of a value that the map holds for as long as the program
+        // runs, aligned as every value of an array is; callers name words within the value, which
+        // the verifier checks.
         unsafe { self.0.add(word).read_volatile() }
     }
 
     #[inline(always)]
     fn store(&self, word: usize, value: u64) {
-        // SAFETY: as in `load`.
+        // SAFETY: the pointer is valid as in `load`.
         unsafe { self.0.add(word).write_volatile(value) };
     }
 
     #[inline(always)]
     fn exchange(&self, word: usize, old: u64, new: u64) -> bool {
         let found: u64;
-        // SAFETY: as in `load`. `BPF_CMPXCHG` (Linux 5.12), for which rustc has no atomic type on this
-        // target; it is fully ordered (Documentation/bpf/standardization/instruction-set.rst), and
-        // the asm block orders the compiler's own loads and stores.
+        // SAFETY: the pointer is valid as in `load`. The instruction is `BPF_CMPXCHG` (Linux 5.12),
+        // for which rustc has no atomic type on this target; it is fully ordered
+        // (Documentation/bpf/standardization/instruction-set.rst), and the asm block orders the
+        // compiler's own loads and stores.
         unsafe {
             asm!(
                 "r0 = cmpxchg_64({word} + 0, r0, {new})",
@@ -52,7 +54,7 @@ impl Words for MapWords {
     }
 }
 
-/// A line of source ports.
+/// A line of source ports: a value of the map `source_ports`.
 #[derive(Clone, Copy)]
 pub(crate) struct MapPorts(*mut u32);
 
@@ -66,7 +68,7 @@ impl Ports for MapPorts {
     #[inline(always)]
     fn load(&self, port: u32) -> u32 {
         let port = (port % PORTS_PER_LINE) as usize;
-        // SAFETY: one of the sixteen numbers of the line.
+        // SAFETY: the pointer is to one of the sixteen numbers of the line.
         unsafe { self.0.add(port).read_volatile() }
     }
 
@@ -74,8 +76,8 @@ impl Ports for MapPorts {
     fn exchange(&self, port: u32, old: u32, new: u32) -> bool {
         let port = (port % PORTS_PER_LINE) as usize;
         let found: u64;
-        // SAFETY: one of the sixteen numbers of the line; otherwise as in `MapWords::exchange`, with
-        // the instruction for four bytes.
+        // SAFETY: the pointer is to one of the sixteen numbers of the line; otherwise as in
+        // `MapWords::exchange`, with the instruction for four bytes.
         unsafe {
             asm!(
                 "w0 = cmpxchg32_32(r1 + 0, w0, w2)",
@@ -88,7 +90,7 @@ impl Ports for MapPorts {
     }
 }
 
-/// Orders all loads before it before all loads after it.
+/// Orders all loads before the call before all loads after it.
 ///
 /// The compiler keeps volatile loads in order, and so does x86. CPUs with weaker ordering execute
 /// an atomic instruction on the stack, which is a full barrier.
@@ -96,7 +98,7 @@ impl Ports for MapPorts {
 pub(crate) fn order_loads() {
     if crate::weakly_ordered() {
         let mut word = 0_u64;
-        // SAFETY: a word of our own stack.
+        // SAFETY: the instruction changes only a word on this function's own stack.
         unsafe {
             asm!(
                 "lock *(u64 *)({word} + 0) += {zero}",

@@ -8,23 +8,24 @@ use crate::{
 /// Builder of a TCP packet with valid checksums.
 #[derive(Clone, Debug)]
 pub struct TcpPacket {
-    /// Addresses and ports.
+    /// Addresses and ports of the packet.
     pub key: FlowKey,
-    /// Control bits.
+    /// TCP control bits, as in [`crate::tcp::Flags`].
     pub flags: u8,
-    /// Time to live.
+    /// The IPv4 header's time to live.
     pub ttl: u8,
-    /// VLAN numbers, the outer one first.
+    /// VLAN numbers of the packet's tags, the outer tag first.
     pub vlans: Vec<u16>,
     /// IP options, in words of four bytes.
     pub ip_options: usize,
     /// TCP options, in words of four bytes.
     pub tcp_options: usize,
-    /// TCP's sequence number.
+    /// Sequence number in the TCP header.
     pub sequence: u32,
-    /// TCP's acknowledgement number.
+    /// Acknowledgement number in the TCP header.
     pub acknowledgement: u32,
-    /// Timestamp (RFC 7323); takes three more words of options.
+    /// TCP timestamp (RFC 7323) to add as an option, which takes three more words; `None` for no
+    /// timestamp.
     pub timestamp: Option<u32>,
     /// Payload of the segment.
     pub payload: Vec<u8>,

@@ -29,21 +29,21 @@ use crate::{
 /// The tables of one host, in plain memory.
 #[derive(Debug)]
 pub struct HostTables {
-    /// The map `settings`.
+    /// Stands for the map `settings`.
     pub settings: Settings,
-    /// The current time in ticks.
+    /// The current time in ticks of the simulated kernel clock.
     pub now: Tick,
-    /// Index of the interface that packets arrive on.
+    /// Index of the interface that the packets arrive on.
     pub ingress: u32,
-    /// Other interfaces that packets can be sent out of.
+    /// Indices of other interfaces that packets can be redirected to.
     pub interfaces: Vec<u32>,
-    /// The map `services`.
+    /// Stands for the map `services`.
     pub services: HashMap<ServiceKey, Service>,
-    /// The map `rings`.
+    /// Stands for the map `rings`: the backend in each slot of a service's ring.
     pub rings: HashMap<ServiceId, Vec<BackendId>>,
-    /// The map `backends`.
+    /// Stands for the map `backends`.
     pub backends: BTreeMap<BackendId, Backend>,
-    /// Next hops by destination.
+    /// The kernel's routes: the next hop for each destination address.
     pub routes: HashMap<[u8; 4], NextHop>,
     /// The next hop for every destination that `routes` does not contain.
     pub default_route: Option<NextHop>,
@@ -162,30 +162,30 @@ impl HostTables {
         }
     }
 
-    /// Steers one packet.
+    /// Steers one packet, and returns its verdict.
     pub fn steer(&self, packet: &mut [u8]) -> Verdict {
         steer(&mut Slice(packet), &self)
     }
 
-    /// Returns the number of packets with this verdict.
+    /// Returns the number of packets counted so far with this verdict.
     #[must_use]
     pub fn counted(&self, verdict: Verdict) -> u64 {
         self.counted_at(verdict.counter())
     }
 
-    /// Returns the number of packets counted at this index of the map `verdicts`.
+    /// Returns the number of packets counted so far at this index of the map `verdicts`.
     #[must_use]
     pub fn counted_at(&self, index: u32) -> u64 {
         self.verdicts.borrow()[index as usize]
     }
 
-    /// Returns the number of packets with any verdict.
+    /// Returns the number of packets counted so far, whatever their verdict.
     #[must_use]
     pub fn counted_total(&self) -> u64 {
         self.verdicts.borrow().iter().sum()
     }
 
-    /// Returns the counters of a service or backend.
+    /// Returns the traffic counters of a service or backend.
     #[must_use]
     pub fn traffic(&self, slot: TrafficSlot) -> Traffic {
         self.traffic
@@ -195,13 +195,13 @@ impl HostTables {
             .unwrap_or_default()
     }
 
-    /// Takes the records that were exported since the last call.
+    /// Returns the records that were exported since the last call, and forgets them.
     #[must_use]
     pub fn take_exported(&self) -> Vec<Record> {
         self.exported.take()
     }
 
-    /// Returns the number of route lookups so far.
+    /// Returns the number of route lookups made so far.
     #[must_use]
     pub fn route_lookups(&self) -> u64 {
         *self.lookups.borrow()
@@ -253,7 +253,7 @@ impl<const N: usize> Words for &[AtomicU64; N] {
     }
 }
 
-/// Sixteen adjacent source ports.
+/// Sixteen adjacent source ports: a line of the map `source_ports`.
 #[derive(Clone, Copy, Debug)]
 pub struct HostLine<'a>(&'a [AtomicU32]);
 

@@ -2,7 +2,7 @@
 
 use crate::{backend::BackendId, limits::RING_SIZES};
 
-/// A backend with its share of the ring.
+/// A backend with its share of a ring.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Member {
     /// Index that is written into the backend's slots.
@@ -10,11 +10,11 @@ pub struct Member {
     /// Address and port, which determine the backend's slots: they are the same on every host that
     /// balances over this backend.
     pub identity: ([u8; 4], u16),
-    /// Relative share; at least 1.
+    /// The backend's relative share of the ring; at least 1.
     pub weight: u16,
 }
 
-/// A filled ring.
+/// A ring whose slots are filled with backends.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ring {
     /// The index of a backend in each slot; empty if there is no backend.
@@ -88,7 +88,8 @@ impl Ring {
         let mut turns: Vec<(u64, u32, BackendId)> = Vec::new();
         for (member, place) in members.iter().zip(0..) {
             let weight = u64::from(member.weight / divisor);
-            // Position of a turn: the middle of one of the `weight` equal parts of the round.
+            // Position of a backend's turn in the round: the middle of one of `weight` equal parts
+            // of it.
             let turn = |number: u64| ((2 * number + 1) << 32) / weight;
             turns.extend((0..weight).map(|number| (turn(number), place, member.id)));
         }
@@ -98,8 +99,8 @@ impl Ring {
         }
     }
 
-    /// Returns the maximum number of slots of [`Self::round_robin`] for backends with all or some
-    /// of these weights; `None` if the largest ring has fewer.
+    /// Returns the maximum number of slots in one round of [`Self::round_robin`] for backends with
+    /// all or some of these weights; `None` if the largest ring has fewer slots.
     #[must_use]
     pub fn round_length(weights: &[u16]) -> Option<u32> {
         let divisor = u32::from(common_divisor(weights.iter().copied()));
@@ -109,7 +110,7 @@ impl Ring {
     }
 }
 
-/// Greatest common divisor of the weights; 1 without any.
+/// Returns the greatest common divisor of the weights; 1 if there are none.
 fn common_divisor(weights: impl Iterator<Item = u16>) -> u16 {
     let divisor = weights.fold(0, |mut one, mut other| {
         while other != 0 {
@@ -143,7 +144,8 @@ impl Claim {
         }
     }
 
-    /// Returns the next free slot of the permutation. At least one slot must be free.
+    /// Returns the next free slot in the backend's order of preference. At least one slot of the
+    /// ring must be free.
     fn next_free(&mut self, slots: &[BackendId]) -> usize {
         let size = slots.len();
         loop {

@@ -21,16 +21,16 @@ use crate::{backend::BackendId, limits};
 /// inner maps of `rings` may differ in size (Linux 5.10).
 pub const MAP_FLAGS: u32 = 1 << 10 | 1 << 12;
 
-/// Slots in a word.
+/// Number of slots in a word of a ring.
 const SLOTS_IN_A_WORD: u32 = 4;
 
-/// Bits of a slot.
+/// Number of bits of a slot, which holds the index of a backend.
 const SLOT_BITS: u32 = 16;
 
 /// The range of slots in use: word 0 of an inner map of `rings`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Head {
-    /// The first slot in use.
+    /// Index of the first slot in use.
     pub first: u32,
     /// Number of slots in use; 0 if no backend accepts new connections.
     pub slots: u32,
@@ -69,12 +69,12 @@ impl Head {
     }
 }
 
-/// Index of a slot in the inner map.
+/// Index of a slot in an inner map of `rings`, counted over both halves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Slot(u32);
 
 impl Slot {
-    /// Returns the slot with this index.
+    /// Returns the slot with the index `number` of an inner map.
     #[must_use]
     pub const fn at(number: u32) -> Self {
         Self(number)
@@ -96,25 +96,26 @@ impl Slot {
     }
 }
 
-/// Number of words in an inner map whose halves have `capacity` slots each.
+/// Returns the number of words in an inner map whose halves have `capacity` slots each.
 #[must_use]
 pub const fn words_of(capacity: u32) -> u32 {
     1 + 2 * words_of_half(capacity)
 }
 
-/// Number of words in one half of the ring. No word belongs to both halves.
+/// Number of words in one half of a ring whose halves have `capacity` slots each. No word belongs
+/// to both halves.
 #[must_use]
 pub const fn words_of_half(capacity: u32) -> u32 {
     capacity.div_ceil(SLOTS_IN_A_WORD)
 }
 
-/// Returns the index of the first slot of half 0 or half 1.
+/// Returns the index of the first slot of half 0 or half 1 of a ring.
 #[must_use]
 pub const fn first_of_half(capacity: u32, half: u32) -> u32 {
     half * words_of_half(capacity) * SLOTS_IN_A_WORD
 }
 
-/// Packs up to four backends into a word, the first in the lowest bits.
+/// Packs up to four backends into a word of a ring, the first in the lowest bits.
 #[must_use]
 pub fn packed(backends: &[BackendId]) -> u64 {
     let slots = backends.iter().zip(0..SLOTS_IN_A_WORD);
@@ -123,7 +124,7 @@ pub fn packed(backends: &[BackendId]) -> u64 {
     })
 }
 
-/// Maximum number of backends in a word.
+/// Maximum number of backends in a word of a ring.
 pub const BACKENDS_IN_A_WORD: usize = SLOTS_IN_A_WORD as usize;
 
 const _CHECK: () = assert!(

@@ -31,7 +31,7 @@ use super::{
     reopening::{Reopening, reopening},
 };
 
-/// Handles a packet without a connection, or one that opens its connection again.
+/// Handles a packet without a known connection, or one that opens its connection again.
 #[inline(always)]
 pub(super) fn begin<M: Memory, T: Tables>(
     memory: &mut M,
@@ -72,7 +72,7 @@ pub(super) fn begin<M: Memory, T: Tables>(
         number & !AGAIN
     };
     let place = place_at(tables, index & !REPLACES).ok_or(Verdict::Drop(DropReason::TableFull))?;
-    // Another CPU may have changed the entry since it was chosen.
+    // Another CPU may have changed the entry since this CPU chose it.
     let is_ours = if is_new {
         is_free(place.stamp, index, tables.now(), settings.hertz)
     } else {
@@ -130,8 +130,8 @@ pub(super) fn begin<M: Memory, T: Tables>(
     Ok(verdict)
 }
 
-/// Prefetches the second entry of the first bucket, which is needed last; the first entry of that
-/// bucket is cached already.
+/// Prefetches the second entry of a new connection's first bucket, which is needed last, into the
+/// CPU's cache; the first entry of that bucket is cached already.
 #[inline(always)]
 fn fetch_ahead<T: Tables>(tables: &T, buckets: &Buckets) {
     let _stamp = tables
@@ -146,8 +146,8 @@ const LATE: u32 = u32::MAX - 1;
 
 /// Finds the entry that holds a connection with these addresses and ports. Returns its index, with
 /// [`AGAIN`] if the connection is to be retried, and in the upper half the [`identity`] of the
-/// stamp; [`NONE`] or [`LATE`] otherwise. The result is a number, not a structure, for the reason
-/// given at `table::chosen`.
+/// stamp; [`NONE`] if there is no such entry, [`LATE`] if the packet does not open the connection
+/// again. The result is a number, not a structure, for the reason given at `table::chosen`.
 #[inline(never)]
 fn known<T: Tables>(tables: &T, key: &ClientKey) -> u64 {
     let Some(settings) = tables.settings() else {
@@ -176,11 +176,11 @@ struct Request {
     hash: u64,
     service: Service,
     numbers: Numbers,
-    /// The backend that refused the connection or did not answer.
+    /// The backend that refused the connection or did not answer; `None` on the first try.
     avoid: Option<BackendId>,
 }
 
-/// Returns the backend in word 4 of an entry.
+/// Returns the backend whose index is in word 4 of a connection's entry.
 #[inline(always)]
 fn backend_of<W: Words>(place: &Place<W>) -> BackendId {
     let [_port, backend, _segment, _address]: [u16; 4] =
@@ -215,8 +215,8 @@ fn fill<M: Memory, T: Tables>(
     Some(change)
 }
 
-/// Undoes a claim: restores the connection that was to be retried (`again`), otherwise vacates the
-/// entry.
+/// Undoes the claim of an entry: restores the connection that was to be retried (if `again` is
+/// set), otherwise vacates the entry.
 #[inline(always)]
 fn give_back<T: Tables>(tables: &T, place: &Place<T::Entry>, claim: &Claim<T::Entry>, again: bool) {
     if again {
@@ -227,10 +227,10 @@ fn give_back<T: Tables>(tables: &T, place: &Place<T::Entry>, claim: &Claim<T::En
     }
 }
 
-/// A backend for a new connection, with a source port.
+/// A backend that was chosen for a new connection, with a source port.
 struct Choice {
     id: BackendId,
-    /// Address and port that the backend sees, and the row of the port.
+    /// Source address and port that the backend sees, and the row of the port in `source_ports`.
     source: ([u8; 4], u16, u16),
 }
 

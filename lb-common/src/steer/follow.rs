@@ -57,9 +57,9 @@ pub(super) fn follow<M: Memory, T: Tables>(
     has_a_hop_left(packet)?;
     if direction == Direction::In && packet.flags.finishes() {
         let (before, numbers) = (connection.numbers(), numbers(memory, packet));
-        // Done before the state changes: while the connection is established, no CPU claims its
-        // entry for another connection. If a CPU has claimed the entry already, the numbers differ
-        // and the exchange fails.
+        // The numbers are written before the state changes: while the connection is established, no
+        // CPU claims its entry for another connection. If a CPU has claimed the entry already, the
+        // numbers differ and the exchange fails.
         let _noted = (place.entry).exchange(WORD_NUMBERS, before.word(), numbers.word());
     }
     let crosses = direction == Direction::Out
@@ -84,11 +84,12 @@ const fn is_late(stamp: Stamp, now: Tick, hertz: u32) -> bool {
     now.since(stamp.seen) >= hertz / SENT_AGAIN
 }
 
-/// Divisor of a second: a FIN may be a retransmission if an eighth of a second or more has passed.
-/// Linux retransmits after a fifth of a second at the earliest (include/net/tcp.h, `TCP_RTO_MIN`).
+/// Divisor of a second: a backend's FIN may be a retransmission if an eighth of a second or more
+/// has passed since the client's FIN. Linux retransmits after a fifth of a second at the earliest
+/// (include/net/tcp.h, `TCP_RTO_MIN`).
 const SENT_AGAIN: u32 = 8;
 
-/// Updates state and time of a connection in the table.
+/// Updates state and time of a connection in the table, as its packet requires.
 #[inline(always)]
 fn advance<T: Tables>(
     tables: &T,

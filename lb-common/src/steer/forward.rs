@@ -18,7 +18,7 @@ use crate::{
 
 use super::{Part, Step, TRUNCATED, hops};
 
-/// The step for a packet that may change its connection: another part handles it.
+/// The result for a packet that may change its connection: [`Part::Changing`] handles the packet.
 const CHANGING: Step = Step::Next(Part::Changing);
 
 /// Forwards a packet that does not change its connection. A packet that may change it, or whose
@@ -49,8 +49,8 @@ pub(super) fn unchanged<M: Memory, T: Tables>(
     send(memory, tables, packet, &connection, &hop, direction).map(Step::Done)
 }
 
-/// Updates the time of the last packet once a second, so most packets write nothing. All time-outs
-/// are longer than a second.
+/// Updates the recorded time of a connection's last packet once a second, so most packets write
+/// nothing. All time-outs of connections are longer than a second.
 #[inline(always)]
 fn note_time<T: Tables>(tables: &T, settings: &Settings, place: &Place<T::Entry>) {
     let now = tables.now();

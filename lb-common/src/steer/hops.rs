@@ -14,7 +14,7 @@ use crate::{
     wire::Ethernet,
 };
 
-/// Returns the next hop to a backend if it is current.
+/// Returns the next hop to a backend; `None` if it is not current, and must be looked up again.
 #[inline(always)]
 pub(super) fn to_backend<T: Tables>(
     tables: &T,
@@ -25,14 +25,15 @@ pub(super) fn to_backend<T: Tables>(
     hop.is_current(settings.generation).then_some(hop)
 }
 
-/// Returns the next hop to a backend as of its last lookup.
+/// Returns the next hop to a backend as of its last lookup; `None` if no lookup has succeeded.
 #[inline(always)]
 pub(super) fn last_to_backend<T: Tables>(tables: &T, backend: BackendId) -> Option<Hop> {
     let hop = read_hop(&tables.hop(backend.index())?);
     (hop.interface != 0).then_some(hop)
 }
 
-/// Returns the next hop to the client of a connection if it is current.
+/// Returns the next hop to the client of a connection; `None` if it is not current, and must be
+/// looked up again.
 #[inline(always)]
 pub(super) fn to_client<T: Tables>(
     tables: &T,
@@ -81,8 +82,8 @@ const FOUND: u32 = 0;
 const NO_NEIGHBOUR: u32 = 1;
 const NO_ROUTE: u32 = 2;
 
-/// Looks up the next hop of a backend and stores it in its entry. Returns [`FOUND`], [`NO_ROUTE`]
-/// or [`NO_NEIGHBOUR`]: a number, for the reason given at `table::chosen`.
+/// Looks up the next hop of a backend and stores it in its entry of the map `hops`. Returns
+/// [`FOUND`], [`NO_ROUTE`] or [`NO_NEIGHBOUR`]: a number, for the reason given at `table::chosen`.
 #[inline(never)]
 fn renewed<T: Tables>(tables: &T, index: u32, source: [u8; 4], destination: [u8; 4]) -> u32 {
     let (Some(entry), Some(settings)) = (tables.hop(index), tables.settings()) else {
@@ -173,7 +174,7 @@ pub(super) fn ingress_hop<M: Memory, T: Tables>(
         hop: index16(index),
         hop_serial: read_hop(&entry).serial,
         serial,
-        // 0 means that no route was looked up, so a lookup precedes the use of this hop.
+        // 0 stands for "no route was looked up": a lookup precedes the use of this next hop.
         routes: 0,
     })
 }
@@ -210,7 +211,8 @@ fn set_next_hop<W: Words>(
     let _written = place.entry.exchange(WORD_HOP, before, after.word());
 }
 
-/// Returns the reference to a next hop in an entry, if it was written for this connection.
+/// Returns the reference to a next hop in a connection's entry; `None` if the entry has none that
+/// was written for this connection.
 #[inline(always)]
 fn reference<W>(place: &Place<W>, connection: &Connection) -> Option<HopReference> {
     let reference = HopReference::of_word(zerocopy::transmute!(connection.client_hop));
@@ -267,7 +269,7 @@ fn find_or_add<T: Tables>(tables: &T, hop: &NextHop, generation: u32) -> Option<
     Some(index)
 }
 
-/// Associativity: number of entries of `hops` that a next hop may occupy.
+/// Associativity of the map `hops`: number of entries that a next hop towards a client may occupy.
 const HOP_WAYS: u32 = 8;
 
 #[inline(always)]

@@ -19,9 +19,9 @@ pub(super) enum Located<E> {
     Client(Place<E>),
     /// The packet is from the backend of this connection.
     Backend(Place<E>),
-    /// The packet may be for a steered service, but belongs to no known connection.
+    /// The packet may be for a service that the kernel steers, but belongs to no known connection.
     Steered,
-    /// The packet may be for a service of the agent.
+    /// The packet may be for a service that the agent serves.
     Agent,
 }
 
@@ -43,7 +43,8 @@ pub(super) fn locate<T: Tables>(
             return Ok(Located::Client(place));
         }
     }
-    // The filter can give a false positive: packets from a backend are recognised regardless of it.
+    // The filter of listeners can give a false positive, so packets from a backend are recognised
+    // whatever it says.
     if tables.is_source_port(key.destination_port)
         && let Some(endpoint) = endpoint(tables, key, key.destination)
     {
@@ -79,7 +80,7 @@ pub(super) fn locate<T: Tables>(
     Err(Verdict::Pass(PassReason::NotAService))
 }
 
-/// Returns the endpoint that a packet comes from, if it replies to `source`.
+/// Returns the endpoint that sent a packet, if it is a backend that replies to `source`.
 #[inline(always)]
 fn endpoint<T: Tables>(tables: &T, key: &FlowKey, source: [u8; 4]) -> Option<Endpoint> {
     let wanted = EndpointKey {

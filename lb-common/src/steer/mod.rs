@@ -40,7 +40,7 @@ pub fn steer<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Verdict {
     steer_new(memory, tables)
 }
 
-/// Result of one of the three parts.
+/// Result of one of the three parts of steering.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
     /// The packet is decided on, rewritten and counted.
@@ -53,9 +53,9 @@ pub enum Step {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Part {
-    /// [`steer_changing`].
+    /// The packet may change its connection: [`steer_changing`] handles it.
     Changing = 0,
-    /// [`steer_new`].
+    /// The packet may open a connection: [`steer_new`] handles it.
     New = 1,
 }
 
@@ -107,8 +107,8 @@ fn known<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Step, Verdi
     forward::unchanged(memory, tables, settings, &packet, &place, direction)
 }
 
-/// Passes a packet to the agent's listener, unless new connections are held or the filter gave a
-/// false positive.
+/// Passes a packet to the agent's listener, unless new connections are held or the filter of
+/// listeners gave a false positive.
 #[inline(always)]
 fn to_agent<T: Tables>(tables: &T, settings: &Settings, packet: &Packet) -> Result<Step, Verdict> {
     let service = tables.service(&packet.key.service()).ok_or(NOT_OURS)?;

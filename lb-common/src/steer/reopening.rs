@@ -17,9 +17,9 @@ use super::forward::read_or_contended;
 /// Meaning of a client's SYN for the known connection with its addresses and ports.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reopening {
-    /// The SYN belongs to the connection.
+    /// The SYN belongs to the known connection.
     None,
-    /// The SYN opens another connection in its place.
+    /// The SYN opens another connection in place of the known one.
     Replace,
     /// The SYN is a retransmission, and goes to another backend.
     Retry,
@@ -42,7 +42,8 @@ pub(super) fn reopening<T: Tables>(
         })
     };
     Ok(match stamp.state {
-        // A duplicate of the SYN that the network made goes to the same backend as the first SYN.
+        // A duplicate that the network made of the client's SYN goes to the same backend as the
+        // first SYN.
         State::OPENING if stamp.mode.is_refused() || age >= settings.hertz / RETRANSMISSION => {
             if may_retry(tables, connection, stamp) || backend_is_down() {
                 Reopening::Retry
@@ -56,11 +57,12 @@ pub(super) fn reopening<T: Tables>(
     })
 }
 
-/// Divisor of a second: the time after which a SYN is a retransmission. No client retransmits
-/// earlier than after a second (RFC 6298, section 2).
+/// Divisor of a second: a SYN that repeats another one after a quarter of a second or more is a
+/// retransmission, not a duplicate that the network made. No client retransmits earlier than after
+/// a second (RFC 6298, section 2).
 const RETRANSMISSION: u32 = 4;
 
-/// Whether a retry is allowed and another backend exists.
+/// Whether the connection may be retried at another backend, and another backend exists.
 #[inline(always)]
 pub(super) fn may_retry<T: Tables>(tables: &T, connection: &Connection, stamp: Stamp) -> bool {
     let key = connection.key().flow().service();

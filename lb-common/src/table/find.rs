@@ -11,7 +11,7 @@ use crate::{
 
 use super::{Buckets, Place, claim_of, is_of, place_at};
 
-/// Finds the connection of a client's packets.
+/// Finds the connection that a client's packets belong to; `None` if there is none in its buckets.
 #[inline(always)]
 pub fn find<S: Shared>(shared: &S, key: &ClientKey, buckets: &Buckets) -> Option<Place<S::Entry>> {
     for first in buckets.first {
@@ -37,12 +37,12 @@ pub fn find<S: Shared>(shared: &S, key: &ClientKey, buckets: &Buckets) -> Option
 }
 
 /// Number of early entries in a bucket. Each of the later entries is allocated only when the
-/// earlier ones are in use in both buckets. With two early entries, a million connections in four
-/// million entries all find room five times in six; with three, two or three of the connections did
-/// not.
+/// earlier ones are in use in both buckets. In runs of a million connections in a table of four
+/// million entries, two early entries left no connection without an entry five times in six; three
+/// left two or three connections without one.
 pub(super) const EARLY_WAYS: u32 = 2;
 
-/// Finds the connection that holds a source port.
+/// Finds the connection that holds a source port; `None` if no connection holds it.
 #[inline(always)]
 pub fn holder<S: Shared>(shared: &S, row: u16, port: u16) -> Option<Place<S::Entry>> {
     let line = shared.line(row, u32::from(port) / PORTS_PER_LINE)?;
@@ -58,9 +58,9 @@ pub fn holder<S: Shared>(shared: &S, row: u16, port: u16) -> Option<Place<S::Ent
     })
 }
 
-/// Finds the entry for a new connection: one that was never used, else one whose connection is
-/// over, else the oldest that was never established. Never returns one that holds an established
-/// connection.
+/// Finds the entry for a new connection: an entry that was never used, else one whose connection is
+/// over, else the one with the oldest connection that was never established. Never returns an entry
+/// that holds an established connection.
 #[inline(always)]
 pub fn choose<S: Shared>(
     shared: &S,
@@ -76,7 +76,7 @@ pub fn choose<S: Shared>(
 /// Index that no entry has: the result of a search that found none.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// Flag on an index: the entry still holds a connection, which the new one replaces.
+/// Flag on an entry's index: the entry still holds a connection, which the new one replaces.
 pub(crate) const REPLACES: u32 = 1 << 31;
 
 /// Returns the index of the entry to claim, or [`NONE`]: a free one among the early entries of

@@ -36,31 +36,32 @@ pub(crate) use find::{NONE, REPLACES, chosen, is_free};
 pub use find::{choose, find, holder};
 pub use source_port::{PortRequest, claim_port};
 
-/// An entry of the table with its index, and its stamp at the time of the lookup.
+/// An entry of the connection table: its index, and its stamp at the time of the lookup.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<E> {
-    /// The index in the map `connections`.
+    /// Index of the entry in the map `connections`.
     pub index: u32,
-    /// The entry.
+    /// The entry itself.
     pub entry: E,
     /// The entry's stamp at the time of the lookup.
     pub stamp: Stamp,
 }
 
-/// A claimed entry: only the claimer may write to it.
+/// A claimed entry of the connection table: only the CPU that claimed it may write to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<E> {
-    /// The entry, with its stamp while claimed.
+    /// The claimed entry, with its stamp while claimed.
     pub place: Place<E>,
-    /// Row of the previous connection's source port; [`NO_ROW`] if it had none.
+    /// Row of the source port that the entry's previous connection held; [`NO_ROW`] if it held
+    /// none.
     pub row: u16,
-    /// Source port of the previous connection.
+    /// Source port of the entry's previous connection.
     pub source_port: u16,
-    /// Word of that port after its release.
+    /// Word of that source port in the map `source_ports` after its release.
     pub left: PortWord,
 }
 
-/// The two buckets that may hold a connection.
+/// The two buckets of the connection table that may hold a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Buckets {
     /// Index of the first entry of each bucket.
@@ -111,7 +112,7 @@ pub(crate) fn is_unchanged<S: Shared>(shared: &S, place: &Place<S::Entry>) -> bo
     now.serial == place.stamp.serial
 }
 
-/// Returns the source port and the row in word 1 of an entry.
+/// Returns the source port and its row, which word 1 of an entry contains.
 #[inline(always)]
 const fn claim_of(ports: u64) -> (u16, u16) {
     let [_, _, source_port, row]: [u16; 4] = zerocopy::transmute!(ports);
@@ -155,7 +156,7 @@ pub fn claim<S: Shared>(place: &Place<S::Entry>, now: Tick, hertz: u32) -> Optio
     }
     let (source_port, row) = claim_of(place.entry.load(WORD_PORTS));
     let before = place.stamp;
-    // An unused or vacant entry holds no port.
+    // An unused or vacant entry holds no source port.
     let row = if before.state.is_live() { row } else { NO_ROW };
     let last = Numbers::of_word(place.entry.load(WORD_NUMBERS));
     let left = PortWord::after_release(before.state, last, before.seen, now, hertz);
@@ -196,7 +197,7 @@ pub fn is_duplicate<S: Shared>(
             };
             let state = Stamp::of_word(entry.load(WORD_STAMP)).state;
             // As in `find`: no later entry of this bucket was ever used, and no entry of the second
-            // bucket.
+            // bucket was.
             if way < EARLY_WAYS && state == State::UNUSED {
                 return false;
             }
@@ -226,7 +227,8 @@ pub fn publish<S: Shared>(claim: &Claim<S::Entry>, stamp: Stamp) -> Place<S::Ent
     }
 }
 
-/// Releases a claimed entry as vacant. The caller must have released its source port before.
+/// Releases a claimed entry as vacant. The caller must have released the entry's source port
+/// before.
 #[inline(always)]
 pub fn vacate<S: Shared>(claim: &Claim<S::Entry>) {
     let stamp = claim.place.stamp;
@@ -243,7 +245,8 @@ pub fn release<S: Shared>(shared: &S, claim: &Claim<S::Entry>) {
     release_port(shared, claim.place.index, port, claim.left);
 }
 
-/// Releases a source port that the entry with this index holds, and stores `left` in its word.
+/// Releases a source port that the entry with this index holds, and stores `left` in the port's
+/// word.
 #[inline(always)]
 pub fn release_port<S: Shared>(shared: &S, index: u32, (row, port): (u16, u16), left: PortWord) {
     if row == NO_ROW {

@@ -12,24 +12,24 @@ use crate::{
 
 use super::{Place, claim, claim_of, vacate};
 
-/// A request for a source port.
+/// A request of a new connection for a source port.
 pub struct PortRequest {
-    /// Index of the entry that is to hold the port.
+    /// Index of the connection's entry, which is to hold the port.
     pub index: u32,
-    /// Row to claim the port in.
+    /// Row of the map `source_ports` to claim the port in.
     pub row: u16,
-    /// Line of the row: see [`crate::walk`].
+    /// Number of the line to claim the port in, within that row: see [`crate::walk`].
     pub line: u32,
     /// Sequence number and timestamp of the SYN: they decide whether the backend accepts it on a
     /// port in TIME-WAIT.
     pub numbers: Numbers,
 }
 
-/// Claims a source port in one line of sixteen: a free one, else one that has rested, else one
-/// whose connection is over or never opened. In the last case that connection is removed from the
-/// table.
+/// Claims a source port in one line of sixteen: a free port, else one that has rested, else one
+/// whose connection is over or did not open in time. In the last case that connection is removed
+/// from the table.
 ///
-/// Returns the port, or `None` if the line has none.
+/// Returns the port, or `None` if no port of the line can be claimed.
 #[inline(always)]
 pub fn claim_port<S: Shared>(
     shared: &S,
@@ -41,7 +41,8 @@ pub fn claim_port<S: Shared>(
     u16::try_from(port).ok().filter(|port| *port != 0)
 }
 
-/// Claims a port of a line. Returns the port, or 0 if no port of the line can be claimed.
+/// Claims a port of a line of sixteen. Returns the port, or 0 if no port of the line can be
+/// claimed.
 #[inline(never)]
 fn claim_port_in_line<S: Shared>(
     shared: &S,
@@ -53,7 +54,7 @@ fn claim_port_in_line<S: Shared>(
     let Some(line) = shared.line(wanted.row, number) else {
         return 0;
     };
-    // Starts at another port each time, so that every connection of the line is considered
+    // The search starts at another port each time, so every connection of the line is considered
     // eventually.
     let (start, hertz) = (wanted.index, settings.hertz);
     let ours = PortWord::held_by(wanted.index).0;
@@ -93,10 +94,10 @@ const fn next_of(bits: u32, start: u32) -> u32 {
     (turned.trailing_zeros() + start) % PORTS_PER_LINE
 }
 
-/// Divisor of a second: within half a second, a connection must be answered and acknowledged if
-/// another connection needs its port and no port is free. A flood of 140,000 SYNs a second fills a
-/// window of lines in less; with an eighth of a second, one honest connection of 20 lost its port
-/// before it was open.
+/// Divisor of a second: a connection whose handshake is not complete within half a second loses its
+/// source port if another connection needs it and no port is free. A flood of 140,000 SYNs a second
+/// fills a window of lines in less time; with an eighth of a second, one honest connection of 20
+/// lost its port before it was open.
 const SHORTEST_OPENING: u32 = 2;
 
 /// Number of ports of a full line whose connections are inspected: each inspection may be a cache
@@ -128,8 +129,8 @@ fn lender<S: Shared>(
         };
         let stamp = Stamp::of_word(entry.load(WORD_STAMP));
         shared.order_loads();
-        // Ensures that whoever claims the entry at this stamp claims the connection that holds this
-        // port.
+        // The stamp was read before this check: whoever claims the entry at this stamp claims the
+        // connection that holds this port.
         if claim_of(entry.load(WORD_PORTS)) != (port_of(number, at), wanted.row) {
             continue;
         }

@@ -31,7 +31,7 @@ pub(crate) const VIP: [u8; 4] = [172, 31, 0, 68];
 pub(crate) const BACKEND: [u8; 4] = [10, 0, 0, 6];
 pub(crate) const HERTZ: u32 = 250;
 pub(crate) const NOW: Tick = Tick(1_000_000);
-/// The first source port of the only line.
+/// The first source port of the only line of ports in these tables.
 pub(crate) const PORT: u16 = 10_240;
 pub(crate) const SYN: u8 = 0x02;
 pub(crate) const SYN_ACK: u8 = 0x12;
@@ -49,8 +49,8 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Creates tables whose entries hold these connections, in this order; NAT may claim the first
-    /// `ports` source ports.
+    /// Creates tables whose entries hold these connections, in this order; NAT may claim `ports`
+    /// source ports, from [`PORT`] on.
     pub(crate) fn with(connections: &[Connection], ports: u16) -> Rc<Self> {
         let empty = [0; WORDS];
         let words = |index: usize| connections.get(index).map_or(empty, Connection::words);
@@ -78,7 +78,7 @@ impl Home {
         &self.world.settings
     }
 
-    /// Steers a packet. Returns the verdict, and the addresses and ports that the packet leaves with.
+    /// Steers a packet. Returns its verdict, and the addresses and ports with which it leaves.
     pub(crate) fn steer(&self, key: FlowKey, flags: u8) -> (Verdict, FlowKey) {
         let packet = TcpPacket {
             sequence: sequence(&key),
@@ -130,7 +130,8 @@ impl Home {
 }
 
 /// Verifies that all words that were read belong to one connection. Its sequence number must be
-/// that of its client's packets, the number that follows the client's FIN, or 0 in an imported one.
+/// that of its client's packets, the number that follows the client's FIN, or, if it was imported,
+/// 0.
 pub(crate) fn is_whole(connection: &Connection) {
     let key = connection.key();
     let change = Rewrite::of(
@@ -154,12 +155,12 @@ pub(crate) fn client(port: u16) -> FlowKey {
     TcpPacket::key(([198, 51, 100, port as u8], port), (VIP, 80))
 }
 
-/// Returns the key of the packets that the backend sends to a source port.
+/// Returns the key of the packets that the backend sends to this source port.
 pub(crate) fn from_backend(port: u16) -> FlowKey {
     TcpPacket::key((BACKEND, 80), (VIP, port))
 }
 
-/// Sequence number of all packets of a client.
+/// Returns the sequence number that all packets of a client have, derived from the client's port.
 fn sequence(key: &FlowKey) -> u32 {
     1000 * u32::from(key.source_port)
 }
@@ -194,21 +195,21 @@ pub(crate) fn connection(number: u16, port: u16, state: State, idle: u32) -> Con
     }
 }
 
-/// An established connection, which must not be replaced.
+/// Returns an established connection of client `number`, which must not be replaced.
 pub(crate) fn kept(number: u16) -> Connection {
-    // Its port is outside of the line, and not part of the scenario.
+    // This connection's source port is outside of the tables' line of ports: no scenario uses it.
     let mut connection = connection(number, PORT + PORTS_PER_LINE as u16, State::ESTABLISHED, 0);
     connection.row = NO_ROW;
     connection
 }
 
 thread_local! {
-    /// The common part of all scenarios: one service, one backend, and resolved hops.
+    /// The common part of all scenarios: one service, one backend, and next hops that are resolved.
     static WORLD: &'static HostTables = Box::leak(Box::new(world()));
 }
 
 fn world() -> HostTables {
-    // With this secret the clients of all scenarios map to the first bucket.
+    // With this secret, the hash maps the clients of all scenarios to the first bucket.
     let is_first = |secret: &u64| {
         let settings = Settings {
             secret: [*secret, 0],
@@ -260,7 +261,7 @@ fn world() -> HostTables {
         neighbour: [172, 31, 0, 1],
     });
     world.rebuild();
-    // Look up the hops once, so that each run of a scenario takes the same steps.
+    // Look up the next hops once before any scenario, so each of its runs takes the same steps.
     for (key, flags) in [
         (client(1), SYN),
         (from_backend(first_port(&world)), SYN_ACK),
@@ -271,7 +272,7 @@ fn world() -> HostTables {
     world
 }
 
-/// Opens a first connection and returns its source port.
+/// Opens client 1's connection and returns its source port.
 fn first_port(world: &HostTables) -> u16 {
     world.steer(&mut TcpPacket::new(client(1), SYN).bytes());
     world.claimed_ports()[0].1

@@ -30,7 +30,7 @@ const NEW: Verdict = Verdict::Transmit(Steered::NewFlow);
 const ALONG: Verdict = Verdict::Transmit(Steered::Flow);
 const CONTENDED: Verdict = Verdict::Drop(DropReason::Contended);
 
-/// Checks a scenario with at most this many preemptions.
+/// Checks all schedules of a scenario that have at most this many preemptions.
 fn check(preemptions: usize, scenario: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
     model.max_branches = 100_000;
@@ -38,18 +38,20 @@ fn check(preemptions: usize, scenario: impl Fn() + Send + Sync + 'static) {
     model.check(scenario);
 }
 
-/// Starts a thread that steers one packet.
+/// Starts a thread that steers one packet; the thread returns the verdict and the packet's new
+/// addresses.
 fn steering(home: &Rc<Home>, key: FlowKey, flags: u8) -> JoinHandle<(Verdict, FlowKey)> {
     let home = Rc::clone(home);
     thread::spawn(move || home.steer(key, flags))
 }
 
-/// Joins a thread and returns its result.
+/// Waits for a thread to end, and returns its result.
 fn ended<T>(thread: JoinHandle<T>) -> T {
     thread.join().expect("the thread ends")
 }
 
-/// Starts a thread that looks up a client's connection, and the connection that holds a port.
+/// Starts a thread that looks up a client's connection, and the connection that holds a source
+/// port; each that is found must be complete.
 fn reading(home: &Rc<Home>, number: u16, port: u16) -> JoinHandle<()> {
     let home = Rc::clone(home);
     thread::spawn(move || {
@@ -67,7 +69,8 @@ fn reading(home: &Rc<Home>, number: u16, port: u16) -> JoinHandle<()> {
     })
 }
 
-/// Starts a thread that verifies that a port names an entry only while that entry holds the port.
+/// Starts a thread that verifies that a source port names an entry only while that entry holds the
+/// port.
 fn watching(home: &Rc<Home>, port: u16) -> JoinHandle<()> {
     let home = Rc::clone(home);
     thread::spawn(move || {
@@ -178,7 +181,8 @@ fn full_but_for(one: Connection) -> Vec<Connection> {
 fn a_reader_never_meets_a_mixture_of_the_old_connection_and_the_new_one() {
     for (number, port) in [(2, PORT), (1, PORT + 1), (2, PORT + 1)] {
         check(3, move || {
-            // Idle for long enough that the new connection may replace it.
+            // The old connection has been idle for 70 seconds: long enough for the new one to
+            // replace it.
             let home = Home::with(&[connection(1, PORT, State::OPENING, 70)], 2);
             let writer = steering(&home, client(2), SYN);
             let reader = reading(&home, number, port);
@@ -206,7 +210,7 @@ fn one_of_two_that_want_the_last_entry_has_it() {
 fn a_backends_answer_never_reaches_another_client() {
     check(3, || {
         let old = connection(1, PORT, State::OPENING, 5);
-        // The only source port passes from one client's connection to the other's.
+        // There is one source port: it passes from one client's connection to the other client's.
         let home = Home::with(&[old], 1);
         let writer = steering(&home, client(2), SYN);
         let answer = steering(&home, from_backend(PORT), SYN_ACK);
@@ -287,7 +291,7 @@ fn one_of_two_that_borrow_a_port_has_it() {
     });
 }
 
-/// Returns a record as the peer sends it.
+/// Returns a record of client `number`'s connection, as the peer sends it.
 fn record(number: u16, source_port: u16, state: State) -> Record {
     Record {
         client: client(number),
@@ -301,7 +305,7 @@ fn record(number: u16, source_port: u16, state: State) -> Record {
     }
 }
 
-/// Starts a thread that imports a record, as the agent does.
+/// Starts a thread that imports a record, as the standby's agent does.
 fn importing(home: &Rc<Home>, record: Record) -> JoinHandle<Outcome> {
     let home = Rc::clone(home);
     thread::spawn(move || {

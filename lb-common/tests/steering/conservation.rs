@@ -15,14 +15,15 @@ use lb_common::{
 
 use super::*;
 
-/// Packets in each run, for each of the [`SHAPES`]: a million in total.
+/// Number of packets in each run, of which there is one for each of the [`SHAPES`]: a million in
+/// total.
 const PACKETS: u32 = 250_000;
 
-/// Packets between two checks of all tables.
+/// Number of packets between two checks of all tables.
 const BATCH: u32 = 1000;
 
-/// Shapes of the tables: number of entries of the connection table, and of lines of source ports in
-/// a row.
+/// Shapes of the tables, each with its number of entries of the connection table, and its number of
+/// lines of source ports in a row.
 const SHAPES: [(u32, u16); 4] = [(16, 1), (64, 1), (64, 4), (1024, 1)];
 
 #[test]
@@ -40,31 +41,31 @@ fn no_packet_port_or_connection_is_lost_or_given_twice() {
     }
 }
 
-/// Reads a number from an environment variable.
+/// Reads a number from an environment variable; `None` if the variable is not set.
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().expect("a number"))
 }
 
-/// Source address and port of a connection at its backend, and the backend's address.
+/// The source address and port of a connection that its backend sees, and the backend's address.
 type Path = ([u8; 4], u16, [u8; 4]);
 
-/// Model of a connection.
+/// What the test expects of a connection.
 #[derive(Clone, Copy, Debug)]
 struct Shadow {
     path: Path,
     state: State,
-    /// Time of its last steered packet.
+    /// Time of the connection's last steered packet.
     seen: Tick,
-    /// What its backend compares the next SYN on the same port with.
+    /// Sequence number and timestamp with which the backend compares the next SYN on the same port.
     numbers: Numbers,
-    /// Whether the service keeps the client's address.
+    /// Whether the connection's service keeps the client's address.
     dnat: bool,
 }
 
 impl Shadow {
-    /// Whether the connection's entry and port must not be reused. The table records the time to
-    /// the second.
+    /// Whether the connection's entry and port must not be reused: it is open and has not timed
+    /// out. A second is added to its idle time, because the table records times to the second.
     fn is_protected(&self, now: Tick) -> bool {
         let stands = [
             State::ESTABLISHED,
@@ -75,29 +76,30 @@ impl Shadow {
         stands.contains(&self.state) && idle <= self.state.timeout() * HERTZ
     }
 
-    /// Whether the backend certainly holds the connection in TIME-WAIT.
+    /// Whether the backend certainly holds the connection in TIME-WAIT at `now`.
     fn is_in_time_wait(&self, now: Tick) -> bool {
         self.state == State::LINGERING && now.since(self.seen) + 2 * HERTZ < 60 * HERTZ
     }
 }
 
-/// One run: tables that random packets go through, with the model.
+/// One run: tables that random packets go through, with the model of their connections.
 struct Run {
     tables: HostTables,
     random: Random,
     seed: u64,
     sent: u64,
-    /// Number of the current client.
+    /// Number of the client that sends or receives the current packet.
     turn: usize,
     connections: HashMap<FlowKey, Shadow>,
-    /// The client that last opened a connection on each path.
+    /// The key of the client that last opened a connection on each path.
     owners: HashMap<Path, FlowKey>,
-    /// The last connection on each path, whose numbers its backend compares while the port rests.
+    /// The last connection on each path: while its port rests, its backend compares a SYN's
+    /// sequence number and timestamp with this connection's.
     before: HashMap<Path, Shadow>,
     met: HashMap<String, u64>,
 }
 
-/// Prints how to repeat a failed run.
+/// Prints how to repeat a run that failed.
 impl Drop for Run {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -113,7 +115,7 @@ impl Drop for Run {
 
 const DNAT_PORT: u16 = 81;
 
-/// Number of clients of the largest table.
+/// Number of clients with the largest table.
 const CLIENTS: usize = 240;
 
 impl Run {
@@ -130,8 +132,8 @@ impl Run {
         tables.routes = before.routes;
         tables.default_route = before.default_route;
         tables.settings.source_addresses[0] = [172, 31, 0, 69];
-        // Two backends with NAT, the second of which sees two source addresses, and two that see
-        // the clients.
+        // Two backends have NAT, and the second of them sees two source addresses; two other
+        // backends see the clients' own addresses.
         tables.backends = before.backends;
         for (id, backend) in &mut tables.backends {
             if id.0 < 2 {
@@ -211,7 +213,7 @@ impl Run {
         self.tables.now = Tick(self.tables.now.0.wrapping_add(ticks as u32));
     }
 
-    /// Returns, mostly, the client of the previous packet, so that connections get far before they
+    /// Usually returns the client of the previous packet, so connections make progress before they
     /// are replaced.
     fn client(&mut self) -> FlowKey {
         if self.random.below(5) == 0 {
@@ -228,8 +230,8 @@ impl Run {
         TcpPacket::key((address, 40_000 + number as u16), (VIP, service))
     }
 
-    /// Usually returns the next packet of the client's connection; otherwise an arbitrary packet from
-    /// either side, on a path that may meanwhile belong to another connection.
+    /// Usually returns the next packet of the client's connection; otherwise an arbitrary packet
+    /// from the client or a backend, on a path that may meanwhile belong to another connection.
     fn packet(&mut self, client: FlowKey) -> (TcpPacket, Direction) {
         let known = self.connections.get(&client).copied();
         let any = [SYN, SYN_ACK, ACK, FIN_ACK, RST, RST | ACK, 0x00, 0xff][self.random.below(8)];
@@ -260,7 +262,7 @@ impl Run {
         (self.filled(key, flags), direction)
     }
 
-    /// Returns a packet of a backend on a random path, whether or not a connection uses that path.
+    /// Returns a packet of a backend on a random path, which a connection may use or not.
     fn late(&mut self, flags: u8) -> TcpPacket {
         let port = 10_240 + self.random.below(70) as u16;
         let seen = [VIP, [172, 31, 0, 69], [198, 51, 100, 3]][self.random.below(3)];
@@ -268,8 +270,8 @@ impl Run {
         self.filled(from_backend((seen, port, backend)), flags)
     }
 
-    /// Builds a packet whose numbers grow with the clock, as those of conforming clients do, or are
-    /// arbitrary.
+    /// Builds a packet whose sequence number and timestamp grow with the clock, as those of
+    /// conforming clients do, or are arbitrary.
     fn filled(&mut self, key: FlowKey, flags: u8) -> TcpPacket {
         let now = self.tables.now.0;
         let skew = self.random.below(4 * HERTZ as usize) as u32;
@@ -465,7 +467,7 @@ impl Run {
         }
     }
 
-    /// Verifies that the rare outcomes occurred: a run in which nothing ran out is not meaningful.
+    /// Verifies that the rare outcomes occurred: a run in which no table filled up shows little.
     fn has_met_what_is_rare(&self) {
         let settings = &self.tables.settings;
         let mut rare = vec!["Transmit(Retried)", "Drop(Refused)", "Pass(NoFlow)"];
@@ -480,7 +482,7 @@ impl Run {
     }
 }
 
-/// Returns the path of a packet to a backend.
+/// Returns the path of a packet that reaches a backend.
 fn path(to_backend: FlowKey) -> Path {
     (
         to_backend.source,
@@ -494,7 +496,7 @@ fn from_backend((seen, port, backend): Path) -> FlowKey {
     TcpPacket::key((backend, 80), (seen, port))
 }
 
-/// Returns the numbers that a backend records from a client's SYN or FIN.
+/// Returns the sequence number and timestamp that a backend records from a client's SYN or FIN.
 fn numbers(packet: &TcpPacket) -> Numbers {
     let end = if packet.flags & 0x01 == 0 {
         0

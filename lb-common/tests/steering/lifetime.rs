@@ -1,4 +1,5 @@
-//! The life of a connection: how it opens, ends and survives its backend.
+//! The life of a connection: how it opens and ends, and what happens to it when its backend goes
+//! down.
 
 use super::*;
 

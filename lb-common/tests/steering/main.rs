@@ -1,4 +1,4 @@
-//! Tests of steering: properties of all packets and connections.
+//! Tests of steering: properties that hold for all packets and connections.
 #![cfg(feature = "host")]
 
 use lb_common::{
@@ -142,7 +142,7 @@ fn four(bytes: &[u8], at: usize) -> [u8; 4] {
     bytes[at..at + 4].try_into().expect("four bytes")
 }
 
-/// Returns the key in the bytes of a packet without VLAN tags and IP options.
+/// Returns the flow key in the bytes of a packet without VLAN tags and IP options.
 fn key(bytes: &[u8]) -> FlowKey {
     let port = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
     TcpPacket::key((four(bytes, 26), port(34)), (four(bytes, 30), port(36)))
@@ -160,7 +160,7 @@ fn from_client(port: u16) -> FlowKey {
     TcpPacket::key((CLIENT, port), (VIP, 80))
 }
 
-/// Opens a connection and returns the key of the backend's packets.
+/// Opens the connection of the client with this port, and returns the key of the backend's packets.
 fn opened(tables: &HostTables, port: u16) -> FlowKey {
     let (verdict, bytes) = sent(tables, &TcpPacket::new(from_client(port), SYN));
     assert_eq!(verdict, Verdict::Transmit(Steered::NewFlow));
@@ -180,7 +180,7 @@ fn with_port(tables: &HostTables, port: u16) -> Connection {
         .1
 }
 
-/// Returns the connection in tables that hold only one.
+/// Returns the only connection in the tables.
 fn only(tables: &HostTables) -> Connection {
     let all = tables.connections();
     assert_eq!(all.len(), 1);

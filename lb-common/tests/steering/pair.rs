@@ -1,4 +1,4 @@
-//! Tests of hand-over and of importing the peer's connections.
+//! Tests of holding new connections in a hand-over, and of importing the peer's connections.
 
 use lb_common::{
     import::{Outcome, Target, import as import_one},
@@ -12,14 +12,14 @@ use super::{
     *,
 };
 
-/// Creates a host that exports its connections.
+/// Creates an active host that exports its connections.
 fn telling() -> HostTables {
     let mut tables = tables();
     tables.settings.export = 1;
     tables
 }
 
-/// Creates the peer of that host: its backends have other indices, and its clock differs.
+/// Creates the peer of an active host: its backends have other indices, and its clock differs.
 fn peer() -> HostTables {
     let mut tables = tables();
     tables.now = Tick(77_777);
@@ -195,7 +195,7 @@ fn a_connection_without_a_next_hop_waits_for_one_and_is_not_reset() {
 fn a_record_takes_the_place_of_whatever_held_its_addresses_and_ports() {
     let (active, standby) = (telling(), peer());
     let back = opened(&active, 40_000);
-    // Stale connections on the standby: another client's connection holds the source port, and the
+    // The standby has stale connections: another client's connection holds the source port, and the
     // client's own connection is at another backend.
     let records = active.take_exported();
     let other = Record {
@@ -216,7 +216,8 @@ fn a_record_takes_the_place_of_whatever_held_its_addresses_and_ports() {
 }
 
 proptest! {
-    /// A record contains everything that steering writes for a connection.
+    /// A record contains everything that steering writes for a connection: importing it makes the
+    /// same connection.
     #[test]
     fn a_record_makes_the_connection_that_steering_made(source: [u8; 4], port: u16, idle in 0..3000_u16) {
         let active = telling();

@@ -1,4 +1,4 @@
-//! Random and malformed packets.
+//! Random and malformed packets: each ends in one verdict, with correct checksums if it is steered.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Opening a connection again at another backend.
+//! Retries: a connection is opened again at another backend.
 
 use super::*;
 
@@ -14,7 +14,8 @@ fn a_repeated_syn_goes_where_the_first_one_went() {
     );
 }
 
-/// Steers the SYN that a client retransmits a second later. Returns the verdict and the packet.
+/// Steers the SYN that a client retransmits after a second. Returns the verdict and the packet's
+/// bytes.
 fn sent_again(tables: &mut HostTables, port: u16) -> (Verdict, Vec<u8>) {
     tables.now = Tick(tables.now.0 + HERTZ);
     sent(tables, &TcpPacket::new(from_client(port), SYN))

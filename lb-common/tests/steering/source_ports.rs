@@ -26,12 +26,12 @@ fn no_two_connections_to_a_backend_share_a_source_port() {
     );
 }
 
-/// Leaves sixteen source ports at each backend.
+/// Reduces NAT to one line of sixteen source ports at each backend.
 fn one_line(tables: &mut HostTables) {
     tables.settings.lines = 1;
 }
 
-/// Number of connections that find a source port after [`one_line`], at four backends.
+/// Number of connections that find a source port at four backends after [`one_line`].
 const ONE_LINE: u16 = 64;
 
 #[test]
@@ -64,7 +64,7 @@ fn a_port_is_used_again_only_once_its_connection_is_gone() {
 #[test]
 fn connections_that_stay_fill_window_after_window_and_none_is_refused() {
     let tables = tables_of(1 << 19, 64, 4000);
-    // Fills two windows of source ports of each backend, and a part of the third.
+    // 80,000 connections fill two windows of source ports of each backend, and a part of the third.
     for number in 0..80_000_u32 {
         let [_, high, low, port] = number.to_be_bytes();
         let client = TcpPacket::key(([100, 64, high, low], 1024 + u16::from(port)), (VIP, 80));
@@ -75,10 +75,10 @@ fn connections_that_stay_fill_window_after_window_and_none_is_refused() {
     }
 }
 
-/// An additional source address that backends see.
+/// An additional source address that backends see, besides the service's own.
 pub(super) const FURTHER: [u8; 4] = [172, 31, 0, 70];
 
-/// Gives each backend a second row of source ports, for [`FURTHER`].
+/// Gives each backend a second row of source ports, for the source address [`FURTHER`].
 pub(super) fn further_source(tables: &mut HostTables) {
     tables.settings.source_addresses[0] = FURTHER;
     for (id, backend) in &mut tables.backends {
@@ -191,7 +191,8 @@ fn a_port_that_its_backend_holds_in_time_wait_rests_however_often_its_client_com
         sent(&tables, &end(back));
         sent(&tables, &end(from_client(number)));
     };
-    // The same client port repeatedly: one entry, each time with another source port.
+    // The client opens connections from the same port repeatedly: all use one entry of the table,
+    // and each has another source port.
     for _connection in 0..ONE_LINE {
         let back = opened(&tables, 40_000);
         close(back, 40_000);

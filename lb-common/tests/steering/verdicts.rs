@@ -1,4 +1,4 @@
-//! Packets that are not steered, and the verdict on each.
+//! Packets that are not steered, and the verdict on each kind of them.
 
 use super::*;
 
