@@ -152,12 +152,12 @@ pub(super) static DOMAINS: Key<List<Text<String>>> = Key {
               they do not trust. For `https` only.",
 };
 
-/// The valid parts of `[acme]`.
+/// The parts of `[acme]` that are valid, for checks of other sections.
 pub(super) struct AcmeDraft {
     /// The section: `None` if the file does not have it, an error if it is not valid.
     pub(super) acme: Result<Option<Acme>, Reported>,
     place: Option<Range<usize>>,
-    /// The place of the key `challenges` in the file, if it is present.
+    /// The place of the key `challenges` in the file; `None` if the file does not have it.
     challenges: Option<Range<usize>>,
 }
 
@@ -171,7 +171,7 @@ impl AcmeDraft {
         }
     }
 
-    /// Warns if the file has the section and no service has `domains`.
+    /// Warns if the file has `[acme]` and no service has `domains`, so no certificate is ordered.
     pub(super) fn warn_if_idle(&self, services: &[ServiceDraft], source: &Source<'_>) {
         let Some(place) = self.place.clone() else {
             return;
@@ -185,7 +185,8 @@ impl AcmeDraft {
     }
 }
 
-/// Reads `[acme]`, if the file has it. `pair` is `[ha]`, if the file has it and it is valid.
+/// Reads the section `[acme]`, if the file has it. `pair` is the file's `[ha]`; `None` if the file
+/// has none or an invalid one.
 pub(super) fn read(root: &Section<'_>, pair: Option<&Ha>) -> AcmeDraft {
     let section = match root.table(&ACME) {
         Ok(Some(section)) => section,
@@ -296,7 +297,7 @@ pub(super) fn obtained(
         return Err(source.error(place, message, hint.to_owned()));
     };
     dns::refuse_wildcards(section, place, &domains, acme)?;
-    // An invalid name of the service has been reported already.
+    // If the service has no valid name, that has been reported already.
     let file = certificate_file(acme, service.ok_or(Reported)?);
     Ok(Some(Obtained {
         domains,

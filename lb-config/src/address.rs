@@ -1,4 +1,4 @@
-//! Addresses in the configuration.
+//! Kinds of values that are addresses.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -7,31 +7,32 @@ use super::{
     model::InterfaceAddress,
 };
 
-/// The listen address of a service: an address of this host, or a wildcard.
+/// A value that is the listen address of a service: an address of this host or a wildcard, and a
+/// port.
 pub(super) const LISTEN: Text<SocketAddr> = Text {
     what: "`\"IP:PORT\"`",
     parse: |text| listen(text, 80),
 };
 
-/// The listen address of the agent itself.
+/// A value that is the address and port on which the agent itself listens.
 pub(super) const ADMIN_LISTEN: Text<SocketAddr> = Text {
     what: "`\"IP:PORT\"`",
     parse: |text| listen(text, 9145),
 };
 
-/// The address and port of a backend. The address must be that of one host.
+/// A value that is the address and port of a backend. The address must be that of one host.
 pub(super) const BACKEND: Text<SocketAddr> = Text {
     what: "`\"IP:PORT\"`",
     parse: backend,
 };
 
-/// An address without a port.
+/// A value that is an IP address without a port.
 pub(super) const IP: Text<IpAddr> = Text {
     what: "IP address",
     parse: ip,
 };
 
-/// An IPv4 address without a port.
+/// A value that is an IPv4 address without a port.
 pub(super) const IPV4: Text<Ipv4Addr> = Text {
     what: "IPv4 address",
     parse: |text| match ip(text)? {
@@ -43,13 +44,13 @@ pub(super) const IPV4: Text<Ipv4Addr> = Text {
     },
 };
 
-/// An IPv4 address of one host, without a port.
+/// A value that is the IPv4 address of one host, without a port.
 pub(super) const HOST_IPV4: Text<Ipv4Addr> = Text {
     what: "IPv4 address",
     parse: host_ipv4,
 };
 
-/// An address with the prefix length of its network.
+/// A value that is an IP address with the prefix length of its network.
 pub(super) const WITH_PREFIX: Text<InterfaceAddress> = Text {
     what: "`\"IP/PREFIX\"`",
     parse: with_prefix,
@@ -81,7 +82,8 @@ fn backend(text: &str) -> Result<SocketAddr, Complaint> {
     Ok(address)
 }
 
-/// Parses `IP:PORT`. The error says which of the usual mistakes was made.
+/// Parses `IP:PORT`. The error says which of the usual mistakes was made; its hint uses
+/// `usual_port`.
 fn socket_address(text: &str, usual_port: u16) -> Result<SocketAddr, Complaint> {
     match text.parse::<SocketAddr>() {
         Ok(address) => one_meaning(address, text),
@@ -89,7 +91,8 @@ fn socket_address(text: &str, usual_port: u16) -> Result<SocketAddr, Complaint> 
     }
 }
 
-/// Refuses addresses that parse but cannot be used.
+/// Refuses addresses that parse but cannot be used, such as one with port 0, with a zone, or an
+/// IPv4 address in the form of IPv6.
 fn one_meaning(address: SocketAddr, text: &str) -> Result<SocketAddr, Complaint> {
     if address.port() == 0 {
         return Err(Complaint::new("has port 0", "a port is 1 to 65535"));

@@ -1,32 +1,33 @@
-//! Identifiers of AWS.
+//! Kinds of values that are identifiers of AWS.
 
 use super::kind::{Complaint, Text};
 
-/// The allocation ID of an Elastic IP.
+/// A value that is the allocation ID of an Elastic IP.
 pub(super) const ALLOCATION_ID: Text<String> = Text {
     what: "`eipalloc-` and hexadecimal digits",
     parse: |text| resource(text, "eipalloc-"),
 };
 
-/// The ID of a network interface.
+/// A value that is the ID of a network interface of AWS.
 pub(super) const NETWORK_INTERFACE_ID: Text<String> = Text {
     what: "`eni-` and hexadecimal digits",
     parse: |text| resource(text, "eni-"),
 };
 
-/// A region.
+/// A value that is the name of an AWS region.
 pub(super) const REGION: Text<String> = Text {
     what: "AWS region",
     parse: region,
 };
 
-/// The URL of an API.
+/// A value that is the URL of an API of AWS.
 pub(super) const ENDPOINT: Text<String> = Text {
     what: "`http` or `https` URL",
     parse: endpoint,
 };
 
-/// Parses a resource ID: the prefix, then 17 hexadecimal digits, or 8 in IDs from before 2018.
+/// Parses a resource ID of AWS: the prefix, then 17 hexadecimal digits, or 8 in IDs from before
+/// 2018.
 fn resource(text: &str, prefix: &str) -> Result<String, Complaint> {
     let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     let digits = text.strip_prefix(prefix);

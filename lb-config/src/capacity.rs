@@ -4,8 +4,8 @@ use lb_common::limits;
 
 use super::{Mode, drafts::ServiceDraft, source::Source};
 
-/// Reports the first service that exceeds the kernel's limit on services, and the first one whose
-/// backends exceed the limit on backends.
+/// Reports the first service that exceeds the kernel's limit on services, and the first service
+/// whose backends exceed the kernel's limit on backends.
 pub(super) fn check(services: &[ServiceDraft], source: &Source<'_>) {
     let most = limits::SERVICES as usize;
     if let Some(name) = services.get(most).and_then(|draft| draft.name.as_ref()) {

@@ -92,7 +92,7 @@ static FALL: Key<Whole<u32>> = Key {
     meaning: "Failures in a row that take it down.",
 };
 
-/// Reads a `[pool.check]`.
+/// Reads the `[pool.check]` of a pool.
 pub(super) fn read(section: &Section<'_>) -> Result<Check, Reported> {
     let kind = read_kind(section);
     let times = read_times(section);

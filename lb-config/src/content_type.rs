@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, path::Path};
 
-/// Returns the content type for a file name extension.
+/// Returns the content type of a file, by the extension of its name.
 pub fn content_type(file: &Path) -> &'static str {
     let ending = file.extension().and_then(OsStr::to_str);
     match ending.map(str::to_ascii_lowercase).as_deref() {

@@ -21,29 +21,29 @@ pub enum Severity {
 pub struct Diagnostic {
     /// Whether the finding prevents the configuration from being used.
     pub severity: Severity,
-    /// The file, as the caller named it.
+    /// The configuration file, by the path that the caller gave.
     pub file: PathBuf,
     /// The place in the file; `None` if the finding is about the file as a whole.
     pub location: Option<Location>,
     /// What was found, as a sentence without a full stop.
     pub message: String,
-    /// What to do about the finding.
+    /// What to do about the finding; `None` if the message says all.
     pub hint: Option<String>,
 }
 
-/// A place in a file, with the text of its line.
+/// A place in the configuration file, with the text of its line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Location {
-    /// The line, counted from 1.
+    /// Number of the line, counted from 1.
     pub line: u32,
-    /// The character in the line, counted from 1.
+    /// Number of the character in the line, counted from 1.
     pub column: u32,
-    /// The line without its line end, control characters other than tab replaced. Only the part
-    /// around the place if the line is too long for a terminal.
+    /// The line without its line end, with control characters other than tab replaced. If the line
+    /// is too long for a terminal, only the part around the place.
     pub snippet: String,
-    /// Number of characters of `snippet` before the place.
+    /// Number of characters of `snippet` before the place, where the marker begins.
     pub marker: u32,
-    /// Number of characters to mark, at least 1.
+    /// Number of characters of `snippet` to mark, at least 1.
     pub width: u32,
 }
 
@@ -92,8 +92,8 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// All errors of a configuration, in the order of the file; at least one. Holds at most the first
-/// thousand errors, and the number of all.
+/// All errors of a configuration, in the order of the file; at least one. Holds the first thousand
+/// errors at most, and the number of all errors.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Errors {
     shown: Vec<Diagnostic>,
@@ -101,12 +101,13 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// Makes a value from the first errors, `shown`, and the number of all errors, `count`.
+    /// Makes the value from `shown`, the first errors, and `count`, the number of all errors.
     pub(super) fn new(shown: Vec<Diagnostic>, count: usize) -> Self {
         Self { shown, count }
     }
 
-    /// Sorts errors into the order of the file; `None` if there are none.
+    /// Makes a value from errors in any order, which it sorts into that of the file; `None` if
+    /// there are none.
     #[must_use]
     pub fn of(mut errors: Vec<Diagnostic>) -> Option<Self> {
         errors.sort_by_key(|error| {
@@ -117,7 +118,7 @@ impl Errors {
         (count > 0).then(|| Self::new(errors, count))
     }
 
-    /// Makes an error about the file as a whole.
+    /// Makes an error about the configuration file as a whole.
     pub(super) fn about_file(file: &Path, message: String, hint: &str) -> Self {
         let error = Diagnostic {
             severity: Severity::Error,
@@ -129,7 +130,7 @@ impl Errors {
         Self::new(vec![error], 1)
     }
 
-    /// The errors, in the order of the file.
+    /// Returns the errors that are shown, in the order of the file.
     #[must_use]
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.shown
@@ -185,7 +186,7 @@ fn render_location(
     } = location;
     let gutter = " ".repeat(digits(*line));
     let bar = paint.with(BLUE, "|");
-    // Tabs are kept, so that the marker is as far to the right as the text above it.
+    // Tabs are kept in front of the marker, so it is as far to the right as the text above it.
     let indent: String = snippet
         .chars()
         .take(*offset as usize)
@@ -205,7 +206,7 @@ fn render_hint(text: &mut String, hint: &str, gutter: usize, paint: Paint) {
     let gutter = " ".repeat(gutter);
     let mark = paint.with(BLUE, "=");
     let label = paint.with(BOLD, "help");
-    // The second and later lines of a hint are aligned with the first.
+    // The second and later lines of a hint are aligned with its first line.
     let hint = hint.replace('\n', &format!("\n{gutter}         "));
     _ = write!(text, "\n{gutter} {mark} {label}: {hint}");
 }

@@ -19,7 +19,7 @@ use super::{
     syntax, unique,
 };
 
-/// The whole file: its sections are tables without a header of their own.
+/// The schema of the whole file, whose sections are the tables of a section without a header.
 pub(super) static ROOT: Schema = Schema {
     name: "",
     header: "",
@@ -39,12 +39,12 @@ pub(super) static ROOT: Schema = Schema {
     ],
 };
 
-/// A valid configuration with its warnings.
+/// A valid configuration, with its warnings and the places of its backends.
 #[derive(Clone, Debug)]
 pub struct Parsed {
-    /// The configuration.
+    /// The configuration, in which every value is valid.
     pub config: Config,
-    /// Warnings, in the order of the file.
+    /// The warnings about the file, in its order.
     pub warnings: Vec<Diagnostic>,
     /// The places of the configuration's backends in the file.
     pub places: Places,
@@ -69,7 +69,7 @@ impl Config {
         let source = Source::new(file, text);
         let document = document(&source, file, text);
         let warnings = source.finish()?;
-        // A value that is missing without an error is a fault of the parser itself.
+        // If a value is missing and no error was reported, the parser itself has a fault.
         let (config, places) = document.map_err(|Reported| {
             let message = "the configuration could not be read".to_owned();
             Errors::about_file(file, message, "this is a fault in lb: please report it")
@@ -82,8 +82,8 @@ impl Config {
     }
 }
 
-/// Maximum size of a file, in bytes: more than a file with 16,384 backends needs. The limit is for
-/// a path that names an endless device by mistake.
+/// Maximum size of a configuration file, in bytes: more than a file with 16,384 backends needs. The
+/// limit ends the reading of a path that names an endless device by mistake.
 const LARGEST: u64 = 4 << 20;
 
 fn read_file(file: &Path) -> Result<String, Errors> {
@@ -210,7 +210,7 @@ fn read_pools(root: &Section<'_>) -> Result<Vec<PoolDraft>, Reported> {
     }
     let pools: Vec<_> = sections.iter().map(pool::read).collect();
     let names = pools.iter().filter_map(|pool| pool.name.as_ref());
-    // Duplicates are reported, and the checks continue.
+    // Duplicate names are reported, and the checks continue.
     _ = unique::refuse_twice("pool", "in this file", names, root.source());
     Ok(pools)
 }

@@ -7,35 +7,35 @@ use toml::Spanned;
 
 use super::{Balance, Name, Pool, Service, section::Section, suggest};
 
-/// The valid parts of a pool: enough to check what refers to it.
+/// The parts of a pool that are valid: enough to check the sections that refer to it.
 pub(super) struct PoolDraft {
-    /// The name of the pool, if it is valid.
+    /// The name of the pool; `None` if it is not valid.
     pub(super) name: Option<Spanned<Name>>,
-    /// How the pool balances, if that key is valid.
+    /// How the pool balances; `None` if that key is not valid.
     pub(super) balance: Option<Balance>,
     /// The keys and tables of the pool that are for the HTTP front only, as the file writes them.
     pub(super) per_request: Vec<&'static str>,
     /// The valid addresses of the pool's backends.
     pub(super) addresses: Vec<Spanned<SocketAddr>>,
-    /// The pool, if all of it is valid.
+    /// The whole pool; `None` if any part of it is not valid.
     pub(super) pool: Option<Arc<Pool>>,
 }
 
-/// The valid parts of a service: enough to check for conflicts with other services.
+/// The parts of a service that are valid: enough to check for conflicts with other services.
 pub(super) struct ServiceDraft {
-    /// The name of the service, if it is valid.
+    /// The name of the service; `None` if it is not valid.
     pub(super) name: Option<Spanned<Name>>,
-    /// The listen address of the service, if it is valid.
+    /// The listen address of the service; `None` if it is not valid.
     pub(super) listen: Option<Spanned<SocketAddr>>,
     /// The names of the pools that the service and its routes refer to, whether or not they exist.
     pub(super) pool_names: Vec<Name>,
     /// Whether the service has the key `domains`, valid or not.
     pub(super) has_domains: bool,
-    /// The service, if all of it is valid.
+    /// The whole service; `None` if any part of it is not valid.
     pub(super) service: Option<Service>,
 }
 
-/// Finds a pool by its name, and reports if there is none.
+/// Finds the pool that a section refers to by its name, and reports if there is none.
 pub(super) fn find_pool<'p>(
     section: &Section<'_>,
     wanted: &Spanned<Name>,
@@ -57,7 +57,7 @@ pub(super) fn find_pool<'p>(
     found
 }
 
-/// Returns the pool of that name; `None` if there is none.
+/// Returns the pool with the name `wanted`; `None` if there is none.
 pub(super) fn known_pool<'p>(wanted: &Name, pools: &'p [PoolDraft]) -> Option<&'p PoolDraft> {
     let is_it = |pool: &&PoolDraft| {
         let name = pool.name.as_ref();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The units from the longest to the shortest, in milliseconds.
+/// The units of durations, from the longest to the shortest, with their lengths in milliseconds.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Parses a duration: whole numbers, each with `h`, `m`, `s` or `ms`, the longest unit first, no
@@ -14,7 +14,8 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let (number, after) = split(rest, |byte| byte.is_ascii_digit());
         let (unit, after) = split(after, |byte| byte.is_ascii_lowercase());
-        // Continuing the same iterator refuses a unit that is repeated or out of order.
+        // The iterator continues after the last unit that was found, so a unit that is repeated or
+        // out of order is refused.
         let (_, size) = units.find(|(name, _)| *name == unit)?;
         let number: u64 = number.parse().ok()?;
         milliseconds = milliseconds.checked_add(number.checked_mul(*size)?)?;
@@ -23,7 +24,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::from_millis(milliseconds))
 }
 
-/// Formats a duration, in whole milliseconds, as [`parse`] reads it.
+/// Formats a duration of whole milliseconds in the form that [`parse`] reads.
 pub(super) fn spell(duration: Duration) -> String {
     let mut milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();

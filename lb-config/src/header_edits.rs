@@ -13,7 +13,7 @@ use super::{
     source::{Reported, Source},
 };
 
-/// Maximum number of changes of one section.
+/// Maximum number of header changes in one section.
 const MOST: usize = 64;
 
 const REQUESTS: &str = "Changes of the header of requests before they are forwarded. Where a name \

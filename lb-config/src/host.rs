@@ -61,7 +61,7 @@ static INTERFACES: Key<List<Text<String>>> = Key {
               of this list.",
 };
 
-/// Reads `[node]`.
+/// Reads the section `[node]`.
 pub(super) fn node(section: &Section<'_>) -> Result<Node, Reported> {
     let name = section.value(&NODE_NAME);
     let interfaces = interfaces(section);
@@ -71,7 +71,7 @@ pub(super) fn node(section: &Section<'_>) -> Result<Node, Reported> {
     })
 }
 
-/// Reads `interface` or `interfaces`, whichever the file has.
+/// Reads `interface` or `interfaces`, whichever of the two keys the file has.
 fn interfaces(section: &Section<'_>) -> Result<Interfaces, Reported> {
     let one = section.optional(&INTERFACE);
     let several = section.optional(&INTERFACES);
@@ -137,17 +137,17 @@ static SOCKET: Key<Text<PathBuf>> = Key {
               mode is 0600.",
 };
 
-/// `[admin]`, with the place of its listener for the check for overlapping listeners.
+/// `[admin]`, with the place of its listen address for the check for overlapping listeners.
 pub(super) struct AdminDraft {
-    /// The section.
+    /// The section's values.
     pub(super) admin: Admin,
     /// The listen address, with its place in the file.
     pub(super) listen: Spanned<SocketAddr>,
-    /// Whether the file sets `listen`; otherwise it is the default.
+    /// Whether the file sets `listen`; otherwise the address is the default.
     pub(super) listen_given: bool,
 }
 
-/// Reads `[admin]`.
+/// Reads the section `[admin]`.
 pub(super) fn admin(section: &Section<'_>) -> Result<AdminDraft, Reported> {
     let listen = section.value(&ADMIN_LISTEN_KEY);
     let socket = section.value(&SOCKET);
@@ -231,15 +231,16 @@ static XDP_MODE: Key<Choice<XdpModeChoice>> = Key {
               what to do. `native`: native; the agent does not start without it.",
 };
 
-/// `[dataplane]`, with the places of its source addresses for the check against listen addresses.
+/// `[dataplane]`, with the places of its source addresses for the check against services' listen
+/// addresses.
 pub(super) struct DataplaneDraft {
-    /// The section, if all of it is valid.
+    /// The section, or an error if any part of it is not valid.
     pub(super) dataplane: Result<Dataplane, Reported>,
-    /// The valid ones of its source addresses, with their places.
+    /// The valid source addresses of the section, with their places in the file.
     pub(super) source_addresses: Vec<Spanned<Ipv4Addr>>,
 }
 
-/// Reads `[dataplane]`.
+/// Reads the section `[dataplane]`.
 pub(super) fn dataplane(section: &Section<'_>) -> DataplaneDraft {
     let pin_path = section.value(&PIN_PATH);
     let max_connections = section.value(&MAX_CONNECTIONS);
@@ -263,7 +264,8 @@ pub(super) fn dataplane(section: &Section<'_>) -> DataplaneDraft {
     }
 }
 
-/// Reads the valid source addresses; the second value is an error if any is not valid.
+/// Reads the key `source_addresses` and returns the valid addresses; the second value is an error
+/// if any address is not valid.
 fn source_addresses(section: &Section<'_>) -> (Vec<Spanned<Ipv4Addr>>, Result<(), Reported>) {
     let list = match section.value(&SOURCE_ADDRESSES) {
         Ok(list) => list,
@@ -384,7 +386,7 @@ static TRUSTED_PROXIES: Key<List<Text<IpAddr>>> = Key {
               extended. Those of all other clients are replaced.",
 };
 
-/// Reads `[http]`.
+/// Reads the section `[http]`.
 pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
     let workers = section.optional(&WORKERS);
     let drain_timeout = section.value(&DRAIN_TIMEOUT);

@@ -13,18 +13,19 @@ use super::{
     suggest,
 };
 
-/// A value in the file with its place.
+/// A value in the file, with its place in the file.
 pub(super) type Node<'i> = Spanned<DeValue<'i>>;
 
-/// A kind of value.
+/// A kind of value: how a key's value is read, and how the reference and hints describe it.
 pub(super) trait Kind: Sync {
-    /// The type of a value that has been read.
+    /// The type of the value after it has been read.
     type Value;
 
-    /// Describes the allowed values, such as `whole number, 1 to 256`.
+    /// Describes the values that the kind allows, such as `whole number, 1 to 256`.
     fn describe(&self) -> String;
 
-    /// Reads a value, or reports everything that is wrong with it. `noun` is its name in messages.
+    /// Reads a value, or reports everything that is wrong with it. `noun` is the value's name in
+    /// messages.
     fn read(
         &self,
         node: &Node<'_>,
@@ -35,9 +36,9 @@ pub(super) trait Kind: Sync {
 
 /// An error about a value: the message is `{noun} {value} {found}`.
 pub(super) struct Complaint {
-    /// The rest of the message after the value: `has no port`.
+    /// The rest of the message after the value, such as `has no port`.
     pub(super) found: String,
-    /// What to do about the error.
+    /// What to do about the error, in the hint of the message.
     pub(super) hint: String,
 }
 
@@ -50,11 +51,11 @@ impl Complaint {
     }
 }
 
-/// Text that is parsed, such as an address.
+/// A kind of value: text that is parsed, such as an address.
 pub(super) struct Text<T: 'static> {
-    /// Describes the allowed values.
+    /// Describes the texts that are allowed.
     pub(super) what: &'static str,
-    /// Parses the text.
+    /// Parses the text; the error says what is wrong with it.
     pub(super) parse: fn(&str) -> Result<T, Complaint>,
 }
 
@@ -74,7 +75,7 @@ impl<T> Kind for Text<T> {
     }
 }
 
-/// Text, or a whole number that is parsed as its digits, such as a status or a range of them.
+/// A kind of value: text, or a whole number that is parsed as its digits, such as an HTTP status.
 pub(super) struct TextOrDigits<T: 'static>(pub(super) Text<T>);
 
 impl<T> Kind for TextOrDigits<T> {
@@ -93,7 +94,7 @@ impl<T> Kind for TextOrDigits<T> {
     }
 }
 
-/// A duration within bounds.
+/// A kind of value: a duration within these bounds.
 pub(super) struct Time(pub(super) RangeInclusive<Duration>);
 
 impl Time {
@@ -150,7 +151,7 @@ fn duration_hint(text: &str) -> String {
         .into()
 }
 
-/// A whole number within bounds.
+/// A kind of value: a whole number within these bounds.
 pub(super) struct Whole<N: 'static>(pub(super) RangeInclusive<N>);
 
 impl<N> Kind for Whole<N>
@@ -195,13 +196,13 @@ where
     }
 }
 
-/// Returns the value of a TOML integer; `None` if it does not fit: TOML itself allows any number of
-/// digits.
+/// Returns the value of a TOML integer; `None` if it does not fit, because TOML itself allows any
+/// number of digits.
 fn number(integer: &DeInteger<'_>) -> Option<i128> {
     i128::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
-/// A whole number within bounds that may be negative.
+/// A kind of value: a whole number within these bounds, which may be negative.
 pub(super) struct Signed(pub(super) RangeInclusive<i16>);
 
 impl Kind for Signed {
@@ -226,7 +227,7 @@ impl Kind for Signed {
     }
 }
 
-/// Formats a number with separators: `1048576` as `1,048,576`.
+/// Formats a number with thousands separators: `1048576` as `1,048,576`.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -239,7 +240,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// `true` or `false`.
+/// A kind of value: `true` or `false`.
 pub(super) struct Bool;
 
 impl Kind for Bool {
@@ -255,11 +256,11 @@ impl Kind for Bool {
     }
 }
 
-/// One of several words, each of which stands for a value.
+/// A kind of value: one of several words, each of which stands for a value.
 pub(super) struct Choice<T: 'static> {
-    /// The words and their values.
+    /// The words that are allowed, and the values for which they stand.
     pub(super) words: &'static [(&'static str, T)],
-    /// Words that are reserved for later versions.
+    /// Words that are reserved for later versions: the message about such a word says so.
     pub(super) later: &'static [&'static str],
 }
 
@@ -329,7 +330,7 @@ fn string<'n>(
     })
 }
 
-/// Reports a value of a wrong type.
+/// Reports a value whose type is not the one that its kind expects.
 pub(super) fn wrong_type(
     node: &Node<'_>,
     noun: &str,
@@ -344,7 +345,7 @@ pub(super) fn wrong_type(
     source.error(node.span(), message, None)
 }
 
-/// Removes the Markdown of the reference page from a description.
+/// Removes the Markdown of the reference page from a description, for a message.
 fn plain(description: &str) -> String {
     description.replace('`', "")
 }

@@ -85,6 +85,7 @@ pub(super) fn read(section: &Section<'_>) -> Result<Option<RequestLimit>, Report
     }))
 }
 
-/// The defaults of `size` and `timeout` without `[pool.queue]`.
+/// The defaults of the keys `size` and `timeout`, which also apply to a pool without
+/// `[pool.queue]`.
 const DEFAULT_SIZE: usize = 1_024;
 const DEFAULT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);

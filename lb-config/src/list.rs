@@ -1,4 +1,4 @@
-//! Lists. Every item is read, even if others are not valid.
+//! Lists as values. Every item is read, even if other items are not valid.
 
 use toml::{Spanned, de::DeValue};
 
@@ -7,24 +7,24 @@ use super::{
     source::{Reported, Source},
 };
 
-/// A list.
+/// A kind of value: a list.
 pub(super) struct List<K> {
-    /// The kind of the list's items.
+    /// The kind of each item.
     pub(super) of: K,
-    /// The name of an item in messages.
+    /// The name of one item in messages.
     pub(super) noun: &'static str,
 }
 
-/// The valid items of a list.
+/// The items of a list that are valid.
 pub(super) struct Listed<T> {
-    /// The items that are valid, in their order.
+    /// The valid items, in the order of the list.
     pub(super) items: Vec<Spanned<T>>,
-    /// An error if any item is not valid.
+    /// An error if any item of the list is not valid.
     pub(super) complete: Result<(), Reported>,
 }
 
 impl<T> Listed<T> {
-    /// Makes a list without items.
+    /// Makes the result for a list without items.
     pub(super) fn empty() -> Self {
         Self {
             items: Vec::new(),
@@ -32,7 +32,7 @@ impl<T> Listed<T> {
         }
     }
 
-    /// Returns the items, if all of them are valid.
+    /// Returns the items without their places, if all items of the list are valid.
     pub(super) fn all(self) -> Result<Vec<T>, Reported> {
         self.complete?;
         Ok(self.items.into_iter().map(Spanned::into_inner).collect())
@@ -72,7 +72,7 @@ impl<K: Kind> Kind for List<K> {
     }
 }
 
-/// A list, or a single value, which stands for a list of one item.
+/// A kind of value: a list, or a single value, which stands for a list of one item.
 pub(super) struct OneOrMore<K>(pub(super) List<K>);
 
 impl<K: Kind> Kind for OneOrMore<K> {

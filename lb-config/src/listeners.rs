@@ -6,9 +6,9 @@ use toml::Spanned;
 
 use super::source::Source;
 
-/// A listener with its name in messages.
+/// A listener of the configuration, with its name in messages.
 pub(super) struct Listener {
-    /// The listener's name in messages: `service "http"`, `[admin]`.
+    /// The listener's name in messages, such as `service "http"` or `[admin]`.
     pub(super) label: String,
     /// The address and port of the listener, with their place in the file.
     pub(super) address: Spanned<SocketAddr>,

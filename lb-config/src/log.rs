@@ -84,7 +84,7 @@ static CONNECTIONS: Key<Bool> = Key {
               flight: failed handshakes, heads that did not arrive, closed idle connections.",
 };
 
-/// Reads `[log]`.
+/// Reads the section `[log]`.
 pub(super) fn log(section: &Section<'_>) -> Result<Log, Reported> {
     let errors = section.value(&ERRORS);
     let access = section.table(&ACCESS)?;

@@ -1,4 +1,4 @@
-//! Tables whose keys the user chooses. Every entry is read, even if others are not valid.
+//! Tables whose keys the user chooses. Every entry is read, even if other entries are not valid.
 
 use toml::{Spanned, de::DeValue};
 
@@ -8,13 +8,13 @@ use super::{
     source::{Reported, Source},
 };
 
-/// A table whose keys the user chooses.
+/// A kind of value: a table whose keys the user chooses.
 pub(super) struct Map<N: 'static, K> {
-    /// The kind of the table's keys.
+    /// The kind of each key of the table.
     pub(super) key: Text<N>,
-    /// The name of a key in messages.
+    /// The name of a key of the table in messages.
     pub(super) noun: &'static str,
-    /// The kind of the table's values.
+    /// The kind of each value of the table.
     pub(super) of: K,
 }
 
@@ -50,7 +50,7 @@ impl<N, K: Kind> Kind for Map<N, K> {
                 (Err(reported), _) | (_, Err(reported)) => read.complete = Err(reported),
             }
         }
-        // The parser sorts a table by its keys; this restores the order of the file.
+        // The parser sorts a table by its keys; this restores the order in the file.
         read.items.sort_by_key(|item| item.span().start);
         Ok(read)
     }

@@ -41,24 +41,24 @@ pub use self::{
 /// A whole configuration. Every value is valid and every reference resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// This host.
+    /// `[node]`: this host.
     pub node: Node,
-    /// The listeners for the operator and Prometheus.
+    /// `[admin]`: the listeners for the operator and Prometheus.
     pub admin: Admin,
-    /// The packet path.
+    /// `[dataplane]`: the packet path.
     pub dataplane: Dataplane,
-    /// Limits of the HTTP front, for all its services.
+    /// `[http]`: limits of the HTTP front, for all its services.
     pub http: Http,
-    /// The records of requests.
+    /// `[log]`: the records of requests.
     pub log: Log,
-    /// How certificates are obtained; `None`: the agent obtains none, all are files of the
-    /// operator.
+    /// `[acme]`: how certificates are obtained; `None` if the agent obtains none, so all
+    /// certificates are files of the operator.
     pub acme: Option<Acme>,
-    /// The pools, in the order of the file.
+    /// `[[pool]]`: the pools, in the order of the file.
     pub pools: Vec<Arc<Pool>>,
-    /// The services, in the order of the file.
+    /// `[[service]]`: the services, in the order of the file.
     pub services: Vec<Service>,
-    /// High availability with a peer; `None`: this host has no peer.
+    /// `[ha]`: high availability with a peer; `None` if this host has no peer.
     pub ha: Option<Ha>,
 }
 
@@ -114,14 +114,15 @@ pub struct Node {
 /// `[admin]`: the listeners for the operator and Prometheus.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
-    /// HTTP: `/metrics`, `/healthz`, `/`, the JSON status, all read-only.
+    /// Address and port of the read-only HTTP listener for `/metrics`, `/healthz`, the status page
+    /// `/` and the JSON status.
     pub listen: SocketAddr,
     /// The Unix socket that `lb status`, `lb backend …`, `lb failover` and `lb reload` connect to, with
     /// mode 0600. Default `/run/lb/lb.sock`.
     pub socket: PathBuf,
 }
 
-/// `[dataplane]`: the packet path.
+/// `[dataplane]`: the packet path in the kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataplane {
     /// The folder of the pinned maps, program and links. Default `/sys/fs/bpf/lb`.
@@ -129,29 +130,30 @@ pub struct Dataplane {
     /// Maximum number of connections that the kernel tracks. Default 250,000.
     pub max_connections: u32,
     /// The range of source ports for NAT, except the ports that the host itself uses. The agent
-    /// reserves them, so the kernel does not use them. Default 1024-65535.
+    /// reserves the ports of the range, so the kernel does not give them out. Default 1024-65535.
     pub source_ports: RangeInclusive<u16>,
     /// Additional source addresses of packets to backends, besides the service's own. Default none.
     pub source_addresses: Vec<Ipv4Addr>,
-    /// Native or generic XDP. Default auto.
+    /// Whether XDP is attached in native or in generic mode. Default auto.
     pub xdp_mode: XdpModeChoice,
 }
 
-/// How the XDP program is attached.
+/// In which mode the XDP program is attached to interfaces.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum XdpModeChoice {
-    /// Native if the driver of every interface supports it, otherwise generic on all of them.
+    /// Native if the driver of every interface supports that, otherwise generic on all interfaces.
     Auto,
-    /// Native; the agent does not start if an interface's driver does not support it.
+    /// Native on all interfaces; the agent does not start if an interface's driver does not support
+    /// it.
     Native,
-    /// Generic on all interfaces.
+    /// Generic on all interfaces, whatever their drivers support.
     Generic,
 }
 
 /// `[http]`: limits of the HTTP front.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
-    /// Number of worker threads. Default: one per core.
+    /// Number of the front's worker threads. Default: one per core.
     pub workers: NonZeroUsize,
     /// Timeouts of services that do not set their own.
     pub timeouts: Timeouts,
@@ -161,8 +163,8 @@ pub struct Http {
     pub max_header_bytes: usize,
     /// Maximum number of concurrent client connections. Default: 65,536.
     pub max_connections: Option<usize>,
-    /// Maximum number of concurrent connections from one IPv4 address or one IPv6 /64; 0: no limit.
-    /// Default 0.
+    /// Maximum number of concurrent connections from one IPv4 address or one IPv6 /64; 0 for no
+    /// limit. Default 0.
     pub max_connections_per_client: usize,
     /// Maximum number of bytes of responses buffered for one client over HTTP/2. Default 1,048,576.
     pub connection_buffer_bytes: usize,
@@ -177,37 +179,39 @@ pub struct Http {
 /// A pool of backends that serve the same thing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
-    /// The pool's name, unique.
+    /// The pool's name, unique among pools.
     pub name: Name,
-    /// How a backend is chosen.
+    /// How a backend of the pool is chosen.
     pub balance: Balance,
-    /// How backends are checked; `None`: they are not checked and count as up.
+    /// How the pool's backends are checked; `None` if they are not checked and count as up.
     pub check: Option<Check>,
-    /// What happens to new connections while no backend is up. Default: all backends are tried.
+    /// What happens to new connections while no backend of the pool is up. Default: all backends
+    /// are tried.
     pub when_all_down: WhenAllDown,
-    /// Maximum number of other backends that are tried after one that refused or did not answer, at
-    /// most 3. Default 3.
+    /// Maximum number of other backends that are tried after a backend that refused or did not
+    /// answer, at most 3. Default 3.
     pub retries: u8,
-    /// The keys that apply to single requests. Only the HTTP front uses them.
+    /// The keys of the pool that apply to single requests. Only the HTTP front uses them.
     pub per_request: PerRequest,
-    /// The backends, at least one, names and addresses unique in the pool.
+    /// The pool's backends: at least one; names and addresses are unique in the pool.
     pub backends: Vec<Backend>,
 }
 
 /// How a backend is chosen for a new connection or request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Balance {
-    /// The backends in turn, in proportion to their weights.
+    /// The pool's backends in turn, in proportion to their weights.
     RoundRobin,
     /// The backend with the fewest connections in proportion to its weight. HTTP front only.
     LeastConnections,
-    /// The less loaded one of two random backends. HTTP front only.
+    /// Of two random backends, the one with less load. HTTP front only.
     RandomTwo,
-    /// By a hash of the client's address, so a client keeps its backend.
+    /// The backend given by a hash of the client's address, so a client keeps its backend.
     Source,
-    /// By Maglev hashing of the whole flow: both addresses and both ports.
+    /// The backend given by Maglev hashing of the whole flow: both addresses and both ports.
     Maglev,
-    /// The same backend for the same part of a request, which `hash_by` selects. HTTP front only.
+    /// The backend given by a hash of a part of the request, which `hash_by` selects. HTTP front
+    /// only.
     Hash,
 }
 
@@ -218,32 +222,32 @@ pub enum WhenAllDown {
     /// took down.
     #[default]
     TryAll,
-    /// New connections are refused.
+    /// New connections are refused while no backend is up.
     Refuse,
 }
 
 /// One backend of a pool.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backend {
-    /// The backend's name; its address if the file gives no name.
+    /// The backend's name; its address and port if the file gives no name.
     pub name: Name,
     /// The backend's address and port.
     pub address: SocketAddr,
-    /// The backend's share of the pool.
+    /// The backend's share of the pool's connections or requests.
     pub weight: Weight,
     /// Whether the backend is used only while no other backend of its pool is up. HTTP front only.
     pub backup: bool,
 }
 
-/// A backend's share of its pool, 1 to 256.
+/// A backend's weight: its share in relation to other backends of the pool, 1 to 256.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Weight(NonZeroU16);
 
 impl Weight {
-    /// The default weight.
+    /// The weight of a backend whose weight the file does not give.
     pub const ONE: Self = Self(NonZeroU16::MIN);
 
-    /// Makes a weight; `None` outside 1 to 256.
+    /// Makes a weight; `None` if the number is not 1 to 256.
     #[must_use]
     pub fn new(weight: u16) -> Option<Self> {
         NonZeroU16::new(weight)
@@ -251,7 +255,7 @@ impl Weight {
             .map(Self)
     }
 
-    /// The weight as a number.
+    /// Returns the weight as a number.
     #[must_use]
     pub fn get(self) -> u16 {
         self.0.get()
@@ -261,54 +265,54 @@ impl Weight {
 /// How the backends of a pool are checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
-    /// The kind of check.
+    /// What a check does: a TCP connection, or an HTTP request.
     pub kind: CheckKind,
     /// Time from the start of one check to the start of the next. Default 2 s.
     pub interval: Duration,
-    /// Maximum duration of a check; at most `interval`. Default 1 s.
+    /// Maximum duration of one check; at most `interval`. Default 1 s.
     pub timeout: Duration,
-    /// Successes in a row that bring a backend up. Default 2.
+    /// Number of successes in a row after which a backend is up. Default 2.
     pub rise: u32,
-    /// Failures in a row that take a backend down. Default 3.
+    /// Number of failures in a row after which a backend is down. Default 3.
     pub fall: u32,
 }
 
-/// The kind of check.
+/// What a health check does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CheckKind {
-    /// Opens a TCP connection.
+    /// The check opens a TCP connection to the backend.
     Tcp,
-    /// Sends `GET path` and expects a status in the range.
+    /// The check sends `GET path` to the backend and expects a status in a range.
     Http {
-        /// The request target, begins with `/`. Default `/`.
+        /// The target of the check's request; begins with `/`. Default `/`.
         path: String,
-        /// The Host header. Default: the backend's address.
+        /// The Host header of the check's request; `None` for the backend's address.
         host: Option<String>,
-        /// The statuses that mean healthy. Default 200 to 399.
+        /// The range of statuses that mean healthy. Default 200 to 399.
         expect: RangeInclusive<u16>,
     },
 }
 
-/// A service: an address that clients connect to.
+/// A service: an address that clients connect to, and what happens to their connections.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
-    /// The service's name, unique.
+    /// The service's name, unique among services.
     pub name: Name,
-    /// The address and port; unique.
+    /// The address and port that clients connect to; no other service has the same.
     pub listen: SocketAddr,
-    /// How the service is served.
+    /// How the service is served: in the kernel, or by the agent as HTTP or HTTPS.
     pub mode: Mode,
     /// The pool of the service; if it has routes, the pool of requests that no route matches.
-    /// `None`: only routes name pools. Never `None` for a service of mode `tcp`.
+    /// `None` if only routes name pools. Never `None` for a service of mode `tcp`.
     pub pool: Option<Arc<Pool>>,
-    /// Routes and header edits. Empty for a service of mode `tcp`.
+    /// Routes and header edits of the service. Empty for a service of mode `tcp`.
     pub routing: Arc<Routing>,
-    /// Timeouts, for services of mode `http` and `https`.
+    /// Timeouts of the service, if its mode is `http` or `https`.
     pub timeouts: Timeouts,
 }
 
 impl Service {
-    /// Returns the certificate that the agent obtains for the service.
+    /// Returns the certificate that the agent obtains for the service; `None` if it obtains none.
     #[must_use]
     pub fn obtained(&self) -> Option<&Obtained> {
         match &self.mode {
@@ -324,8 +328,8 @@ impl Service {
         }
     }
 
-    /// Returns the pools that the service uses, each once: its own first, then the pools of its
-    /// routes, in their order.
+    /// Returns the pools that the service uses, each of them once: the service's pool first, then
+    /// the pools of its routes, in the order of the routes.
     #[must_use]
     pub fn pools(&self) -> Vec<&Arc<Pool>> {
         let routed = self.routing.routes.iter().filter_map(Route::pool);
@@ -339,24 +343,25 @@ impl Service {
     }
 }
 
-/// How a service is served.
+/// How the connections of a service are served.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mode {
-    /// TCP, steered in the kernel.
+    /// TCP connections, steered in the kernel.
     Tcp {
-        /// How packets reach the backends.
+        /// Which addresses of a packet to a backend are rewritten.
         forward: Forward,
     },
-    /// HTTP without TLS, by the agent.
+    /// HTTP without TLS, served by the agent.
     Http,
-    /// HTTPS, by the agent.
+    /// HTTPS, served by the agent.
     Https {
-        /// PEM files, each a certificate chain and its key; at least one, or `obtained`. The first
-        /// serves clients that send no server name, or a name that no certificate has.
+        /// PEM files, each with a certificate chain and its key; at least one unless `obtained` is
+        /// set. The first serves clients that send no server name, or a name that no certificate
+        /// has.
         certificates: Vec<PathBuf>,
-        /// The certificate that the agent obtains.
+        /// The certificate that the agent obtains for the service; `None` if it obtains none.
         obtained: Option<Box<Obtained>>,
-        /// TLS versions, cipher suites and client certificates.
+        /// The service's settings of TLS: versions, cipher suites and client certificates.
         tls: Tls,
     },
 }
@@ -364,7 +369,7 @@ pub enum Mode {
 /// How the kernel forwards a packet to a backend.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Forward {
-    /// Rewrites both addresses: backends need no configuration.
+    /// Rewrites source and destination address: backends need no configuration.
     Nat,
     /// Rewrites the service's address only: backends see the client's address and must route their
     /// packets to clients through this host.

@@ -78,7 +78,7 @@ static MAX_EJECTED: Key<Text<Percent>> = Key {
               down, but at least one. The last usable backend is never ejected.",
 };
 
-/// Reads `[pool.outlier]`.
+/// Reads the section `[pool.outlier]`; `None` if the pool does not have it.
 pub(super) fn read(section: &Section<'_>) -> Result<Option<Outlier>, Reported> {
     let Some(table) = section.table(&OUTLIER)? else {
         return Ok(None);

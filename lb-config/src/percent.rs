@@ -1,17 +1,17 @@
-//! Percentages such as `"20%"`.
+//! Kinds of values that are percentages, such as `"20%"`.
 
 use super::{
     Percent,
     kind::{Complaint, Text},
 };
 
-/// A percentage from 1% to 100%.
+/// A value that is a percentage from 1% to 100%.
 pub(super) const PART: Text<Percent> = Text {
     what: "`\"1%\"` to `\"100%\"`",
     parse: |text| parse(text, 1),
 };
 
-/// A percentage from 0% to 100%.
+/// A value that is a percentage from 0% to 100%.
 pub(super) const SHARE: Text<Percent> = Text {
     what: "`\"0%\"` to `\"100%\"`",
     parse: |text| parse(text, 0),

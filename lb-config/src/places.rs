@@ -1,4 +1,4 @@
-//! Places of backends in the file, for errors that can be found only on the host.
+//! Places of backends in the configuration file, for errors that can be found only on the host.
 
 use std::{
     collections::HashMap,
@@ -8,16 +8,16 @@ use std::{
 
 use super::{Diagnostic, Location, Name, Severity, drafts::PoolDraft, source::Source};
 
-/// The place of each backend in the file.
+/// The place of each backend in the configuration file.
 #[derive(Clone, Debug)]
 pub struct Places {
     file: PathBuf,
-    /// The place of each backend, by its pool and address.
+    /// The place of each backend in the file, by the name of its pool and its address.
     backends: HashMap<(Name, SocketAddr), Location>,
 }
 
 impl Places {
-    /// Collects the places of all backends of these pools.
+    /// Collects the places of the backends of these pools in the file.
     pub(super) fn of(pools: &[PoolDraft], source: &Source<'_>, file: &Path) -> Self {
         let backends = pools.iter().flat_map(|pool| {
             let name = pool.name.as_ref().map(|name| name.get_ref().clone());

@@ -169,7 +169,7 @@ static BACKEND_BACKUP: Key<Bool> = Key {
               `https`.",
 };
 
-/// Reads a `[[pool]]`.
+/// Reads a `[[pool]]` and its backends.
 pub(super) fn read(section: &Section<'_>) -> PoolDraft {
     let name = section.value(&NAME);
     let balance = section.value(&BALANCE);
@@ -219,7 +219,7 @@ fn read_check(section: &Section<'_>) -> Result<Option<Check>, Reported> {
     table.map(|table| check::read(&table)).transpose()
 }
 
-/// A backend with a valid address, and its other keys if they are valid.
+/// A backend of the file with a valid address; its other keys are errors if they are not valid.
 struct ReadBackend {
     address: Spanned<SocketAddr>,
     name: Result<Option<Spanned<Name>>, Reported>,
@@ -261,9 +261,9 @@ const FOR_EVERY_MODE: [&str; 6] = [
 /// Tables of a pool that services of every mode may use.
 const TABLES_FOR_EVERY_MODE: [&str; 2] = [CHECK.name, BACKEND.name];
 
-/// Returns the keys and tables of a pool that are for the HTTP front only: all in the file except
-/// those of [`FOR_EVERY_MODE`] and [`TABLES_FOR_EVERY_MODE`]. So a new key is refused for mode
-/// `tcp` until it is listed there.
+/// Returns the keys and tables of a pool that are for the HTTP front only: all that the file has
+/// except those of [`FOR_EVERY_MODE`] and [`TABLES_FOR_EVERY_MODE`]. So a key that is new to `lb`
+/// is refused for mode `tcp` until it is listed there.
 fn per_request_keys(section: &Section<'_>, backends: &[ReadBackend]) -> Vec<&'static str> {
     let has = |name: &str| section.place(name).is_some();
     let keys = POOL.keys.iter().map(|key| key.name());
@@ -281,7 +281,8 @@ fn per_request_keys(section: &Section<'_>, backends: &[ReadBackend]) -> Vec<&'st
         .collect()
 }
 
-/// Reads the backends with a valid address; the second value is an error if anything is not valid.
+/// Reads the backends of a pool that have a valid address; the second value is an error if anything
+/// about the backends is not valid.
 fn read_backends(section: &Section<'_>) -> (Vec<ReadBackend>, Result<(), Reported>) {
     let (listed, tables) = match backends_given(section) {
         Ok(given) => given,
@@ -300,7 +301,8 @@ fn read_backends(section: &Section<'_>) -> (Vec<ReadBackend>, Result<(), Reporte
     (backends, complete.and(unique).and(used))
 }
 
-/// Reads `backends` or the tables `[[pool.backend]]`, whichever the pool has.
+/// Opens what lists the pool's backends: `backends` or the tables `[[pool.backend]]`, whichever the
+/// pool has.
 fn backends_given<'a>(
     section: &Section<'a>,
 ) -> Result<(Listed<SocketAddr>, Vec<Section<'a>>), Reported> {
@@ -365,8 +367,8 @@ fn refuse_twice(backends: &[ReadBackend], source: &Source<'_>) -> Result<(), Rep
     let addresses = backends.iter().map(|backend| &backend.address);
     let addresses =
         super::unique::refuse_twice("backend address", "in this pool", addresses, source);
-    // A name made from an address equals another name only if the addresses are equal: a name that
-    // the file gives has no colon.
+    // A backend's name that is made from its address equals another name only if the addresses are
+    // equal: a name that the file gives has no colon.
     let names = backends
         .iter()
         .filter_map(|backend| backend.name.as_ref().ok()?.as_ref());

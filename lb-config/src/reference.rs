@@ -152,7 +152,8 @@ mod tests {
 
     use super::{super::Config, Absent, ROOT, Schema};
 
-    /// Returns the shortest text that opens a section; the rest of the file need not be valid.
+    /// Returns the shortest text that opens a section of this schema; the rest of the file need not
+    /// be valid.
     fn opened(schema: &Schema) -> String {
         let all: Vec<_> = ROOT.tables.iter().flat_map(|table| table.walk()).collect();
         let path = schema.path();
@@ -169,7 +170,7 @@ mod tests {
     fn every_key_of_the_reference_is_read() {
         for schema in ROOT.tables.iter().flat_map(|table| table.walk()) {
             for key in schema.keys {
-                // No key accepts a date. So if a date is not refused, the parser does not read the
+                // No key accepts a date: if a date is not refused, the parser does not read the
                 // key.
                 let text = format!("{}{} = 1979-05-27\n", opened(schema), key.name());
                 let place = u32::try_from(text.lines().count()).expect("a short text");
@@ -201,7 +202,8 @@ mod tests {
                 let text = format!("{}{} = {value}\n", opened(schema), key.name());
                 let place = u32::try_from(text.lines().count()).expect("a short text");
                 let errors = Config::parse(Path::new("lb.toml"), &text).expect_err("the rest");
-                // Errors about references and other keys do not matter here.
+                // Errors about references between sections, and about other keys, do not matter
+                // here.
                 let complaint = errors.diagnostics().iter().find(|error| {
                     error.line() == Some(place) && !error.message.contains("a check of type")
                 });

@@ -11,11 +11,12 @@ use std::borrow::Cow;
 /// Why a path cannot be compared with routes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ambiguity {
-    /// A segment `.` or `..`, encoded or not: servers differ on whether they resolve it.
+    /// The path has a segment `.` or `..`, encoded or not: servers differ on whether they resolve
+    /// it.
     DotSegment,
-    /// `%00`, at which some servers truncate a path.
+    /// The path has `%00`, at which some servers truncate it.
     Nul,
-    /// A `%` without two hexadecimal digits after it (RFC 3986 §2.1).
+    /// The path has a `%` without two hexadecimal digits after it (RFC 3986 §2.1).
     Encoding,
 }
 
@@ -61,7 +62,7 @@ pub fn comparable(path: &[u8]) -> Result<Cow<'_, [u8]>, Ambiguity> {
     Ok(Cow::Owned(out))
 }
 
-/// Whether a path is already in the comparable form.
+/// Whether a path is already in the comparable form, so it need not be copied.
 fn is_plain(path: &[u8]) -> bool {
     let pairs = path.windows(2).all(|pair| !matches!(pair, b"//" | b"/."));
     pairs
@@ -88,7 +89,8 @@ fn decode(path: &[u8]) -> Result<Vec<u8>, Ambiguity> {
     Ok(out)
 }
 
-/// Returns the first byte of a path, decoded, and the rest; `None` if the encoding is not valid.
+/// Returns the first byte of a path, decoded, and the rest of the path; `None` if the path is empty
+/// or its encoding is not valid.
 fn next_byte(path: &[u8]) -> Option<(u8, &[u8])> {
     match path {
         [b'%', high, low, rest @ ..] => {
@@ -109,13 +111,13 @@ pub fn segments(path: &[u8]) -> usize {
 }
 
 /// Replaces the first `replaced` segments of a path, given as sent and without its query, by
-/// `prefix`. The rest stays as sent.
+/// `prefix`. The rest of the path stays as sent.
 pub fn with_prefix(path: &str, replaced: usize, prefix: &str) -> String {
     let rest = after(path.as_bytes(), replaced);
     let mut out = prefix.trim_end_matches('/').to_owned();
     if let Some(rest) = rest {
         out.push('/');
-        // The path is cut at ASCII bytes only, so the rest is valid UTF-8.
+        // The path was cut at ASCII bytes only, so the rest of it is valid UTF-8.
         out.push_str(std::str::from_utf8(rest).unwrap_or_default());
     }
     if out.is_empty() {
@@ -124,8 +126,8 @@ pub fn with_prefix(path: &str, replaced: usize, prefix: &str) -> String {
     out
 }
 
-/// Returns the part after the separator that follows the first `count` segments; `None` if there is
-/// no such separator.
+/// Returns the part of a path after the separator that follows its first `count` segments; `None`
+/// if there is no such separator.
 fn after(mut path: &[u8], count: usize) -> Option<&[u8]> {
     let mut seen = 0;
     loop {
@@ -137,15 +139,15 @@ fn after(mut path: &[u8], count: usize) -> Option<&[u8]> {
         seen += usize::from(!is_empty);
         match rest {
             Some(rest) => path = rest,
-            // A separator at the end: the rest is empty.
+            // The path ends with the separator: the part after it is empty.
             None if is_empty && seen == count => return Some(&[]),
             None => return None,
         }
     }
 }
 
-/// Splits a path at its first separator, encoded or not. The second part is `None` without a
-/// separator.
+/// Splits a path at its first separator, encoded or not. The second part is `None` if the path has
+/// no separator.
 fn split_segment(path: &[u8]) -> (&[u8], Option<&[u8]>) {
     let mut rest = path;
     while let Some((byte, behind)) = next_byte(rest) {
@@ -251,8 +253,8 @@ mod tests {
     }
 
     proptest! {
-        /// The comparable form of a comparable form is the form itself, and rewriting a path agrees
-        /// with rewriting its comparable form.
+        /// The comparable form of a path that is in this form is the path itself, and rewriting a
+        /// path agrees with rewriting its comparable form.
         #[test]
         fn the_form_is_a_fixed_point_and_rewriting_agrees_with_it(
             path in "(/|%2f|%5c|\\\\|[ab;.]|%61|%2e|%3b){0,12}",

@@ -30,7 +30,7 @@ pub(super) static PER_SECOND: Key<Whole<u32>> = Key {
               services with few requests get retries.",
 };
 
-/// Reads `retry_budget` and `min_retries_per_second`.
+/// Reads `retry_budget` and `min_retries_per_second`, or their defaults.
 pub(super) fn read(section: &Section<'_>) -> Result<RetryBudget, Reported> {
     let share = section.value(&RETRY_BUDGET).map(Spanned::into_inner);
     let per_second = section.value(&PER_SECOND).map(Spanned::into_inner);

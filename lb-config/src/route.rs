@@ -96,9 +96,9 @@ static REPLACE_PREFIX: Key<Text<String>> = Key {
               Needs `path_prefix` and `pool`.",
 };
 
-/// The valid parts of a service's routing.
+/// The valid parts of the routing of a service.
 pub(super) struct RoutingDraft {
-    /// The routing, if all of it is valid.
+    /// The routes, header edits and error pages, if all of them are valid.
     pub(super) routing: Result<Routing, Reported>,
     /// The names of the pools that the service's routes refer to, whether or not they exist.
     pub(super) pool_names: Vec<Spanned<Name>>,
@@ -106,8 +106,8 @@ pub(super) struct RoutingDraft {
     pub(super) has_routes: bool,
 }
 
-/// Reads the routing of a service. `pools` is `None` if they could not be read: then pool names are
-/// not looked up.
+/// Reads the routing of a service. `pools` is `None` if the pools could not be read: then the names
+/// of pools are not looked up.
 pub(super) fn read(section: &Section<'_>, pools: Option<&[PoolDraft]>) -> RoutingDraft {
     let headers = header_edits::read(
         section,
@@ -133,7 +133,7 @@ pub(super) fn read(section: &Section<'_>, pools: Option<&[PoolDraft]>) -> Routin
     }
 }
 
-/// The keys of a service that are for `http` and `https` only.
+/// The keys of a service that are allowed only with mode `http` and `https`.
 pub(super) const KEYS: [&str; 4] = [
     "route",
     "request_headers",
@@ -270,7 +270,7 @@ fn read_action(
     check_replace_prefix(section)?;
     match (pool?, redirect?, respond?) {
         (Some(pool), ..) => Ok(Action::Pool {
-            // A pool that does not exist has been reported already.
+            // If the pool does not exist, that has been reported already.
             pool: pool.ok_or(Reported)?,
             replace_prefix: replace_prefix?.map(Spanned::into_inner),
         }),

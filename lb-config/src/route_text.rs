@@ -10,97 +10,97 @@ use super::{
 };
 use crate::request_path::{self, Ambiguity};
 
-/// The host in a condition of a route.
+/// A value that is the host in a condition of a route.
 pub(super) const HOST: Text<HostRule> = Text {
     what: "host name, `\"*.example.com\"`, or address",
     parse: host,
 };
 
-/// The whole path in a condition of a route.
+/// A value that is the whole path in a condition of a route.
 pub(super) const EXACT_PATH: Text<Vec<u8>> = Text {
     what: "path of a URL",
     parse: path,
 };
 
-/// The prefix of a path in a condition of a route, or its replacement.
+/// A value that is the prefix of a path in a condition of a route, or its replacement.
 pub(super) const PREFIX: Text<String> = Text {
     what: "prefix of a path, whole segments",
     parse: prefix,
 };
 
-/// The method in a condition of a route.
+/// A value that is the method in a condition of a route.
 pub(super) const METHOD: Text<String> = Text {
     what: "method",
     parse: method,
 };
 
-/// A regular expression.
+/// A value that is a regular expression.
 pub(super) const REGEX: Text<Pattern> = Text {
     what: "regular expression",
     parse: pattern,
 };
 
-/// The name of a header field in a condition of a route.
+/// A value that is the name of a header field in a condition of a route.
 pub(super) const LOOKED_AT: Text<String> = Text {
     what: "name of a header field",
     parse: looked_at,
 };
 
-/// The value of a header field in a condition of a route.
+/// A value that is the value of a header field in a condition of a route.
 pub(super) const WANTED_VALUE: Text<String> = Text {
     what: "value of a header field",
     parse: plain_value,
 };
 
-/// The name of a field that is changed in requests.
+/// A value that is the name of a header field that is changed in requests.
 pub(super) const REQUEST_FIELD: Text<String> = Text {
     what: "name",
     parse: request_field,
 };
 
-/// The name of a field that is changed in responses.
+/// A value that is the name of a header field that is changed in responses.
 pub(super) const RESPONSE_FIELD: Text<String> = Text {
     what: "name",
     parse: response_field,
 };
 
-/// The value of a field that is changed in requests.
+/// A value that is the new value of a header field in requests.
 pub(super) const REQUEST_VALUE: Text<Template> = Text {
     what: "value, may have variables",
     parse: request_value,
 };
 
-/// The value of a field that is changed in responses.
+/// A value that is the new value of a header field in responses.
 pub(super) const RESPONSE_VALUE: Text<Template> = Text {
     what: "value",
     parse: response_value,
 };
 
-/// The target of a redirect.
+/// A value that is the target URL of a redirect.
 pub(super) const URL: Text<Template> = Text {
     what: "URL, may have variables",
     parse: url,
 };
 
-/// A content type.
+/// A value that is a content type.
 pub(super) const CONTENT_TYPE: Text<String> = Text {
     what: "content type",
     parse: plain_value,
 };
 
-/// The status of an error page.
+/// A value that is the status of an error page.
 pub(super) const ERROR_STATUS: Text<u16> = Text {
     what: "a status, 400 to 599",
     parse: error_status,
 };
 
-/// The status of a redirect.
+/// A value that is the status of a redirect.
 pub(super) const REDIRECT_STATUS: TextOrDigits<u16> = TextOrDigits(Text {
     what: "301, 302, 303, 307 or 308",
     parse: redirect_status,
 });
 
-/// Maximum length of a value, path or expression, in bytes.
+/// Maximum length in bytes of a header field's value, a path or an expression in a route.
 const LONGEST: usize = 2048;
 
 fn host(text: &str) -> Result<HostRule, Complaint> {
@@ -223,8 +223,8 @@ fn pattern(text: &str) -> Result<Pattern, Complaint> {
             Complaint::new(found, hint)
         }
         error => {
-            // The error repeats the expression with a marker; only its last line says what is
-            // wrong.
+            // The error of the library repeats the expression with a marker; only its last line
+            // says what is wrong.
             let text = error.to_string();
             let last = text.lines().last().unwrap_or_default();
             let last = last.strip_prefix("error: ").unwrap_or(last);
@@ -248,8 +248,8 @@ fn field_name(text: &str) -> Result<String, Complaint> {
     Ok(text.to_owned())
 }
 
-/// Names of fields that belong to one connection (RFC 9110 §7.6.1) or that frame a message (RFC
-/// 9112 §6).
+/// Names of header fields that belong to one connection (RFC 9110 §7.6.1) or that frame a message
+/// (RFC 9112 §6).
 const OF_A_CONNECTION: [&str; 10] = [
     "connection",
     "content-length",
@@ -263,7 +263,7 @@ const OF_A_CONNECTION: [&str; 10] = [
     "upgrade",
 ];
 
-/// Fields in which the front passes information about the client to backends.
+/// Names of header fields in which the front passes information about the client to backends.
 const FORWARDED: [&str; 4] = [
     "forwarded",
     "x-forwarded-for",
@@ -271,14 +271,16 @@ const FORWARDED: [&str; 4] = [
     "x-forwarded-proto",
 ];
 
-/// Prefixes of the fields in which the front passes the client's certificate to backends.
+/// Prefixes of the names of header fields in which the front passes the client's certificate to
+/// backends.
 const OF_CERTIFICATES: [&str; 2] = ["client-cert", "x-client-cert"];
 
 fn is_one_of(name: &str, names: &[&str]) -> bool {
     names.contains(&&*hyphenated(name))
 }
 
-/// Converts a name to lower case, and `_` to `-`, because applications treat those two alike.
+/// Converts the name of a header field to lower case, and `_` to `-`, because applications treat
+/// `_` and `-` alike.
 fn hyphenated(name: &str) -> String {
     name.to_ascii_lowercase().replace('_', "-")
 }
@@ -370,8 +372,8 @@ fn response_value(text: &str) -> Result<Template, Complaint> {
     Ok(template)
 }
 
-/// Parses text with variables: `{`, lower-case letters and `}`. Other braces are literal, as in
-/// JSON.
+/// Parses text with variables, which are `{`, lower-case letters and `}`. Other braces are literal,
+/// as in JSON.
 fn template(text: &str) -> Result<Template, Complaint> {
     let mut parts = Vec::new();
     let mut plain = String::new();

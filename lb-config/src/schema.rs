@@ -3,19 +3,19 @@
 
 use super::kind::Kind;
 
-/// A section: its keys, and the tables within it.
+/// The schema of a section: its keys, and the tables within it.
 pub(super) struct Schema {
-    /// The section's key in its parent section.
+    /// The name of the section's key in its parent section.
     pub(super) name: &'static str,
     /// The section's header in a file: `[node]`, `[[pool.backend]]`.
     pub(super) header: &'static str,
     /// The section's purpose, as a sentence in Markdown.
     pub(super) about: &'static str,
-    /// Whether the section is required, as a sentence.
+    /// Whether a file must have the section, as a sentence.
     pub(super) presence: &'static str,
-    /// The section's keys, in the order of the reference page.
+    /// The schemas of the section's keys, in the order of the reference page.
     pub(super) keys: &'static [&'static dyn Entry],
-    /// The tables within the section.
+    /// The schemas of the tables within the section.
     pub(super) tables: &'static [&'static Self],
 }
 
@@ -25,7 +25,7 @@ impl Schema {
         self.header.starts_with("[[")
     }
 
-    /// Returns the header without brackets.
+    /// Returns the section's header without brackets.
     pub(super) fn path(&self) -> &'static str {
         self.header.trim_matches(['[', ']'])
     }
@@ -37,14 +37,14 @@ impl Schema {
             .collect()
     }
 
-    /// Returns this section and all sections within it, in order.
+    /// Returns this section's schema and those of all sections within it, in order.
     pub(super) fn walk(&'static self) -> Vec<&'static Self> {
         let below = self.tables.iter().flat_map(|table| table.walk());
         std::iter::once(self).chain(below).collect()
     }
 }
 
-/// One key of a section.
+/// The schema of one key of a section.
 pub(super) struct Key<K> {
     /// The key's name in the file.
     pub(super) name: &'static str,
@@ -56,25 +56,25 @@ pub(super) struct Key<K> {
     pub(super) meaning: &'static str,
 }
 
-/// What applies if a key is not given.
+/// What applies if the file does not have a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Absent {
-    /// The key is required; holds an example of a value, as TOML.
+    /// The key is required; the text is an example of a value, as TOML.
     Refused(&'static str),
     /// The default value, as TOML. It is read as if the file had it.
     Is(&'static str),
-    /// The key has no value then; holds a description of what that means.
+    /// The key has no value then; the text says what that means.
     Means(&'static str),
-    /// The key is required unless a condition holds; holds an example as `Refused` does, and the
-    /// condition.
+    /// The key is required unless a condition holds; the texts are an example of a value, as TOML,
+    /// and the condition.
     Elsewhere(&'static str, &'static str),
 }
 
-/// A [`Key`] of any kind.
+/// The schema of a key whose value has any kind: a [`Key`].
 pub(super) trait Entry: Sync {
     /// Returns the key's name in the file.
     fn name(&self) -> &'static str;
-    /// Describes the allowed values.
+    /// Describes the values that the key allows.
     fn describe(&self) -> String;
     /// Returns what applies if the file does not have the key.
     fn absent(&self) -> Absent;

@@ -17,7 +17,7 @@ use super::{
 /// A section of the file. Its keys have been checked against its schema.
 pub(super) struct Section<'a> {
     source: &'a Source<'a>,
-    /// The schema of the whole file, in which a misplaced key is looked up.
+    /// The schema of the whole file, in which the section of a misplaced key is looked up.
     root: &'static Schema,
     schema: &'static Schema,
     table: &'a DeTable<'a>,
@@ -26,7 +26,7 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// Opens the whole file and reports unknown sections.
+    /// Opens the whole file as a section, and reports unknown sections.
     pub(super) fn whole_file(
         source: &'a Source<'a>,
         schema: &'static Schema,
@@ -43,7 +43,7 @@ impl<'a> Section<'a> {
         root
     }
 
-    /// Opens a section of the same file and reports unknown keys.
+    /// Opens a section of the same file as `self`, and reports its unknown keys.
     pub(super) fn open<'b>(
         &self,
         schema: &'static Schema,
@@ -64,7 +64,8 @@ impl<'a> Section<'a> {
         section
     }
 
-    /// Reads the value of a key, or its default. Reports a required key that is missing.
+    /// Reads the value of a key, or its default if the file does not have the key. Reports a
+    /// missing key that is required.
     pub(super) fn value<K: Kind>(&self, key: &Key<K>) -> Result<Spanned<K::Value>, Reported> {
         match (self.optional(key)?, key.absent) {
             (Some(value), _) => Ok(value),
@@ -76,7 +77,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Reads the value of a key, if the file has it.
+    /// Reads the value of a key; `None` if the file does not have the key.
     pub(super) fn optional<K: Kind>(
         &self,
         key: &Key<K>,
@@ -88,13 +89,13 @@ impl<'a> Section<'a> {
         Ok(Some(Spanned::new(node.span(), value)))
     }
 
-    /// Returns the place of a key and its value, if the file has it.
+    /// Returns the place of a key and its value; `None` if the file does not have the key.
     pub(super) fn place(&self, key: &str) -> Option<Range<usize>> {
         let (key, value) = self.table.get_key_value(key)?;
         Some(key.span().start..value.span().end.max(key.span().end))
     }
 
-    /// Opens a table within the section, if the file has it.
+    /// Opens a table within the section; `None` if the file does not have the table.
     pub(super) fn table(&self, schema: &'static Schema) -> Result<Option<Section<'a>>, Reported> {
         let Some(node) = self.table.get(schema.name) else {
             return Ok(None);
@@ -124,7 +125,8 @@ impl<'a> Section<'a> {
         };
         match node.get_ref() {
             DeValue::Array(items) => {
-                // The items that are tables are read, even if other items are not tables.
+                // The items of the list that are tables are read, even if other items are not
+                // tables.
                 let tables: Vec<_> = items.iter().map(|item| self.item(schema, item)).collect();
                 match tables.iter().any(Result::is_ok) {
                     true => Ok(tables.into_iter().flatten().collect()),
@@ -151,7 +153,7 @@ impl<'a> Section<'a> {
         Ok(self.open(schema, table, item.span()))
     }
 
-    /// Reports the second one of several keys if the section has more than one of them.
+    /// Reports the second of the keys `keys` that the section has, if it has more than one of them.
     pub(super) fn only_one(&self, keys: &[&'static str], hint: &str) -> Result<(), Reported> {
         let mut there = keys.iter().filter(|key| self.place(key).is_some());
         let (Some(first), Some(second)) = (there.next(), there.next()) else {
@@ -167,7 +169,7 @@ impl<'a> Section<'a> {
         self.source.error(self.span.clone(), message, hint)
     }
 
-    /// Returns the text of the file with its findings.
+    /// Returns the text of the file, in which findings are collected.
     pub(super) fn source(&self) -> &'a Source<'a> {
         self.source
     }

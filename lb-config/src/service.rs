@@ -107,7 +107,7 @@ static CERTIFICATES: Key<List<Text<PathBuf>>> = Key {
               `https` only.",
 };
 
-/// The mode of a service, without the details of [`Mode`].
+/// The mode of a service as the file gives it, without the details of [`Mode`].
 #[derive(Clone, Copy, PartialEq)]
 enum Served {
     Tcp,
@@ -115,8 +115,8 @@ enum Served {
     Https,
 }
 
-/// Reads a `[[service]]`. `pools` is `None` if they could not be read: then pool names are not
-/// looked up.
+/// Reads a `[[service]]`. `pools` is `None` if the pools could not be read: then the names of pools
+/// are not looked up.
 pub(super) fn read(
     section: &Section<'_>,
     pools: Option<&[PoolDraft]>,

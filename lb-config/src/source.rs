@@ -1,15 +1,15 @@
-//! The text that is parsed, and the findings in it.
+//! The text of the configuration file, and the findings in it.
 
 use std::{cell::RefCell, collections::HashSet, ops::Range, path::Path};
 
 use super::diagnostic::{Diagnostic, Errors, Location, Severity};
 
-/// Says that a value is not valid, and that the reason has been reported already.
+/// Proof that a value is not valid, and that the reason has been reported already.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reported;
 
-/// The place of findings about no line of the file, such as a missing section. No key, value or
-/// header is empty, so no other finding has this place.
+/// The place of findings that are about no line of the file, such as a missing section. No key,
+/// value or header is empty, so no other finding has this empty place.
 pub(super) const WHOLE_FILE: Range<usize> = 0..0;
 
 /// Maximum number of errors that are shown: a file that is not a configuration at all can have an
@@ -20,7 +20,7 @@ const MOST_SHOWN: usize = 1_000;
 pub(super) struct Source<'a> {
     file: &'a Path,
     text: &'a str,
-    /// The byte offsets at which the lines begin.
+    /// The byte offsets at which the lines of the text begin.
     lines: Vec<usize>,
     findings: RefCell<Vec<Finding>>,
 }
@@ -44,7 +44,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Reports an error. The same message about the same place is shown once.
+    /// Reports an error at a place in the file. The same message about the same place is shown
+    /// once.
     pub(super) fn error(
         &self,
         span: Range<usize>,
@@ -55,7 +56,7 @@ impl<'a> Source<'a> {
         Reported
     }
 
-    /// Reports a warning.
+    /// Reports a warning at a place in the file.
     pub(super) fn warning(
         &self,
         span: Range<usize>,
@@ -80,7 +81,7 @@ impl<'a> Source<'a> {
         });
     }
 
-    /// Returns the text of a span.
+    /// Returns the part of the file's text in this span.
     pub(super) fn text(&self, span: &Range<usize>) -> &'a str {
         self.text.get(span.clone()).unwrap_or_default()
     }
@@ -98,8 +99,8 @@ impl<'a> Source<'a> {
         u32::try_from(line).unwrap_or(u32::MAX)
     }
 
-    /// Returns the number of the line on which a span begins, counted from 1, and the offset of
-    /// that line.
+    /// Returns the number of the line on which a span begins, counted from 1, and the byte offset
+    /// of that line.
     fn line_start(&self, span: &Range<usize>) -> (usize, usize) {
         let number = self.lines.partition_point(|start| *start <= span.start);
         let start = number
@@ -108,7 +109,7 @@ impl<'a> Source<'a> {
         (number.max(1), start.copied().unwrap_or(0))
     }
 
-    /// Returns the errors in the order of the file, or the warnings if there are no errors.
+    /// Returns all errors in the order of the file or, if there are none, the warnings.
     pub(super) fn finish(self) -> Result<Vec<Diagnostic>, Errors> {
         let mut findings = self.findings.take();
         findings.sort_by_key(|finding| finding.span.start);
@@ -139,14 +140,14 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Returns the place of a span, with its line.
+    /// Returns the place of a span in the file, with the text of its line.
     pub(super) fn locate(&self, span: &Range<usize>) -> Location {
         let start = self.text.floor_char_boundary(span.start);
         let end = self.text.ceil_char_boundary(span.end.max(start));
         let (_, line_start) = self.line_start(span);
         let line = self.line_text(span);
         let line_end = line_start + line.len();
-        // A span of several lines is marked to the end of the first.
+        // A span of several lines is marked to the end of its first line.
         let marked = self.text.get(start..end.min(line_end)).unwrap_or("");
         let column = count(self.text[line_start..start].chars());
         let width = count(marked.chars()).max(1);
@@ -161,8 +162,8 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Returns the part of a line around the marker, for lines wider than a terminal, the number of
-/// characters before the marker, and the marker's width.
+/// Returns the line, or a part of it around the marker if it is wider than a terminal; the number
+/// of characters before the marker in that text; and the marker's width.
 fn window(line: &str, marker: u32, width: u32) -> (String, u32, u32) {
     const WIDEST: u32 = 140;
     const BEFORE: u32 = 60;
@@ -185,7 +186,8 @@ fn window(line: &str, marker: u32, width: u32) -> (String, u32, u32) {
     (shown, marker, width.min(room))
 }
 
-/// Replaces control characters, so that escape sequences in a file do not reach the terminal.
+/// Returns the character, or a replacement if it is a control character other than tab, so escape
+/// sequences in a file do not reach the terminal.
 fn printable(character: char) -> char {
     if character.is_control() && character != '\t' {
         char::REPLACEMENT_CHARACTER

@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{drafts::PoolDraft, section::Section, source::Reported};
 
-/// Reports a listener or a backend that a service of mode `tcp` cannot have.
+/// Reports a listen address or a backend that a service of mode `tcp` cannot have.
 pub(super) fn check(
     section: &Section<'_>,
     listen: Option<&Spanned<SocketAddr>>,

@@ -87,7 +87,7 @@ static MAX_AGE: Key<Time> = Key {
               this time a backend is chosen again.",
 };
 
-/// The name of a cookie (RFC 6265 §4.1.1).
+/// A value that is the name of a cookie (RFC 6265 §4.1.1).
 pub(super) const COOKIE_NAME: Text<String> = Text {
     what: "name of a cookie, at most 64 characters",
     parse: cookie_name,
@@ -120,7 +120,7 @@ fn cookie_path(text: &str) -> Result<String, Complaint> {
     Err(Complaint::new("is not a path for a cookie", hint))
 }
 
-/// Reads a `[pool.sticky]`.
+/// Reads the `[pool.sticky]` of a pool.
 pub(super) fn read(section: &Section<'_>) -> Result<Sticky, Reported> {
     let cookie = section.value(&COOKIE).map(Spanned::into_inner);
     let key_file = section.value(&KEY_FILE).map(Spanned::into_inner);

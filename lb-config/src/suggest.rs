@@ -1,12 +1,12 @@
 //! Suggestions ("did you mean …"): the nearest of the allowed words.
 
-/// Returns the allowed word that is most similar, if it differs in at most a third of the
-/// characters.
+/// Returns the allowed word that is most similar to `written`, if they differ in at most a third of
+/// the characters of `written`; otherwise `None`.
 pub(super) fn nearest<'a>(
     written: &str,
     allowed: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    // Such a long text is not a typing error, and comparing it takes long.
+    // So long a text is not a typing error, and comparing it would take long.
     if written.len() > 64 {
         return None;
     }
@@ -32,8 +32,8 @@ pub(super) fn listed<W: AsRef<str>>(words: &[W]) -> String {
     }
 }
 
-/// Returns the characters in lower case, with `_` for `-`, so `Max-Flows` and `max_flows` are the
-/// same word.
+/// Returns the word's characters in lower case, with `_` for `-`, so `Max-Flows` and `max_flows`
+/// are compared as the same word.
 fn fold(word: &str) -> Vec<char> {
     word.chars()
         .map(|character| match character {

@@ -4,19 +4,20 @@ use std::ops::Range;
 
 use super::source::{Reported, Source};
 
-/// Reports syntax errors in the order of the file: errors that affect their own line only, and the
-/// first that affects later lines. What the parser says after that error is meaningless.
+/// Reports syntax errors in the order of the file: errors that affect only their own line, and the
+/// first error that affects later lines. What the TOML parser reports after that error is
+/// meaningless.
 pub(super) fn report(source: &Source<'_>, errors: &[toml::de::Error]) -> Reported {
     let mut places: Vec<_> = errors
         .iter()
         .map(|error| (error.span().unwrap_or_default(), error.message()))
         .collect();
     places.sort_by_key(|(span, _)| span.start);
-    // Additional errors on the same line usually have the same cause.
+    // Additional errors on the same line usually have the same cause as the first error.
     places.dedup_by_key(|(span, _)| source.line(span));
     for (span, message) in places {
         let mistake = Mistake::new(source, &span, message);
-        // The place of something missing is empty: it is shown one character wide.
+        // The place of something that is missing is empty: it is shown one character wide.
         let shown = span.start..span.end.max(span.start + 1);
         source.error(shown, mistake.message, mistake.hint);
         if !mistake.within_line {
@@ -29,7 +30,7 @@ pub(super) fn report(source: &Source<'_>, errors: &[toml::de::Error]) -> Reporte
 struct Mistake {
     message: String,
     hint: Option<String>,
-    /// Whether the lines after the mistake can still be parsed.
+    /// Whether the mistake affects only its own line, so the lines after it can still be parsed.
     within_line: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Text values other than addresses: names, paths, ranges.
+//! Kinds of values that are texts other than addresses: names, paths, ranges.
 
 use std::{
     ops::RangeInclusive,
@@ -11,55 +11,55 @@ use super::{
     model::Name,
 };
 
-/// A name that the operator chooses.
+/// A value that is a name chosen by the operator.
 pub(super) const NAME: Text<Name> = Text {
     what: "name: 1 to 63 of `a-z A-Z 0-9 . _ -`",
     parse: name,
 };
 
-/// A network interface.
+/// A value that is the name of a network interface.
 pub(super) const INTERFACE: Text<String> = Text {
     what: "name of an interface, at most 15 bytes",
     parse: interface,
 };
 
-/// The absolute path of a file or folder.
+/// A value that is the absolute path of a file or folder.
 pub(super) const PATH: Text<PathBuf> = Text {
     what: "absolute path",
     parse: path,
 };
 
-/// The absolute path of a Unix socket.
+/// A value that is the absolute path of a Unix socket.
 pub(super) const SOCKET: Text<PathBuf> = Text {
     what: "absolute path, at most 107 bytes",
     parse: socket,
 };
 
-/// A folder of the BPF file system.
+/// A value that is a folder of the BPF file system.
 pub(super) const PIN_PATH: Text<PathBuf> = Text {
     what: "folder under `/sys/fs/bpf`",
     parse: pin_path,
 };
 
-/// A range of ports for NAT.
+/// A value that is a range of source ports for NAT.
 pub(super) const PORTS: Text<RangeInclusive<u16>> = Text {
     what: "`\"FROM-TO\"`, at least 1,024 ports from 1024 up",
     parse: ports,
 };
 
-/// A range of HTTP statuses.
+/// A value that is a range of HTTP statuses.
 pub(super) const STATUSES: TextOrDigits<RangeInclusive<u16>> = TextOrDigits(Text {
     what: "a status or `\"FROM-TO\"`, 200 to 599",
     parse: statuses,
 });
 
-/// The target of a request.
+/// A value that is the target of a health check's request.
 pub(super) const TARGET: Text<String> = Text {
     what: "path of a URL, with its query",
     parse: target,
 };
 
-/// A Host header.
+/// A value that is the Host header of a health check's request.
 pub(super) const HOST: Text<String> = Text {
     what: "host name, with a port if needed",
     parse: host,
@@ -74,7 +74,7 @@ fn name(text: &str) -> Result<Name, Complaint> {
         let found = format!("is {} bytes long", text.len());
         return Err(Complaint::new(found, hint));
     }
-    // Brackets and colons are reserved for backends that are named after their address.
+    // Brackets and colons are only in the names of backends that are named after their address.
     let strange = text
         .chars()
         .find(|character| !character.is_ascii_alphanumeric() && !".-_".contains(*character));
@@ -137,7 +137,8 @@ fn path(text: &str) -> Result<PathBuf, Complaint> {
 }
 
 fn socket(text: &str) -> Result<PathBuf, Complaint> {
-    // sun_path has 108 bytes, one of them for the NUL at its end: unix(7).
+    // `sun_path`, which holds a socket's path, has 108 bytes, one of them for the NUL at its end:
+    // unix(7).
     const LONGEST: usize = 107;
     let path = path(text)?;
     if text.len() > LONGEST {

@@ -1,4 +1,4 @@
-//! `[http.timeouts]` and `[service.timeouts]`: the same keys, for all services and for one.
+//! `[http.timeouts]` and `[service.timeouts]`: the same keys, for all services and for one service.
 
 use std::time::Duration;
 
@@ -13,12 +13,13 @@ use super::{
 /// The range of allowed timeouts: 1 ms to 24 h.
 const PATIENCE: Time = Time::milliseconds(1, 24 * 3_600_000);
 
-/// The default of each key of `[service.timeouts]`: the value of the same key in `[http.timeouts]`.
+/// The default of each key of `[service.timeouts]`: the value of the key with the same name in
+/// `[http.timeouts]`.
 const AS_HTTP: Absent = Absent::Means("that of `[http.timeouts]`");
 
 macro_rules! timeouts {
     ($($field:ident $name:literal $default:literal $meaning:literal;)*) => {
-        /// The keys of `[http.timeouts]`, for all services.
+        /// The keys of `[http.timeouts]`, which hold for all services.
         mod all {
             use super::*;
 
@@ -33,7 +34,7 @@ macro_rules! timeouts {
             pub(super) static KEYS: &[&dyn Entry] = &[$(&$field,)* &super::REQUEST];
         }
 
-        /// The keys of `[service.timeouts]`, for one service.
+        /// The keys of `[service.timeouts]`, which hold for one service.
         mod own {
             use super::*;
 
@@ -134,7 +135,7 @@ pub(super) static SERVICE_TIMEOUTS: Schema = Schema {
     tables: &[],
 };
 
-/// Reads `[http.timeouts]`.
+/// Reads the section `[http.timeouts]`: the timeouts of all services.
 pub(super) fn of_all(http: &Section<'_>) -> Result<Timeouts, Reported> {
     match http.table(&HTTP_TIMEOUTS)? {
         Some(section) => read_all(&section),
@@ -142,7 +143,8 @@ pub(super) fn of_all(http: &Section<'_>) -> Result<Timeouts, Reported> {
     }
 }
 
-/// Reads `[service.timeouts]`.
+/// Reads the section `[service.timeouts]`: the timeouts of one service, with `defaults` for the
+/// keys that it does not set.
 pub(super) fn of_service(service: &Section<'_>, defaults: &Timeouts) -> Result<Timeouts, Reported> {
     match service.table(&SERVICE_TIMEOUTS)? {
         Some(section) => read_own(&section, defaults),

@@ -116,7 +116,7 @@ static CLIENT_REVOCATIONS: Key<List<Text<PathBuf>>> = Key {
               changed file is read again without a reload.",
 };
 
-/// Reads `[service.tls]`, if the service has it.
+/// Reads the section `[service.tls]`; without it, every key has its default.
 pub(super) fn read(service: &Section<'_>) -> Result<Tls, Reported> {
     let Some(section) = service.table(&TLS)? else {
         return Ok(Tls::default());
@@ -153,7 +153,8 @@ fn list<T>(
     list?.map_or(Ok(default), |list| list.into_inner().all())
 }
 
-/// Reports a TLS version without a cipher suite, with which every handshake would fail.
+/// Reports a TLS version that is allowed without any of its cipher suites: every handshake of that
+/// version would fail.
 fn refuse_unusable(
     section: &Section<'_>,
     min_version: TlsVersion,

@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::source::{Reported, Source};
 
-/// Reports every value that equals an earlier one.
+/// Reports every value that equals an earlier value in `values`.
 pub(super) fn refuse_twice<'v, T: Eq + Hash + Display + 'v>(
     noun: &str,
     scope: &str,

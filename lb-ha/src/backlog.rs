@@ -10,10 +10,12 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::Time;
 
-/// A timer that is handled later than this after its deadline shows that the thread did not run.
+/// A timer that is handled later than this after its deadline shows that the thread was not
+/// scheduled.
 const LATE: Duration = Duration::from_millis(30);
 
-/// Whether a host whose timer was due at `deadline` must first handle the events that wait.
+/// Whether a host whose timer was due at `deadline` must handle the waiting events before the
+/// timer; false without a deadline.
 #[must_use]
 pub fn is_late(now: Time, deadline: Option<Time>) -> bool {
     deadline.is_some_and(|deadline| now.since(deadline) > LATE)
@@ -23,11 +25,11 @@ pub fn is_late(now: Time, deadline: Option<Time>) -> bool {
 /// their order of arrival.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Source {
-    /// The socket for adverts.
+    /// The socket on which adverts arrive.
     Adverts,
-    /// The link to the peer.
+    /// The link to the peer's agent.
     Link,
-    /// Everything on this host: commands, answers of the EC2 API, timers.
+    /// Everything on this host: commands of the operator, answers of the EC2 API, timers.
     Host,
 }
 
@@ -40,7 +42,7 @@ pub struct Backlog<T> {
 }
 
 impl<T> Backlog<T> {
-    /// Adds an event, the newest of its source.
+    /// Adds an event, which is the newest of its source.
     pub fn push(&mut self, source: Source, event: T) {
         match source {
             Source::Adverts => self.adverts.push_back(event),
@@ -49,7 +51,7 @@ impl<T> Backlog<T> {
         }
     }
 
-    /// Takes the event that is to be handled next.
+    /// Takes the event that is to be handled next; `None` if no event waits.
     pub fn pop(&mut self) -> Option<T> {
         self.adverts
             .pop_front()
@@ -112,7 +114,8 @@ mod tests {
     }
 
     proptest! {
-        /// A stable sort by source: no event of a source overtakes another of the same source.
+        /// A stable sort by source is the expected order: no event overtakes another of the same
+        /// source.
         #[test]
         fn sources_come_in_order_and_each_in_its_order_of_arrival(
             sources in prop::collection::vec(source(), 0..100),

@@ -1,4 +1,4 @@
-//! Jitter from a seed: the same seed makes the same run.
+//! Random jitter from a seed: the same seed gives the same sequence.
 
 use std::time::Duration;
 
@@ -8,17 +8,20 @@ pub(crate) struct Chance(u64);
 
 impl Chance {
     pub(crate) fn seeded(seed: u64) -> Self {
-        // The seeds of two hosts may differ in one bit, and a state of zero would stay zero.
+        // The multiplication spreads seeds that differ in one bit; the generator would stay at a
+        // state of zero.
         let mixed = seed.wrapping_mul(0xD120_0A3B_5C1F_7A4D) ^ 0x9E37_79B9_7F4A_7C15;
         Self(mixed.max(1))
     }
 
-    /// Returns 80 to 120 % of `duration`, so that hosts do not stay in step.
+    /// Returns 80 to 120 % of `duration`, at random, so that the hosts' intervals do not stay
+    /// synchronised.
     pub(crate) fn around(&mut self, duration: Duration) -> Duration {
         duration * 4 / 5 + self.below(duration * 2 / 5)
     }
 
-    /// Returns 50 to 100 % of `duration`, so that retries of several hosts do not coincide.
+    /// Returns 50 to 100 % of `duration`, at random, so that retries of several hosts do not
+    /// coincide.
     pub(crate) fn upper_half(&mut self, duration: Duration) -> Duration {
         duration / 2 + self.below(duration / 2)
     }

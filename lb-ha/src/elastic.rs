@@ -8,115 +8,122 @@ use std::time::Duration;
 
 use crate::{Time, chance::Chance};
 
-/// Interval between descriptions of a wanted address in normal operation.
+/// Interval between descriptions (calls of DescribeAddresses) of a wanted address in normal
+/// operation.
 const CALM: Duration = Duration::from_secs(5);
-/// Interval between descriptions while the address is not wanted: they are for status only.
+/// Interval between descriptions of the address while this host does not want it: they are for
+/// status only.
 const IDLE: Duration = Duration::from_secs(15);
-/// Interval between descriptions shortly after the peer fell silent: it may be taking the address.
+/// Interval between descriptions of the address shortly after the peer fell silent: it may be
+/// taking the address.
 const ALERT: Duration = Duration::from_millis(250);
-/// Interval between descriptions for a host that has stepped back and waits for a free address.
+/// Interval between descriptions of the address for a host that has stepped back and waits until no
+/// host has it.
 const WAITING: Duration = Duration::from_secs(1);
-/// Time after a successful association in which descriptions may be stale.
+/// Time after an accepted association of the address in which descriptions of it may be stale.
 const SETTLE: Duration = Duration::from_secs(10);
-/// Pause before the first description after an association; later pauses double.
+/// Pause between an accepted association of the address and the first description; later pauses
+/// double.
 const CONFIRM: Duration = Duration::from_millis(50);
-/// Upper limit of the pause between descriptions while a confirmation is pending.
+/// Upper limit of the pause between descriptions until one confirms an association of the address.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
-/// First pause after a failure; later pauses double.
+/// First pause after a failed call of the EC2 API; later pauses double.
 const RETRY: Duration = Duration::from_millis(250);
-/// Upper limit of the pause after failures.
+/// Upper limit of the pause after failed calls of the EC2 API.
 const RETRY_LIMIT: Duration = Duration::from_secs(4);
-/// Upper limit of the pause after failed descriptions of a wanted address.
+/// Upper limit of the pause after a failed description of a wanted address.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
-/// A call of the EC2 API.
+/// A call of the EC2 API about the Elastic IP.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Call {
-    /// AssociateAddress: the address to this host.
+    /// AssociateAddress: associates the address with this host.
     Associate,
-    /// DescribeAddresses: the owner of the address.
+    /// DescribeAddresses: returns the owner of the address.
     Describe,
 }
 
-/// The owner of the address.
+/// The host with which the EC2 API says the address is associated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Owner {
-    /// This host.
+    /// This host has the address.
     Us,
-    /// Another host.
+    /// Another host has the address.
     Other,
-    /// It is not associated.
+    /// The address is not associated with any host.
     Nobody,
 }
 
-/// The result of a call.
+/// The result of a call of the EC2 API.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Answer {
     /// AssociateAddress was accepted.
     Associated,
-    /// DescribeAddresses was answered.
+    /// DescribeAddresses returned this owner of the address.
     Described(Owner),
     /// The call failed, or its result is unknown.
     Failed(Call, Failure),
 }
 
-/// How a call failed, as far as the next call depends on it.
+/// How a call of the EC2 API failed, as far as the next call depends on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Failure {
-    /// Throttled (`RequestLimitExceeded`): the next call waits longer.
+    /// The call was throttled (`RequestLimitExceeded`): the next call waits longer.
     Throttled,
-    /// Any other failure.
+    /// The call failed for any other reason.
     Other,
 }
 
-/// How often the owner of the address is polled.
+/// How often the EC2 API is asked for the owner of the address, by the situation of this host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Watch {
-    /// Normal operation.
+    /// Normal operation: about every 5 s.
     Calm,
-    /// The peer fell silent.
+    /// The peer fell silent: about every 250 ms.
     Alert,
-    /// This host stepped back and waits for a free address.
+    /// This host stepped back and waits until no host has the address: about every second.
     Waiting,
 }
 
-/// What a result means for the pair state machine.
+/// What the result of a call of the EC2 API means for the pair state machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum News {
-    /// The address is confirmed for this host, for the first time since it is wanted.
+    /// The address is confirmed for this host, for the first time since this host has wanted it.
     Acquired,
-    /// A description that changes nothing.
+    /// A description of the address changes nothing; it showed this owner.
     Seen(Owner),
-    /// This host had the address and has lost it. The pair decides whether to
-    /// [`reclaim`](Reconciler::reclaim) it.
+    /// This host had the address, and a description shows that it has lost it to this owner. The
+    /// pair state machine decides whether to [`reclaim`](Reconciler::reclaim) the address.
     Lost(Owner),
 }
 
-/// The reconciler of one host.
+/// The reconciler of one host, which decides on the calls of the EC2 API for the Elastic IP.
 #[derive(Clone, Debug)]
 pub struct Reconciler {
     chance: Chance,
     wanted: bool,
     watch: Watch,
     in_flight: Option<Call>,
-    /// The description in flight was requested before the address was wanted: it may be stale, and
-    /// decides nothing.
+    /// Whether the description in flight was requested before this host wanted the address: it may
+    /// be stale, and decides nothing.
     overtaken: bool,
-    /// The next call and when it is due; `None` while one is in flight.
+    /// The next call of the EC2 API and when it is due; `None` while a call is in flight.
     due: Option<(Time, Call)>,
-    /// Failures in a row.
+    /// Number of failed calls in a row.
     failures: u32,
-    /// Descriptions in a row that did not show the address at this host.
+    /// Number of descriptions in a row that did not show the address at this host.
     looks: u32,
-    /// Whether the address was confirmed for this host since this host has wanted it.
+    /// Whether the address has been confirmed here since this host has wanted it.
     acquired: bool,
-    /// When the last association was accepted.
+    /// When the last association of the address was accepted; `None` if none was, or it no longer
+    /// counts.
     associated: Option<Time>,
-    /// The last description: when it arrived, and the owner that it showed.
+    /// When the last description arrived, and the owner of the address in it; `None` before the
+    /// first.
     seen: Option<(Time, Owner)>,
-    /// When a description last showed the address at this host.
+    /// When a description last showed the address at this host; `None` if none did.
     confirmed: Option<Time>,
-    /// Number of accepted associations.
+    /// Number of accepted associations of the address with this host.
     moves: u32,
 }
 
@@ -142,7 +149,7 @@ impl Reconciler {
         }
     }
 
-    /// Returns when the next call is due.
+    /// Returns when the next call is due; `None` while a call is in flight.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         // While a call is in flight, `due` is `None`: its result plans the next call.
@@ -151,7 +158,7 @@ impl Reconciler {
             .map(|(at, _)| at)
     }
 
-    /// Returns the call that is due, and counts it as in flight.
+    /// Returns the call to make, and counts it as in flight; `None` if no call is due.
     pub fn call(&mut self, now: Time) -> Option<Call> {
         let (at, call) = self.due?;
         if self.in_flight.is_some() || now < at {
@@ -162,7 +169,7 @@ impl Reconciler {
         Some(call)
     }
 
-    /// Sets whether this host wants the address.
+    /// Sets whether this host wants to have the address.
     pub fn want(&mut self, now: Time, wanted: bool) {
         if self.wanted == wanted {
             return;
@@ -191,7 +198,7 @@ impl Reconciler {
         self.plan(now, Call::Describe);
     }
 
-    /// Sets how often the owner is polled.
+    /// Sets how often the EC2 API is asked for the owner of the address.
     pub fn watch(&mut self, now: Time, watch: Watch) {
         if self.watch == watch {
             return;
@@ -203,14 +210,14 @@ impl Reconciler {
         }
     }
 
-    /// Polls the owner immediately.
+    /// Asks the EC2 API for the owner of the address immediately.
     pub fn look(&mut self, now: Time) {
         if self.acquired || !self.wanted {
             self.plan_by(now);
         }
     }
 
-    /// Associates the address again.
+    /// Associates the address with this host again, if this host still wants it.
     pub fn reclaim(&mut self, now: Time) {
         if self.wanted {
             self.acquired = false;
@@ -219,14 +226,16 @@ impl Reconciler {
         }
     }
 
-    /// Handles the result of the call in flight.
+    /// Handles the result of the call in flight. Returns what it means for the pair; `None` if
+    /// nothing.
     pub fn answer(&mut self, now: Time, answer: Answer) -> Option<News> {
         self.in_flight = None;
         if std::mem::take(&mut self.overtaken) {
             if let Answer::Described(owner) = answer {
                 self.seen = Some((now, owner));
             }
-            // Nothing is reported to the pair, as the association is still due.
+            // The description decides nothing, so nothing is reported to the pair: the association
+            // is still due.
             return None;
         }
         match answer {
@@ -246,31 +255,32 @@ impl Reconciler {
         }
     }
 
-    /// Whether the address is wanted and confirmed for this host.
+    /// Whether this host wants the address and a description has confirmed it here.
     #[must_use]
     pub fn acquired(&self) -> bool {
         self.acquired
     }
 
-    /// Returns the owner of the address in the API's last description, and the time of that description.
+    /// Returns the owner of the address in the last description, and the time of that description.
     #[must_use]
     pub fn seen(&self) -> Option<(Time, Owner)> {
         self.seen
     }
 
-    /// Returns when the address was last confirmed for this host.
+    /// Returns when a description last showed the address at this host.
     #[must_use]
     pub fn confirmed(&self) -> Option<Time> {
         self.confirmed
     }
 
-    /// Returns the number of accepted associations of this host.
+    /// Returns the number of associations of the address with this host that the EC2 API has
+    /// accepted.
     #[must_use]
     pub fn moves(&self) -> u32 {
         self.moves
     }
 
-    /// Whether the last call failed.
+    /// Whether the last call of the EC2 API failed.
     #[must_use]
     pub fn failing(&self) -> bool {
         self.failures > 0
@@ -304,7 +314,8 @@ impl Reconciler {
                 Some(News::Seen(owner))
             }
             (true, Owner::Other | Owner::Nobody) => {
-                // The pair may reclaim the address; until then, poll again soon.
+                // The pair state machine may reclaim the address; until then, describe it again
+                // soon.
                 let pause = self.chance.around(ALERT);
                 self.plan(now + pause, Call::Describe);
                 Some(News::Lost(owner))
@@ -342,7 +353,8 @@ impl Reconciler {
         let pause = stepped(first, self.failures, limit);
         self.failures = self.failures.saturating_add(1);
         let pause = self.chance.upper_half(pause);
-        // A failed association may have been carried out; a second one does no harm.
+        // A failed association may have been carried out; associating the address again does no
+        // harm.
         let next = match call {
             Call::Associate if self.wanted => Call::Associate,
             _ if self.wanted && !self.acquired && self.associated.is_none() => Call::Associate,
@@ -366,12 +378,13 @@ impl Reconciler {
         self.chance.around(pause)
     }
 
-    /// Sets the next call, unless one is in flight, whose result plans the next one.
+    /// Sets the next call and when it is due, unless a call is in flight: its result plans the next
+    /// call.
     fn plan(&mut self, at: Time, call: Call) {
         self.due = Some((at, call));
     }
 
-    /// Moves the next description to `at` if it is planned for later.
+    /// Moves the next description forward to `at` if it is planned for a later time.
     fn plan_by(&mut self, at: Time) {
         match &mut self.due {
             Some((due, Call::Describe)) => *due = (*due).min(at),
@@ -382,7 +395,7 @@ impl Reconciler {
     }
 }
 
-/// Returns `first`, doubled `times` times, at most `limit`.
+/// Returns `first`, doubled as many times as `times` says, but at most `limit`.
 fn stepped(first: Duration, times: u32, limit: Duration) -> Duration {
     first.saturating_mul(1 << times.min(16)).min(limit)
 }

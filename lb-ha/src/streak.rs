@@ -1,6 +1,7 @@
 //! Rise and fall: how many equal outcomes in a row change the health of a checked object.
 
-/// The health of a backend, a script or a listener, by the outcomes of its checks.
+/// The health of a checked object (a backend, a script or a listener), by the outcomes of its
+/// checks.
 ///
 /// The first outcome after a start decides alone, as in HAProxy: a backend that is assumed healthy
 /// falls with its first failure, and one that an earlier agent left as unhealthy rises with its first
@@ -10,7 +11,7 @@ pub struct Streak {
     rise: u32,
     fall: u32,
     healthy: bool,
-    /// Number of outcomes in a row that contradict `healthy`.
+    /// Number of outcomes in a row that contradict the current health.
     against: u32,
     is_first: bool,
 }
@@ -29,7 +30,7 @@ impl Streak {
         }
     }
 
-    /// Records the outcome of one check. Returns the new health if it changed.
+    /// Records the outcome of one check. Returns the new health if it changed, otherwise `None`.
     pub fn step(&mut self, success: bool) -> Option<bool> {
         let is_first = std::mem::replace(&mut self.is_first, false);
         if success == self.healthy {
@@ -46,19 +47,19 @@ impl Streak {
         Some(success)
     }
 
-    /// Whether `rise` and `fall` are the limits in use.
+    /// Whether `rise` and `fall` are the limits that this streak uses.
     #[must_use]
     pub fn has_limits(&self, rise: u32, fall: u32) -> bool {
         (self.rise, self.fall) == (rise, fall)
     }
 
-    /// Whether no outcome has been recorded yet.
+    /// Whether no outcome of a check has been recorded yet.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.is_first
     }
 
-    /// Whether the object is healthy.
+    /// Whether the checked object is healthy.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.healthy
@@ -104,8 +105,8 @@ mod tests {
     }
 
     proptest! {
-        /// The definition in other terms: after the first outcome, health changes exactly when the last
-        /// `rise` or `fall` outcomes since the last change all contradict it.
+        /// The definition of health in other terms: after the first outcome, health changes exactly
+        /// when the last `rise` or `fall` outcomes since its last change all contradict it.
         #[test]
         fn health_turns_exactly_when_the_last_outcomes_agree(
             rise in 1_u32..6,

@@ -11,7 +11,7 @@ use std::{
 pub struct Time(Duration);
 
 impl Time {
-    /// Returns the moment this long after the start.
+    /// Returns the moment at this time after the start of the clock.
     #[must_use]
     pub const fn after_start(duration: Duration) -> Self {
         Self(duration)

@@ -1,5 +1,5 @@
-//! The state machine of the virtual router (RFC 9568 section 6, RFC 3768 section 6). Where keepalived
-//! differs from the RFCs it follows keepalived.
+//! The state machine of the virtual router (RFC 9568 section 6, RFC 3768 section 6). Where
+//! keepalived differs from the RFCs, this state machine does as keepalived does.
 //!
 //! Adverts and heartbeats of a master over the link are the same input.
 
@@ -9,43 +9,45 @@ use serde::{Deserialize, Serialize};
 
 use crate::Time;
 
-/// The settings of the router.
+/// The settings of the virtual router.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Priority, 1 to 254; the host with the higher one is master.
+    /// Priority, 1 to 254; the host with the higher priority is master.
     pub priority: u8,
-    /// Interval between adverts.
+    /// The time from one advert of this host to the next.
     pub interval: Duration,
     /// The version of VRRP, which determines the skew.
     pub version: Version,
-    /// Whether to take over from a master with a lower priority.
+    /// Whether this host takes over from a master with a lower priority.
     pub preempt: bool,
     /// Time for which a master with a lower priority is heard before this host takes over from it.
     pub preempt_delay: Duration,
-    /// Address of this host: of two masters with equal priorities, the one with the higher address stays.
+    /// Address of this host: of two masters with equal priorities, the one with the higher address
+    /// stays master.
     pub address: IpAddr,
 }
 
 /// The version of VRRP, as far as the timing depends on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Version {
-    /// The skew is a fraction of a second; intervals must be equal on both hosts.
+    /// Version 2: the skew is a fraction of a second; intervals must be equal on both hosts.
     V2,
-    /// The skew is a fraction of the interval; a backup learns the interval from the master.
+    /// Version 3: the skew is a fraction of the interval; a backup learns the interval from the
+    /// master.
     V3,
 }
 
-/// The state of the router, as RFC 9568 calls it; `Fault` is from keepalived.
+/// The state of the virtual router, as RFC 9568 calls it; `Fault` is from keepalived.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Not started, or stopped.
+    /// The virtual router has not started, or has stopped.
     Init,
-    /// Listens, and is ready to take over.
+    /// The host listens to the master, and is ready to take over.
     Backup,
-    /// Active.
+    /// The host is active.
     Master,
-    /// A tracked object has failed: neither sends adverts nor takes over.
+    /// A tracked object has failed: the host neither sends adverts nor takes over.
     Fault,
 }
 
@@ -62,37 +64,39 @@ impl State {
     }
 }
 
-/// Why the state changed.
+/// Why the state of the virtual router changed.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Cause {
-    /// The agent started.
+    /// The agent of this host started.
     Started,
-    /// The agent stopped.
+    /// The agent of this host stopped.
     Stopped,
     /// No master was heard for the master-down interval.
     Silence,
     /// The master sent a goodbye (priority 0).
     Goodbye,
-    /// The master has a lower priority than this host.
+    /// The master that was heard has a lower priority than this host.
     Preemption,
-    /// The peer handed over to this host, or this host to the peer.
+    /// The peer handed its role over to this host, or this host its role to the peer.
     HandOver,
-    /// Another master was heard that has a higher priority, or an equal one and the higher address.
+    /// Another master was heard that has a higher priority, or an equal priority and a higher
+    /// address.
     HigherPriority,
-    /// A tracked object failed.
+    /// A tracked object failed, without which this host must not be active.
     Fault,
     /// The tracked objects are healthy again.
     Recovered,
-    /// The peer, which is not heard, has the address, or may have it.
+    /// This host stepped back: the peer, which it does not hear, has the address, or may have it.
     SteppedBack,
-    /// The EC2 API showed the address at this host.
+    /// The EC2 API showed that this host has the address.
     AddressHere,
     /// Another process of this host was master until now, and this one goes on in its place.
     Resumed,
 }
 
 impl Cause {
-    /// Returns the cause as one word: the label `reason` of the metric.
+    /// Returns the cause as one word: the label `reason` of the metric that counts changes of
+    /// state.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -111,7 +115,7 @@ impl Cause {
         }
     }
 
-    /// Every cause.
+    /// Every cause of a change of state.
     pub const ALL: [Self; 12] = [
         Self::Started,
         Self::Stopped,
@@ -131,18 +135,18 @@ impl Cause {
 /// A received advert, or a heartbeat of a peer that is master.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Heard {
-    /// The sender's priority; 0 is a goodbye.
+    /// The priority of the sender; 0 is a goodbye.
     pub priority: u8,
-    /// The sender's advert interval.
+    /// The time from one advert of the sender to the next.
     pub interval: Duration,
-    /// The sender's address.
+    /// The IP address of the sender.
     pub from: IpAddr,
 }
 
 /// What the virtual router may do, as set by the pair state machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Permissions {
-    /// Added to the priority; the sum is kept within 1 to 254.
+    /// Weight that is added to the configured priority; the sum is kept within 1 to 254.
     pub weight: i16,
     /// Whether the router must be in the state `fault`.
     pub fault: bool,
@@ -152,16 +156,16 @@ pub struct Permissions {
     pub may_preempt: bool,
 }
 
-/// An output of the router.
+/// An output of the virtual router.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Output {
     /// Send an advert with this priority.
     Advert(u8),
-    /// The state changed.
+    /// The state of the virtual router changed, for this cause.
     Became(State, Cause),
 }
 
-/// The virtual router of one host.
+/// The state machine of the virtual router on one host.
 #[derive(Clone, Debug)]
 pub struct Router {
     settings: Settings,
@@ -174,12 +178,12 @@ pub struct Router {
     waiting_for: Cause,
     /// Whether the timer of a backup expired while the backup was not permitted to take over.
     overdue: bool,
-    /// When this host begins to ignore a master with a lower priority.
+    /// When this host begins to ignore the adverts of a master with a lower priority.
     preempt_from: Option<Time>,
 }
 
 impl Router {
-    /// Returns a router that has not started.
+    /// Returns the virtual router of a host that has not started.
     #[must_use]
     pub fn new(settings: Settings, permissions: Permissions) -> Self {
         let master_interval = settings.interval;
@@ -195,26 +199,26 @@ impl Router {
         }
     }
 
-    /// Returns the state.
+    /// Returns the state of the virtual router.
     #[must_use]
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Returns the priority with the weights of tracked objects: 1 to 254.
+    /// Returns this host's priority, including the weights of tracked objects: 1 to 254.
     #[must_use]
     pub fn priority(&self) -> u8 {
         let sum = i16::from(self.settings.priority).saturating_add(self.permissions.weight);
         u8::try_from(sum.clamp(1, 254)).unwrap_or(1)
     }
 
-    /// Returns the interval of this host.
+    /// Returns the interval between adverts of this host.
     #[must_use]
     pub fn interval(&self) -> Duration {
         self.settings.interval
     }
 
-    /// Returns when [`Self::tick`] is due.
+    /// Returns when [`Self::tick`] is due; `None` if it is not due at any time.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         self.deadline
@@ -226,7 +230,8 @@ impl Router {
         self.master_interval * 3 + self.skew()
     }
 
-    /// Starts as a backup that waits for a master, or in fault.
+    /// Starts as a backup that waits for a master, or in the state `fault` if a tracked object has
+    /// failed.
     pub fn start(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.permissions.fault {
             self.enter_fault(out);
@@ -240,7 +245,7 @@ impl Router {
         self.enter_master(now, Cause::Resumed, out);
     }
 
-    /// Stops, with a goodbye if it was master.
+    /// Stops the virtual router, with a goodbye if it was master.
     pub fn stop(&mut self, out: &mut Vec<Output>) {
         self.say_goodbye(out);
         self.deadline = None;
@@ -256,7 +261,7 @@ impl Router {
         }
     }
 
-    /// Handles the expiry of the timer.
+    /// Handles the expiry of the timer, at the time that the method `deadline` returns.
     pub fn tick(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return;
@@ -274,7 +279,7 @@ impl Router {
         }
     }
 
-    /// Sets the permissions.
+    /// Sets what the virtual router may do from now on, which may change its state.
     pub fn allow(
         &mut self,
         now: Time,
@@ -299,20 +304,20 @@ impl Router {
                 };
                 self.enter_master(now, cause, out);
             }
-            // The new priority is advertised immediately.
+            // The peer learns the new priority immediately, by an advert.
             State::Master if priority != self.priority() => self.advertise(now, out),
             State::Backup | State::Master => {}
         }
     }
 
-    /// Becomes master immediately, as the peer hands over.
+    /// Becomes master immediately, because the peer hands over to this host.
     pub fn take(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.state == State::Backup {
             self.enter_master(now, Cause::HandOver, out);
         }
     }
 
-    /// Changes from master to backup, with a goodbye.
+    /// Changes from master to backup, with a goodbye to the peer.
     pub fn resign(&mut self, now: Time, cause: Cause, out: &mut Vec<Output>) {
         if self.state == State::Master {
             self.say_goodbye(out);
@@ -336,7 +341,8 @@ impl Router {
             self.waiting_for = Cause::Goodbye;
             self.preempt_from = None;
             let skew = now + self.skew();
-            // A second goodbye, received by the other path, must not postpone the takeover.
+            // A second goodbye, received by the other path (advert or link), must not postpone the
+            // takeover.
             self.deadline = Some(self.deadline.map_or(skew, |deadline| deadline.min(skew)));
             return;
         }
@@ -354,7 +360,7 @@ impl Router {
         self.wait_for_master(now);
     }
 
-    /// Whether a master with a lower priority is to be ignored, so that this host takes over.
+    /// Whether to ignore a master with a lower priority, so that this host takes over from it.
     fn preempts(&mut self, now: Time) -> bool {
         if !self.settings.preempt || !self.permissions.may_preempt || !self.permissions.may_take {
             return false;
@@ -373,7 +379,8 @@ impl Router {
             }
             self.enter_backup(now, Cause::HigherPriority, out);
         } else {
-            // Sent so that the peer hears a master, even after its own goodbye.
+            // The advert is sent so that the peer hears a master, even if it has just sent a
+            // goodbye itself.
             self.advertise(now, out);
         }
     }
@@ -388,7 +395,8 @@ impl Router {
         self.master_interval = self.settings.interval;
         self.overdue = false;
         self.preempt_from = None;
-        // The advert is sent before anything else: the sooner it is heard, the fewer hosts take over.
+        // The advert is sent before anything else: the sooner others hear it, the fewer hosts take
+        // over.
         self.advertise(now, out);
         self.become_state(State::Master, cause, out);
     }
@@ -423,7 +431,8 @@ impl Router {
         }
     }
 
-    /// Returns the skew: the time, longer for a lower priority, that a backup waits in addition.
+    /// Returns the skew: the time that a backup waits in addition to three intervals, longer for a
+    /// lower priority.
     fn skew(&self) -> Duration {
         let unit = match self.settings.version {
             Version::V2 => Duration::from_secs(1),

@@ -1,4 +1,4 @@
-//! The keys of `[acme]` for the challenge DNS-01.
+//! The keys of `[acme]` that configure the challenge DNS-01.
 
 use std::ops::Range;
 
@@ -77,7 +77,7 @@ pub(super) fn hook(
     }
 }
 
-/// Reports a wildcard domain unless DNS-01 is the only challenge.
+/// Reports a wildcard domain of a service unless DNS-01 is the only challenge of `[acme]`.
 pub(super) fn refuse_wildcards(
     section: &Section<'_>,
     place: Range<usize>,

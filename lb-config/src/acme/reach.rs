@@ -1,4 +1,4 @@
-//! Checks whether the validation requests of the ACME directory reach the agent.
+//! Checks whether the validation requests of the ACME directory would reach the agent.
 
 use std::{net::IpAddr, ops::Range};
 
@@ -36,16 +36,17 @@ impl AcmeDraft {
     }
 }
 
-/// Returns the name and address of a service if it has mode `tcp` and listens on port 80.
+/// Returns the name and address of a service if it has mode `tcp` and listens on port 80; otherwise
+/// `None`.
 fn steered_port_80(draft: &ServiceDraft) -> Option<(Name, IpAddr)> {
     let service = draft.service.as_ref()?;
     let is_steered = matches!(service.mode, Mode::Tcp { .. }) && service.listen.port() == 80;
     is_steered.then(|| (service.name.clone(), service.listen.ip()))
 }
 
-/// Whether connections to port 80 of `address`, where a service with domains listens, may reach the
-/// service of mode `tcp` that listens on `steered`. A wildcard `address` counts as yes within its
-/// family, because it is not known to which address the domains resolve.
+/// Whether connections to port 80 of `address`, on which a service with domains listens, may reach
+/// the service of mode `tcp` that listens on `steered`. If `address` is a wildcard, this is true
+/// for every `steered` of its family, because it is not known to which address the domains resolve.
 fn takes(steered: IpAddr, address: IpAddr) -> bool {
     steered == address || (address.is_unspecified() && steered.is_ipv4() == address.is_ipv4())
 }

@@ -255,7 +255,7 @@ fn read_addresses(
     listed.all().map(Some)
 }
 
-/// Reports a list of more addresses than an advert carries.
+/// Reports a list of addresses that is longer than an advert can carry.
 pub(super) fn too_many(
     section: &Section<'_>,
     place: std::ops::Range<usize>,

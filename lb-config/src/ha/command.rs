@@ -1,4 +1,4 @@
-//! Commands: a program and its arguments, without a shell.
+//! Values that are commands: a program and its arguments, which no shell splits.
 
 use toml::Spanned;
 
@@ -9,10 +9,10 @@ use super::super::{
     text,
 };
 
-/// A program, by its absolute path, and its arguments.
+/// A value that is a command: a program, by its absolute path, and its arguments.
 pub(crate) struct Command;
 
-/// The program of a command, or one of its arguments.
+/// A value that is the program of a command, or one of its arguments.
 const WORD: Text<String> = Text {
     what: "text",
     parse: |text| {
@@ -63,7 +63,7 @@ fn check_program(first: Option<&Spanned<String>>, source: &Source<'_>) -> Result
     let Err(Complaint { found, hint }) = (text::PATH.parse)(program.get_ref()) else {
         return Ok(());
     };
-    // A whole command line as one text is the usual mistake.
+    // The usual mistake is to write a whole command line as one text.
     let hint = match program.get_ref().split_once(' ') {
         Some(_) => format!(
             "{hint}; no shell splits the command: write each argument as a text of \

@@ -76,7 +76,7 @@ static ENDPOINT: Key<Text<String>> = Key {
     meaning: "The URL of the EC2 API, for a VPC endpoint or for tests.",
 };
 
-/// Reads `[ha.elastic_ip]`.
+/// Reads the section `[ha.elastic_ip]`.
 pub(super) fn read(section: &Section<'_>, pair: &Pair<'_>) -> Result<ElasticIp, Reported> {
     let allocation_id = section.value(&ALLOCATION_ID);
     let region = section.optional(&REGION);

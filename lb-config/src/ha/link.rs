@@ -54,15 +54,15 @@ static SHARE_CERTIFICATES: Key<Bool> = Key {
               `/etc/lb/tls` only. Certificates that are symbolic links are not replaced.",
 };
 
-/// The valid parts of `[ha.link]`.
+/// The parts of `[ha.link]` that are valid.
 pub(super) struct LinkDraft {
-    /// The section, if the file has it and all of it is valid.
+    /// The section: `None` if the file does not have it, an error if any part of it is not valid.
     pub(super) link: Result<Option<PeerLink>, Reported>,
-    /// The address on which the agent listens for the peer.
+    /// The address on which the agent listens for the peer; `None` if it is not known.
     pub(super) listen: Option<Spanned<SocketAddr>>,
 }
 
-/// Reads `[ha.link]`, if the file has it.
+/// Reads the section `[ha.link]`, if the file has it.
 pub(super) fn read(ha: &Section<'_>, source: Option<&Spanned<IpAddr>>) -> LinkDraft {
     let section = match ha.table(&LINK) {
         Ok(Some(section)) => section,
@@ -95,7 +95,8 @@ fn read_link(
     })
 }
 
-/// Warns of a pair whose hosts are connected by adverts only.
+/// Warns if the file has no `[ha.link]`: the hosts of the pair then hear each other by adverts
+/// only.
 pub(super) fn warn_of_none(section: &Section<'_>, ha: &Ha) {
     let message = "[ha] has no [ha.link]: adverts are the only path between the hosts";
     let mut hint = "if that path is lost, both hosts become active; flows, session tickets and \

@@ -132,11 +132,11 @@ static HANDOVER_TIMEOUT: Key<Time> = Key {
               that time, and until the peer has the address, at most 15 s more.",
 };
 
-/// The valid parts of `[ha]`: enough to check for conflicts with other sections.
+/// The parts of `[ha]` that are valid: enough to check for conflicts with other sections.
 pub(super) struct HaDraft {
-    /// The section, if all of it is valid.
+    /// The section, or an error if any part of it is not valid.
     pub(super) ha: Result<Ha, Reported>,
-    /// The address on which the agent listens for the peer, if there is a valid `[ha.link]`.
+    /// The address on which the agent listens for the peer; `None` without a valid `[ha.link]`.
     pub(super) link: Option<Spanned<SocketAddr>>,
     min_backends: Option<Spanned<u32>>,
 }
@@ -163,7 +163,7 @@ impl HaDraft {
     }
 }
 
-/// Reads `[ha]`.
+/// Reads the section `[ha]`.
 pub(super) fn read(section: &Section<'_>) -> HaDraft {
     let source = section.value(&SOURCE);
     let peer = section.value(&PEER);
@@ -181,7 +181,7 @@ pub(super) fn read(section: &Section<'_>) -> HaDraft {
     }
 }
 
-/// The addresses of the two hosts, if they are valid.
+/// The addresses of the pair's two hosts, each of them only if it is valid.
 struct Pair<'s> {
     source: Option<&'s Spanned<IpAddr>>,
     peer: Option<&'s Spanned<IpAddr>>,
@@ -360,7 +360,7 @@ fn refuse_other_family(
         .error(strange.span(), message, hint.to_owned()))
 }
 
-/// Converts a number that is never zero, as its key has a minimum of at least 1.
+/// Converts a number that is never zero, because its key has a minimum of at least 1.
 fn non_zero(number: Spanned<u8>) -> Result<NonZeroU8, Reported> {
     NonZeroU8::new(number.into_inner()).ok_or(Reported)
 }

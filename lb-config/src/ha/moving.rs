@@ -1,4 +1,4 @@
-//! The addresses that move to and from this host.
+//! The addresses that move between this host and its peer.
 
 use std::net::IpAddr;
 
@@ -15,8 +15,8 @@ impl Ha {
             Moves::VirtualIp(addresses) => addresses.clone(),
             Moves::ElasticIp(elastic) => {
                 let moving = elastic.private_ip.filter(|_| elastic.moves_private_ip);
-                // A /32 is enough: the interface's first address already has the route to this
-                // network.
+                // The prefix length 32 is enough: the interface's first address already has the
+                // route to the network of this address.
                 let moving = moving.map(|address| InterfaceAddress {
                     address: IpAddr::V4(address),
                     prefix: 32,

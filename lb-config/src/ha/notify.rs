@@ -55,7 +55,7 @@ static STOP: Key<Command> = Key {
     meaning: "Run when the agent stops, which waits up to 10 s for it.",
 };
 
-/// Reads `[ha.notify]`; without it there are no commands.
+/// Reads the section `[ha.notify]`; without it there are no commands.
 pub(super) fn read(ha: &Section<'_>) -> Result<Notify, Reported> {
     let Some(section) = ha.table(&NOTIFY)? else {
         return Ok(Notify::default());

@@ -1,10 +1,10 @@
-//! The keys of `[ha]` that a reload can change.
+//! Which keys of `[ha]` a reload can change, and which take a restart.
 
 use super::super::Ha;
 
 impl Ha {
     /// Returns the keys and sections in which `other` differs and which take effect only when the
-    /// agent starts, as the file writes them. A reload puts all others in force: `priority`,
+    /// agent starts, as the file writes them. A reload puts all other keys in force: `priority`,
     /// `preempt`, `preempt_delay`, `min_backends`, `backends_weight`, `handover_timeout`,
     /// `[[ha.track]]` and `[ha.notify]`.
     #[must_use]
@@ -36,7 +36,8 @@ impl Ha {
         let router_id = *virtual_router_id != other.virtual_router_id;
         let checksum = *checksum_without_pseudo_header != other.checksum_without_pseudo_header;
         let moves_differ = *moves != other.moves;
-        // By default the virtual addresses are advertised: a change of them is reported once.
+        // By default the virtual addresses are advertised: if they change, only the change of the
+        // virtual addresses is reported.
         let addresses = *advertised_addresses != other.advertised_addresses && !moves_differ;
         let changed = [
             ("ha.peer", *peer != other.peer),

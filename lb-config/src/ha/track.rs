@@ -82,7 +82,7 @@ static WEIGHT: Key<Signed> = Key {
               Below 0: added while the script fails. Above 0: added while it succeeds.",
 };
 
-/// Reads every `[[ha.track]]`.
+/// Reads every table `[[ha.track]]` of the file.
 pub(super) fn read(ha: &Section<'_>) -> Result<Vec<TrackScript>, Reported> {
     let sections = ha.tables(&TRACK)?;
     let names: Vec<_> = sections

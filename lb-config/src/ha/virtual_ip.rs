@@ -36,7 +36,7 @@ static ADDRESSES: Key<List<Text<InterfaceAddress>>> = Key {
     meaning: "The addresses, at least one, all of the family of `source`. Adverts carry them.",
 };
 
-/// Reads `[ha.virtual_ip]`.
+/// Reads the section `[ha.virtual_ip]`.
 pub(super) fn read(
     section: &Section<'_>,
     pair: &Pair<'_>,

@@ -5,27 +5,29 @@ use std::{path::PathBuf, time::Duration};
 /// `[acme]`: how certificates are obtained.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Acme {
-    /// The address that the ACME directory sends mail to. Default none.
+    /// The address to which the certificate authority of the ACME directory sends mail. Default
+    /// none.
     pub email: Option<String>,
-    /// The URL of the ACME directory. Default: Let's Encrypt's.
+    /// The URL of the ACME directory. Default: that of Let's Encrypt.
     pub directory: String,
-    /// How names may be validated, the preferred first; at least one. Default TLS-ALPN-01, HTTP-01.
+    /// How names may be validated, the preferred challenge first; at least one. Default
+    /// TLS-ALPN-01, HTTP-01.
     pub challenges: Vec<AcmeChallenge>,
-    /// The folder for accounts and certificates. Default `/var/lib/lb/acme`.
+    /// The folder in which accounts and certificates are stored. Default `/var/lib/lb/acme`.
     pub storage: PathBuf,
-    /// A PEM file of the authorities for the directory's own certificate; `None`: those that the
-    /// host trusts.
+    /// A PEM file of the authorities that the directory's own certificate is verified with; `None`
+    /// for those that the host trusts.
     pub ca_file: Option<PathBuf>,
-    /// External account binding (RFC 8555 §7.3.4).
+    /// External account binding (RFC 8555 §7.3.4), if the certificate authority requires it.
     pub external_account: Option<ExternalAccount>,
-    /// The certificate profile to order; `None`: the directory's default.
+    /// The certificate profile to order; `None` for the directory's default.
     pub profile: Option<String>,
-    /// The command for DNS-01; `Some` if that is one of the `challenges`.
+    /// The command for DNS-01; `Some` if DNS-01 is one of the `challenges`.
     pub dns: Option<DnsHook>,
 }
 
 impl Acme {
-    /// Returns the folder of this directory below `storage`: accounts and certificates of one
+    /// Returns the folder for this ACME directory below `storage`: accounts and certificates of one
     /// directory are never used with another.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
@@ -39,14 +41,14 @@ impl Acme {
     }
 }
 
-/// How a name is validated.
+/// How the certificate authority validates that a domain name belongs to its applicant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AcmeChallenge {
-    /// A certificate for this purpose, served on port 443 (RFC 8737).
+    /// TLS-ALPN-01: the agent serves a special certificate on port 443 (RFC 8737).
     TlsAlpn01,
-    /// A file, served on port 80 (RFC 8555 §8.3).
+    /// HTTP-01: the agent serves a file on port 80 (RFC 8555 §8.3).
     Http01,
-    /// A record in the DNS (RFC 8555 §8.4).
+    /// DNS-01: a command of the operator sets a record in the DNS (RFC 8555 §8.4).
     Dns01,
 }
 
@@ -62,14 +64,15 @@ impl AcmeChallenge {
     }
 }
 
-/// The command that sets and removes records of the DNS, for DNS-01.
+/// The command of the operator that sets and removes records of the DNS, for the challenge DNS-01.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DnsHook {
-    /// The program and its first arguments.
+    /// The command's program and its first arguments.
     pub command: Vec<String>,
-    /// Maximum duration of a run of the command. Default 60 s.
+    /// Maximum duration of one run of the command. Default 60 s.
     pub timeout: Duration,
-    /// The time from setting the last record to asking the directory to validate. Default 30 s.
+    /// The time from setting the last record to asking the ACME directory to validate. Default 30
+    /// s.
     pub propagation: Duration,
 }
 
@@ -77,20 +80,20 @@ pub struct DnsHook {
 /// authority has issued a key for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ExternalAccount {
-    /// The identifier of the key.
+    /// The identifier of the key that the certificate authority issued.
     pub key_id: String,
-    /// The file with the MAC key.
+    /// The file with the MAC key that the certificate authority issued.
     pub key_file: PathBuf,
 }
 
-/// A certificate that the agent obtains.
+/// A certificate that the agent obtains for a service.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Obtained {
-    /// The names of the certificate, in lower case; at least one.
+    /// The domain names of the certificate, in lower case; at least one.
     pub domains: Vec<String>,
     /// How the names may be validated, the preferred first; at least one: those of
     /// [`Acme::challenges`] with which the directory reaches the agent.
     pub challenges: Vec<AcmeChallenge>,
-    /// The file with the certificate's chain and key, which the first order creates.
+    /// The file with the certificate's chain and key, which the agent's first order creates.
     pub file: PathBuf,
 }

@@ -26,16 +26,16 @@ pub struct Ha {
     pub advert_interval: Duration,
     /// Whether this host takes over from a peer with a lower priority. Default true.
     pub preempt: bool,
-    /// The version of VRRP. Default 3.
+    /// The version of VRRP that adverts have. Default 3.
     pub version: VrrpVersion,
-    /// The address that moves to the active host.
+    /// The address that moves to the active host, and what moves it.
     pub moves: Moves,
-    /// How long this host waits before it takes over from a peer with a lower priority. Default
+    /// How long this host hears a peer with a lower priority before it takes over from it. Default
     /// zero.
     pub preempt_delay: Duration,
     /// Whether adverts are sent by unicast or multicast. Default unicast.
     pub transport: Transport,
-    /// How adverts are authenticated. Default: they are not.
+    /// How adverts are authenticated. Default: without authentication.
     pub authentication: Authentication,
     /// Whether adverts from other addresses than [`Self::peer`] are refused. Default true.
     pub check_source: bool,
@@ -48,10 +48,11 @@ pub struct Ha {
     pub advertised_addresses: Vec<IpAddr>,
     /// Maximum time that a hand-over waits for requests to end. Default 5 s.
     pub handover_timeout: Duration,
-    /// Fewer healthy backends than this in a pool that a service uses lower the priority by
-    /// [`Self::backends_weight`]. 0: backends do not affect the priority. Default 1.
+    /// Minimum number of healthy backends in each pool that a service uses: with fewer, the
+    /// priority is lower by [`Self::backends_weight`]. With 0, backends do not affect the priority.
+    /// Default 1.
     pub min_backends: u32,
-    /// How much [`Self::min_backends`] lowers the priority: 1 to 253. Default 50.
+    /// By how much too few healthy backends lower the priority: 1 to 253. Default 50.
     pub backends_weight: u8,
     /// The connection between the two agents; `None` with keepalived as the peer.
     pub link: Option<PeerLink>,
@@ -61,24 +62,24 @@ pub struct Ha {
     pub notify: Notify,
 }
 
-/// How adverts are sent.
+/// Whether adverts are sent by unicast or multicast.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Transport {
-    /// To the peer's address.
+    /// Adverts are sent to the peer's address.
     Unicast,
-    /// To 224.0.0.18 or ff02::12, out of the node's interface.
+    /// Adverts are sent to 224.0.0.18 or ff02::12, out of the node's first interface.
     Multicast,
 }
 
 /// How adverts are authenticated.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Authentication {
-    /// No authentication.
+    /// Adverts are not authenticated.
     None,
-    /// Version 2's password: 1 to 8 bytes, sent in clear text. It protects against mistakes, not
-    /// against attackers.
+    /// Adverts carry version 2's password, 1 to 8 bytes, in clear text: it protects against
+    /// mistakes, not against attackers.
     Password(String),
-    /// keepalived 2.4's HMAC-SHA256 with the key in this file.
+    /// Adverts carry keepalived 2.4's HMAC-SHA256, with the key in this file.
     Hmac(PathBuf),
 }
 
@@ -87,30 +88,31 @@ pub enum Authentication {
 pub struct PeerLink {
     /// The secret that only the two hosts share: made by `lb peer init`, mode 0600.
     pub secret_file: PathBuf,
-    /// The TCP port, the same on both hosts. Default 9146.
+    /// The TCP port of the link, the same on both hosts. Default 9146.
     pub port: u16,
     /// Whether the host with the newer version of a certificate file sends it, with its key, to the
-    /// other host. Must be set on both hosts. Default false.
+    /// other host, if this is set on both hosts. Default false.
     pub share_certificates: bool,
 }
 
 /// `[[ha.track]]`: a script whose exit status tells whether the host is healthy.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TrackScript {
-    /// The script's name, unique.
+    /// The script's name, unique among scripts.
     pub name: Name,
-    /// The program and its arguments; no shell.
+    /// The script's program and its arguments, which no shell splits.
     pub command: Vec<String>,
-    /// Time from the start of one run to the start of the next. Default 1 s.
+    /// Time from the start of one run of the script to the start of the next. Default 1 s.
     pub interval: Duration,
-    /// Maximum duration of a run, at most `interval`; a longer run has failed. Default 1 s.
+    /// Maximum duration of a run, at most `interval`; a run that takes longer has failed. Default 1
+    /// s.
     pub timeout: Duration,
-    /// Successes in a row after which the host is healthy. Default 2.
+    /// Number of successful runs in a row after which the host is healthy. Default 2.
     pub rise: u32,
-    /// Failures in a row after which the host is unhealthy. Default 2.
+    /// Number of failed runs in a row after which the host is unhealthy. Default 2.
     pub fall: u32,
-    /// The effect on the priority: with 0 (the default), a failing script puts the host in fault;
-    /// -253 to -1 is added while the script fails, 1 to 253 while it succeeds.
+    /// The script's effect on the priority: with 0 (the default), a failing script puts the host in
+    /// the state `fault`; -253 to -1 is added while the script fails, 1 to 253 while it succeeds.
     pub weight: i16,
 }
 
@@ -118,52 +120,52 @@ pub struct TrackScript {
 /// arguments appended: `INSTANCE`, the node's name, the state in capitals, the priority.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Notify {
-    /// Run when the host becomes active.
+    /// The command to run when the host becomes active; `None` for no command.
     pub master: Option<Vec<String>>,
-    /// Run when the host becomes the standby.
+    /// The command to run when the host becomes the standby; `None` for no command.
     pub backup: Option<Vec<String>>,
-    /// Run when the host enters the state `fault`.
+    /// The command to run when the host enters the state `fault`; `None` for no command.
     pub fault: Option<Vec<String>>,
-    /// Run when the agent stops.
+    /// The command to run when the agent stops; `None` for no command.
     pub stop: Option<Vec<String>>,
 }
 
 /// The version of VRRP.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum VrrpVersion {
-    /// RFC 3768: whole seconds, IPv4 only.
+    /// Version 2 (RFC 3768): intervals of whole seconds, IPv4 only.
     V2,
-    /// RFC 9568.
+    /// Version 3 (RFC 9568).
     V3,
 }
 
-/// The address that moves to the active host.
+/// The address that moves to the active host, and what moves it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Moves {
-    /// `[ha.elastic_ip]`: an Elastic IP, moved by the EC2 API.
+    /// `[ha.elastic_ip]`: an Elastic IP, which the EC2 API moves.
     ElasticIp(ElasticIp),
     /// `[ha.virtual_ip]`: addresses on the operator's own network, moved by gratuitous ARP; at
     /// least one, of the family of [`Ha::source`]. Adverts carry them.
     VirtualIp(Vec<InterfaceAddress>),
-    /// The commands of `[ha.notify]` move the address.
+    /// An address that the commands of `[ha.notify]` move.
     Commands,
 }
 
 /// An Elastic IP that moves to the active host.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ElasticIp {
-    /// The allocation ID: `eipalloc-` and 8 or 17 hexadecimal digits.
+    /// The Elastic IP's allocation ID: `eipalloc-` and 8 or 17 hexadecimal digits.
     pub allocation_id: String,
-    /// The AWS region of the Elastic IP, such as `me-central-1`. `None`: from the instance metadata
-    /// service.
+    /// The AWS region of the Elastic IP, such as `me-central-1`; `None` if the agent is to ask the
+    /// instance metadata service.
     pub region: Option<String>,
-    /// The ID of this host's network interface: `eni-` and 8 or 17 hexadecimal digits. `None`: from
-    /// the instance metadata service.
+    /// The ID of this host's network interface: `eni-` and 8 or 17 hexadecimal digits; `None` if
+    /// the agent is to ask the instance metadata service.
     pub network_interface_id: Option<String>,
-    /// The private address that the Elastic IP is associated with. `None`: from the instance
-    /// metadata service.
+    /// The private address of this host with which the Elastic IP is associated; `None` if the
+    /// agent is to ask the instance metadata service.
     pub private_ip: Option<Ipv4Addr>,
-    /// The URL of the EC2 API. `None`: the endpoint of the region.
+    /// The URL of the EC2 API; `None` for the endpoint of the region.
     pub endpoint: Option<String>,
     /// Whether `private_ip` is a secondary private address that moves to this host's interface
     /// together with the Elastic IP, so that established connections survive. Default false.
@@ -173,9 +175,9 @@ pub struct ElasticIp {
 /// An address of an interface, with the prefix length of its network.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct InterfaceAddress {
-    /// The address.
+    /// The address of the interface.
     pub address: IpAddr,
-    /// The prefix length: 1 to 32 for IPv4, 1 to 128 for IPv6.
+    /// The prefix length of the address's network: 1 to 32 for IPv4, 1 to 128 for IPv6.
     pub prefix: u8,
 }
 

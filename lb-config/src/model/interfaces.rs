@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The network interfaces of this host that the XDP program is attached to: at least one, each
-/// once, names of at most 15 bytes.
+/// The network interfaces of this host that the XDP program is attached to: at least one, without
+/// duplicates, each with a name of at most 15 bytes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Interfaces {
     first: String,
@@ -11,7 +11,7 @@ pub struct Interfaces {
 }
 
 impl Interfaces {
-    /// Makes a list of one interface.
+    /// Makes a list that consists of this interface.
     #[must_use]
     pub fn one(name: impl Into<String>) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl Interfaces {
         &self.first
     }
 
-    /// Returns the names, in the order of the file.
+    /// Returns the names of the interfaces, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.first)
             .chain(&self.others)
@@ -47,7 +47,7 @@ impl Interfaces {
     }
 }
 
-/// Writes the names separated by commas.
+/// Writes the names of the interfaces, separated by commas.
 impl fmt::Display for Interfaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.first)?;

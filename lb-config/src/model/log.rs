@@ -2,56 +2,57 @@
 
 use std::path::PathBuf;
 
-/// `[log]`: the records of requests.
+/// `[log]`: the records of requests, for `lb errors` and the access log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
-    /// Maximum number of exchanges in `lb errors`. Default 256.
+    /// Maximum number of requests, handshakes and connections that ended early and are kept for `lb
+    /// errors`. Default 256.
     pub errors: usize,
-    /// A line for each request; `None`: there is no access log.
+    /// The access log, with a line for each request; `None` for no access log.
     pub access: Option<AccessLog>,
 }
 
-/// `[log.access]`: a line for each request.
+/// `[log.access]`: the access log, with a line for each request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessLog {
-    /// How a line is written. Default JSON.
+    /// The format of a line. Default JSON.
     pub format: AccessFormat,
-    /// The target of the lines. Default standard output.
+    /// The target to which lines are written. Default standard output.
     pub to: LogTarget,
-    /// Whether to start a trace for a request that arrives without one. Default false.
+    /// Whether to begin a trace for a request that arrives without one. Default false.
     pub trace: bool,
-    /// Whether connections that ended early, before a request, get a line too. Default false.
+    /// Whether connections that ended early, before a request, are logged too. Default false.
     pub connections: bool,
 }
 
 /// Where the lines of the access log are written.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LogTarget {
-    /// Standard output.
+    /// Lines are written to standard output.
     Stdout,
-    /// A file, to which lines are appended.
+    /// Lines are appended to this file.
     File(PathBuf),
-    /// The host's syslog, through `/dev/log`.
+    /// Lines are sent to the host's syslog, through `/dev/log`.
     Syslog,
 }
 
-/// How a line is written.
+/// The format of a line of the access log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum AccessFormat {
-    /// A JSON object with every field.
+    /// Each line is a JSON object with every field.
     Json,
-    /// The combined format of Apache and nginx.
+    /// Each line is in the combined format of Apache and nginx.
     Combined,
-    /// A custom format.
+    /// Each line is in a custom format, which consists of these parts.
     Own(Vec<FormatPart>),
 }
 
-/// A part of a custom format.
+/// A part of a custom format of the access log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FormatPart {
-    /// Literal text.
+    /// Text that is written as it is.
     Text(String),
-    /// A field of the request.
+    /// The value of a field of the request.
     Field(AccessField),
 }
 

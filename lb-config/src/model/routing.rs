@@ -9,19 +9,19 @@ use super::{Name, Pool};
 /// Routes, header edits and error pages of a service.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Routing {
-    /// The routes, in the order of the file: the first that matches a request handles it.
+    /// The routes, in the order of the file: the first route that matches a request handles it.
     pub routes: Vec<Route>,
-    /// Changes of the header of every request that is forwarded.
+    /// Changes of the header of every request that is forwarded to a backend.
     pub request_headers: HeaderEdits,
-    /// Changes of the header of every response, backends' and lb's own. Their values have no
-    /// variables.
+    /// Changes of the header of every response, whether of a backend or of `lb` itself. Their
+    /// values have no variables.
     pub response_headers: HeaderEdits,
-    /// Files for the front's own answers, by status.
+    /// Files with the bodies of the front's own answers, by status.
     pub error_pages: BTreeMap<u16, PathBuf>,
 }
 
 impl Routing {
-    /// Whether there are neither routes nor header edits nor error pages.
+    /// Whether the service has neither routes nor header edits nor error pages.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -46,15 +46,17 @@ pub struct Route {
     /// The route's name, or its number, counted from 1, if the file gives no name; unique in the
     /// service.
     pub name: Name,
-    /// The request's host is one of these; empty: any host.
+    /// The hosts that the route matches: the request's host must be one of them; empty for any
+    /// host.
     pub hosts: Vec<HostRule>,
-    /// The condition on the request's path; `None`: any path.
+    /// The condition on the request's path; `None` for any path.
     pub path: Option<PathRule>,
-    /// The request's method is one of these; empty: any method.
+    /// The methods that the route matches: the request's method must be one of them; empty for any
+    /// method.
     pub methods: Vec<String>,
     /// Conditions on the request's header, all of which must hold.
     pub headers: Vec<HeaderRule>,
-    /// What happens to the request.
+    /// What happens to a request that the route matches.
     pub action: Action,
     /// Changes of the request's header, made after the changes of the service.
     pub request_headers: HeaderEdits,
@@ -63,7 +65,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// Returns the pool that the route names.
+    /// Returns the pool that the route names; `None` if the route answers requests itself.
     #[must_use]
     pub fn pool(&self) -> Option<&Arc<Pool>> {
         match &self.action {
@@ -72,7 +74,7 @@ impl Route {
         }
     }
 
-    /// Whether the route matches every request.
+    /// Whether the route has no condition, so it matches every request.
     #[must_use]
     pub fn takes_all(&self) -> bool {
         self.hosts.is_empty()
@@ -82,46 +84,48 @@ impl Route {
     }
 }
 
-/// A condition on a host, without port and without a dot at its end.
+/// A condition on a request's host, without port and without a dot at its end.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum HostRule {
-    /// The host is this name, in lower case.
+    /// The host is this DNS name, in lower case.
     Name(String),
-    /// The host is any name below this one, in lower case: `example.com` for `*.example.com`.
+    /// The host is any DNS name below this one, which is in lower case: `example.com` for
+    /// `*.example.com`.
     Below(String),
     /// The host is this IP address.
     Address(IpAddr),
 }
 
-/// A condition on a path, in the form in which paths are compared (see [`crate::request_path`]).
+/// A condition on a request's path, in the form in which paths are compared (see
+/// [`crate::request_path`]).
 #[derive(Clone, Debug, PartialEq)]
 pub enum PathRule {
-    /// The path is this one.
+    /// The path is equal to this path.
     Exact(Vec<u8>),
-    /// The path is this one, or below it by whole segments. It has no slash at its end, so it is
-    /// empty for `/`.
+    /// The path is equal to this path, or below it by whole segments. This path has no slash at its
+    /// end, so it is empty for `/`.
     Prefix(Vec<u8>),
-    /// The expression matches anywhere in the path.
+    /// The regular expression matches anywhere in the path.
     Regex(Pattern),
 }
 
-/// A condition on a field of a request's header.
+/// A condition on a field of a request's header, as a route has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeaderRule {
-    /// The field's name.
+    /// The name of the header field.
     pub name: String,
-    /// The condition, which at least one of the field's lines must meet.
+    /// The condition that at least one of the field's lines must meet.
     pub test: HeaderTest,
 }
 
 /// A condition on a line of a header field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HeaderTest {
-    /// The field is present.
+    /// The field is present, with any value.
     Present,
-    /// The line has this value.
+    /// The line has exactly this value.
     Is(String),
-    /// The expression matches anywhere in the line.
+    /// The regular expression matches anywhere in the line.
     Regex(Pattern),
 }
 
@@ -131,7 +135,7 @@ pub enum HeaderTest {
 pub struct Pattern(Regex);
 
 impl Pattern {
-    /// Largest size of a compiled expression, in bytes.
+    /// Maximum size of a compiled regular expression, in bytes.
     const LARGEST: usize = 1 << 20;
 
     /// Compiles an expression. `.` matches any byte; `\d`, `\w` and case are those of ASCII.
@@ -141,7 +145,7 @@ impl Pattern {
     pub fn new(text: &str) -> Result<Self, regex::Error> {
         regex::bytes::RegexBuilder::new(text)
             .unicode(false)
-            // Otherwise a path with `%0a` or `%ff` would bypass an expression with a dot.
+            // With other flags, a path with `%0a` or `%ff` would bypass an expression with a dot.
             .dot_matches_new_line(true)
             .size_limit(Self::LARGEST)
             .dfa_size_limit(Self::LARGEST)
@@ -156,7 +160,7 @@ impl Pattern {
         self.0.is_match(bytes)
     }
 
-    /// Returns the text of the expression.
+    /// Returns the text of the regular expression.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
@@ -169,39 +173,40 @@ impl PartialEq for Pattern {
     }
 }
 
-/// What happens to a request.
+/// What happens to a request that matches the route.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// A backend of a pool answers.
+    /// A backend of a pool answers the request.
     Pool {
-        /// The pool.
+        /// The pool of the backend.
         pool: Arc<Pool>,
-        /// The replacement of the route's path prefix in forwarded requests; begins with `/`.
+        /// What replaces the route's path prefix in forwarded requests, beginning with `/`; `None`
+        /// if the path stays.
         replace_prefix: Option<String>,
     },
-    /// The client is redirected.
+    /// The front redirects the client.
     Redirect(Redirect),
     /// The front answers with a fixed response.
     Respond(Respond),
 }
 
-/// A redirect.
+/// A redirect that the front answers with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Redirect {
-    /// The target URL. Its scheme and host cannot come from the request's path or query.
+    /// The target URL. Its scheme and host never come from the request's path or query.
     pub to: Template,
-    /// 301, 302, 303, 307 or 308.
+    /// The status of the redirect: 301, 302, 303, 307 or 308.
     pub status: u16,
 }
 
-/// A fixed response.
+/// A fixed response that the front answers with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Respond {
-    /// The status, 200 to 599.
+    /// The status of the response, 200 to 599.
     pub status: u16,
-    /// The body; `None`: no body.
+    /// The body of the response; `None` for no body.
     pub body: Option<RespondBody>,
-    /// The content type of the body.
+    /// The content type of the response's body.
     pub content_type: String,
 }
 
@@ -214,50 +219,50 @@ pub enum RespondBody {
     File(PathBuf),
 }
 
-/// Changes of a header. None of the named fields frames a message or belongs to a connection; every
-/// value is one line of visible ASCII.
+/// Changes of the header of a message. The named fields neither frame the message nor belong to a
+/// connection; every value is one line of visible ASCII.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeaderEdits {
-    /// Header lines that replace all lines with the same name.
+    /// Names and values of header lines that replace all lines with the same name.
     pub set: Vec<(String, Template)>,
-    /// Header lines that are added to those with the same name.
+    /// Names and values of header lines that are added to the lines with the same name.
     pub add: Vec<(String, Template)>,
-    /// Names whose lines are removed.
+    /// Names of header fields whose lines are removed.
     pub remove: Vec<String>,
 }
 
-/// Text with variables.
+/// Text with variables, each of which stands for a value of the request.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Template(pub Vec<TemplatePart>);
 
 /// A part of a [`Template`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TemplatePart {
-    /// Literal text.
+    /// Text that is used as it is.
     Text(String),
-    /// A value of the request.
+    /// A variable, which is replaced by a value of the request.
     Variable(Variable),
 }
 
-/// A value of a request.
+/// A value of the request that a template can contain.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Variable {
-    /// The remote address of the client's connection.
+    /// The IP address of the client's end of its connection.
     ClientIp,
-    /// `http` or `https`: how the client is connected.
+    /// `http` or `https`, depending on how the client is connected.
     Scheme,
-    /// The host, without port.
+    /// The host that the request names, without port.
     Host,
-    /// The host, without port and without a leading `www.`.
+    /// The host that the request names, without port and without a leading `www.`.
     BareHost,
-    /// The path, as it was sent.
+    /// The path of the request, as it was sent.
     Path,
-    /// `?` and the query; empty without a query.
+    /// `?` and the query of the request; empty if the request has no query.
     Query,
 }
 
 impl Variable {
-    /// Every variable with its name.
+    /// Every variable, with its name in the configuration.
     pub const ALL: [(&'static str, Self); 6] = [
         ("client_ip", Self::ClientIp),
         ("scheme", Self::Scheme),
@@ -281,7 +286,7 @@ impl Template {
         }
     }
 
-    /// Whether the text has a variable.
+    /// Whether the text contains a variable.
     #[must_use]
     pub fn has_variables(&self) -> bool {
         let mut parts = self.0.iter();

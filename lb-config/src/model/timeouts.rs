@@ -5,30 +5,31 @@ use std::time::Duration;
 /// `[http.timeouts]` and `[service.timeouts]`: the longest waits for clients and backends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Timeouts {
-    /// The longest TLS handshake. Default 10 s.
+    /// Maximum duration of a client's TLS handshake. Default 10 s.
     pub handshake: Duration,
-    /// The longest time from the first byte of a request to the end of its head, and the longest
+    /// Maximum time from the first byte of a client's request to the end of its head, and maximum
     /// wait for the first request of a connection. Default 10 s.
     pub head: Duration,
-    /// The longest pause within a request's body. Default 30 s.
+    /// Maximum pause within the body of a client's request. Default 30 s.
     pub body: Duration,
-    /// The longest pause between two requests of a connection. Default 60 s.
+    /// Maximum pause between two requests of a client's connection. Default 60 s.
     pub keep_alive: Duration,
-    /// The longest time without progress in sending a response to a client or a request to a
-    /// backend. Default 60 s.
+    /// Maximum time without progress in sending a response to a client or a request to a backend.
+    /// Default 60 s.
     pub send: Duration,
-    /// The longest time to connect to a backend. Default 2 s.
+    /// Maximum time to connect to a backend. Default 2 s.
     pub connect: Duration,
-    /// The longest time from sending a request to the end of its response's head. Default 60 s.
+    /// Maximum time from sending a request to a backend to the end of the response's head. Default
+    /// 60 s.
     pub response_head: Duration,
-    /// The longest pause within a response's body. Default 60 s.
+    /// Maximum pause within the body of a backend's response. Default 60 s.
     pub response_body: Duration,
-    /// How long a tunnel may be idle. Default 1 h.
+    /// Maximum time for which a tunnel may be idle. Default 1 h.
     pub tunnel: Duration,
-    /// How long a tunnel with one side closed may be idle. Default 30 s.
+    /// Maximum time for which a tunnel may be idle after one side has closed it. Default 30 s.
     pub half_closed: Duration,
-    /// The longest time from the end of a request's head to the end of its response. Default: no
-    /// limit.
+    /// Maximum time from the end of a request's head to the end of its response; `None` for no
+    /// limit, which is the default.
     pub request: Option<Duration>,
 }
 

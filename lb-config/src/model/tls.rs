@@ -2,17 +2,18 @@
 
 use std::path::PathBuf;
 
-/// TLS versions, cipher suites and client certificates of a service.
+/// The settings of TLS of a service: versions, cipher suites and client certificates.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Tls {
-    /// The oldest TLS version that clients may use. Default 1.2.
+    /// The oldest version of TLS that clients may use. Default 1.2.
     pub min_version: TlsVersion,
     /// The cipher suites that clients may choose from; at least one of TLS 1.3, and one of TLS 1.2
-    /// if that is allowed. Default: all.
+    /// if that version is allowed. Default: all.
     pub ciphers: Vec<CipherSuite>,
-    /// The key exchanges, the preferred ones first; at least one. Default: all.
+    /// The key exchanges that clients may choose from, the preferred ones first; at least one.
+    /// Default: all.
     pub key_exchange: Vec<KeyExchange>,
-    /// Whether clients are asked for a certificate. Default: they are not.
+    /// Whether clients are asked for a certificate. Default: they are not asked.
     pub clients: ClientCertificates,
 }
 
@@ -30,9 +31,9 @@ impl Default for Tls {
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum TlsVersion {
-    /// RFC 5246, with ephemeral keys and authenticated encryption only.
+    /// TLS 1.2 (RFC 5246), with ephemeral keys and authenticated encryption only.
     Tls12,
-    /// RFC 8446.
+    /// TLS 1.3 (RFC 8446).
     Tls13,
 }
 
@@ -41,7 +42,7 @@ pub enum TlsVersion {
 pub struct CipherSuite(pub u16);
 
 impl CipherSuite {
-    /// All supported cipher suites, with IANA's names.
+    /// All supported cipher suites, each with the name that IANA gives it.
     pub const ALL: &[(&str, Self)] = &[
         ("TLS_AES_256_GCM_SHA384", Self(0x1302)),
         ("TLS_AES_128_GCM_SHA256", Self(0x1301)),
@@ -57,7 +58,7 @@ impl CipherSuite {
         ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", Self(0xcca8)),
     ];
 
-    /// Returns the TLS version that the suite belongs to.
+    /// Returns the TLS version that the cipher suite belongs to.
     #[must_use]
     pub fn version(self) -> TlsVersion {
         match self.0 >> 8 {
@@ -72,7 +73,7 @@ impl CipherSuite {
 pub struct KeyExchange(pub u16);
 
 impl KeyExchange {
-    /// All supported key exchanges in the order of preference: the post-quantum one first
+    /// All supported key exchanges in the order of preference: the post-quantum key exchange first
     /// (draft-ietf-tls-ecdhe-mlkem).
     pub const ALL: &[(&str, Self)] = &[
         ("X25519MLKEM768", Self(0x11ec)),
@@ -82,23 +83,23 @@ impl KeyExchange {
     ];
 }
 
-/// Whether clients are asked for a certificate.
+/// Whether clients are asked for a certificate, and whether they must have one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ClientCertificates {
-    /// Clients are not asked.
+    /// Clients are not asked for a certificate.
     None,
-    /// Clients are asked. A client without a certificate is served; a client with an invalid one is
-    /// refused.
+    /// Clients are asked for a certificate. A client without one is served; a client with an
+    /// invalid one is refused.
     Optional(ClientAuthorities),
-    /// A client without a valid certificate is refused.
+    /// Clients are asked for a certificate. A client without a valid one is refused.
     Required(ClientAuthorities),
 }
 
-/// The authorities that sign client certificates.
+/// The authorities whose signatures on client certificates are accepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClientAuthorities {
-    /// PEM files of the certificates of these authorities; at least one.
+    /// PEM files with the certificates of these authorities; at least one file.
     pub authorities: Vec<PathBuf>,
-    /// PEM files of certificate revocation lists (RFC 5280 §5).
+    /// PEM files with certificate revocation lists (RFC 5280 §5); empty for no revocation.
     pub revocations: Vec<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `redirect` and `respond`: the responses that a route makes itself.
+//! `redirect` and `respond`: the responses that the front makes itself for a route.
 
 use std::{
     ops::RangeInclusive,
@@ -38,8 +38,8 @@ static TO: Key<Text<Template>> = Key {
 static REDIRECT_CODE: Key<TextOrDigits<u16>> = Key {
     name: "status",
     kind: REDIRECT_STATUS,
-    // 307, because browsers cache a permanent redirect, even a mistaken one, and 302 makes them
-    // turn a POST into a GET.
+    // The default is 307, because browsers cache a permanent redirect, even a mistaken one, and 302
+    // makes them turn a POST into a GET.
     absent: Absent::Is("307"),
     meaning: "307: temporary, with the same method. 308: permanent, which browsers cache. 301 \
               (permanent) and 302 (temporary): a POST may become a GET. 303: always a GET.",

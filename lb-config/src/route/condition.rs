@@ -1,4 +1,4 @@
-//! The conditions of a route: which requests it takes.
+//! The conditions of a route, which decide what requests it matches.
 
 use super::super::{
     HeaderRule, HeaderTest, HostRule, PathRule, Pattern,

@@ -1,4 +1,4 @@
-//! `[acme]` and `[[service]] domains`.
+//! Tests of `[acme]` and of the key `domains` of `[[service]]`.
 
 use std::path::Path;
 
@@ -248,13 +248,14 @@ fn http_01_is_left_out_where_the_kernel_has_port_80() {
         challenges(&with_port_80(ALONE, "172.31.0.68")),
         (one.clone(), 0)
     );
-    // A service of mode `tcp` on another address does not matter.
+    // A service of mode `tcp` on another address does not affect the challenges.
     assert_eq!(challenges(&with_port_80(ALONE, "172.31.0.69")), (both, 0));
-    // A service on a wildcard: its domains may resolve to that address.
+    // The HTTPS service listens on a wildcard: its domains may resolve to the address of the `tcp`
+    // service.
     let everywhere = edited("172.31.0.68:443", "0.0.0.0:443");
     let everywhere = with_port_80(&everywhere, "172.31.0.69");
     assert_eq!(challenges(&everywhere), (one.clone(), 0));
-    // The file names a challenge that cannot succeed.
+    // This file names HTTP-01, which cannot succeed here: that is a warning.
     let named = edited(
         "[acme]\n",
         "[acme]\nchallenges = [\"http-01\", \"tls-alpn-01\"]\n",
@@ -284,7 +285,7 @@ const DNS: &str =
 #[test]
 fn dns_01_has_a_command_and_takes_wildcards() {
     let text = edited("[acme]\n", DNS).replace("\"example.org\"]", "\"*.example.org\"]");
-    // DNS-01 does not use port 80.
+    // The `tcp` service on port 80 does no harm: DNS-01 does not use that port.
     let parsed = parse(&with_port_80(&text, "172.31.0.68"));
     let config = parsed.unwrap_or_else(|errors| panic!("{errors}")).config;
     let dns = config.acme.expect("there").dns.expect("there");

@@ -1,4 +1,4 @@
-//! `[admin]`.
+//! Mistakes in `[admin]`.
 
 use super::refused;
 

@@ -1,4 +1,4 @@
-//! The backends of a pool: `backends` and `[[pool.backend]]`.
+//! Mistakes in the backends of a pool: `backends` and `[[pool.backend]]`.
 
 use super::refused;
 

@@ -194,7 +194,7 @@ fn a_queue_is_for_pools_with_a_limit_and_not_for_the_kernel() {
     let seconds = Duration::from_secs;
     assert_eq!(limit(""), None);
     assert_eq!(limit("max_connections = 7"), Some((7, 1_024, seconds(10))));
-    // An empty table has the same defaults as no table.
+    // An empty `[pool.queue]` has the same defaults as no `[pool.queue]`.
     assert_eq!(
         limit("max_connections = 7\nqueue = {}"),
         Some((7, 1_024, seconds(10)))
@@ -216,7 +216,7 @@ fn a_queue_is_for_pools_with_a_limit_and_not_for_the_kernel() {
         &steered("max_connections = 7"),
         &["its pool \"web\" has max_connections"],
     );
-    // Every table that is not listed as being for every mode is refused too.
+    // Every table of a pool that is not listed as being for every mode is refused too.
     assert_reported(
         &steered("max_connections = 7\nqueue = {}"),
         &["its pool \"web\" has max_connections, [pool.queue]"],

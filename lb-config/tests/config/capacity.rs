@@ -1,8 +1,9 @@
-//! How many services and backends the kernel's tables have room for.
+//! Tests of how many services and backends the kernel's tables have room for.
 
 use super::{parse, refused_text};
 
-/// Returns a file with one pool, and services of mode `tcp` that use it.
+/// Returns a file with one pool of this many backends, and this many services of mode `tcp` that
+/// use it.
 fn crowded(backends: usize, services: usize) -> String {
     let address = |number: usize| {
         let [.., a, b] = number.to_be_bytes();

@@ -1,4 +1,4 @@
-//! `[pool.check]`.
+//! Mistakes in `[pool.check]`.
 
 use super::refused;
 

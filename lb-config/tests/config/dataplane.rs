@@ -1,4 +1,4 @@
-//! `[dataplane]`.
+//! Tests of `[dataplane]`.
 
 use std::net::Ipv4Addr;
 

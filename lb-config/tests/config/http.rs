@@ -1,4 +1,4 @@
-//! `[http]`, and durations and lists as values of its keys.
+//! Mistakes in `[http]`, and in durations and lists as values of its keys.
 
 use super::refused;
 

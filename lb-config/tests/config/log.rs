@@ -1,4 +1,4 @@
-//! `[log.access]`.
+//! Tests of `[log.access]`.
 
 use std::path::Path;
 

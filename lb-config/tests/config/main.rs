@@ -35,7 +35,7 @@ fn parse(text: &str) -> Result<Parsed, Errors> {
     Config::parse(Path::new("lb.toml"), text)
 }
 
-/// Returns [`BASE`] with `from`, which occurs in it once, replaced.
+/// Returns [`BASE`] with the text `from`, which occurs in it once, replaced by `to`.
 fn edited(from: &str, to: &str) -> String {
     assert_eq!(
         BASE.matches(from).count(),

@@ -1,10 +1,10 @@
-//! No text makes the parser panic, and none is refused without a reason.
+//! No text makes the parser panic, and no text is refused without a reason.
 
 use proptest::prelude::*;
 
 use super::{BASE, parse};
 
-/// Parses a text, renders the errors, and asserts their invariants.
+/// Parses a text, renders its errors, and asserts the errors' invariants.
 fn hold(text: &str) {
     let errors = match parse(text) {
         Ok(parsed) => {

@@ -1,4 +1,4 @@
-//! `[node]`.
+//! Tests of `[node]`.
 
 use super::refused;
 

@@ -1,4 +1,4 @@
-//! `[[pool]]`.
+//! Tests of `[[pool]]`.
 
 use lb_config::WhenAllDown;
 

@@ -1,4 +1,4 @@
-//! `[[service.route]]` and header edits: valid ones, and the messages about invalid ones.
+//! `[[service.route]]` and header edits: files that are valid, and the messages about invalid ones.
 
 use lb_config::{Action, HostRule, PathRule, Route};
 
@@ -11,14 +11,15 @@ fn with(lines: &str) -> String {
     BASE.replace(certificates, &format!("{certificates}{lines}\n"))
 }
 
-/// Returns the route that `lines` describe.
+/// Returns the route that these `lines` of the file describe.
 fn route(lines: &str) -> Route {
     let text = with(&format!("[[service.route]]\n{lines}"));
     let parsed = parse(&text).unwrap_or_else(|error| panic!("{error}"));
     parsed.config.services[1].routing.routes[0].clone()
 }
 
-/// Returns each error as its message, its hint, and the text of its line.
+/// Returns each error of a file with these lines, as its message, its hint, and the text of its
+/// line.
 fn reported(lines: &str) -> Vec<(String, String, String)> {
     let errors = parse(&with(lines)).expect_err("refused");
     let reported = errors.diagnostics().iter().map(|error| {
@@ -29,8 +30,8 @@ fn reported(lines: &str) -> Vec<(String, String, String)> {
     reported.collect()
 }
 
-/// Asserts that a route of these lines has exactly one error, whose message and hint contain these
-/// texts.
+/// Asserts that a route of these lines has exactly one error, whose message contains `message` and
+/// whose hint contains `hint`.
 #[track_caller]
 fn refused(lines: &str, message: &str, hint: &str) {
     let reported = reported(&format!("[[service.route]]\n{lines}"));

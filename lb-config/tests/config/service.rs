@@ -1,4 +1,4 @@
-//! `[[service]]`.
+//! Tests of `[[service]]`.
 
 use super::refused;
 

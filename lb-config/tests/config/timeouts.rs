@@ -1,4 +1,4 @@
-//! `[http.timeouts]` and `[service.timeouts]`.
+//! Tests of `[http.timeouts]` and `[service.timeouts]`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `[service.tls]`.
+//! Tests of `[service.tls]`.
 
 use lb_config::{CipherSuite, ClientCertificates, KeyExchange, Mode, Tls, TlsVersion};
 

@@ -7,24 +7,26 @@ use super::Keys;
 /// How adverts are authenticated.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Authentication {
-    /// No authentication.
+    /// Adverts are not authenticated.
     None,
-    /// The password of version 2, sent in clear: it guards against mistakes, not against attackers.
+    /// Each advert carries the password of version 2 in clear: it guards against mistakes, not
+    /// against attackers.
     Password(Password),
-    /// An HMAC and a time in a trailer: only a holder of the key can make it, and each is accepted
-    /// once.
+    /// Each advert has a trailer with an HMAC and a time: only a holder of the key can make the
+    /// trailer, and each trailer is accepted once.
     Hmac(Keys),
 }
 
-/// The password of version 2 (RFC 2338, section 5.3.6.2): 1 to 8 bytes, padded with zeros.
+/// The password of VRRP version 2 (RFC 2338, section 5.3.6.2): 1 to 8 bytes, padded with zeros.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Password([u8; Self::LENGTH]);
 
 impl Password {
-    /// Bytes on the wire.
+    /// Length of the password in an advert, in bytes.
     pub const LENGTH: usize = 8;
 
-    /// Returns `None` if the text is empty, longer than 8 bytes or has a zero byte.
+    /// Creates the password from its text; `None` if the text is empty, longer than 8 bytes or has
+    /// a zero byte.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let fits = (1..=Self::LENGTH).contains(&text.len()) && !text.contains('\0');
@@ -39,7 +41,7 @@ impl Password {
         &self.0
     }
 
-    /// Compares in constant time.
+    /// Whether the bytes of an advert are this password. Compares them in constant time.
     pub(super) fn is(&self, found: &[u8]) -> bool {
         let differing =
             (self.0.iter().zip(found)).fold(0, |all, (ours, theirs)| all | ours ^ theirs);

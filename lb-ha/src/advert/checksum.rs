@@ -7,12 +7,12 @@ use super::PROTOCOL;
 /// Offset of the checksum in an advert, in bytes.
 pub(super) const OFFSET: usize = 6;
 
-/// What a checksum covers besides the advert.
+/// What the checksum of an advert covers besides the advert.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Pseudo {
-    /// Nothing: there is no pseudo-header.
+    /// Nothing besides the advert: there is no pseudo-header.
     None,
-    /// The addresses of the packet, the protocol and the length.
+    /// A pseudo-header: the addresses of the packet, the protocol and the length.
     Header { source: IpAddr, destination: IpAddr },
 }
 

@@ -14,7 +14,7 @@ use super::{
     wire::version_2_seconds,
 };
 
-/// Bytes of an advert before its addresses.
+/// Length in bytes of the part of an advert before its addresses.
 const HEADER: usize = 8;
 
 /// A received VRRP packet.
@@ -24,13 +24,13 @@ pub struct Packet<'a> {
     pub source: IpAddr,
     /// Destination address in the IP header.
     pub destination: IpAddr,
-    /// TTL, or hop limit.
+    /// The TTL of IPv4, or the hop limit of IPv6.
     pub ttl: u8,
     /// Everything after the IP header.
     pub payload: &'a [u8],
 }
 
-/// Decodes the adverts of one virtual router.
+/// Decodes received packets into the adverts of one virtual router.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     wire: Wire,
@@ -38,7 +38,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Returns a decoder that has heard nothing yet and starts at `utc`, the time since 1970.
+    /// Returns a decoder that has received no advert yet and starts at `utc`, the time since 1970.
     #[must_use]
     pub fn new(wire: Wire, utc: Duration) -> Self {
         let settings = wire.settings();
@@ -90,7 +90,8 @@ impl Decoder {
         })
     }
 
-    /// Splits the payload into the advert and the trailer after it.
+    /// Splits the payload into the advert and the trailer after it; `None` for the trailer if
+    /// nothing follows the advert.
     fn split<'a>(
         &self,
         header: &Header,
@@ -137,9 +138,10 @@ impl Decoder {
     }
 }
 
-/// Returns the longest interval that is believed of an advert without an HMAC, which anybody could have
-/// sent: ten times our own, and at least a second. It is limited because a standby waits for three
-/// intervals before it takes over, so a forged long interval would delay it.
+/// Returns the longest interval that is accepted in an advert without an HMAC, which anybody could
+/// have sent: ten times this host's interval, and at least a second. It is limited because a
+/// standby waits for three intervals before it takes over, so a forged long interval would delay
+/// it.
 fn longest_unsigned(ours: Interval) -> Interval {
     let longest = ours.centiseconds().saturating_mul(10).max(100);
     Interval::from_centiseconds(longest).unwrap_or(ours)
@@ -173,7 +175,8 @@ struct Header {
     router_id: u8,
     priority: Priority,
     count: u8,
-    /// In version 2 the authentication type and the seconds, in version 3 the centiseconds.
+    /// In version 2, the authentication type and the interval in seconds; in version 3, the
+    /// interval in centiseconds.
     fields: [u8; 2],
 }
 
@@ -221,8 +224,9 @@ impl Header {
         Err(Refusal::RouterId { found, expected })
     }
 
-    /// Checks the fields that versions 2 and 3 encode differently: the authentication and the interval.
-    /// `rest` is what follows the addresses.
+    /// Checks the fields that versions 2 and 3 encode differently, which are the authentication and
+    /// the interval, and returns the interval. `rest` is the part of the advert after its
+    /// addresses.
     fn check_version_fields(&self, settings: &Settings, rest: &[u8]) -> Result<Interval, Refusal> {
         let expected = settings.interval;
         match self.version {
@@ -236,7 +240,7 @@ impl Header {
                 Err(Refusal::Interval { found, expected })
             }
             Version::V3 => {
-                // The four high bits are reserved, and ignored.
+                // The four high bits of the interval's field are reserved, and ignored.
                 let centiseconds = u16::from_be_bytes(self.fields) & 0xfff;
                 Interval::from_centiseconds(centiseconds).ok_or(Refusal::Interval {
                     found: None,
@@ -267,7 +271,7 @@ fn parse_addresses(bytes: &[u8], source: IpAddr) -> Vec<IpAddr> {
     octets.iter().map(|o| Ipv6Addr::from(*o).into()).collect()
 }
 
-/// Refuses adverts for other addresses, as keepalived 2.2 does, unless none are configured here.
+/// Refuses adverts for other addresses than `ours`, as keepalived 2.2 does, unless `ours` is empty.
 fn check_addresses(ours: &[IpAddr], theirs: &[IpAddr]) -> Result<(), Refusal> {
     if ours.is_empty() {
         return Ok(());

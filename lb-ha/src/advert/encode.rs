@@ -8,7 +8,7 @@ use super::{
     wire::version_2_seconds,
 };
 
-/// The packet type, in the lower half of the first byte: VRRP has no other.
+/// The packet type of an advert, in the lower half of its first byte: VRRP has no other type.
 pub(super) const ADVERTISEMENT: u8 = 1;
 
 /// Encodes the adverts of one virtual router.
@@ -19,7 +19,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Returns an encoder that has sent nothing yet.
+    /// Returns an encoder that has encoded no advert yet.
     #[must_use]
     pub fn new(wire: Wire) -> Self {
         let settings = wire.settings();
@@ -40,7 +40,8 @@ impl Encoder {
         if let Some(signer) = &mut self.signer {
             signer.sign(&mut advert, bound(&self.wire, source), utc);
         }
-        // Over IPv6 the checksum covers the trailer too, because the kernel computes it for keepalived.
+        // Over IPv6 the checksum covers the trailer too, because there the kernel computes it for
+        // keepalived.
         let covered = if source.is_ipv4() {
             length
         } else {
@@ -83,7 +84,7 @@ fn unsigned(wire: &Wire, priority: Priority) -> Vec<u8> {
     advert
 }
 
-/// Returns what the HMAC of an advert sent by `source` covers besides the advert.
+/// Returns what the HMAC of an advert from the address `source` covers besides the advert.
 pub(super) fn bound(wire: &Wire, source: IpAddr) -> Bound {
     Bound {
         source,

@@ -17,16 +17,17 @@ use sha2::Sha256;
 
 use super::{Interval, Key, Keys, Refusal, checksum};
 
-/// Bytes of the trailer.
+/// Length of the trailer, in bytes.
 pub(super) const LENGTH: usize = 28;
 
-/// Bytes of the HMAC, at the end of the trailer.
+/// Length of the HMAC, which ends the trailer, in bytes.
 const HMAC: usize = 16;
 
-/// The trailer's type: HMAC-SHA256 cut to 128 bits.
+/// The type in a trailer's first byte, which means HMAC-SHA256 cut to 128 bits.
 const SHA256: u8 = 1;
 
-/// Number of senders whose last time is kept. More than two send only in a misconfigured network.
+/// Maximum number of senders whose last time is kept. More than two senders exist only in a
+/// misconfigured network.
 const SENDERS: usize = 4;
 
 /// Largest difference between the time of an advert and the receiver's clock, in either direction:
@@ -49,7 +50,7 @@ impl Window {
     }
 }
 
-/// What an HMAC covers besides the advert.
+/// What an HMAC covers besides the advert: the fields of the pseudo-header.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bound {
     pub(super) source: IpAddr,
@@ -57,15 +58,15 @@ pub(super) struct Bound {
     pub(super) router_id: NonZeroU8,
 }
 
-/// A time on the wire: seconds since 1970 in 32 bits, a fraction in 16, and a counter for times
-/// that would be the same.
+/// A time in a trailer: seconds since 1970 in 32 bits, a fraction of a second in 16, and in 16 a
+/// counter that makes equal times differ.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Stamp(u64);
 
 impl Stamp {
     fn of(utc: Duration) -> Self {
         let fraction = (u64::from(utc.subsec_nanos()) << 16) / 1_000_000_000;
-        // The seconds wrap in 2106, which serial number arithmetic allows.
+        // The seconds wrap around in 2106, which serial number arithmetic allows.
         Self(utc.as_secs() << 32 | fraction << 16)
     }
 
@@ -86,7 +87,7 @@ impl Stamp {
     }
 }
 
-/// Signs our adverts.
+/// Signs this host's adverts.
 #[derive(Clone, Debug)]
 pub(super) struct Signer {
     key: Key,
@@ -103,7 +104,8 @@ impl Signer {
         }
     }
 
-    /// Appends the trailer to an advert. The HMAC does not cover the advert's checksum.
+    /// Appends the trailer to an advert. The HMAC is computed as if the advert's checksum were
+    /// zero.
     pub(super) fn sign(&mut self, advert: &mut Vec<u8>, bound: Bound, utc: Duration) {
         let stamp = self.stamp(utc);
         self.last = Some(stamp);
@@ -113,8 +115,9 @@ impl Signer {
         advert.extend(&hmac[..HMAC]);
     }
 
-    /// Returns the time, or one more than the last if the clock has not advanced. After a clock was set
-    /// back by more than the window, times start again: receivers no longer compare them with later ones.
+    /// Returns the time for the next advert: `utc`, or one more than the last advert's time if the
+    /// clock has not advanced. If the clock was set back by more than the window, times follow the
+    /// clock again: receivers do not compare them with times outside the window.
     fn stamp(&self, utc: Duration) -> Stamp {
         let clock = Stamp::of(utc);
         match self.last {
@@ -126,14 +129,15 @@ impl Signer {
     }
 }
 
-/// Verifies the trailers of received adverts, and accepts each once.
+/// Verifies the trailers of received adverts, and accepts each trailer once.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     keys: Keys,
     window: Window,
-    /// When this guard started, as the time since 1970: it does not know what was received before.
+    /// When this guard started, as the time since 1970: it does not know which adverts were
+    /// received before.
     started: Duration,
-    /// The last time of each sender, the most recent sender last.
+    /// The time of the last advert of each sender, the most recent sender last.
     heard: VecDeque<(IpAddr, Stamp)>,
 }
 
@@ -169,7 +173,8 @@ impl Guard {
             return Err(Refusal::Trailer);
         }
         let stamp = Stamp(u64::from_be_bytes(time));
-        // Checked before the HMAC is computed, so that a flood of old adverts is cheap to refuse.
+        // The time is checked before the HMAC is computed, so a flood of old adverts is cheap to
+        // refuse.
         self.window.holds(stamp, utc)?;
         let key = self.keys.find(key).ok_or(Refusal::Key { id: key })?;
         mac(key, covered, bound)
@@ -181,8 +186,8 @@ impl Guard {
         let source = bound.source;
         let last = self.heard.iter().find(|(sender, _)| *sender == source);
         match last {
-            // If the sender's last time is outside the window, it cannot be compared with times inside
-            // it.
+            // If the time of the sender's last advert is outside the window, it cannot be compared
+            // with times inside it.
             Some((_, last)) if self.window.holds(*last, utc).is_ok() && !stamp.is_after(*last) => {
                 Err(Refusal::Replayed)
             }
@@ -200,7 +205,7 @@ impl Guard {
     }
 }
 
-/// A valid trailer that was not seen before.
+/// Sender and time of a valid trailer that was not received before.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fresh {
     source: IpAddr,

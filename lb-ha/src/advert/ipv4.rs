@@ -1,24 +1,26 @@
-//! The IPv4 header, which the kernel delivers to a raw socket with the packet.
+//! Parses the IPv4 header, which the kernel delivers to a raw socket together with the packet.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{PROTOCOL, Packet, Refusal};
 
-/// Bytes of a header without options.
+/// Length in bytes of an IPv4 header without options.
 const SHORTEST: usize = 20;
 
 /// Parses an IPv4 packet (RFC 791, section 3.1). Options are skipped: adverts have none, but are
 /// allowed to.
 ///
 /// # Errors
-/// [`Refusal::IpHeader`]: it is not IPv4, not whole, a fragment, or of another protocol than VRRP.
+/// [`Refusal::IpHeader`]: the packet is not IPv4, not whole, a fragment, or of another protocol
+/// than VRRP.
 pub fn parse_ipv4(datagram: &[u8]) -> Result<Packet<'_>, Refusal> {
     let (header, _) = datagram
         .split_first_chunk::<SHORTEST>()
         .ok_or(Refusal::IpHeader)?;
     let header_length = usize::from(header[0] & 0xf) * 4;
     let total_length = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    // The bit "more fragments" and the offset: zero, as the kernel has already reassembled fragments.
+    // These bits are "more fragments" and the offset: zero, as the kernel has already reassembled
+    // fragments.
     let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff;
     let whole = header[0] >> 4 == 4
         && header_length >= SHORTEST

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, fmt, num::NonZeroU8, ops::RangeInclusive};
 
-/// A key with its number, the same on both hosts.
+/// A key with its number; both are the same on both hosts.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Key {
     id: NonZeroU8,
@@ -11,10 +11,10 @@ pub struct Key {
 }
 
 impl Key {
-    /// Valid lengths of a key, in bytes.
+    /// Valid lengths of a key's secret, in bytes.
     pub const LENGTH: RangeInclusive<usize> = 32..=64;
 
-    /// Returns `None` if the secret is shorter than 32 bytes or longer than 64.
+    /// Creates a key; `None` if the secret is shorter than 32 bytes or longer than 64.
     #[must_use]
     pub fn new(id: NonZeroU8, secret: &[u8]) -> Option<Self> {
         Self::LENGTH.contains(&secret.len()).then(|| {
@@ -41,7 +41,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The keys of a virtual router: the first one signs, all of them verify.
+/// The keys of a virtual router: the first signs adverts, all of them verify adverts.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Keys {
     first: Key,
@@ -49,7 +49,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Returns a set of one key.
+    /// Returns a set that consists of this key.
     #[must_use]
     pub fn one(key: Key) -> Self {
         Self {
@@ -87,12 +87,12 @@ impl Keys {
         }
     }
 
-    /// Returns the key that signs.
+    /// Returns the key that signs this host's adverts.
     pub(super) fn first(&self) -> &Key {
         &self.first
     }
 
-    /// Returns the key with this number.
+    /// Returns the key with this number; `None` if there is none.
     pub(super) fn find(&self, id: u8) -> Option<&Key> {
         self.iter().find(|key| key.id.get() == id)
     }
@@ -105,16 +105,16 @@ impl Keys {
 /// Why a key file is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BadKeys {
-    /// The file has no key.
+    /// The file contains no key.
     None,
-    /// A line is not a key.
+    /// A line of the file is not a key.
     Line {
-        /// Counted from 1.
+        /// Number of the line, counted from 1.
         line: usize,
     },
-    /// Two keys have this number.
+    /// Two keys in the file have this number.
     Twice {
-        /// The number of both keys.
+        /// The number that both keys have.
         id: NonZeroU8,
     },
 }

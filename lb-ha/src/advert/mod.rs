@@ -34,8 +34,8 @@ pub use self::{
 /// The IP protocol number of VRRP.
 pub const PROTOCOL: u8 = 112;
 
-/// The TTL, or hop limit, that adverts are sent with and must still have in multicast: such a packet
-/// has crossed no router (RFC 9568, section 5.1.1.3).
+/// The TTL, or hop limit, that adverts are sent with and must still have in multicast: a packet
+/// with this value has crossed no router (RFC 9568, section 5.1.1.3).
 pub const TTL: u8 = 255;
 
 /// The type of service, or traffic class, that adverts are sent with: network control, as in
@@ -48,14 +48,14 @@ pub struct Advert {
     /// Priority of the sender; 0 is a goodbye.
     pub priority: Priority,
     /// The time from one of the sender's adverts to the next. In an advert without an HMAC it is at
-    /// most ten times our own interval, or a second if that is more.
+    /// most ten times this host's interval, or a second if that is more.
     pub interval: Interval,
     /// The addresses of the virtual router, all of one family. If addresses are configured on this
     /// host, the advert has the same ones, in any order.
     pub addresses: Vec<IpAddr>,
 }
 
-/// The priority of a router: the one with the highest is active.
+/// The priority of a router: of two routers, the one with the higher priority is active.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Priority(u8);
 
@@ -63,7 +63,7 @@ impl Priority {
     /// The goodbye of an active router: another router takes over without waiting for the detection
     /// time.
     pub const GOODBYE: Self = Self(0);
-    /// The priority of a router that owns the virtual address.
+    /// The priority of a router to which the virtual address belongs (RFC 9568, section 6.1).
     pub const OWNER: Self = Self(255);
 
     /// Returns the priority that this byte stands for; every byte is valid.
@@ -78,7 +78,7 @@ impl Priority {
         self.0
     }
 
-    /// Whether it is a goodbye.
+    /// Whether this priority is a goodbye: 0.
     #[must_use]
     pub const fn is_goodbye(self) -> bool {
         self.0 == 0
@@ -97,13 +97,13 @@ impl fmt::Display for Priority {
 pub struct Interval(NonZeroU16);
 
 impl Interval {
-    /// Returns `None` for zero.
+    /// Creates an interval of this many hundredths of a second; `None` for zero.
     #[must_use]
     pub fn from_centiseconds(centiseconds: u16) -> Option<Self> {
         NonZeroU16::new(centiseconds).map(Self)
     }
 
-    /// Returns `None` for zero, fractions of a centisecond, and more than 655.35 s.
+    /// Creates an interval; `None` for zero, fractions of a centisecond, and more than 655.35 s.
     #[must_use]
     pub fn from_duration(duration: Duration) -> Option<Self> {
         let centiseconds = u16::try_from(duration.as_millis() / 10).ok()?;

@@ -1,4 +1,4 @@
-//! Why a packet is refused.
+//! Why a received packet is refused.
 
 use std::{fmt, net::IpAddr, num::NonZeroU8};
 
@@ -9,108 +9,108 @@ use super::{Cast, Interval, TTL, Version};
 pub enum Refusal {
     /// The IPv4 header is invalid, or not that of a complete VRRP packet.
     IpHeader,
-    /// Its source is this host: looped multicast, or a forged source.
+    /// The packet's source is this host's address: looped multicast, or a forged source.
     Own,
-    /// Its source is not the peer.
+    /// The packet's source is not the peer.
     Source {
-        /// Who sent it.
+        /// The packet's source address.
         found: IpAddr,
     },
-    /// It is unicast where multicast is expected, or the reverse.
+    /// The packet is unicast where multicast is expected, or the reverse.
     Destination {
-        /// Where it was sent to.
+        /// The packet's destination address.
         found: IpAddr,
-        /// What we expect.
+        /// Whether this host expects unicast or multicast.
         expected: Cast,
     },
-    /// It has crossed a router.
+    /// The packet has crossed a router: its TTL, or hop limit, is not 255.
     Ttl {
-        /// Its time to live, or hop limit.
+        /// The packet's TTL, or hop limit.
         found: u8,
     },
-    /// It is shorter than any advert.
+    /// The packet is shorter than any advert.
     TooShort {
         /// The packet's length in bytes.
         length: usize,
     },
-    /// It is of another version.
+    /// The packet is of another version of VRRP.
     Version {
-        /// Its version.
+        /// The packet's version of VRRP.
         found: u8,
-        /// Ours.
+        /// This host's version of VRRP.
         expected: Version,
     },
-    /// Its type is not that of an advert, the only one in VRRP.
+    /// The packet's type is not that of an advert, the only type in VRRP.
     Type {
-        /// Its type.
+        /// The packet's type.
         found: u8,
     },
-    /// Its length is not what its count of addresses makes it.
+    /// The packet's length is not what its count of addresses makes it.
     Length {
         /// The packet's length in bytes.
         found: usize,
-        /// The length that it should have, in bytes.
+        /// The length in bytes that a packet with this count of addresses has.
         expected: usize,
     },
-    /// Its checksum is wrong.
+    /// The packet's checksum is wrong.
     Checksum {
-        /// Whether it would be right under the other rule: with the pseudo-header if ours excludes it,
-        /// and the reverse.
+        /// Whether the checksum is right under the rule that this host does not use: with the
+        /// pseudo-header where this host excludes it, and the reverse.
         other_rule: bool,
     },
-    /// It is of another virtual router.
+    /// The packet is of another virtual router.
     RouterId {
-        /// Its virtual router.
+        /// Number of the packet's virtual router.
         found: u8,
-        /// Ours.
+        /// Number of this host's virtual router.
         expected: NonZeroU8,
     },
-    /// It is authenticated in another way than ours are.
+    /// The packet is authenticated in another way than this host's adverts are.
     AuthenticationType {
-        /// The number in RFC 2338: 0 is no authentication, 1 a password, 2 IPsec's authentication
-        /// header.
+        /// The number of the packet's authentication in RFC 2338: 0 is no authentication, 1 a
+        /// password, 2 IPsec's authentication header.
         found: u8,
-        /// The number for our authentication.
+        /// The number of this host's authentication in RFC 2338.
         expected: u8,
     },
-    /// Its password differs from ours.
+    /// The packet's password differs from the one that is configured here.
     Password,
-    /// It has no HMAC, and a key is configured here.
+    /// The packet has no HMAC, and a key is configured here.
     Unsigned,
-    /// It has an HMAC, and no key is configured here.
+    /// The packet has an HMAC, and no key is configured here.
     Signed,
-    /// Its trailer has an unknown format.
+    /// The packet's trailer has an unknown format.
     Trailer,
-    /// Its trailer names an unknown key.
+    /// The packet's trailer names a key that is not configured here.
     Key {
-        /// The key's number.
+        /// The number of the key that the trailer names.
         id: u8,
     },
-    /// Its HMAC is wrong: it was made with another key, or is a forgery.
+    /// The packet's HMAC is wrong: it was made with another key, or is a forgery.
     Hmac,
-    /// Its time is too far from this host's clock.
+    /// The time in the packet's trailer is too far from this host's clock.
     Stale {
-        /// Seconds by which its time is behind our clock; negative if it is ahead.
+        /// Seconds by which the packet's time is behind this host's clock; negative if it is ahead.
         late: i32,
     },
-    /// It, or a later advert of its sender, was received before; or it is a goodbye that this host may
-    /// have received before it restarted.
+    /// The packet, or a later advert of its sender, was received before; or it is a goodbye that
+    /// this host may have received before it restarted.
     Replayed,
-    /// Its interval is zero, or (in version 2) differs from this host's.
+    /// The packet's interval is zero, or (in version 2) differs from this host's.
     Interval {
-        /// Its interval; `None` if the packet says 0.
+        /// The packet's interval; `None` if it is zero.
         found: Option<Interval>,
-        /// Ours.
+        /// This host's interval.
         expected: Interval,
     },
-    /// It has another number of addresses than are configured here.
+    /// The packet has another number of addresses than are configured here.
     AddressCount {
-        /// How many addresses it has.
+        /// Number of addresses in the packet.
         found: usize,
-        /// How many are configured here.
+        /// Number of addresses that are configured here.
         expected: usize,
     },
-    /// It has other addresses than are configured here.
+    /// The packet has other addresses than are configured here.
     Addresses {
         /// An address that is configured here and missing in the packet.
         missing: IpAddr,
@@ -118,7 +118,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The words of [`Refusal::word`], in the order in which a packet is checked.
+    /// Every word that [`Refusal::word`] returns, in the order in which a packet is checked.
     pub const WORDS: [&str; 22] = [
         "ip_header",
         "own",
@@ -144,7 +144,8 @@ impl Refusal {
         "addresses",
     ];
 
-    /// Returns one word: the label `reason` of the metric.
+    /// Returns one word for the refusal: the label `reason` of the metric that counts refused
+    /// packets.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
@@ -173,7 +174,8 @@ impl Refusal {
         }
     }
 
-    /// Whether this is normal on a network with several virtual routers, and not worth a log line.
+    /// Whether such packets are normal on a network with several virtual routers, and not worth a
+    /// log line.
     #[must_use]
     pub fn is_everyday(&self) -> bool {
         matches!(self, Self::Own | Self::RouterId { .. })

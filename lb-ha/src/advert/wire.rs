@@ -11,24 +11,24 @@ use super::{Authentication, Interval, checksum::Pseudo};
 /// The settings of a virtual router; [`Wire::new`] checks that they are consistent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
-    /// The version, the same on both hosts.
+    /// The version of VRRP, the same on both hosts.
     pub version: Version,
     /// The virtual router's number, the same on both hosts.
     pub router_id: NonZeroU8,
     /// Source address of this host's adverts.
     pub source: IpAddr,
-    /// Address of the other host.
+    /// Address of the peer.
     pub peer: IpAddr,
     /// Whether adverts are sent by unicast or multicast.
     pub cast: Cast,
-    /// Whose adverts are accepted.
+    /// Which senders' adverts are accepted.
     pub senders: Senders,
     /// Whether unicast adverts must have the TTL of 255 that multicast adverts always must have.
     pub check_ttl: bool,
-    /// The time from one of our adverts to the next.
+    /// The time from one of this host's adverts to the next.
     pub interval: Interval,
-    /// The addresses that this host's adverts carry. If there are any, received adverts must carry the
-    /// same; if there are none, received addresses are ignored.
+    /// The addresses that this host's adverts carry. If there are any, received adverts must carry
+    /// the same addresses; if there are none, received addresses are ignored.
     pub addresses: Vec<IpAddr>,
     /// How adverts are authenticated.
     pub authentication: Authentication,
@@ -40,9 +40,9 @@ pub struct Settings {
 /// The version of VRRP.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Version {
-    /// RFC 3768: whole seconds, IPv4 only.
+    /// Version 2 (RFC 3768): intervals of whole seconds, IPv4 only.
     V2,
-    /// RFC 9568.
+    /// Version 3 (RFC 9568).
     V3,
 }
 
@@ -81,21 +81,21 @@ impl fmt::Display for Cast {
     }
 }
 
-/// Whose adverts are accepted.
+/// Which senders' adverts are accepted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Senders {
-    /// Those of the peer only.
+    /// Only adverts of the peer are accepted.
     Peer,
-    /// Those of any sender, keepalived's default.
+    /// Adverts of any sender are accepted, as is keepalived's default.
     Anybody,
 }
 
-/// Consistent settings: every advert can be encoded.
+/// Settings of a virtual router that are consistent, so every advert can be encoded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Wire(Settings);
 
 impl Wire {
-    /// Checks that settings are consistent.
+    /// Checks that settings are consistent, and wraps them.
     ///
     /// # Errors
     /// The first setting that an advert cannot carry.
@@ -125,7 +125,7 @@ impl Wire {
         Ok(Self(settings))
     }
 
-    /// Returns the settings.
+    /// Returns the settings of the virtual router.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.0
@@ -141,8 +141,8 @@ impl Wire {
         }
     }
 
-    /// Returns what a checksum covers besides the advert: nothing in version 2, always the
-    /// pseudo-header over IPv6, and over IPv4 in version 3 what the settings say.
+    /// Returns what the checksum of an advert covers besides the advert: nothing in version 2,
+    /// always the pseudo-header over IPv6, and over IPv4 in version 3 what the settings say.
     pub(super) fn pseudo(&self, source: IpAddr, destination: IpAddr) -> Pseudo {
         let without = match self.0.version {
             Version::V2 => true,
@@ -174,7 +174,8 @@ fn carries(version: Version, interval: Interval) -> bool {
     }
 }
 
-/// Returns the interval in whole seconds, as version 2 carries it; `None` if it has no such value.
+/// Returns the interval in whole seconds, as version 2 carries it; `None` if it is not a whole
+/// number of seconds up to 255.
 pub(super) fn version_2_seconds(interval: Interval) -> Option<u8> {
     let centiseconds = interval.centiseconds();
     let whole = centiseconds.is_multiple_of(100);
@@ -184,12 +185,12 @@ pub(super) fn version_2_seconds(interval: Interval) -> Option<u8> {
 /// A setting that an advert cannot carry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Misfit {
-    /// The family of an address is not that of the source.
+    /// The family of an address (IPv4 or IPv6) is not that of the source address.
     Family {
-        /// The address.
+        /// The address of the other family.
         address: IpAddr,
     },
-    /// There are more than 255 addresses.
+    /// The advert has more than 255 addresses.
     TooManyAddresses,
     /// The version is 2 and the addresses are IPv6, but version 2 is for IPv4 only.
     Version2OverIpv6,
@@ -198,9 +199,9 @@ pub enum Misfit {
     /// The version cannot carry the interval: version 2 has whole seconds up to 255, version 3
     /// centiseconds up to 40.95 s.
     Interval {
-        /// The version.
+        /// The configured version of VRRP.
         version: Version,
-        /// The interval.
+        /// The configured interval.
         interval: Interval,
     },
 }

@@ -4,7 +4,7 @@ fn at(millis: u64) -> Time {
     Time::after_start(Duration::from_millis(millis))
 }
 
-/// A reconciler that has described the address once and does not want it.
+/// Returns a reconciler that has described the address once and does not want it.
 fn idle() -> Reconciler {
     let mut reconciler = Reconciler::new(at(0), 7);
     assert_eq!(reconciler.call(at(0)), Some(Call::Describe));
@@ -13,7 +13,7 @@ fn idle() -> Reconciler {
     reconciler
 }
 
-/// A reconciler whose association was accepted at 1 s.
+/// Returns a reconciler whose association of the address was accepted at 1 s.
 fn associated() -> Reconciler {
     let mut reconciler = idle();
     reconciler.want(at(1000), true);
@@ -22,7 +22,7 @@ fn associated() -> Reconciler {
     reconciler
 }
 
-/// A reconciler that has had the address since 1 s.
+/// Returns a reconciler to which the address has been confirmed since 1 s.
 fn keeping() -> Reconciler {
     let mut reconciler = associated();
     assert_eq!(reconciler.call(at(1000)), Some(Call::Describe));
@@ -31,7 +31,8 @@ fn keeping() -> Reconciler {
     reconciler
 }
 
-/// Makes the next call when it is due. Returns how long after `now` that was, and the call.
+/// Makes the reconciler's next call when it is due. Returns the pause from `now` to the call, and
+/// the call.
 fn next(reconciler: &mut Reconciler, now: Time) -> (Duration, Call) {
     let due = reconciler.deadline().expect("there is always a next call");
     let call = reconciler.call(due).expect("it is due");
@@ -88,7 +89,7 @@ fn there_is_never_a_second_call_under_way() {
     reconciler.reclaim(at(8));
     assert_eq!(reconciler.call(at(9)), None);
     assert_eq!(reconciler.deadline(), None);
-    // The association that is wanted follows the answer to the call in flight.
+    // The association that `reclaim` wanted follows the answer to the call that was in flight.
     reconciler.answer(at(50), Answer::Described(Owner::Other));
     assert_eq!(reconciler.call(at(50)), Some(Call::Associate));
 }
@@ -126,7 +127,7 @@ fn an_address_seen_elsewhere_is_news_and_moves_nothing_by_itself() {
     assert_eq!(call, Call::Describe);
     let news = reconciler.answer(at(6000), Answer::Described(Owner::Other));
     assert_eq!(news, Some(News::Lost(Owner::Other)));
-    // The address is described again soon.
+    // The reconciler describes the address again within 300 ms, as it may be lost.
     let (pause, call) = next(&mut reconciler, at(6000));
     assert_eq!(call, Call::Describe);
     within(pause, 200, 300);
@@ -183,7 +184,8 @@ fn an_association_that_failed_is_tried_again_after_waits_that_grow() {
         reconciler.answer(now, Answer::Failed(Call::Associate, Failure::Other));
         assert!(reconciler.failing());
     }
-    // Each pause is from half to the whole of its step: 0.25, 0.5, 1, 2, 4, 4, … seconds.
+    // Each pause is from half to the whole of a step; the steps are 0.25, 0.5, 1, 2, 4, 4, …
+    // seconds.
     for (index, most) in [250, 500, 1000, 2000, 4000, 4000, 4000]
         .into_iter()
         .enumerate()
@@ -221,7 +223,8 @@ fn a_description_that_failed_says_nothing_of_the_address() {
         assert_eq!(news, None);
         assert!(reconciler.acquired());
     }
-    // While the address is wanted, descriptions are no more than a second apart.
+    // While the address is wanted, at most a second passes between two descriptions, although calls
+    // fail.
     within(next(&mut reconciler, at(11_000)).0, 500, 1000);
     assert_eq!(reconciler.confirmed(), Some(at(1000)));
 }

@@ -1,4 +1,4 @@
-//! Decides on which host's interface the addresses are.
+//! Decides whether the addresses of the pair are on this host's interface.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use crate::{
     vrrp::State,
 };
 
-/// Shortest time between announcements of the addresses while another master announces them too.
+/// Minimum time between two announcements of the addresses while another master announces them too.
 const ANNOUNCE: Duration = Duration::from_secs(1);
 
 /// Whether the addresses are on this host's interface, and when they were announced.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Placement {
-    /// They are on this host's interface.
+    /// Whether the addresses are on this host's interface.
     pub(super) here: bool,
-    /// When they were last put there and announced.
+    /// When the addresses were last put on the interface and announced; `None` if they never were.
     pub(super) announced: Option<Time>,
-    /// Whether another master was heard while they were here.
+    /// Whether another master was heard while the addresses were on this host's interface.
     pub(super) contested: bool,
 }
 
@@ -33,8 +33,8 @@ impl Host {
             State::Backup => self.address_seen_here(),
             State::Init | State::Fault => false,
         };
-        // Announce again: another master announced the addresses too, and may have been the last to do
-        // so.
+        // Announce the addresses again: another master announced them too, and its announcement may
+        // have been the last.
         let again = std::mem::take(&mut self.placement.contested)
             && here
             && self
@@ -48,7 +48,8 @@ impl Host {
         }
     }
 
-    /// Whether the address is confirmed to be here.
+    /// Whether this host has the address: the EC2 API has confirmed it or, without that arbiter,
+    /// this host is master.
     pub(super) fn has_address(&self) -> bool {
         match &self.reconciler {
             Some(reconciler) => reconciler.acquired(),
@@ -56,7 +57,7 @@ impl Host {
         }
     }
 
-    /// Whether the last description shows the address here.
+    /// Whether the last description of the address by the EC2 API shows it at this host.
     pub(super) fn address_seen_here(&self) -> bool {
         let seen = self.reconciler.as_ref().and_then(Reconciler::seen);
         seen.is_some_and(|(_, owner)| owner == Owner::Us)

@@ -1,4 +1,4 @@
-//! The inputs and outputs of the pair's state machine.
+//! The inputs and outputs of the pair state machine.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -9,70 +9,72 @@ use crate::{
     vrrp::{self, Cause, Heard, State},
 };
 
-/// The settings of a host.
+/// The settings of a host of the pair.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The virtual router.
+    /// The settings of the virtual router.
     pub vrrp: vrrp::Settings,
-    /// Address of the peer.
+    /// IP address of the peer.
     pub peer: IpAddr,
-    /// Whether there is a link to the other agent.
+    /// Whether a link to the peer's agent is configured.
     pub link: bool,
     /// What decides which host has the address.
     pub arbiter: Arbiter,
     /// Time allowed for requests to end when this host hands over.
     pub handover: Duration,
-    /// Seed of the jitter, different on the two hosts.
+    /// Seed of this host's jitter, which differs from the peer's.
     pub seed: u64,
 }
 
 /// What decides which host has the address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Arbiter {
-    /// The EC2 API.
+    /// The EC2 API: the host with which it says the address is associated has the address.
     Ec2,
-    /// No arbiter: each master puts the addresses on its own interface.
+    /// Nothing: each master puts the addresses on its own interface.
     None,
 }
 
-/// An input of the state machine.
+/// An input of the pair state machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
-    /// The agent has started.
+    /// The agent has started, and does not continue another process's role (see [`Self::Resume`]).
     Start,
     /// The agent has started, and another process of this host was master until now.
     Resume {
-        /// Time since that process sent its last message. Handled as [`Event::Start`] when the peer
-        /// may have noticed the silence.
+        /// Time since that process sent its last message to the peer. If the peer may have noticed
+        /// the silence, this event is handled as [`Event::Start`].
         silent_for: Duration,
-        /// Whether the address was confirmed to be here.
+        /// Whether the EC2 API had confirmed to that process that this host has the address.
         has_address: bool,
     },
-    /// The deadline has passed. This event is harmless at any other moment.
+    /// The time that [`Host::deadline`](super::Host::deadline) returned has come. At any other time
+    /// this event is harmless.
     Timer,
     /// A valid advert of the peer was received.
     Advert(Heard),
-    /// The link is up.
+    /// The link to the peer is up.
     LinkUp,
-    /// The link is down.
+    /// The link to the peer is down.
     LinkDown,
-    /// A message of the peer arrived over the link.
+    /// The peer sent a message over the link.
     Word(Word),
     /// The health of this host's backends and tracked objects has changed.
     LocalHealth(LocalHealth),
-    /// A call of the EC2 API ended.
+    /// A call of the EC2 API returned this result.
     Answer(Answer),
-    /// This host is to hand over to the peer.
+    /// This host is to hand its role over to the peer.
     HandOver(Reason),
     /// No request is in flight on this host.
     Quiet,
-    /// The settings that a reload can change.
+    /// A reload changed settings of this host.
     Reconfigure {
-        /// The priority, 1 to 254.
+        /// The new priority, 1 to 254.
         priority: u8,
         /// Whether to take over from a master with a lower priority.
         preempt: bool,
-        /// Time for which such a master is heard before this host takes over from it.
+        /// Time for which a master with a lower priority is heard before this host takes over from
+        /// it.
         preempt_delay: Duration,
         /// Time allowed for requests to end when this host hands over.
         handover: Duration,
@@ -84,66 +86,66 @@ pub enum Event {
 /// The health of this host, as far as it matters for its role.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LocalHealth {
-    /// Added to the priority.
+    /// Weights of tracked objects, which are added to the priority.
     pub weight: i16,
-    /// A tracked object has failed that this host must not be active without.
+    /// Whether a tracked object has failed without which this host must not be active.
     pub fault: bool,
-    /// Every backend and every tracked object was checked since the agent started.
+    /// Whether every backend and every tracked object was checked since the agent started.
     pub checked: bool,
-    /// This host has the flows of the active host, or has no link to get them over.
+    /// Whether this host has the flows of the active host, or has no link over which to get them.
     pub synced: bool,
-    /// The EC2 API would refuse to move the address here: this host does not take over from a healthy
-    /// peer.
+    /// Whether the EC2 API would refuse to move the address here: if so, this host does not take
+    /// over from a healthy peer.
     pub hindered: bool,
 }
 
-/// An output of the state machine, to be carried out in order.
+/// An output of the pair state machine. Outputs are carried out in order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Action {
-    /// Send an advert.
+    /// Send an advert to the peer.
     Advert {
-        /// The priority; 0 is a goodbye.
+        /// The priority in the advert; 0 is a goodbye.
         priority: u8,
         /// The time from this advert to the next.
         interval: Duration,
     },
-    /// Send a message over the link.
+    /// Send a message to the peer over the link.
     Say(Word),
-    /// Call the EC2 API; the result is an [`Event::Answer`].
+    /// Make this call of the EC2 API; its result is handled as an [`Event::Answer`].
     Call(Call),
-    /// The state of this host changed.
+    /// The state of this host's virtual router changed, for this cause.
     Became(State, Cause),
-    /// Put the addresses on this host's interface and announce them, or remove them.
+    /// Put the addresses on this host's interface and announce them, or remove them from it.
     Addresses {
-        /// Whether they belong on this host.
+        /// Whether the addresses belong on this host's interface.
         here: bool,
     },
-    /// Put new connections on hold and let requests end, or end the hold.
+    /// `true`: put new connections on hold and let requests end. `false`: end the hold.
     Hold(bool),
-    /// The outcome of an [`Event::HandOver`].
+    /// A hand-over that an [`Event::HandOver`] requested ended, with this outcome.
     HandedOver(Result<(), Refusal>),
 }
 
-/// The state of a host, for status and metrics.
+/// What the pair state machine shows of a host in status and metrics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {
-    /// The state.
+    /// The state of this host's virtual router.
     pub state: State,
-    /// The priority, including the weights of tracked objects.
+    /// This host's priority, including the weights of tracked objects.
     pub priority: u8,
-    /// Cause of the last change of state.
+    /// Cause of the last change of the state.
     pub cause: Cause,
-    /// When the state changed last.
+    /// When the state of the virtual router changed last.
     pub since: Time,
-    /// When the peer was last heard, by adverts or the link.
+    /// When the peer was last heard, by adverts or the link; `None` if it never was.
     pub heard: Option<Time>,
     /// The peer's last heartbeat, unless it is older than the detection time.
     pub peer: Option<Heartbeat>,
     /// Whether the peer says that it is master.
     pub peer_is_master: bool,
-    /// The last description of the address: its time, and the owner.
+    /// The EC2 API's last description of the address: its time, and the owner of the address.
     pub owner: Option<(Time, Owner)>,
-    /// When the EC2 API last confirmed the address for this host.
+    /// When a description by the EC2 API last showed the address at this host; `None` if none did.
     pub confirmed: Option<Time>,
     /// Whether this host should have the address, and the EC2 API has confirmed it here.
     pub has_address: bool,
@@ -151,6 +153,6 @@ pub struct View {
     pub stepped_back: bool,
     /// Whether a hand-over is in progress.
     pub handing_over: bool,
-    /// Number of accepted moves of the address to this host.
+    /// Number of associations of the address with this host that the EC2 API has accepted.
     pub moves: u32,
 }

@@ -18,45 +18,49 @@ use crate::{
     vrrp::{Cause, State},
 };
 
-/// Time that the peer has to take the address: an Elastic IP takes 5 to 6 seconds on AWS.
+/// Time that the peer has to take the address in a hand-over: an Elastic IP takes 5 to 6 seconds on
+/// AWS.
 const TAKING: Duration = Duration::from_secs(15);
 /// Time for which packets may still arrive at this host after the EC2 API has confirmed the address
 /// for the peer.
 const ARRIVING: Duration = Duration::from_secs(1);
 /// Interval at which the standby repeats its request to the active host until it is answered.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Time, in addition to that for requests, within which an active host must hand over when asked.
+/// Time, in addition to the time allowed for requests to end, within which an active host that is
+/// asked to hand over must do so.
 const ASKING: Duration = Duration::from_secs(5);
 
-/// A hand-over in progress.
+/// The state of a hand-over that is in progress on this host.
 #[derive(Clone, Debug)]
 pub(super) enum HandOver {
-    /// Active: requests end.
+    /// Active host: no new connection begins, and requests end.
     Ending { until: Time, reason: Reason },
-    /// No longer active: the peer is taking the address, or has `taken` it within the last second.
+    /// Host that was active: the peer is taking the address, or has `taken` it within the last
+    /// second.
     Giving {
         until: Time,
         reason: Reason,
         taken: bool,
     },
-    /// Standby: this host has asked the active host to hand over.
+    /// Standby: this host has asked the active host to hand over, and waits until `until`.
     Asking { until: Time, again: Time },
     /// Standby: the active host did not hand over when asked. This host takes over by its priority.
     Refused,
 }
 
-/// Which of the two hosts may ask for the role.
+/// Which of the two hosts may ask the other for the role of the active host.
 #[derive(Clone, Debug)]
 pub(super) struct Claims {
     /// Whether this host has handed its role over so that the agent can exit.
     pub(super) has_left: bool,
-    /// When this host begins to ask a master with a lower priority to hand over.
+    /// When this host begins to ask a master with a lower priority to hand over; `None` if it hears
+    /// none.
     pub(super) ask_from: Option<Time>,
     /// The priority of the peer that this host handed over to on command. This host does not take over
     /// from that peer by priority, unless the peer's priority falls.
     pub(super) gave_way: Option<u8>,
-    /// Since when the hosts have not heard each other over the link. If that lasts too long, this host
-    /// stops waiting to ask for the role.
+    /// Since when the hosts have not heard each other over the link. If that lasts too long, this
+    /// host no longer waits for the link to ask for the role.
     pub(super) apart_since: Time,
 }
 
@@ -95,8 +99,8 @@ impl Host {
 
     fn begin_hand_over(&mut self, now: Time, reason: Reason) -> Result<(), Refusal> {
         match &mut self.handover {
-            // A command of the operator, or the end of the agent, replaces a request of the peer, so
-            // that whoever gave it gets the outcome.
+            // A command of the operator, or the end of the agent, replaces a request of the peer,
+            // so whoever gave the command gets the outcome.
             Some(
                 HandOver::Ending { reason: before, .. } | HandOver::Giving { reason: before, .. },
             ) => {
@@ -136,7 +140,7 @@ impl Host {
 
     fn give(&mut self, now: Time, reason: Reason) {
         if self.peer.beat(now, self.detection()).is_none() {
-            // Fails: the peer fell silent, so no host would take over.
+            // The hand-over fails: the peer fell silent, so no host would take over.
             self.end_hand_over(Err(Refusal::NoPeer));
             return;
         }
@@ -150,20 +154,20 @@ impl Host {
         self.claims.gave_way = beat
             .filter(|_| reason != Reason::Asked)
             .map(|beat| beat.priority);
-        // Sent before the goodbye, so that the peer knows that this is a hand-over.
+        // This message is sent before the goodbye, so the peer knows that this is a hand-over.
         self.actions.push(Action::Say(Word::TakeOver));
         self.route(now, |router, out| {
             router.resign(now, Cause::HandOver, out);
         });
     }
 
-    /// Handles the message that the active host hands over to this one.
+    /// Handles the peer's message that it hands over to this host.
     pub(super) fn offered(&mut self, now: Time) {
         if self.router.state() == State::Master {
             return;
         }
         if self.router.state() == State::Backup && self.may_take(now) {
-            // The peer may hand the role back without having got the address.
+            // The peer may hand the role back to this host before it has got the address.
             self.end_hand_over(Err(Refusal::NotTaken));
             self.handover = None;
             self.route(now, |router, out| router.take(now, out));
@@ -172,7 +176,7 @@ impl Host {
         }
     }
 
-    /// Handles the message that the peer cannot take over: this host stays active.
+    /// Handles the peer's message that it cannot take over: this host stays active.
     pub(super) fn declined(&mut self, now: Time) {
         match self.handover {
             Some(HandOver::Giving { reason, .. }) => {
@@ -204,14 +208,16 @@ impl Host {
         self.actions.push(Action::Say(Word::Ask));
     }
 
-    /// Withdraws the request for the role when the link goes down: it is repeated when the link is back.
+    /// Withdraws this host's request for the role when the link goes down: it is sent again when
+    /// the link is up again.
     pub(super) fn forget_question(&mut self) {
         if let Some(HandOver::Asking { .. }) = self.handover {
             self.handover = None;
         }
     }
 
-    /// Whether this host would ask a master that it hears over the link for the role.
+    /// Whether this host would ask its peer over the link for the role, if the peer is a master
+    /// with a lower priority.
     fn would_ask(&self, now: Time) -> bool {
         self.settings.vrrp.preempt
             && self.router.state() == State::Backup
@@ -237,7 +243,7 @@ impl Host {
             self.claims.ask_from = None;
         }
         match self.handover {
-            // The peer is lost, so no host would take over.
+            // The peer is silent, so no host would take over: the hand-over fails.
             Some(HandOver::Ending { .. }) if self.peer.beat(now, self.detection()).is_none() => {
                 self.end_hand_over(Err(Refusal::NoPeer));
             }

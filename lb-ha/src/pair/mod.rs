@@ -49,22 +49,24 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 const SYNC_LIMIT: Duration = Duration::from_secs(30);
 /// Time after the peer fell silent in which the owner of the address is polled most often.
 const ALERT_SPAN: Duration = Duration::from_secs(60);
-/// Longest time without a confirmation of the address for a master that does not hear the peer.
+/// Longest time without a confirmation of the address for a master that does not hear the peer:
+/// after it, the master steps back.
 const LEASE: Duration = Duration::from_secs(3);
 /// Like [`LEASE`], but for when the peer has been silent for long, or is heard as a master. It is
-/// longer so that a short outage of the EC2 API changes no role.
+/// longer, so a short outage of the EC2 API changes no role.
 const LONG_LEASE: Duration = Duration::from_secs(30);
 
 /// When this host sends heartbeats over the link.
 #[derive(Clone, Debug, Default)]
 struct Heartbeats {
-    /// When the next heartbeat is due; `None` without a link.
+    /// When the next heartbeat is due; `None` while the link is down.
     next: Option<Time>,
-    /// The last heartbeat that was sent over this connection of the link.
+    /// The last heartbeat that was sent over the current connection of the link; `None` if none
+    /// was.
     last: Option<Heartbeat>,
 }
 
-/// The state machine of one host.
+/// The pair state machine of one host.
 #[derive(Clone, Debug)]
 pub struct Host {
     settings: Settings,
@@ -73,12 +75,12 @@ pub struct Host {
     peer: Peer,
     health: LocalHealth,
     handover: Option<HandOver>,
-    /// The conditions under which this host asks its peer for the role.
+    /// The conditions under which this host asks its peer for the role of the active host.
     claims: Claims,
     yielding: Option<Yield>,
     /// Number of times that this host has stepped back since the hosts last heard each other.
     yields: u32,
-    /// Time of the last step.
+    /// Time of the last call of [`Self::step`].
     now: Time,
     started: Option<Time>,
     /// Reasons to doubt that this host, as master, still has the address.
@@ -92,7 +94,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Returns a host that has not started.
+    /// Returns the state machine of a host that has not started.
     #[must_use]
     pub fn new(now: Time, settings: Settings) -> Self {
         let permissions = Permissions {
@@ -168,7 +170,7 @@ impl Host {
         std::mem::take(&mut self.actions)
     }
 
-    /// Returns when [`Event::Timer`] is due.
+    /// Returns when [`Event::Timer`] is due; `None` if it is not due at any time.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         self.started?;
@@ -180,7 +182,7 @@ impl Host {
             handover,
             self.heartbeats.next,
         ];
-        // These deadlines fire once, and lie in the past afterwards.
+        // Each of these deadlines has its effect once, and lies in the past afterwards.
         let once = [
             self.silence_deadline(),
             self.lease_end(),
@@ -192,7 +194,7 @@ impl Host {
         serviced.into_iter().flatten().chain(ahead).min()
     }
 
-    /// Returns the state for status and metrics.
+    /// Returns what status and metrics show of this host.
     #[must_use]
     pub fn view(&self, now: Time) -> View {
         let reconciler = self.reconciler.as_ref();
@@ -219,7 +221,7 @@ impl Host {
         self.router.state()
     }
 
-    /// Returns the priority, including the weights of tracked objects.
+    /// Returns this host's priority, including the weights of tracked objects.
     #[must_use]
     pub fn priority(&self) -> u8 {
         self.router.priority()
@@ -227,7 +229,7 @@ impl Host {
 
     fn start(&mut self, now: Time) {
         self.begin(now);
-        // An earlier agent may have left addresses on the interface.
+        // An earlier agent may have left the addresses on the interface.
         self.actions.push(Action::Addresses { here: false });
         self.placement.here = false;
         self.route(now, |router, out| router.start(now, out));
@@ -327,7 +329,7 @@ impl Host {
         }
     }
 
-    /// Runs `run` on the virtual router, and carries out the outputs.
+    /// Runs `run` on the virtual router, and turns the router's outputs into actions.
     fn route(&mut self, now: Time, run: impl FnOnce(&mut Router, &mut Vec<Output>)) {
         let mut outputs = std::mem::take(&mut self.outputs);
         run(&mut self.router, &mut outputs);
@@ -359,7 +361,7 @@ impl Host {
         self.role_changed_in_hand_over(state, cause);
     }
 
-    /// Runs after every event: derives all actions from the current state.
+    /// Runs after every event: derives all actions from the current state of the host.
     fn settle(&mut self, now: Time) {
         self.watch_silence(now);
         self.watch_lease(now);
@@ -378,7 +380,7 @@ impl Host {
         }
     }
 
-    /// Sets what the virtual router may do at present.
+    /// Sets what the virtual router may do, by the current state of the host.
     fn allow(&mut self, now: Time) {
         let mut cause = Cause::Silence;
         if self.yielding.is_none() && self.address_seen_here() {
@@ -409,8 +411,8 @@ impl Host {
             && !self.prefers_to_ask(now)
     }
 
-    /// Whether this host may become active without loss: its backends are checked, it has the flows,
-    /// and the last call of the EC2 API succeeded.
+    /// Whether this host may become active without loss: its backends are checked, it has the flows
+    /// of the active host, and the last call of the EC2 API succeeded.
     fn is_ready(&self, now: Time) -> bool {
         let both = self.health.checked && self.health.synced;
         let reaches = self
@@ -430,7 +432,8 @@ impl Host {
         self.router.master_down_interval()
     }
 
-    /// Sends a heartbeat if an interval has passed since the last one, or if its content has changed.
+    /// Sends a heartbeat if an interval has passed since the last heartbeat, or if its content has
+    /// changed.
     fn beat(&mut self, now: Time) {
         let Some(due) = self.heartbeats.next else {
             return;

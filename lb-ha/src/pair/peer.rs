@@ -1,4 +1,4 @@
-//! What this host has heard from the peer.
+//! What this host has heard from its peer.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -9,13 +9,13 @@ use crate::{Time, vrrp::State};
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) address: IpAddr,
-    /// Whether the link is up.
+    /// Whether the link to the peer is up.
     pub(super) linked: bool,
-    /// When the last heartbeat arrived, and its content.
+    /// When the peer's last heartbeat arrived, and the heartbeat; `None` before the first.
     beat: Option<(Time, Heartbeat)>,
-    /// When the last advert arrived that was not a goodbye: the peer was master then.
+    /// When the peer's last advert arrived that was not a goodbye: the peer was master then.
     advert: Option<Time>,
-    /// When the last message arrived, by any path.
+    /// When the peer's last message arrived, whether by advert or link; `None` before the first.
     heard: Option<Time>,
 }
 
@@ -35,7 +35,8 @@ impl Peer {
         self.advert = (!goodbye).then_some(now);
     }
 
-    /// Records a heartbeat. Returns whether the peer has moved the address to itself since its previous
+    /// Records a heartbeat of the peer. Returns whether the peer has moved the address to itself
+    /// since its previous heartbeat.
     /// heartbeat.
     pub(super) fn beats(&mut self, now: Time, beat: Heartbeat) -> bool {
         self.heard = Some(now);
@@ -48,31 +49,33 @@ impl Peer {
         self.beat = None;
     }
 
-    /// Returns when the peer was last heard.
+    /// Returns when the peer was last heard, by advert or link; `None` if it never was.
     pub(super) fn heard(&self) -> Option<Time> {
         self.heard
     }
 
-    /// Whether the peer was heard within `span`.
+    /// Whether the peer was heard no longer than `span` ago.
     pub(super) fn is_heard(&self, now: Time, span: Duration) -> bool {
         self.heard.is_some_and(|heard| now.since(heard) <= span)
     }
 
-    /// Returns the last heartbeat, if the link is up and it is no older than `span`.
+    /// Returns the peer's last heartbeat; `None` if the link is down or the heartbeat is older than
+    /// `span`.
     pub(super) fn beat(&self, now: Time, span: Duration) -> Option<Heartbeat> {
         let (at, beat) = self.beat?;
         (self.linked && now.since(at) <= span).then_some(beat)
     }
 
-    /// Whether a message of the peer within `span` says that it is master.
+    /// Whether a message of the peer, no older than `span`, says that the peer is master.
     pub(super) fn is_master(&self, now: Time, span: Duration) -> bool {
         let by_link = self.beat(now, span).map(|beat| beat.state == State::Master);
         let by_advert = self.advert.is_some_and(|advert| now.since(advert) <= span);
-        // The link is preferred: only a heartbeat also says that the peer is no longer master.
+        // Heartbeats take precedence over adverts: only a heartbeat also says that the peer is no
+        // longer master.
         by_link.unwrap_or(by_advert)
     }
 
-    /// Whether both hosts hear each other over the link.
+    /// Whether both hosts have heard each other over the link no longer than `span` ago.
     pub(super) fn both_hear(&self, now: Time, span: Duration) -> bool {
         self.beat(now, span).is_some_and(|beat| beat.hears_you)
     }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// Why a host hands over.
+/// Why a host hands its role over.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reason {
-    /// The operator ordered it.
+    /// The operator ordered the hand-over.
     Operator,
-    /// The agent is about to exit.
+    /// The agent of this host is about to exit.
     Stop,
     /// The peer, which has the higher priority, asked for the role.
     Asked,
@@ -26,7 +26,7 @@ pub enum Refusal {
     PeerNotReady,
     /// The peer took over and did not get the address in time; it is still trying.
     NotTaken,
-    /// The agent is about to exit.
+    /// The agent of this host is about to exit.
     Stopping,
 }
 

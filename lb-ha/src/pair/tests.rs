@@ -43,9 +43,9 @@ fn settings() -> Settings {
 struct Bench {
     host: Host,
     now: Time,
-    /// The owner that the API reports; `None`: it does not answer, and calls stay in flight.
+    /// The owner that the API reports; `None` if the API does not answer, and calls stay in flight.
     api: Option<Owner>,
-    /// The heartbeat that the peer sends at every interval, from the next one on.
+    /// The heartbeat that the peer sends at every interval from now on; `None` if it is silent.
     peer: Option<Heartbeat>,
     next_beat: Time,
     actions: Vec<Action>,
@@ -67,7 +67,7 @@ impl Bench {
         bench
     }
 
-    /// A host that heard nobody and is active, with the address.
+    /// Creates a host that heard no peer and is active, with the address.
     fn active(settings: Settings) -> Self {
         let mut bench = Self::new(settings);
         bench.api = Some(Owner::Us);
@@ -78,7 +78,7 @@ impl Bench {
         bench
     }
 
-    /// An active host with the address, and a standby that it hears over the link.
+    /// Creates an active host with the address, and a standby that it hears over the link.
     fn active_with_standby(settings: Settings) -> Self {
         let mut bench = Self::active(settings);
         bench.link(standby(90));
@@ -87,7 +87,7 @@ impl Bench {
         bench
     }
 
-    /// A standby that hears an active host over the link.
+    /// Creates a standby that hears an active host over the link.
     fn standby(settings: Settings, active: Heartbeat) -> Self {
         let mut bench = Self::new(settings);
         bench.link(active);

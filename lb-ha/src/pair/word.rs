@@ -6,33 +6,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::vrrp::State;
 
-/// A message of one agent to the other.
+/// A message of one agent to the other over the link.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Word {
-    /// Sent once an advert interval, and immediately when its content changes.
+    /// The state of the sender: sent once in each advert interval, and immediately when its content
+    /// changes.
     Heartbeat(Heartbeat),
     /// The standby asks the active host to hand over.
     Ask,
-    /// The active host hands over: no request is in flight there.
+    /// The active host hands over to the standby: no request is in flight there any more.
     TakeOver,
-    /// The standby cannot take over.
+    /// The standby cannot take over, so the active host stays active.
     Decline,
 }
 
 /// The state of one host, as it tells its peer.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Heartbeat {
-    /// State of its virtual router.
+    /// State of the sender's virtual router.
     pub state: State,
-    /// Its priority, including the weights of tracked objects: 1 to 254.
+    /// The sender's priority, including the weights of tracked objects: 1 to 254.
     pub priority: u8,
-    /// Its advert interval, in milliseconds.
+    /// The sender's advert interval, in milliseconds.
     pub interval_millis: u32,
-    /// Whether it may become active: its backends are checked, it has the flows, nothing has failed.
+    /// Whether the sender may become active: its backends are checked, it has the flows of the
+    /// active host, and nothing has failed.
     pub ready: bool,
-    /// Whether the sender receives the heartbeats of the host that this one is sent to.
+    /// Whether the sender receives the heartbeats of the host to which it sends this one.
     pub hears_you: bool,
-    /// Whether it has the address, as the EC2 API has confirmed.
+    /// Whether the sender has the address, as the EC2 API has confirmed.
     pub has_address: bool,
     /// Number of times that the sender has moved the address to itself. When it changes, the receiver
     /// asks the EC2 API for the owner.

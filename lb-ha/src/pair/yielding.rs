@@ -1,4 +1,5 @@
-//! Stepping back: when the hosts cannot hear each other, the owner of the address decides.
+//! Stepping back: when the hosts cannot hear each other, the EC2 API's owner of the address decides
+//! which host leaves its role.
 
 use std::time::Duration;
 
@@ -10,27 +11,30 @@ use crate::{
 };
 
 /// Time for which a host that stepped back hears a master with a lower priority, by adverts alone,
-/// before it takes over: it does not know whether that master hears it.
+/// before it takes over: it does not know whether that master hears it too.
 const HOLD: Duration = Duration::from_secs(30);
 /// Upper limit of [`HOLD`], which doubles each time the host steps back again.
 const HOLD_LIMIT: Duration = Duration::from_secs(600);
 
-/// Why a master may no longer have the address.
+/// Why this host, as master, may no longer have the address.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Doubt {
-    /// When the peer fell silent, while this host was master.
+    /// When the peer fell silent, while this host was master; `None` while the peer is heard.
     pub(super) silent_since: Option<Time>,
-    /// When this host, as a master, stopped hearing the peer as a standby.
+    /// When this host, as master, stopped hearing the peer as a standby; `None` while it hears it
+    /// as one.
     pub(super) unpaired_since: Option<Time>,
-    /// When the address was first found at another owner.
+    /// When a description first showed the address at another host; `None` without such a
+    /// description since the address was confirmed here.
     pub(super) disputed: Option<Time>,
 }
 
-/// The state of a host that has stepped back.
+/// The state of this host after it has stepped back.
 #[derive(Clone, Debug)]
 pub(super) struct Yield {
     since: Time,
-    /// Whether the peer was heard after this host stepped back: if it falls silent now, it is lost.
+    /// Whether the peer was heard after this host stepped back: if the peer falls silent now, it is
+    /// lost.
     heard: bool,
     preempt_from: Time,
 }
@@ -54,14 +58,15 @@ impl Host {
     pub(super) fn address_is_here(&mut self, now: Time) {
         self.doubt.disputed = None;
         if self.router.state() == State::Master {
-            // The next heartbeat is sent immediately, as a peer that handed over waits for it.
+            // The next heartbeat is sent immediately: after a hand-over, the peer waits for this
+            // host to say that it has the address.
             self.heartbeats.next = self.heartbeats.next.map(|due| due.min(now));
         } else {
             self.yielding = None;
         }
     }
 
-    /// Handles a description that shows the address elsewhere, although this host had it.
+    /// Handles a description that shows the address at `owner`, although this host had it.
     pub(super) fn address_is_lost(&mut self, now: Time, owner: Owner) {
         if self.router.state() != State::Master {
             return;
@@ -72,8 +77,8 @@ impl Host {
             Owner::Us => {}
             Owner::Nobody => self.reclaim(now),
             Owner::Other => {
-                // A single description may be stale, the peer may have fallen silent a moment ago,
-                // or two masters may be about to hear each other.
+                // Wait for another description: this one may be stale, the peer may have fallen
+                // silent a moment ago, or two masters may be about to hear each other.
                 let patience = if both_masters {
                     self.detection() * 2
                 } else {
@@ -89,7 +94,7 @@ impl Host {
         }
     }
 
-    /// Returns when [`Self::watch_silence`] has something to change.
+    /// Returns when [`Self::watch_silence`] has something to change; `None` if it has not.
     pub(super) fn silence_deadline(&self) -> Option<Time> {
         if self.router.state() != State::Master || self.settings.arbiter == Arbiter::None {
             return None;
@@ -100,14 +105,14 @@ impl Host {
         }
     }
 
-    /// Returns when a master that does not hear the peer as a standby can no longer assume that it has
-    /// the address. `None`: it hears its standby, or does not have the address.
+    /// Returns when a master that does not hear the peer as a standby can no longer assume that it
+    /// has the address; `None` if it hears the peer as a standby, or does not have the address.
     pub(super) fn lease_end(&self) -> Option<Time> {
         let confirmed = self.reconciler.as_ref().and_then(Reconciler::confirmed)?;
         let fresh = (self.doubt.silent_since)
             .filter(|since| self.now.since(*since) < ALERT_SPAN)
             .map(|since| confirmed.max(since) + LEASE);
-        // Without a link a standby is never heard, so its silence says nothing.
+        // A standby is not heard without a link, so its silence says nothing then.
         let old = (self.doubt.unpaired_since)
             .filter(|_| self.settings.link)
             .map(|since| confirmed.max(since) + LONG_LEASE);
@@ -115,7 +120,8 @@ impl Host {
         end.filter(|_| self.has_address())
     }
 
-    /// Polls the owner of the address more often while a master does not hear the peer.
+    /// Sets how often a master asks for the owner of the address: more often while it does not hear
+    /// the peer.
     pub(super) fn watch_silence(&mut self, now: Time) {
         let master = self.router.state() == State::Master;
         let heard = self.peer.heard();
@@ -145,15 +151,15 @@ impl Host {
         }
     }
 
-    /// Steps back if this host, as master, has heard neither its standby nor the API for too long: it
-    /// may have lost the address.
+    /// Steps back if this host, as master, has heard neither its standby nor the EC2 API for too
+    /// long: it may have lost the address.
     pub(super) fn watch_lease(&mut self, now: Time) {
         if self.lease_end().is_some_and(|end| now >= end) {
             self.step_back(now);
         }
     }
 
-    /// Ends the state of having stepped back once the hosts hear each other again.
+    /// Ends this host's state of having stepped back once the hosts hear each other again.
     pub(super) fn tick_yield(&mut self, now: Time) {
         let both_hear = self.peer.both_hear(now, self.detection());
         let heard = self.peer.heard();

@@ -34,7 +34,7 @@ fn heard(priority: u8) -> Heard {
     }
 }
 
-/// Runs the router until `end`, waking it at its deadlines.
+/// Runs the router until `end`, waking it at its deadlines. Returns its outputs.
 fn run(router: &mut Router, end: Time) -> Vec<Output> {
     let mut out = Vec::new();
     while let Some(deadline) = router.deadline().filter(|deadline| *deadline <= end) {
@@ -65,7 +65,7 @@ fn hear(router: &mut Router, now: Time, heard: Heard) -> Vec<Output> {
 #[test]
 fn a_backup_takes_over_after_three_intervals_and_the_skew() {
     let mut router = started(settings(100));
-    // Three intervals of 100 ms, and a skew of 156/256 of 100 ms.
+    // The deadline is three intervals of 100 ms, and a skew of 156/256 of 100 ms.
     let down = Duration::from_nanos(360_937_500);
     assert_eq!(router.deadline(), Some(Time::after_start(down)));
     assert_eq!(run(&mut router, at(360)), []);
@@ -227,7 +227,8 @@ fn a_backup_that_may_not_take_over_does_so_as_soon_as_it_may() {
     let mut out = Vec::new();
     router.allow(at(10_000), FREE, Cause::Silence, &mut out);
     assert_eq!(router.state(), State::Master);
-    // If an advert had arrived in between, there would be a master to wait for.
+    // If a master's advert arrives while the router may not take over, there is a master to wait
+    // for.
     let mut router = Router::new(
         settings(100),
         Permissions {

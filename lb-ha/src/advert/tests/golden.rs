@@ -1,4 +1,5 @@
-//! Adverts that keepalived sent, and those of the HMAC's draft, byte for byte.
+//! Adverts that keepalived sent, and the examples of the HMAC's draft, are encoded and decoded byte
+//! for byte.
 
 use super::*;
 
@@ -61,7 +62,7 @@ fn the_draft_s_hmac_over_ipv4() {
     );
 }
 
-/// The draft's image over IPv6, where the checksum covers the trailer.
+/// The image over IPv6 in the appendix of the HMAC's draft, where the checksum covers the trailer.
 #[test]
 fn the_draft_s_hmac_over_ipv6() {
     let settings = Settings {

@@ -15,16 +15,16 @@ use super::{
     Priority, Refusal, Senders, Settings, Version, Wire,
 };
 
-/// The hosts of the recorded adverts in these tests: one sends, the other receives.
+/// Addresses of the hosts of the recorded adverts in these tests: one sends, the other receives.
 const SENDER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
 const RECEIVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 2));
 const SENDER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
 const RECEIVER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
 
-/// Some time in 2025.
+/// The time of these tests, since 1970: a moment in 2025.
 const NOW: Duration = Duration::from_millis(1_750_000_000_500);
 
-/// The sender's settings in the recorded adverts: version 3, 100 ms, no addresses.
+/// The settings of the recorded adverts' sender: version 3, 100 ms, no addresses.
 fn sender() -> Settings {
     Settings {
         version: Version::V3,
@@ -41,7 +41,7 @@ fn sender() -> Settings {
     }
 }
 
-/// The sender's settings in version 2, with an interval of 1 s.
+/// The sender's settings for adverts of version 2, with an interval of 1 s.
 fn sender_v2() -> Settings {
     Settings {
         version: Version::V2,
@@ -76,12 +76,12 @@ fn packet<'a>(settings: &Settings, payload: &'a [u8]) -> Packet<'a> {
     }
 }
 
-/// Decodes `payload`, sent by a host with `settings`, as its peer does.
+/// Decodes `payload`, which a host with `settings` sent, as that host's peer does.
 fn decode(settings: &Settings, payload: &[u8]) -> Result<Advert, Refusal> {
     decoder(&other_end(settings)).decode(&packet(settings, payload), NOW)
 }
 
-/// A decoder that has run for an hour.
+/// Returns a decoder that started an hour before [`NOW`].
 fn decoder(settings: &Settings) -> Decoder {
     Decoder::new(wire(settings.clone()), NOW - Duration::from_secs(3600))
 }
@@ -94,7 +94,7 @@ fn password(text: &str) -> Authentication {
     Authentication::Password(Password::new(text).expect("a password"))
 }
 
-/// The key of the examples in the draft.
+/// The key of the examples in the HMAC's draft.
 fn draft_key() -> Key {
     let secret: Vec<u8> = (0..32).collect();
     Key::new(NonZeroU8::MIN, &secret).expect("a key")

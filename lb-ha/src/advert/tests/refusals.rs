@@ -4,7 +4,7 @@
 use super::super::{Misfit, parse_ipv4};
 use super::*;
 
-/// Decodes `payload` after correcting its checksum.
+/// Decodes `payload` after correcting its checksum, so that another check refuses it.
 fn decode_mended(settings: &Settings, mut payload: Vec<u8>) -> Result<Advert, Refusal> {
     use super::super::checksum;
 
@@ -125,7 +125,7 @@ fn every_byte_of_the_hmac_s_trailer_counts() {
     let expected = |index| match index {
         0 | 2 | 3 => Refusal::Trailer,
         1 => Refusal::Key { id: 0 },
-        // The seconds of the time: changing one puts the time outside the window.
+        // These bytes are the seconds of the time: changing one puts the time outside the window.
         4..7 => Refusal::Stale { late: 0 },
         _ => Refusal::Hmac,
     };
@@ -148,7 +148,8 @@ fn an_hmac_binds_the_virtual_router_and_the_source() {
         checksum_without_pseudo_header: true,
         ..sender()
     };
-    // Copied into our virtual router by changing the router's number, with the checksum corrected.
+    // An advert of another virtual router, with this router's number written into it and the
+    // checksum corrected.
     let mut spliced = encode(&at(52, SENDER), 150);
     spliced[1] = 51;
     let ours = at(51, SENDER);
@@ -307,8 +308,8 @@ fn a_broken_ipv4_header_is_refused() {
     for length in 0..datagram.len() {
         assert_eq!(parse_ipv4(&datagram[..length]), Err(Refusal::IpHeader));
     }
-    // In order: version, header length (too short, too long), total length, "more fragments", offset,
-    // protocol.
+    // The changed bytes, in order: version, header length (too short, too long), total length,
+    // "more fragments", fragment offset, protocol.
     for (index, byte) in [
         (0, 0x65),
         (0, 0x44),

@@ -127,8 +127,8 @@ fn a_goodbye_from_before_a_restart_is_refused() {
         decoder.decode(&packet(&signing(), captured), utc).map(drop)
     };
     let later = NOW + seconds(2);
-    // A goodbye sent a second before the restart, by a host with the same clock; and by one whose clock
-    // is 4 s ahead.
+    // One goodbye was sent a second before the restart, by a host with the same clock; the other by
+    // a host whose clock is 4 s ahead.
     for captured in [NOW - seconds(1), NOW + seconds(3)] {
         let replayed = restarted(&goodbye(captured), later);
         assert_eq!(replayed, Err(Refusal::Replayed));

@@ -1,4 +1,4 @@
-//! Tests of handing over, and of asking the peer to.
+//! Tests of handing over to the peer, and of asking the peer to hand over.
 
 use super::*;
 
@@ -62,7 +62,7 @@ fn a_host_that_was_told_to_hand_over_does_not_ask_for_the_role_back() {
     bench.pass(3_600_000);
     assert!(!bench.did(Action::Say(Word::Ask)));
     assert_eq!(bench.state(), State::Backup);
-    // This lasts until the host has been active again.
+    // The host does not ask the peer for the role until it has been active again itself.
     bench.cut();
     bench.pass(1000);
     assert_eq!(bench.state(), State::Master);
@@ -216,7 +216,8 @@ fn without_a_link_a_host_that_returns_overrides_at_once() {
 #[test]
 fn a_host_that_asked_in_vain_takes_over_by_its_priority() {
     let mut bench = Bench::standby(settings(), master(90));
-    // Still asking at 8 s: the time allowed for requests and another five seconds have not passed.
+    // At 8 s the host is still asking: the time allowed for requests and another five seconds have
+    // not passed.
     bench.pass(8000);
     assert_eq!(bench.state(), State::Backup);
     bench.pass(3000);

@@ -1,8 +1,8 @@
-//! A new process of the agent continues in place of an earlier one.
+//! Tests of a new agent process that continues in place of an earlier one.
 
 use super::*;
 
-/// A host that continues in place of a process that exited `millis` milliseconds ago.
+/// Creates a host that continues in place of a process that sent its last message `millis` ms ago.
 fn resumed(millis: u64, has_address: bool, api: Option<Owner>) -> Bench {
     let now = Time::after_start(Duration::from_secs(100));
     let mut bench = Bench {
