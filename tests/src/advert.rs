@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::host::{Host, joined};
 
-/// IP protocol number of VRRP.
+/// The IP protocol number of VRRP, which adverts have.
 const VRRP: u8 = 112;
 
 /// Protocol number of a raw socket whose packets include the IP header (`IPPROTO_RAW`).
@@ -22,27 +22,27 @@ const RAW: i32 = 255;
 /// packet that it is in.
 #[derive(Clone, Debug)]
 pub struct Forged {
-    /// Source address.
+    /// Source address of the IP packet.
     pub source: Ipv4Addr,
-    /// Destination address.
+    /// Destination address of the IP packet.
     pub destination: Ipv4Addr,
-    /// Time to live: 255 on the same network.
+    /// Time to live of the IP packet: 255 if it is from the same network.
     pub ttl: u8,
-    /// Virtual router id.
+    /// Virtual router ID in the advert.
     pub virtual_router_id: u8,
-    /// The priority.
+    /// Priority in the advert.
     pub priority: u8,
-    /// Whether the advert's checksum is valid.
+    /// Whether the advert's checksum is correct.
     pub checksum: bool,
-    /// Bytes appended to the advert.
+    /// Bytes appended to the advert, where an HMAC would be.
     pub trailer: Vec<u8>,
-    /// Number of bytes of the packet that are sent; `None` for all.
+    /// Number of bytes of the packet that are sent; `None` for the whole packet.
     pub cut: Option<usize>,
 }
 
 impl Forged {
-    /// A valid advert from one host to another, as the lab's agents send them, with a higher
-    /// priority.
+    /// Returns a valid advert from one host to another, as the lab's agents send them, but with a
+    /// higher priority.
     #[must_use]
     pub fn from(source: Ipv4Addr, destination: Ipv4Addr) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl Forged {
         }
     }
 
-    /// The IP packet; the kernel fills in the header's checksum.
+    /// Returns the IP packet; the kernel fills in the header's checksum when it is sent.
     #[must_use]
     pub fn packet(&self) -> Vec<u8> {
         let mut advert = vec![0x31, self.virtual_router_id, self.priority, 0, 0, 10, 0, 0];
@@ -97,7 +97,7 @@ pub fn send(from: &Host, packets: Vec<Vec<u8>>) -> Result<()> {
 /// Receives `count` adverts on a host, and returns them with their IP headers.
 ///
 /// # Errors
-/// When fewer arrive within `limit`.
+/// When fewer adverts arrive within `limit`.
 pub fn overhear(on: &Host, count: usize, limit: Duration) -> Result<Vec<Vec<u8>>> {
     joined(on.inside(move || {
         let protocol = Protocol::from(i32::from(VRRP));

@@ -54,7 +54,7 @@ impl Capture {
     /// # Errors
     /// When tshark cannot be started.
     pub fn count(&self) -> Result<usize> {
-        // The last packet may be incomplete; tshark reports that, and prints those before it.
+        // The last packet may be incomplete; tshark reports that, and prints the packets before it.
         let (output, _) = self.tshark("", &["frame.number"])?;
         Ok(output.lines().count())
     }
@@ -88,8 +88,8 @@ impl Capture {
 pub struct Captured(Capture);
 
 impl Captured {
-    /// Returns these fields of every packet that matches `filter`, a display filter of tshark: one line
-    /// per packet, with `|` between the fields.
+    /// Returns these fields of every packet that matches `filter`, a display filter of tshark: one
+    /// line per packet, with `|` between its fields.
     ///
     /// # Errors
     /// When tshark cannot read the capture.

@@ -7,7 +7,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
 
-/// Validity of a certificate, 90 days: that of Let's Encrypt's for most of its history.
+/// How long a certificate is valid: 90 days, as Let's Encrypt's certificates were for most of its
+/// history.
 const LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// The lab's certificate authority.
@@ -16,10 +17,10 @@ pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// A certificate with its key, both PEM.
+/// A certificate with its key, both in PEM format.
 #[derive(Clone, Debug)]
 pub struct Certificate {
-    /// The certificate chain, which is this one certificate.
+    /// The certificate chain, which consists of this certificate alone.
     pub chain: String,
     /// The private key (P-256) in PKCS #8 format.
     pub key: String,

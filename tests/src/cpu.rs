@@ -8,7 +8,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::unistd::Pid;
 
-/// Milliseconds in the unit of the kernel's CPU times: `USER_HZ` is 100 on every architecture.
+/// Milliseconds in a tick, the unit of the kernel's CPU times: `USER_HZ` is 100 on every
+/// architecture.
 const MILLISECONDS_A_TICK: u64 = 10;
 
 /// Interval over which the machine's load is measured.
@@ -23,7 +24,7 @@ pub struct MachineTime {
     /// The part of `busy` in soft interrupts, in which the kernel receives packets and runs XDP programs
     /// and netfilter.
     pub softirq: Duration,
-    /// Busy and idle time together.
+    /// Busy and idle time of all processors together.
     pub all: Duration,
 }
 
@@ -31,13 +32,13 @@ impl MachineTime {
     /// Reads the machine's CPU time.
     ///
     /// # Errors
-    /// When `/proc/stat` is not as proc(5) has it.
+    /// When `/proc/stat` does not have the format that proc(5) describes.
     pub fn now() -> Result<Self> {
         let stat = fs::read_to_string("/proc/stat").context("could not read /proc/stat")?;
         parse_machine(&stat).context("/proc/stat has no line of all processors")
     }
 
-    /// Returns the CPU time used since `earlier`.
+    /// Returns the CPU time that the machine used since the reading `earlier`.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {
@@ -47,7 +48,7 @@ impl MachineTime {
         }
     }
 
-    /// Returns the busy part of the time, 0 to 1.
+    /// Returns the busy part of this time, 0 to 1.
     #[must_use]
     pub fn load(self) -> f64 {
         self.busy.as_secs_f64() / self.all.as_secs_f64().max(f64::EPSILON)
@@ -77,8 +78,8 @@ pub(crate) fn of_process(pid: Pid) -> Result<Duration> {
     parse_process(&stat).context("its /proc/PID/stat is not as proc(5) has it")
 }
 
-/// Parses `cpu  user nice system idle iowait irq softirq steal guest guest_nice`. The guest times are
-/// already part of `user` and `nice`.
+/// Parses the line `cpu  user nice system idle iowait irq softirq steal guest guest_nice` of
+/// `/proc/stat`. The guest times are already part of `user` and `nice`.
 fn parse_machine(stat: &str) -> Option<MachineTime> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let mut fields = line.split_whitespace().map(|field| field.parse().ok());
@@ -100,8 +101,8 @@ fn parse_machine(stat: &str) -> Option<MachineTime> {
     })
 }
 
-/// Parses `/proc/PID/stat`. The name, in parentheses, may contain spaces; proc(5) numbers the fields
-/// after it from 3.
+/// Parses `/proc/PID/stat`, and returns the user and system time. The process's name, in
+/// parentheses, may contain spaces; proc(5) numbers the fields after it from 3.
 fn parse_process(stat: &str) -> Option<Duration> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(14 - 3);

@@ -20,8 +20,9 @@ pub(crate) fn run(host: &str, command: &[String]) -> Result<()> {
     Err(error).context("could not start nsenter")
 }
 
-/// Finds process 1 of the host of that name that was started last. A host has no name that is visible
-/// outside of it, but the command line of its holder process contains the name.
+/// Finds process 1 of the host of this name that was started last, and returns its process ID;
+/// `None` if there is no such host. A host has no name that is visible outside of it, but the
+/// command line of its holder process contains the name.
 fn newest(host: &str) -> Result<Option<u32>> {
     let wanted = [b"sh\0-c\0".as_slice(), &holder_of(host)];
     let pids = fs::read_dir("/proc")?
@@ -31,8 +32,9 @@ fn newest(host: &str) -> Result<Option<u32>> {
             fs::read(format!("/proc/{pid}/cmdline"))
                 .is_ok_and(|line| line.starts_with(wanted[0]) && line.ends_with(wanted[1]))
         });
-    // A holder is older than the other processes on its host, so the first match of each lab is process
-    // 1 of the host. Process ids grow until they wrap around, which takes millions of processes.
+    // The holder of a host is older than the other processes on the host, so the first match in
+    // each lab is process 1 of the host. Process IDs grow until they wrap around, which takes
+    // millions of processes.
     Ok(pids.filter(|pid| is_first(*pid)).max())
 }
 
@@ -40,7 +42,7 @@ fn holder_of(host: &str) -> Vec<u8> {
     format!("\0{HOLDER}\0{host}\0").into_bytes()
 }
 
-/// Whether a process is number 1 in its own PID namespace.
+/// Whether a process is process 1 of its PID namespace.
 fn is_first(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| {
         status

@@ -1,6 +1,6 @@
-//! The address that moves between the balancers.
+//! The Elastic IP, which moves between the balancers.
 
 use std::net::Ipv4Addr;
 
-/// The Elastic IP, the public address that clients connect to.
+/// The address of the lab's Elastic IP, to which clients connect.
 pub const ELASTIC_IP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 74);

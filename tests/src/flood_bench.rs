@@ -1,4 +1,4 @@
-//! Effect of a SYN flood on other clients.
+//! The benchmark of a SYN flood's effect on other clients.
 
 use std::{fs, time::Duration};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// Runs the scenario once and prints the results as JSON.
 ///
 /// # Errors
-/// When it cannot be run. Losses during the flood are part of the results.
+/// When the scenario cannot be run. Losses during the flood are part of the results.
 pub(crate) fn run(scenario: &Scenario) -> Result<()> {
     eprintln!(
         "{} connections established, {} new ones a second, then a flood of {:?}",

@@ -16,8 +16,8 @@ use crate::Host;
 /// # Errors
 /// When no port is available.
 pub fn open(host: &Host, target: SocketAddr) -> Result<SocketAddr> {
-    // The listener is bound here, in the machine's network; the connections below are opened in the
-    // host's.
+    // The listener is bound here, in the machine's network; the connections to the target are
+    // opened below, in the host's network.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     // A connection that arrives while the lab ends is refused.
@@ -39,7 +39,7 @@ fn pass_on(outer: &TcpStream, target: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies until one side ends, then closes the other. Errors are ignored.
+/// Copies data until the side `from` ends, then closes the side `to`. Errors are ignored.
 fn copy(mut from: &TcpStream, mut to: &TcpStream) {
     drop(io::copy(&mut from, &mut to));
     drop(to.shutdown(Shutdown::Write));

@@ -1,4 +1,4 @@
-//! The Internet gateway, which translates the Elastic IP to its owner.
+//! The Internet gateway, which translates the Elastic IP to the private address of its owner.
 
 use std::{
     io::Write as _,
@@ -21,13 +21,13 @@ use crate::{
     wait,
 };
 
-/// Interval at which the gateway polls the EC2 API.
+/// Interval at which the gateway asks the EC2 API for the owner of the Elastic IP.
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// The Internet gateway of the lab's cloud.
 ///
-/// It translates like AWS's: one address to one address in both directions, without connection
-/// tracking. When the Elastic IP moves, the next packet goes to its new owner.
+/// The gateway translates as AWS's does: one address to one address in both directions, without
+/// connection tracking. When the Elastic IP moves, the next packet goes to its new owner.
 #[derive(Clone, Debug)]
 pub struct InternetGateway {
     host: Host,
@@ -38,13 +38,13 @@ impl InternetGateway {
         Self { host }
     }
 
-    /// The gateway's host.
+    /// Returns the gateway's host.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
     }
 
-    /// Points the Elastic IP to the interface with this private address.
+    /// Points the Elastic IP to the interface with the private address `owner`.
     ///
     /// # Errors
     /// When `nft` is missing or the kernel refuses the rules; the old owner then keeps it.
@@ -52,7 +52,7 @@ impl InternetGateway {
         self.point_elastic_ip(Some(owner))
     }
 
-    /// Points the Elastic IP to an interface by its private address, or to none.
+    /// Points the Elastic IP to the interface with the private address `owner`, or to none.
     ///
     /// # Errors
     /// As [`Self::point_elastic_ip_at`].
@@ -71,21 +71,22 @@ impl InternetGateway {
                  }}\n"
             )
         });
-        // Rules in one transaction take effect together, so no packet sees only a part of them.
+        // Rules that are loaded in one transaction take effect together, so no packet meets only a
+        // part of them.
         let rules = format!("table ip elastic_ip\ndelete table ip elastic_ip\n{translation}");
         nft(&self.host, &rules).context("could not point the Elastic IP")
     }
 
-    /// Makes the Elastic IP follow its owner in an EC2 API until the follower is dropped.
+    /// Makes the gateway follow the Elastic IP's owner in an EC2 API until the follower is dropped.
     #[must_use]
     pub fn follow_ec2(&self, ec2: &Arc<impl Ec2 + ?Sized + 'static>) -> Follower {
         let ec2 = Arc::clone(ec2);
         self.follow(move || Ok(ec2.owner()?.map(|owner| owner.private_ip)))
     }
 
-    /// Makes the Elastic IP follow the result of `ask`, which is called 50 times a second, until the
-    /// follower is dropped. `ask` runs on a thread in the gateway's network; while it fails, the last
-    /// owner stays.
+    /// Makes the gateway follow the owner that `ask` returns, which is called 50 times a second,
+    /// until the follower is dropped. `ask` runs on a thread in the gateway's network; while it
+    /// fails, the last owner stays.
     #[must_use]
     pub fn follow(
         &self,
@@ -102,10 +103,10 @@ pub struct Follower {
     thread: Option<JoinHandle<Result<()>>>,
 }
 
-/// A change of the Elastic IP's owner.
+/// A change of the Elastic IP's owner, as the gateway applied it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Move {
-    /// When the gateway applied it.
+    /// When the gateway applied the change.
     pub at: Instant,
     /// Private address of the new owner; `None` if the Elastic IP has none.
     pub owner: Option<Ipv4Addr>,
@@ -118,7 +119,8 @@ struct Shared {
 }
 
 impl Follower {
-    /// Returns all owners so far, in order; the first entry is the owner at the start.
+    /// Returns all owners of the Elastic IP so far, in order; the first entry is the owner at the
+    /// start.
     #[must_use]
     pub fn moves(&self) -> Vec<Move> {
         self.shared.with_moves(|moves| moves.clone())
@@ -127,7 +129,7 @@ impl Follower {
     /// Waits until the gateway translates the Elastic IP to this owner.
     ///
     /// # Errors
-    /// When it is not within `limit`.
+    /// When the gateway does not do so within `limit`.
     pub fn wait_for(&self, owner: impl Into<Option<Ipv4Addr>>, limit: Duration) -> Result<()> {
         let owner = owner.into();
         let what = format!("the Elastic IP at {owner:?}");
@@ -184,7 +186,7 @@ impl Drop for Follower {
     }
 }
 
-/// Loads nftables rules on a host: either all of them or none.
+/// Loads nftables rules on a host: either all of the rules or none.
 ///
 /// # Errors
 /// When `nft` is missing or the kernel refuses them.

@@ -1,4 +1,4 @@
-//! The real keepalived on a host, for interoperability tests and comparison.
+//! The real keepalived on a host of the lab, for interoperability tests and for comparison.
 
 use std::{fmt::Write as _, fs, net::IpAddr, time::Duration};
 
@@ -22,75 +22,77 @@ const STARTING: Duration = Duration::from_secs(10);
 /// Time-out for keepalived to send a goodbye, remove its addresses and exit.
 const ENDING: Duration = Duration::from_secs(10);
 
-/// Configuration of keepalived: one instance on one interface.
+/// Configuration of keepalived: one VRRP instance on one interface.
 #[derive(Clone, Debug)]
 pub struct KeepalivedSettings {
-    /// The interface that adverts are sent from and that gets the virtual addresses.
+    /// Name of the interface from which adverts are sent and which gets the virtual addresses.
     pub interface: String,
-    /// Initial state: `MASTER` or `BACKUP`.
+    /// State in which keepalived starts: `MASTER` or `BACKUP`.
     pub state: Role,
-    /// Virtual router id.
+    /// Virtual router ID.
     pub virtual_router_id: u8,
-    /// Priority, 1 to 254.
+    /// Priority of the host, 1 to 254.
     pub priority: u8,
     /// Version of VRRP, 2 or 3.
     pub version: u8,
-    /// Advert interval: whole seconds in version 2, whole centiseconds in version 3.
-    pub advert_interval: Duration,
-    /// Source address of the adverts.
-    pub source: IpAddr,
-    /// The peer for unicast; `None` for multicast.
-    pub peer: Option<IpAddr>,
-    /// Virtual addresses, each as `ADDRESS/PREFIX`. keepalived refuses to start without one in version
+    /// Time from one advert to the next: whole seconds in version 2, whole centiseconds in version
     /// 3.
+    pub advert_interval: Duration,
+    /// Source address of keepalived's adverts.
+    pub source: IpAddr,
+    /// The peer's address for unicast adverts; `None` for multicast.
+    pub peer: Option<IpAddr>,
+    /// Virtual addresses, each as `ADDRESS/PREFIX`. In VRRP version 3, keepalived refuses to start
+    /// without one.
     pub virtual_addresses: Vec<String>,
     /// Whether keepalived preempts a master with a lower priority.
     pub preempt: bool,
-    /// Delay of the preemption; zero for none.
+    /// Time for which keepalived waits before it preempts; zero for no delay.
     pub preempt_delay: Duration,
-    /// Password of VRRP version 2.
+    /// Password of VRRP version 2; `None` for no authentication by password.
     pub auth_pass: Option<String>,
-    /// The key of `auth_hmac`, in the form of its option `key 1`. It needs keepalived 2.4 or later.
+    /// The key of keepalived's option `auth_hmac`, in the form of its option `key 1`. It needs
+    /// keepalived 2.4 or later; `None` for no HMAC.
     pub hmac_key: Option<String>,
-    /// A script whose exit status reports the host's health.
+    /// A script whose exit status reports the host's health; `None` for no script.
     pub track_script: Option<TrackedScript>,
-    /// Command of keepalived's option `notify_master`.
+    /// Command of keepalived's option `notify_master`; `None` for no command.
     pub notify_master: Option<String>,
-    /// Name or path of the program; `keepalived` is the distribution's.
+    /// Name or path of the program to run; `keepalived` is the distribution's.
     pub program: String,
-    /// Command of keepalived's option `notify`, which is given the type, the name, the state and the
-    /// priority.
+    /// Command of keepalived's option `notify`, which gets the type, the name, the state and the
+    /// priority as its arguments; `None` for no command.
     pub notify: Option<String>,
 }
 
-/// A health check of keepalived, its `vrrp_script`.
+/// A health check of keepalived: its section `vrrp_script`.
 #[derive(Clone, Debug)]
 pub struct TrackedScript {
-    /// The command.
+    /// The command that the check runs.
     pub command: String,
-    /// Interval in whole seconds.
+    /// Interval of the check, in whole seconds.
     pub interval: Duration,
-    /// Successes until the script counts as healthy.
+    /// Number of successes in a row after which the script counts as healthy.
     pub rise: u32,
-    /// Failures until the script counts as unhealthy.
+    /// Number of failures in a row after which the script counts as unhealthy.
     pub fall: u32,
 }
 
-/// VRRP state that keepalived logs.
+/// State of VRRP that keepalived logs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
     /// Active: keepalived owns the address.
     Master,
-    /// Standby.
+    /// Standby: keepalived waits for the master's adverts to stop.
     Backup,
     /// At fault: keepalived cannot become master.
     Fault,
 }
 
 impl KeepalivedSettings {
-    /// Settings for VRRP version 3 in unicast on `eth0` with adverts every 100 ms, priority 100 and
-    /// virtual router 41, in the initial state backup, with preemption. The caller must add the virtual
-    /// addresses.
+    /// Returns settings for VRRP version 3 in unicast on `eth0` with adverts every 100 ms, priority
+    /// 100 and virtual router 41, in the initial state backup, with preemption. The caller must add
+    /// the virtual addresses.
     #[must_use]
     pub fn between(source: IpAddr, peer: IpAddr) -> Self {
         Self {
@@ -114,15 +116,15 @@ impl KeepalivedSettings {
         }
     }
 
-    /// Time without an advert after which keepalived, as a backup, takes over: three intervals and the
-    /// skew of its priority.
+    /// Returns the time without an advert after which keepalived, as a backup, takes over: three
+    /// intervals and the skew of its priority.
     #[must_use]
     pub fn takeover(&self) -> Duration {
         self.advert_interval * 3 + self.skew()
     }
 
-    /// Time after which keepalived, as a backup, takes over when the master sends a goodbye (RFC 3768
-    /// and RFC 9568, section 6.1).
+    /// Returns the time from the master's goodbye until keepalived, as a backup, takes over (RFC
+    /// 3768 and RFC 9568, section 6.1).
     #[must_use]
     pub fn skew(&self) -> Duration {
         let unit = if self.version == 2 {
@@ -136,12 +138,12 @@ impl KeepalivedSettings {
     /// Formats the settings as keepalived's configuration file.
     #[must_use]
     pub fn configuration(&self) -> String {
-        // Without a router_id, keepalived waits for DNS to resolve the host's name.
+        // Without a `router_id`, keepalived waits for DNS to resolve the host's name.
         let mut text = format!(
             "global_defs {{\n    router_id lab\n    vrrp_version {}\n    script_user root\n}}\n\n",
             self.version
         );
-        // Writing to a String cannot fail, here and below.
+        // Writing to a String cannot fail, here and below, so the result is ignored.
         if let Some(script) = &self.track_script {
             let _ = writeln!(
                 text,
@@ -237,7 +239,8 @@ impl Keepalived {
     /// Starts keepalived on a host and waits until it is master, backup or at fault.
     ///
     /// # Errors
-    /// When it is not installed, or refuses its configuration: with what it logged.
+    /// When keepalived is not installed, or refuses its configuration; the error contains what it
+    /// logged.
     pub fn start(host: &Host, settings: &KeepalivedSettings) -> Result<Self> {
         host.write(CONFIG_FILE, settings.configuration())?;
         let arguments = [
@@ -253,7 +256,7 @@ impl Keepalived {
             "--vrrp_pid",
             "/run/keepalived/vrrp.pid",
         ];
-        // Files that an earlier keepalived left behind when it was killed.
+        // These files are left behind if an earlier keepalived was killed.
         host.script("rm -f /run/keepalived/*.pid /run/keepalived/pid")?;
         let log_begins = host.read("/run/log/keepalived.log").unwrap_or_default();
         let process = host
@@ -270,13 +273,14 @@ impl Keepalived {
         }
     }
 
-    /// The current state according to keepalived's log; `None` before it logged one.
+    /// Returns the current state according to keepalived's log; `None` before it has logged a
+    /// state.
     #[must_use]
     pub fn state(&self) -> Option<Role> {
         self.log().lines().rev().find_map(role_entered)
     }
 
-    /// Returns the sequence of keepalived's states, according to its log.
+    /// Returns the sequence of states that keepalived has logged, the oldest first.
     #[must_use]
     pub fn states(&self) -> Vec<Role> {
         self.log().lines().filter_map(role_entered).collect()
@@ -285,7 +289,7 @@ impl Keepalived {
     /// Waits until keepalived is in the state `role`.
     ///
     /// # Errors
-    /// When it does not become so within `limit`: with its log.
+    /// When keepalived does not enter the state within `limit`; the error contains its log.
     pub fn wait_for(&self, role: Role, limit: Duration) -> Result<()> {
         let what = format!("keepalived on {} becoming {role:?}", self.host.name());
         wait::until_true(&what, limit, || Ok(self.state() == Some(role)))
@@ -295,10 +299,10 @@ impl Keepalived {
     /// Kills keepalived with SIGKILL: it sends no goodbye, and removes no address.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When keepalived is not running.
     pub fn kill9(mut self) -> Result<()> {
-        // The worker is killed first: one that outlives its parent sends a goodbye. The parent has no
-        // time to start another.
+        // The worker process is killed first: a worker that outlives its parent sends a goodbye.
+        // The parent has no time to start another worker.
         for child in self.children()? {
             signal::kill(child, Signal::SIGKILL)?;
         }
@@ -308,7 +312,7 @@ impl Keepalived {
     /// Stops keepalived gracefully, so it sends a goodbye.
     ///
     /// # Errors
-    /// When it does not run, or does not end.
+    /// When keepalived is not running, or does not exit in time.
     pub fn stop(mut self) -> Result<()> {
         self.process.signal(Signal::SIGTERM)?;
         let status = self.process.wait(ENDING)?;
@@ -347,14 +351,16 @@ impl Drop for Keepalived {
         if !self.process.is_running().unwrap_or(false) {
             return;
         }
-        // A worker that outlives its parent sends a goodbye, as if it had been stopped gracefully.
+        // The worker process is killed too: a worker that outlives its parent sends a goodbye, as
+        // if keepalived had been stopped gracefully.
         for child in self.children().unwrap_or_default() {
             let _ = signal::kill(child, Signal::SIGKILL);
         }
     }
 }
 
-/// Returns the state that a line of keepalived's log reports: `(VI_1) Entering MASTER STATE`.
+/// Returns the state that a line of keepalived's log reports, such as `(VI_1) Entering MASTER
+/// STATE`; `None` for another line.
 fn role_entered(line: &str) -> Option<Role> {
     let (_, entered) = line.split_once(&format!("({INSTANCE}) Entering "))?;
     match entered.split_whitespace().next()? {

@@ -1,6 +1,6 @@
 //! Pseudo-random numbers, the same in every run (xorshift).
 
-/// A pseudo-random sequence, determined by its seed.
+/// A sequence of pseudo-random numbers, determined by its seed.
 #[derive(Clone, Debug)]
 pub struct Numbers(u64);
 
@@ -12,7 +12,7 @@ impl Numbers {
         Self((0x9e37_79b9_7f4a_7c15 ^ seed).max(1))
     }
 
-    /// Returns the next 64 bits.
+    /// Returns the next 64 bits of the sequence.
     pub fn word(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -20,7 +20,7 @@ impl Numbers {
         self.0
     }
 
-    /// Returns the next 64 bits as two numbers of 32 bits.
+    /// Returns the next 64 bits of the sequence as two numbers of 32 bits.
     pub fn pair(&mut self) -> (u32, u32) {
         let word = self.word();
         ((word >> 32) as u32, word as u32)

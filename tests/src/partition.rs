@@ -7,36 +7,36 @@ use crate::{Host, Lab, gateway::nft, topology::BALANCERS};
 /// Which traffic between the balancers is dropped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lost {
-    /// All traffic.
+    /// All traffic between the balancers is dropped.
     Everything,
-    /// Adverts: IP protocol 112.
+    /// Adverts (IP protocol 112) are dropped.
     Adverts,
-    /// TCP, which includes the link between the two agents.
+    /// TCP is dropped, which includes the link between the two agents.
     Link,
 }
 
 /// In which direction the traffic is dropped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Way {
-    /// Both directions.
+    /// The traffic is dropped in both directions.
     Both,
-    /// Only from the balancer with this index in [`BALANCERS`] to the other.
+    /// The traffic is dropped only from the balancer with this index in [`BALANCERS`] to the other.
     From(usize),
 }
 
-/// A partition of the balancers' network, which ends on drop.
+/// A partition between the two balancers, which ends when this value is dropped.
 #[derive(Debug)]
 pub struct Partition {
     gateway: Host,
 }
 
 impl Lab {
-    /// Separates the two balancers from each other. Both still reach the EC2 API, the clients and the
-    /// web servers, and their interfaces keep their carrier. There is one partition at a time: heal it
-    /// before making another.
+    /// Separates the two balancers from each other. Both still reach the EC2 API, the clients and
+    /// the web servers, and their interfaces keep their carrier. Only one partition can exist at a
+    /// time: heal it before making another.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// When the kernel refuses the rules of the partition.
     pub fn part(&self, lost: Lost, way: Way) -> Result<Partition> {
         let [(first, _), (second, _)] = BALANCERS else {
             anyhow::bail!("a partition needs exactly two balancers");
@@ -55,7 +55,8 @@ impl Lab {
             .map(|(from, to)| format!("iifname \"{from}\" oifname \"{to}\" {matching} drop\n"))
             .collect();
         let gateway = self.internet_gateway.host().clone();
-        // The rules are on the bridge that forwards frames from one balancer's cable to the other's.
+        // The rules are on the gateway's bridge, which forwards frames from one balancer's cable to
+        // the other's.
         nft(
             &gateway,
             &format!(
@@ -75,9 +76,9 @@ impl Partition {
     /// Ends the partition.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// When the kernel refuses the change.
     pub fn heal(self) -> Result<()> {
-        // Dropping `self` then removes the rules again, which has no effect.
+        // Dropping `self` at the end removes the rules once more, which has no effect.
         nft(&self.gateway, NONE)
     }
 }

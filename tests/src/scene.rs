@@ -12,19 +12,20 @@ use crate::{
     topology::BALANCERS,
 };
 
-/// Time-out for the Elastic IP to move while the API works.
+/// Time-out for the Elastic IP to move to another host while the API works.
 const MOVING: Duration = Duration::from_secs(5);
 
 /// A lab with an EC2 API, a gateway that follows it, and a pair of agents, the first of which is active.
 #[derive(Debug)]
 pub struct Scene {
-    /// The agents. This is the first field, so they are dropped before everything else.
+    /// The agents of both balancers. This is the first field, so they are dropped before everything
+    /// else.
     pub pair: Pair,
-    /// The task that keeps the gateway pointed at the Elastic IP's owner.
+    /// The task that keeps the gateway pointed at the owner of the Elastic IP.
     pub follower: Follower,
-    /// The fake EC2 API.
+    /// The fake EC2 API, which the agents and the gateway use.
     pub ec2: Arc<FakeEc2>,
-    /// The lab.
+    /// The lab in which everything else runs.
     pub lab: Lab,
 }
 
@@ -32,12 +33,13 @@ impl Scene {
     /// Starts a scene with the settings of [`Settings::elastic_pair`].
     ///
     /// # Errors
-    /// When it does not come up, with the first balancer active.
+    /// When the scene does not come up with the first balancer active.
     pub fn raise() -> Result<Self> {
         Self::raise_with(|_| {})
     }
 
-    /// Starts a scene with those settings, after `change` has changed them.
+    /// Starts a scene with the settings of [`Settings::elastic_pair`], after `change` has changed
+    /// them.
     ///
     /// # Errors
     /// As [`Scene::raise`].
@@ -67,7 +69,7 @@ impl Scene {
     /// Waits until this balancer is active and has the Elastic IP, and the other is standby.
     ///
     /// # Errors
-    /// When it does not come to that: with what both say of themselves.
+    /// When the hosts do not come to that; the error contains the status of both agents.
     pub fn wait_until_agreed(&self, active: usize) -> Result<()> {
         self.pair.wait_until_agreed(active)?;
         self.wait_until_owner(active, MOVING)
@@ -76,12 +78,13 @@ impl Scene {
     /// Waits until packets to the Elastic IP go to this balancer.
     ///
     /// # Errors
-    /// When they do not within `limit`.
+    /// When they do not do so within `limit`.
     pub fn wait_until_owner(&self, balancer: usize, limit: Duration) -> Result<()> {
         self.follower.wait_for(BALANCERS[balancer].1, limit)
     }
 
-    /// Returns the calls so far that requested the Elastic IP, without dry runs, in order.
+    /// Returns the calls so far that associated the Elastic IP, without dry runs, in order of
+    /// arrival.
     #[must_use]
     pub fn associations(&self) -> Vec<Call> {
         let mut calls = self.ec2.calls();
@@ -92,7 +95,7 @@ impl Scene {
     /// Checks that no agent made two concurrent calls.
     ///
     /// # Errors
-    /// When one had: which.
+    /// When an agent made two; the error names both calls.
     pub fn calls_were_one_by_one(&self) -> Result<()> {
         let overlap = self.ec2.overlap();
         ensure!(overlap.is_none(), "two calls at one time: {overlap:?}");

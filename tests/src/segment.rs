@@ -38,21 +38,21 @@ pub(crate) const EMPTY_SEGMENT: usize = 40;
 /// Time-out of waiting for a segment of an observed connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Interval at which the capturing thread checks whether it should stop.
+/// Interval at which the capturing thread checks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// A TCP segment without data or options.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Segment {
-    /// Source address and port.
+    /// Source address and port of the segment.
     pub source: SocketAddrV4,
-    /// Destination address and port.
+    /// Destination address and port of the segment.
     pub destination: SocketAddrV4,
-    /// The control bits.
+    /// The control bits of the segment.
     pub flags: u8,
-    /// The sequence number.
+    /// The sequence number of the segment.
     pub sequence: u32,
-    /// The acknowledgement number; valid only with [`ACK`].
+    /// The acknowledgement number of the segment; valid only with [`ACK`].
     pub acknowledgement: u32,
 }
 
@@ -64,7 +64,7 @@ impl Segment {
         let (ipv4, tcp) = packet.split_at_mut(IPV4_HEADER);
         ipv4[0] = 0x45;
         ipv4[2..4].copy_from_slice(&(EMPTY_SEGMENT as u16).to_be_bytes());
-        // Time to live (64) and protocol (6, TCP).
+        // The fields are time to live (64) and protocol (6, TCP).
         ipv4[8..10].copy_from_slice(&[64, 6]);
         ipv4[12..16].copy_from_slice(&self.source.ip().octets());
         ipv4[16..20].copy_from_slice(&self.destination.ip().octets());
@@ -72,7 +72,8 @@ impl Segment {
         tcp[2..4].copy_from_slice(&self.destination.port().to_be_bytes());
         tcp[4..8].copy_from_slice(&self.sequence.to_be_bytes());
         tcp[8..12].copy_from_slice(&self.acknowledgement.to_be_bytes());
-        // The header's length, five words of 32 bits, and the control bits.
+        // This is the header's length (five words of 32 bits) in the high four bits, and the
+        // control bits.
         tcp[12..14].copy_from_slice(&[0x50, self.flags]);
         tcp[14..16].copy_from_slice(&u16::MAX.to_be_bytes());
         let pseudo_header = sum(&ipv4[12..20]) + 6 + (EMPTY_SEGMENT - IPV4_HEADER) as u32;
@@ -99,12 +100,13 @@ pub(crate) fn folded(sum: u32) -> u16 {
     !(sum as u16)
 }
 
-/// How far a connection has got in both directions, by the last segment that its server sent.
+/// How far a connection has got in both directions, according to the last segment that its server
+/// sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Position {
-    /// The sequence number of the server's next byte: what the client expects.
+    /// The sequence number of the server's next byte, which the client expects.
     pub server: u32,
-    /// The sequence number of the client's next byte: what the server expects.
+    /// The sequence number of the client's next byte, which the server expects.
     pub client: u32,
 }
 
@@ -145,10 +147,11 @@ impl Tap {
         }
     }
 
-    /// Waits for the next segment to this port of the host, and returns its connection's position.
+    /// Waits for the next segment to this port of the host, and returns the position of its
+    /// connection.
     ///
     /// # Errors
-    /// No segment arrives within 5 s.
+    /// When no segment arrives within 5 s.
     pub fn position(&self, port: u16) -> Result<Position> {
         wait::until("a segment of the connection", PATIENCE, || {
             Ok(with(&self.positions, |known| known.get(&port).copied()))
@@ -172,8 +175,8 @@ fn with<T>(
     look(&mut positions.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Returns the client's port and the position according to a packet from `server`; `None` for another
-/// packet and for one without an acknowledgement.
+/// Returns the client's port and the connection's position according to a packet from `server`;
+/// `None` for a packet from another sender or without an acknowledgement.
 fn position(packet: &[u8], server: SocketAddrV4) -> Option<(u16, Position)> {
     let header = usize::from(packet.first()? & 0x0f) * 4;
     let tcp = packet.get(header..)?;
@@ -221,7 +224,8 @@ mod tests {
     fn a_position_is_read_from_the_server_s_segments_alone() {
         let sent = segment();
         let expected = Position {
-            // A FIN counts as one byte, and the sequence number wraps around to 0.
+            // The segment's FIN counts as one byte, and the server's sequence number wraps around
+            // to 0.
             server: 0,
             client: 0x0102_0304,
         };

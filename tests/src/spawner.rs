@@ -15,7 +15,7 @@ use std::{
 
 type Order = (Command, Sender<io::Result<Child>>);
 
-/// Starts a command on the thread that lives as long as this process.
+/// Starts a command on the thread that lives as long as this process does, and returns the child.
 pub(crate) fn spawn(command: Command) -> io::Result<Child> {
     static ORDERS: OnceLock<Sender<Order>> = OnceLock::new();
     let gone = || io::Error::other("the thread that starts hosts has ended");
@@ -31,8 +31,8 @@ fn start() -> Sender<Order> {
     let (sender, orders) = mpsc::channel::<Order>();
     thread::spawn(move || {
         for (mut command, answer) in orders {
-            // The requesting thread may have given up. Then the child's handle is dropped, its standard
-            // input closes, and the host ends.
+            // The thread that requested the child may have given up. Then the child's handle is
+            // dropped, the child's standard input closes, and the host ends.
             drop(answer.send(command.spawn()));
         }
     });

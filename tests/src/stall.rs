@@ -9,10 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Length of each sleep.
+/// Length of each sleep of the measuring thread.
 const NAP: Duration = Duration::from_millis(1);
 
-/// Sleeps repeatedly, and records the longest delay beyond the requested time.
+/// Measures scheduling delays: sleeps repeatedly, and records the longest delay beyond the
+/// requested time.
 #[derive(Debug)]
 pub struct Meter {
     stop: Arc<AtomicBool>,
@@ -20,7 +21,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Starts measuring.
+    /// Starts measuring on a thread.
     #[must_use]
     pub fn start() -> Self {
         let stop = Arc::new(AtomicBool::new(false));
@@ -37,11 +38,12 @@ impl Meter {
         Self { stop, longest }
     }
 
-    /// Stops measuring, and returns the longest delay.
+    /// Stops measuring, and returns the longest delay so far.
     #[must_use]
     pub fn stop(self) -> Duration {
         self.stop.store(true, Ordering::Relaxed);
-        // If the thread panicked there is no measurement: a delay of zero, so nothing is deducted.
+        // If the thread panicked there is no measurement: a delay of zero is returned, so nothing
+        // is deducted.
         self.longest.join().unwrap_or_default()
     }
 }

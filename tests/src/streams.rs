@@ -18,10 +18,10 @@ use nix::sys::socket;
 
 use crate::host::{Host, joined};
 
-/// Interval between events or messages of a stream.
+/// Interval between two events or messages of a stream.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Time-out of a stream.
+/// Time-out for the next event or message of a stream.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A backend: `/events` sends numbered events without end, `/echo` upgrades and returns every line.
@@ -35,7 +35,7 @@ impl Backend {
     /// Starts the backend at an address of a host.
     ///
     /// # Errors
-    /// The port is in use.
+    /// When the port is in use.
     pub fn start(host: &Host, address: SocketAddr) -> Result<Self> {
         let listener = joined(host.inside(move || {
             TcpListener::bind(address).with_context(|| format!("could not listen at {address}"))
@@ -53,7 +53,7 @@ impl Backend {
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        // Wakes the thread that accepts.
+        // Shutting the listener down wakes the thread that accepts, which then ends.
         let _ = socket::shutdown(self.listener.as_raw_fd(), socket::Shutdown::Both);
     }
 }
@@ -85,16 +85,16 @@ fn serve(mut stream: TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// The two kinds of streams.
+/// The two kinds of streams that a client opens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// Server-sent events.
+    /// Server-sent events, which the backend sends without end.
     Events,
-    /// An upgraded connection.
+    /// An upgraded connection, on which the backend returns every line.
     Echo,
 }
 
-/// Open streams.
+/// Open streams of a client, one of each kind.
 #[derive(Debug)]
 pub struct Streams {
     stop: Arc<AtomicBool>,
@@ -106,7 +106,7 @@ impl Streams {
     /// Opens one stream of each kind from a host, and waits for a message on both.
     ///
     /// # Errors
-    /// One has no message within 10 s.
+    /// When a stream has no message within 10 s.
     pub fn open(from: &Host, to: SocketAddr) -> Result<Self> {
         let (stop, messages) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let threads = [Kind::Events, Kind::Echo].map(|kind| {
@@ -122,7 +122,7 @@ impl Streams {
         })
     }
 
-    /// Returns the number of messages received so far.
+    /// Returns the number of messages received so far on all streams.
     #[must_use]
     pub fn messages(&self) -> u64 {
         self.messages.load(Ordering::Relaxed)
@@ -131,7 +131,7 @@ impl Streams {
     /// Ends the streams, and returns the number of messages on each.
     ///
     /// # Errors
-    /// One broke, was silent for 10 s, or carried wrong data.
+    /// When a stream broke, was silent for 10 s, or carried wrong data.
     pub fn stop(self) -> Result<Vec<u64>> {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.into_iter().map(joined).collect()
@@ -175,7 +175,7 @@ fn follow(kind: Kind, to: SocketAddr, stop: &AtomicBool, messages: &AtomicU64) -
     Ok(count)
 }
 
-/// Reads one chunk, which must be the event with this number.
+/// Reads one chunk of the response, which must be the event with this number.
 fn event(reader: &mut BufReader<TcpStream>, number: u64) -> Result<()> {
     let mut size = String::new();
     ensure!(reader.read_line(&mut size)? > 0, "the response ended");

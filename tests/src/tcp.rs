@@ -35,7 +35,8 @@ fn counter(
     find(&text).with_context(|| format!("net/{file} of {} does not show {name}", host.name()))
 }
 
-/// Parses `/proc/net/snmp`, in which two lines begin with `Tcp:`: names, then values.
+/// Returns `tcpActiveOpens` from `/proc/net/snmp`, in which two lines begin with `Tcp:`: names,
+/// then values.
 fn active_opens_of(snmp: &str) -> Option<u64> {
     let mut lines = snmp.lines().filter(|line| line.starts_with("Tcp:"));
     let (names, values) = (lines.next()?, lines.next()?);
@@ -44,7 +45,7 @@ fn active_opens_of(snmp: &str) -> Option<u64> {
     value.parse().ok()
 }
 
-/// Parses the line `TCP: inuse 5 orphan 0 tw 2 alloc 9 mem 1` of `/proc/net/sockstat`.
+/// Returns `tw` from the line `TCP: inuse 5 orphan 0 tw 2 alloc 9 mem 1` of `/proc/net/sockstat`.
 fn time_waits_of(sockstat: &str) -> Option<u64> {
     let line = sockstat.lines().find(|line| line.starts_with("TCP:"))?;
     let mut words = line.split_whitespace().skip_while(|word| *word != "tw");

@@ -1,5 +1,5 @@
-//! Large numbers of established connections with a small request every few seconds, which other
-//! traffic must not break.
+//! Large numbers of established connections, each with a small request every few seconds, which
+//! other traffic must not break.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use crate::host::{Host, joined};
 /// Number of threads that the connections are spread over.
 const THREADS: usize = 2;
 
-/// Time-out of connecting and of the first response.
+/// Time-out of connecting, and of the first response on a connection.
 const CONNECTING: Duration = Duration::from_secs(20);
 
 /// Time-out of a response, after which the connection is lost.
@@ -42,12 +42,12 @@ pub struct Throng {
     connections: usize,
 }
 
-/// Results of the connections of a [`Throng`].
+/// Results of the connections of a [`Throng`] until its end.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Connections that were established.
+    /// Number of connections that were established.
     pub connections: usize,
-    /// Number of responses on all connections.
+    /// Number of responses on all connections together.
     pub answers: u64,
     /// Number of lost connections by reason.
     pub lost: BTreeMap<String, usize>,
@@ -58,7 +58,8 @@ impl Throng {
     /// response on each, and then sends a request on each once per `period`.
     ///
     /// # Errors
-    /// One is not answered within 20 s, or the limit of open files cannot be raised that far.
+    /// When a connection is not answered within 20 s, or the limit of open files cannot be raised
+    /// that far.
     pub fn open(from: &Host, to: SocketAddr, connections: usize, period: Duration) -> Result<Self> {
         allow_files(connections as u64 + OTHER_FILES)?;
         let (stop, answers) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
@@ -82,7 +83,8 @@ impl Throng {
         })
     }
 
-    /// Returns the number of responses on all connections so far, without the first one on each.
+    /// Returns the number of responses on all connections so far, not counting the first response
+    /// on each.
     #[must_use]
     pub fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
@@ -91,7 +93,7 @@ impl Throng {
     /// Sends a last request on every connection, waits for the responses, and closes all connections.
     ///
     /// # Errors
-    /// A thread panicked. Lost connections are in the outcome.
+    /// When a thread panicked. Lost connections are in the outcome.
     pub fn stop(mut self) -> Result<Outcome> {
         self.stop.store(true, Ordering::Relaxed);
         let mut lost = BTreeMap::new();
@@ -115,15 +117,15 @@ impl Drop for Throng {
 }
 
 impl Outcome {
-    /// Returns the number of lost connections.
+    /// Returns the number of connections that were lost.
     #[must_use]
     pub fn lost(&self) -> usize {
         self.lost.values().sum()
     }
 }
 
-/// Visits each connection once per period until stopped. Then sends a last request on each, and waits
-/// until all are answered. Returns why connections were lost.
+/// Visits each connection once per period until stopped. Then sends a last request on each
+/// connection, and waits until all are answered. Returns the number of lost connections by reason.
 fn go_round(
     mut members: Vec<Member>,
     period: Duration,
@@ -149,7 +151,7 @@ fn go_round(
                 return true;
             }
             thread::sleep(due.saturating_duration_since(Instant::now()));
-            // After a delay of the machine, missed requests are not made up for in a burst.
+            // After a delay of the machine, requests that are overdue are not sent in a burst.
             due = due.max(Instant::now()) + step;
             visit(member, true)
         });
@@ -168,9 +170,9 @@ struct Member {
     stream: TcpStream,
     /// Name of the server at the other end of the connection.
     server: String,
-    /// When the pending request was sent.
+    /// When the pending request was sent; `None` if no request is pending.
     asked: Option<Instant>,
-    /// The part of the response that has been received.
+    /// The part of the pending response that has been received.
     answer: Vec<u8>,
 }
 
@@ -197,13 +199,13 @@ impl Member {
         Ok(member)
     }
 
-    /// Whether a request is pending.
+    /// Whether a request on the connection is pending.
     fn waits(&self) -> bool {
         self.asked.is_some()
     }
 
-    /// Reads the available data and, if `ask` is set and no request is pending, sends one. Returns
-    /// whether a response has become complete.
+    /// Reads the available data and, if `ask` is set and no request is pending, sends a request.
+    /// Returns whether a response has become complete.
     fn visit(&mut self, ask: bool) -> Result<bool> {
         let answered = self.waits() && self.read()?;
         if ask && !self.waits() {
@@ -255,7 +257,7 @@ impl Member {
     }
 }
 
-/// Raises the limit of open files of the process if necessary.
+/// Raises the process's limit of open files if it is lower than `wanted`.
 fn allow_files(wanted: u64) -> Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft >= wanted {

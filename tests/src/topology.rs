@@ -39,10 +39,10 @@ use crate::{
     web::Web,
 };
 
-/// The name that the certificate of the lab is for, and that the client resolves to the Elastic IP.
+/// The site's name: the lab's certificate is for it, and the client resolves it to the Elastic IP.
 pub const SITE: &str = "www.lab.example";
 
-/// The client's address.
+/// The client host's address.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 
 /// The first of the client's additional addresses, which [`Lab::add_client_addresses`] adds.
@@ -51,7 +51,8 @@ const FIRST_FURTHER_CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
 /// Maximum number of additional addresses in the client's network.
 const MOST_FURTHER_CLIENTS: u8 = 200;
 
-/// Names and addresses of the balancers. At first the Elastic IP is associated with the first one.
+/// Names and addresses of the balancers. At first the Elastic IP is associated with the first
+/// balancer.
 pub const BALANCERS: &[(&str, Ipv4Addr)] = &[
     ("lb-a", Ipv4Addr::new(172, 31, 0, 68)),
     ("lb-b", Ipv4Addr::new(172, 31, 15, 233)),
@@ -60,7 +61,7 @@ pub const BALANCERS: &[(&str, Ipv4Addr)] = &[
 /// The virtual IP address, which moves between the balancers in tests without an Elastic IP.
 pub const VIRTUAL_IP: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 200);
 
-/// Prefix length of the balancers' network.
+/// Prefix length of the network that the balancers are in.
 pub const BALANCERS_PREFIX: u8 = 20;
 
 /// The balancers' addresses on their second interfaces, in the order of [`BALANCERS`].
@@ -69,18 +70,18 @@ pub const BACK_ADDRESSES: &[Ipv4Addr] = &[
     Ipv4Addr::new(172, 30, 0, 233),
 ];
 
-/// How many interfaces each balancer has.
+/// How many interfaces each balancer has, and what they lead to.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Wiring {
-    /// One: `eth0` leads to clients and to web servers.
+    /// One interface: `eth0` leads to clients and to web servers.
     #[default]
     OneInterface,
-    /// Two: `eth0` leads to clients, `eth1` to the web servers.
+    /// Two interfaces: `eth0` leads to clients, `eth1` to the web servers.
     TwoInterfaces,
 }
 
-/// Address of the EC2 API for the balancers. It is on the gateway's host, so each balancer can still
-/// reach it when the other one's cable is cut.
+/// Address of the EC2 API for the balancers. It is on the gateway's host, so each balancer can
+/// still reach it when the other balancer's cable is cut.
 pub const EC2_API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(172, 31, 0, 3)), 5000);
 
 /// Address of the instance metadata service, as on AWS.
@@ -94,7 +95,7 @@ pub const WEBS: &[(&str, Ipv4Addr)] = &[
     ("web4", Ipv4Addr::new(10, 0, 0, 19)),
 ];
 
-/// Path on the client of the certificate of the lab's authority.
+/// Path on the client of the certificate of the lab's authority, in PEM format.
 pub const CA_FILE: &str = "/run/tls/ca.pem";
 
 /// A running lab: hosts, cables, addresses, and four web servers.
@@ -102,9 +103,9 @@ pub const CA_FILE: &str = "/run/tls/ca.pem";
 /// It ends when it is dropped, or with the process that started it.
 #[derive(Debug)]
 pub struct Lab {
-    /// The client host.
+    /// The host of the client.
     pub client: Host,
-    /// The gateway that translates the Elastic IP.
+    /// The gateway that translates the Elastic IP to the private address of its owner.
     pub internet_gateway: InternetGateway,
     /// The balancer hosts, in the order of [`BALANCERS`]; nothing runs on them yet.
     pub balancers: Vec<Host>,
@@ -112,7 +113,7 @@ pub struct Lab {
     pub router: Host,
     /// The web servers, in the order of [`WEBS`].
     pub webs: Vec<Web>,
-    /// The authority that the client trusts.
+    /// The certificate authority that the client trusts.
     pub authority: Authority,
     wiring: Wiring,
 }
@@ -121,12 +122,12 @@ impl Lab {
     /// Starts the lab.
     ///
     /// # Errors
-    /// The process is not root, a program is missing, or the kernel refuses an operation.
+    /// When the process is not root, a program is missing, or the kernel refuses an operation.
     pub fn raise() -> Result<Self> {
         Self::raise_with(Wiring::default())
     }
 
-    /// Starts the lab with the given interfaces of the balancers.
+    /// Starts the lab with one or two interfaces for each balancer, as `wiring` says.
     ///
     /// # Errors
     /// As [`Lab::raise`].
@@ -166,7 +167,7 @@ impl Lab {
     /// Elastic IP.
     ///
     /// # Errors
-    /// An API is running already.
+    /// When an API is running already.
     pub fn fake_ec2(&self) -> Result<Arc<FakeEc2>> {
         let ec2 = FakeEc2::start(Some(self.internet_gateway.host()), EC2_API, BALANCERS)?;
         ec2.move_to(Some(0));
@@ -176,17 +177,17 @@ impl Lab {
     /// Starts moto at the address of the EC2 API; the first balancer has the Elastic IP.
     ///
     /// # Errors
-    /// moto is not installed or does not start.
+    /// When moto is not installed or does not start.
     pub fn moto(&self) -> Result<Arc<Moto>> {
         let moto = Moto::start(self.internet_gateway.host(), EC2_API, BALANCERS)?;
         moto.move_to(Some(0))?;
         Ok(Arc::new(moto))
     }
 
-    /// Adds addresses to the client, from 198.51.100.20 on, and returns them.
+    /// Adds this many addresses to the client, from 198.51.100.20 on, and returns them.
     ///
     /// # Errors
-    /// They do not fit into its network, or it has them already.
+    /// When the addresses do not fit into the client's network, or the client has them already.
     pub fn add_client_addresses(&self, count: u8) -> Result<Vec<Ipv4Addr>> {
         ensure!(
             count <= MOST_FURTHER_CLIENTS,
@@ -203,11 +204,12 @@ impl Lab {
         Ok(addresses)
     }
 
-    /// Routes the web servers' responses through this balancer, as `forward = "dnat"` requires. The web
-    /// servers' default route already leads to the router; this sets the router's to the balancer.
+    /// Routes the web servers' responses through this balancer, as `forward = "dnat"` requires. The
+    /// web servers' default route already leads to the router; this changes the router's default
+    /// route to lead to the balancer.
     ///
     /// # Errors
-    /// The kernel refuses the route.
+    /// When the kernel refuses the route.
     pub fn route_answers_through(&self, balancer: usize) -> Result<()> {
         let (_, address) = BALANCERS[balancer];
         let route = ["route", "replace", "default", "via", &address.to_string()];
@@ -217,7 +219,7 @@ impl Lab {
     /// Returns the web server of this name.
     ///
     /// # Errors
-    /// There is none.
+    /// When there is no web server of this name.
     pub fn web(&mut self, name: &str) -> Result<&mut Web> {
         self.webs
             .iter_mut()
@@ -225,7 +227,7 @@ impl Lab {
             .with_context(|| format!("the lab has no web server {name}"))
     }
 
-    /// Returns all hosts.
+    /// Returns all hosts of the lab.
     #[must_use]
     pub fn hosts(&self) -> Vec<&Host> {
         let mut hosts = vec![&self.client, self.internet_gateway.host()];
@@ -325,15 +327,16 @@ impl Lab {
                 "ip address add {back}/24 dev eth1\n\
                  ip route add 10.0.0.0/24 via 172.30.0.1"
             ))?;
-            // With NAT the web servers see the service's address as the source, which the router must
-            // reach through this interface.
+            // With NAT the web servers see the service's address as the source of connections, and
+            // the router must reach that address through this interface.
             self.router
                 .script(&format!("ip route add {address} via {back}"))?;
         }
         Ok(())
     }
 
-    /// Configures the client so it resolves the site's name and has the authority's certificate.
+    /// Configures the client so it resolves the site's name, and installs the authority's
+    /// certificate there.
     fn acquaint_client(&self) -> Result<()> {
         self.client
             .write(CA_FILE, self.authority.certificate_pem())?;
@@ -356,7 +359,8 @@ fn raised(hosts: &[(&str, Ipv4Addr)]) -> Result<Vec<Host>> {
 }
 
 fn bridge(host: &Host, name: &str) -> Result<()> {
-    // A delay before a new port forwards would only guard against loops, which the lab does not have.
+    // A bridge's delay before a new port forwards guards only against loops, which the lab does not
+    // have.
     host.script(&format!(
         "ip link add {name} type bridge forward_delay 0\nip link set {name} up"
     ))?;

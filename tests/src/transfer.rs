@@ -22,7 +22,7 @@ use crate::{
     wait,
 };
 
-/// Number of bytes that one request of a download asks for.
+/// Number of bytes that one request of a download asks for: its range of the file.
 const RANGE: u64 = 256 << 10;
 
 /// Number of bytes in one write of an upload.
@@ -37,7 +37,7 @@ const GLANCE: Duration = Duration::from_millis(2);
 /// Parameters of a transfer.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The server's address, as the client sees it.
+    /// The server's address and port, as the client sees them.
     pub to: SocketAddrV4,
     /// The direction of the transfer.
     pub way: Way,
@@ -45,18 +45,18 @@ pub struct Plan {
     pub path: String,
     /// The bytes to upload, or the bytes that the download must return.
     pub content: Arc<[u8]>,
-    /// Maximum number of bytes per second.
+    /// Maximum number of bytes that are transferred per second.
     pub rate: u64,
 }
 
 /// The direction of a transfer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Way {
-    /// Download: one request after the other for the next part of the file, so an idle download sends no
-    /// packet. A client that stopped reading a single response would still receive the server's window
-    /// probes.
+    /// A download, with one request after the other for the next part of the file, so an idle
+    /// download sends no packet. A client that stopped reading a single response would still
+    /// receive the server's window probes.
     Down,
-    /// Upload, in one request.
+    /// An upload, in one request.
     Up,
 }
 
@@ -69,16 +69,16 @@ pub struct Transfer {
 
 #[derive(Debug, Default)]
 struct Progress {
-    /// The client's port; 0 before it is connected.
+    /// The client's port; 0 before the client is connected.
     port: AtomicU16,
-    /// Number of bytes that may be transferred so far.
+    /// Total number of bytes that may be transferred so far.
     allowed: AtomicU64,
-    /// Number of bytes that have been transferred.
+    /// Total number of bytes that have been transferred so far.
     done: AtomicU64,
 }
 
 impl Transfer {
-    /// Connects from a host. Nothing is transferred before [`Self::allow`].
+    /// Connects from a host and waits: nothing is transferred before [`Self::allow`] is called.
     #[must_use]
     pub fn start(from: &Host, plan: Plan) -> Self {
         let progress = Arc::<Progress>::default();
@@ -102,7 +102,7 @@ impl Transfer {
     /// Returns the client's port.
     ///
     /// # Errors
-    /// It is not connected within 20 s.
+    /// When the client is not connected within 20 s.
     pub fn port(&self) -> Result<u16> {
         wait::until("a connection for the transfer", PATIENCE, || {
             let port = self.progress.port.load(Ordering::Relaxed);
@@ -110,7 +110,7 @@ impl Transfer {
         })
     }
 
-    /// Sets the total number of bytes that may be transferred: all, or a multiple of 256 KiB.
+    /// Sets the total number of bytes that may be transferred: all bytes, or a multiple of 256 KiB.
     pub fn allow(&self, bytes: u64) {
         self.progress.allowed.store(bytes, Ordering::Relaxed);
     }
@@ -121,11 +121,11 @@ impl Transfer {
         self.progress.done.load(Ordering::Relaxed)
     }
 
-    /// Waits until all allowed bytes are transferred or the transfer has failed: [`Self::finish`]
-    /// returns which.
+    /// Waits until all allowed bytes are transferred, or the transfer has failed: [`Self::finish`]
+    /// returns which of the two.
     ///
     /// # Errors
-    /// It does neither within `limit`.
+    /// When neither happens within `limit`.
     pub fn wait_until_idle(&self, limit: Duration) -> Result<()> {
         wait::until_true("the transfer going as far as it may", limit, || {
             let allowed = self.progress.allowed.load(Ordering::Relaxed);
@@ -137,14 +137,14 @@ impl Transfer {
     /// saw them.
     ///
     /// # Errors
-    /// The connection broke, was silent for 20 s, or the server answered with an error.
+    /// When the connection broke, was silent for 20 s, or the server answered with an error.
     pub fn finish(self) -> Result<String> {
         joined(self.thread)
     }
 }
 
 impl Progress {
-    /// Waits until another `bytes` bytes are allowed, and due at the steady rate.
+    /// Waits until another `bytes` bytes are allowed, and due at the rate of the transfer.
     fn wait_for_leave(&self, bytes: u64, pace: &mut Pace) {
         let wanted = self.done.load(Ordering::Relaxed) + bytes;
         while self.allowed.load(Ordering::Relaxed) < wanted {
@@ -154,7 +154,7 @@ impl Progress {
     }
 }
 
-/// A steady rate, without bursts after a pause.
+/// A steady rate of bytes, without a burst after a pause.
 struct Pace {
     rate: u64,
     due: Instant,
@@ -247,7 +247,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
+        // Writing to a String cannot fail, so the result is ignored.
         let _ = write!(text, "{byte:02x}");
         text
     })

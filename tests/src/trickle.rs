@@ -18,19 +18,20 @@ use nix::sys::socket;
 
 use crate::host::{Host, joined};
 
-/// Length of one message (a "drop") in bytes.
+/// Length in bytes of one message on a connection, which is called a drop.
 const DROP: usize = 16;
 
-/// Interval between the drops of a connection.
+/// Interval between two drops of a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Time-out of a response, after which the connection counts as broken.
+/// Time-out for a drop to be returned, after which the connection counts as broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The server combines each byte that it returns with this value by XOR.
 const TURN: u8 = 0x5a;
 
-/// A server that returns every byte that it receives, changed in a fixed way. Dropping it stops it.
+/// A server that returns every byte that it receives, changed by XOR with a fixed value. Dropping
+/// it stops it.
 #[derive(Debug)]
 pub struct Basin {
     listener: TcpListener,
@@ -40,7 +41,7 @@ impl Basin {
     /// Starts the server at an address of a host.
     ///
     /// # Errors
-    /// The port is in use.
+    /// When the port is in use.
     pub fn start(host: &Host, address: SocketAddr) -> Result<Self> {
         let listener = joined(host.inside(move || {
             TcpListener::bind(address).with_context(|| format!("could not listen at {address}"))
@@ -57,13 +58,14 @@ impl Basin {
 
 impl Drop for Basin {
     fn drop(&mut self) {
-        // Wakes the accepting thread. An error means that the thread has already ended.
+        // Shutting the listener down wakes the accepting thread. An error means that the thread has
+        // already ended.
         let _ = socket::shutdown(self.listener.as_raw_fd(), socket::Shutdown::Both);
     }
 }
 
-/// Returns the changed bytes of a connection until the client closes it or it fails. Failures are
-/// reported by the client.
+/// Returns the changed bytes of a connection until the client closes it or it fails. The client
+/// reports failures, so they are ignored here.
 fn turn_back(mut stream: TcpStream) {
     drop(stream.set_nodelay(true));
     let mut bytes = [0; 1024];
@@ -76,7 +78,7 @@ fn turn_back(mut stream: TcpStream) {
     }
 }
 
-/// Open connections that send drops continuously.
+/// Open connections on which drops are sent continuously.
 #[derive(Debug)]
 pub struct Trickle {
     stop: Arc<AtomicBool>,
@@ -84,17 +86,17 @@ pub struct Trickle {
     connections: Vec<JoinHandle<Result<Flow>>>,
 }
 
-/// Result of one connection, every byte of which was correct.
+/// Result of one connection of a [`Trickle`], every byte of which was correct.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
-    /// Number of bytes that were sent and returned.
+    /// Number of bytes that were sent and returned on the connection.
     pub bytes: u64,
-    /// Longest time until a drop was returned.
+    /// Longest time until a drop of the connection was returned.
     pub longest: Duration,
 }
 
 impl Trickle {
-    /// Opens connections from a host and starts sending.
+    /// Opens this many connections from a host, and starts sending drops on them.
     #[must_use]
     pub fn start(from: &Host, to: SocketAddr, connections: u64) -> Self {
         let (stop, drops) = (Arc::default(), Arc::default());
@@ -114,7 +116,7 @@ impl Trickle {
         }
     }
 
-    /// Returns the number of drops that were returned so far, on all connections.
+    /// Returns the number of drops that were returned so far, on all connections together.
     #[must_use]
     pub fn drops(&self) -> u64 {
         self.drops.load(Ordering::Relaxed)
@@ -123,7 +125,7 @@ impl Trickle {
     /// Closes every connection gracefully, and returns the results.
     ///
     /// # Errors
-    /// A connection broke, timed out, or carried a wrong byte.
+    /// When a connection broke, timed out, or carried a wrong byte.
     pub fn stop(mut self) -> Result<Vec<Flow>> {
         self.stop.store(true, Ordering::Relaxed);
         let connections = std::mem::take(&mut self.connections);

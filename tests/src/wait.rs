@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-/// Pause between two calls of `look`: short enough to measure times to about 2 ms.
+/// Pause between two calls of the closure `look`: short enough to measure times to about 2 ms.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Calls `look` repeatedly until it returns a value, and returns that value.

@@ -13,16 +13,16 @@ use crate::{host::Host, process::Process, wait};
 /// Directory on the host that nginx serves files from and stores uploads in.
 pub const WWW: &str = "/run/nginx/www";
 
-/// Size of `/slow` and `/100k` in bytes, each of which is `y`.
+/// Size in bytes of `/slow` and `/100k`, which consist of this many `y`.
 pub const SLOW_BYTES: usize = 100 << 10;
 
-/// While this file exists on the host, `/app` answers with status 500.
+/// Path of a file on the host: while it exists, `/app` answers with status 500.
 pub const BROKEN: &str = "/run/nginx/broken";
 
 /// Number of concurrent requests for `/limited` that a web server accepts.
 pub const LIMITED: usize = 2;
 
-/// Time-out for nginx to listen.
+/// Time-out for nginx to start listening.
 const STARTING: Duration = Duration::from_secs(10);
 
 /// A web server of the lab.
@@ -60,7 +60,7 @@ impl Web {
         }
     }
 
-    /// Returns the host that the server runs on.
+    /// Returns the host that nginx runs on.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
@@ -81,7 +81,7 @@ impl Web {
     /// Starts nginx and waits until it listens.
     ///
     /// # Errors
-    /// nginx is missing, or does not listen in time; the error contains its log.
+    /// When nginx is missing, or does not listen in time; the error contains its log.
     pub fn start(&mut self) -> Result<()> {
         self.begin()?;
         self.wait_until_up()
@@ -103,7 +103,7 @@ impl Web {
     /// Restarts nginx without its access log, which would cost time and memory under heavy load.
     ///
     /// # Errors
-    /// It is not running; or as [`Web::start`].
+    /// When nginx is not running; or as [`Web::start`].
     pub fn restart_without_access_log(&mut self) -> Result<()> {
         self.kill()?;
         self.access_log = false;
@@ -119,14 +119,14 @@ impl Web {
     /// Kills all processes of nginx together, as a power failure would, without closing connections
     /// gracefully.
     ///
-    /// # Errors
+    /// When nginx is not running.
     /// It is not running.
     pub fn kill(&mut self) -> Result<()> {
         let mut nginx = self
             .nginx
             .take()
             .with_context(|| format!("nginx does not run on {}", self.name()))?;
-        // The master process first, because it would start new workers.
+        // The master process is killed first, because it would start new workers.
         nginx.signal(Signal::SIGKILL)?;
         self.host.run("pkill", &["-KILL", "-x", "nginx"])?;
         nginx.wait(STARTING)?;
@@ -139,7 +139,7 @@ impl Web {
     /// Stops nginx gracefully. Its port is then closed, and the host answers new connections to it with
     /// RST.
     ///
-    /// # Errors
+    /// When nginx is not running, or does not exit in time.
     /// It is not running, or does not end.
     pub fn stop(&mut self) -> Result<()> {
         let mut nginx = self
@@ -153,7 +153,7 @@ impl Web {
     /// Disconnects the server from the network: packets to it are lost silently.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel refuses to change an interface.
     pub fn pull_cable(&self) -> Result<()> {
         self.host.script("ip link set eth0 down").map(drop)
     }
@@ -161,7 +161,7 @@ impl Web {
     /// Reconnects the server to the network.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel refuses to change an interface.
     pub fn plug_cable(&self) -> Result<()> {
         self.host
             .script("ip link set eth0 up\nip route replace default via 10.0.0.1")
@@ -178,17 +178,17 @@ impl Web {
     /// agent="User-Agent" xff="X-Forwarded-For" xfp="X-Forwarded-Proto" xfh="X-Forwarded-Host"`.
     ///
     /// # Errors
-    /// When there is no log.
+    /// When nginx has no access log.
     pub fn access_log(&self) -> Result<Vec<String>> {
         let log = self.host.read("/run/nginx/access.log")?;
         Ok(log.lines().map(str::to_owned).collect())
     }
 
-    /// Returns the lines of the access log with this `User-Agent`, which tells requests from health
-    /// checks.
+    /// Returns the lines of the access log with this `User-Agent`, which distinguishes a test's
+    /// requests from health checks.
     ///
     /// # Errors
-    /// When there is no log.
+    /// When nginx has no access log.
     pub fn requests_of(&self, agent: &str) -> Result<Vec<String>> {
         let mut lines = self.access_log()?;
         lines.retain(|line| line.contains(&format!("agent=\"{agent}\"")));

@@ -39,7 +39,8 @@ fn the_log_is_rotated_and_errors_are_shown() -> Result<()> {
     );
     wait_for_line(&lab, MOVED, "/between")?;
 
-    // A TRACE request must not have a body.
+    // A TRACE request must not have a body: the agent refuses this request, and `lb errors` shows
+    // it.
     ask(&lab, "/", &["--http1.1", "-X", "TRACE", "-d", "x"])?;
     let errors: Value = serde_json::from_str(&agent.operate(&["errors", "--json"])?)?;
     let last = errors.as_array().and_then(|errors| errors.last());
@@ -81,7 +82,7 @@ fn ask(lab: &Lab, path: &str, more: &[&str]) -> Result<()> {
     lab.client.run("curl", &arguments).map(drop)
 }
 
-/// Waits until the access log has a line for a request of this path, and returns it.
+/// Waits until the access log `file` has a line for a request of this path, and returns the line.
 fn wait_for_line(lab: &Lab, file: &str, path: &str) -> Result<Value> {
     let what = format!("a line of {path} in {file}");
     wait::until(&what, Duration::from_secs(5), || {

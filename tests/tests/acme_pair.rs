@@ -1,5 +1,5 @@
-//! A pair obtains one certificate, through the active host, from pebble, a real ACME server, which
-//! rejects 90 % of the nonces.
+//! A pair obtains one certificate, through the active host, from pebble: a real ACME server, which
+//! here rejects 90 % of the nonces.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -18,13 +18,14 @@ use lab::{
 /// Address of pebble, on the host that stands for the Internet.
 const DIRECTORY: &str = "172.31.0.1";
 const PORT: u16 = 14_000;
-/// Path of the certificate file on both hosts.
+/// Path of the certificate file on both hosts of the pair.
 const FILE: &str = "/run/lb/acme/172.31.0.1_14000_dir/certificates/site.pem";
 const ACCOUNT: &str = "/run/lb/acme/172.31.0.1_14000_dir/account.json";
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Serialises the tests: two concurrent pairs would delay each other.
+/// Serialises the tests, as two concurrent pairs would delay each other. Hold the result during a
+/// test.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -39,7 +40,7 @@ fn a_certificate_is_ordered_once_and_served_by_both_hosts() -> Result<()> {
         ensure!(site.orders() == 1, "{} orders", site.orders());
         ensure!(site.served()? == fingerprint(&site, &first)?);
 
-        // The other host serves the same certificate, and does not order one when it becomes active.
+        // The standby serves the same certificate, and does not order one when it becomes active.
         site.move_role(1)?;
         ensure!(site.served()? == fingerprint(&site, &first)?);
         let refused = site.renew(0).expect_err("it stands by");
@@ -68,8 +69,8 @@ fn a_certificate_is_ordered_once_and_served_by_both_hosts() -> Result<()> {
 #[test]
 fn the_role_moves_in_the_middle_of_an_order() -> Result<()> {
     let _alone = alone();
-    // Each validation takes up to 11 s, and there are several, so some are in progress when the active
-    // host is lost.
+    // Each validation takes up to 11 s, and there are several of them, so some are in progress when
+    // the role moves.
     let names: Vec<_> = (0..8).map(|one| format!("www{one}.example.org")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     for challenge in ["tls-alpn-01", "http-01"] {
@@ -77,15 +78,15 @@ fn the_role_moves_in_the_middle_of_an_order() -> Result<()> {
         wait::until_true("validations under way", LIMIT, || {
             Ok(site.directory.log().contains("Sleeping for"))
         })?;
-        // From here on pebble and the clients reach the other host.
+        // From here on pebble and the clients reach the host that was the standby.
         site.move_role(1)?;
         ensure!(
             site.pair.host(0).read(FILE).is_err() && site.pair.host(1).read(FILE).is_err(),
             "the order had ended before the role moved"
         );
         let certificate = site.shared_certificate(None)?;
-        // Shows that the new active host waited for the order that its peer had begun, and places no
-        // second one.
+        // The wait shows that the new active host waited for the order that its peer had begun, and
+        // places no second order.
         thread::sleep(Duration::from_secs(2));
         ensure!(
             site.orders() == 1,
@@ -116,7 +117,7 @@ fn the_host_that_is_left_orders_where_the_one_that_had_begun_is_lost() -> Result
     })
     .with_context(|| site.logs())?;
     ensure!(site.orders() == 2, "{} orders", site.orders());
-    // The other host returns, and receives the certificate from its peer.
+    // The lost host returns, and receives the certificate from its peer.
     let certificate = site.pair.host(1).read(FILE)?;
     site.pair.start_again(0)?;
     site.pair.wait_until_agreed(0)?;
@@ -126,7 +127,8 @@ fn the_host_that_is_left_orders_where_the_one_that_had_begun_is_lost() -> Result
     Ok(())
 }
 
-/// A pair that obtains the certificate of a service named `site`, and the ACME server.
+/// A pair that obtains the certificate of a service named `site`, and the ACME server that issues
+/// it.
 struct Site {
     pair: Pair,
     directory: Process,
@@ -135,7 +137,7 @@ struct Site {
 }
 
 impl Site {
-    /// Starts the pair and pebble. `sleep` is the longest duration of a validation in seconds.
+    /// Starts the pair and pebble. A validation takes at most `sleep` seconds.
     fn raise(challenge: &str, names: &[&str], sleep: u32) -> Result<Self> {
         let lab = Lab::raise()?;
         let internet = lab.internet_gateway.host();
@@ -150,10 +152,11 @@ impl Site {
             balancer.write("/run/lb/acme-ca.pem", lab.authority.certificate_pem())?;
         }
         let settings = Settings::virtual_pair(&lab).map(|settings| Settings {
-            // On the virtual address the kernel would steer port 80, which HTTP-01 needs for the agent.
+            // On the virtual address the kernel would steer port 80, but HTTP-01 needs the agent to
+            // serve it.
             listen: BALANCERS[settings.balancer].1,
             more: services(challenge, names),
-            // Long intervals, so a busy machine does not look like a lost host.
+            // The intervals are long, so a busy machine does not look like a lost host.
             ha: settings.ha.map(|ha| HaSettings {
                 advert_interval: Duration::from_secs(1),
                 ..ha
@@ -168,7 +171,7 @@ impl Site {
         })
     }
 
-    /// Waits until both hosts have the same certificate, other than `old`, and returns it.
+    /// Waits until both hosts have the same certificate, which differs from `old`, and returns it.
     fn shared_certificate(&self, old: Option<&str>) -> Result<String> {
         let limit = 2 * LIMIT;
         let shared = wait::until("one certificate on both hosts", limit, || {
@@ -178,7 +181,7 @@ impl Site {
         shared.with_context(|| self.logs())
     }
 
-    /// Makes the host with the index `to` active.
+    /// Makes the host with the index `to` active by a hand-over.
     fn move_role(&self, to: usize) -> Result<()> {
         if !self.pair.actives()[to] {
             self.pair.agent(1 - to)?.operate(&["failover"])?;

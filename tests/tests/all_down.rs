@@ -10,10 +10,10 @@ use lab::{
     wait,
 };
 
-/// Time limit for health checks to fail or succeed, and for the agent to react.
+/// Time limit for health checks to fail or succeed, and for the agent to react to that.
 const SOON: Duration = Duration::from_secs(10);
 
-/// A status that the web servers never send to a check.
+/// A range of statuses that the web servers never send, so that every health check fails.
 const NEVER: &str = "299-299";
 
 #[test]
@@ -81,7 +81,7 @@ fn the_kernel_goes_on_trying_all_without_the_agent() -> Result<()> {
     let agent = Agent::start(&lab, &healthy)?;
     agent.reconfigure(&failing)?;
     all_down(&agent, true)?;
-    // The agent updates the kernel shortly after it updates the metric.
+    // The agent writes the new ring to the kernel shortly after it updates the metric.
     wait::until_true("new connections on all backends", SOON, || {
         Ok(hundred(&lab, Plan::http())?.shares().len() == 4)
     })?;
@@ -92,7 +92,7 @@ fn the_kernel_goes_on_trying_all_without_the_agent() -> Result<()> {
     Ok(())
 }
 
-/// Waits until the metric that says whether no backend of the pool is up has this value.
+/// Waits until the metric has the value `wanted` that says whether no backend of the pool is up.
 fn all_down(agent: &Agent, wanted: bool) -> Result<()> {
     let value = f64::from(u8::from(wanted));
     let what = format!("lb_pool_all_down of {value}");
@@ -103,7 +103,7 @@ fn all_down(agent: &Agent, wanted: bool) -> Result<()> {
     Ok(())
 }
 
-/// Returns how new connections are handled, according to `lb status`.
+/// Returns how the pool handles new connections now, according to `lb status`.
 fn said(agent: &Agent) -> Result<String> {
     let status = agent.status()?;
     let said = status["pools"][0]["all_down"].as_str();

@@ -15,10 +15,11 @@ use lab::{
 };
 use serde_json::Value;
 
-/// Exit statuses that show that the agent ran: `timeout` had to kill it.
+/// Exit statuses that show that the agent ran instead of refusing: `timeout` had to kill it.
 const RAN: [i32; 2] = [124, 137];
 
-/// Maximum number of lines of an error message: a sentence, the line of the file, a hint, and a count.
+/// Maximum number of lines of an error message: a sentence, the line of the file, a hint, and a
+/// count.
 const MOST_LINES: usize = 8;
 
 #[test]
@@ -64,7 +65,7 @@ fn an_interface_that_does_not_exist_is_refused() -> Result<()> {
 #[test]
 fn a_missing_certificate_file_is_refused() -> Result<()> {
     let lab = Lab::raise()?;
-    // The certificate that the configuration names was not installed.
+    // The file is missing: the certificate that the configuration names was not installed.
     refused(&lab, &Settings::of(&lab).toml(), &[CERTIFICATE_FILE])
 }
 
@@ -157,8 +158,8 @@ fn unload_leaves_nothing_behind() -> Result<()> {
     nothing_applied(lab.lb_a())
 }
 
-/// Runs the agent with `right` replaced by `wrong` in its configuration, and checks that it refuses to
-/// start with an error that contains `words`.
+/// Runs the agent with the text `right` replaced by `wrong` in its configuration, and checks that
+/// it refuses to start, with an error that contains `words`.
 fn refused_as(right: &str, wrong: &str, words: &[&str]) -> Result<()> {
     let lab = Lab::raise()?;
     agent::install_certificate(&lab)?;
@@ -197,7 +198,8 @@ fn said(output: &Output, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the host has no pin, no program on its interface, and no listener of the agent.
+/// Checks that an agent that refused to start has left no pin, no program on the interface, and no
+/// listener.
 fn nothing_applied(host: &Host) -> Result<()> {
     let pins = host.script(&format!("find {PINS} -type f 2>/dev/null || true"))?;
     ensure!(pins.is_empty(), "pins were left behind:\n{pins}");

@@ -1,4 +1,4 @@
-//! Counters are exact, and can be read by the usual tools.
+//! The counters of packets and connections are exact, and the usual tools can read them.
 
 use std::{
     io::Write as _,
@@ -19,7 +19,7 @@ use serde_json::Value;
 fn every_received_packet_is_in_exactly_one_verdict_counter() -> Result<()> {
     let lab = Lab::raise()?;
     let settings = Settings {
-        // A long interval, so no packets are sent between two health checks.
+        // The interval is long, so no packets are sent between two health checks.
         interval: Duration::from_secs(2),
         ..Settings::of(&lab)
     };
@@ -33,7 +33,7 @@ fn every_received_packet_is_in_exactly_one_verdict_counter() -> Result<()> {
         };
         plan.run(&lab.client)?.all_answered()?;
     }
-    // Packets that belong to no service, and invalid ones.
+    // These packets belong to no service, or are not valid.
     lab.client
         .run("ping", &["-c", "20", "-i", "0.01", "203.0.113.74"])?;
     lab.client.script(
@@ -147,8 +147,8 @@ fn promtool_has_nothing_to_say_about_the_metrics() -> Result<()> {
     Ok(())
 }
 
-/// Returns the number of packets that the interface received and the sum of all verdicts, at a moment
-/// without traffic.
+/// Returns the number of packets that the interface received and the sum of all verdicts, read at a
+/// moment without traffic.
 fn in_silence(agent: &Agent) -> Result<(u64, u64)> {
     wait::until(
         "two looks without a packet between",

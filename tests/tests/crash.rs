@@ -1,4 +1,4 @@
-//! The agent is killed at various moments, and the kernel continues to forward.
+//! The agent is killed at various moments, and the kernel continues to forward packets.
 
 use std::{thread, time::Duration};
 
@@ -45,8 +45,8 @@ fn no_connection_breaks_when_the_agent_is_killed_and_the_counters_go_on() -> Res
 #[test]
 fn a_service_that_is_killed_and_restarted_keeps_its_connections() -> Result<()> {
     let lab = Lab::raise()?;
-    // The first agent runs as root, to show that the unit adopts the pins of an agent that was started
-    // by hand.
+    // The first agent runs as root, to show that an agent of the systemd unit adopts the pins of an
+    // agent that was started by hand.
     drop(Agent::start(&lab, &Settings::of(&lab))?.quiet());
     let agent = Agent::start_as_unit(lab.lb_a())?;
     let kept = gentle(Reuse::Always).start(&lab.client);
@@ -89,7 +89,7 @@ fn an_agent_that_ends_in_order_hands_over_to_the_next() -> Result<()> {
     report.all_answered()
 }
 
-/// Returns a plan of continuous requests, with a pause after each.
+/// Returns a plan of continuous requests, with a pause after each of them.
 fn gentle(reuse: Reuse) -> Plan {
     Plan {
         reuse,
@@ -98,7 +98,7 @@ fn gentle(reuse: Reuse) -> Plan {
     }
 }
 
-/// Checks that a new agent has not reset the kernel's counters.
+/// Checks that a new agent has not reset the kernel's counters: `after` is not below `before`.
 fn went_on(before: &Metrics, after: &Metrics) -> Result<()> {
     let kernels = [
         "lb_xdp_packets_total",

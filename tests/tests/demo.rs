@@ -1,4 +1,4 @@
-//! The demo (`lb-lab demo --once`), run as by a script.
+//! Tests of the demo (`lb-lab demo --once`), run as by a script.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use lab::agent;
 
-/// Serialises the tests: the demo measures times and shares, which a concurrent demo would distort.
+/// Serialises the tests, as the demo measures times and shares, which a concurrent demo would
+/// distort.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)

@@ -17,8 +17,8 @@ use lab::{
     topology::METADATA,
 };
 
-/// Time limit for the Elastic IP to reach the active host once the API answers again: the longest pause
-/// between two attempts, and its jitter.
+/// Time limit for the Elastic IP to reach the active host once the API answers again: the longest
+/// pause between two attempts, with its jitter.
 const PUT_RIGHT: Duration = Duration::from_secs(8);
 
 /// Time limit for an active host to detect that the Elastic IP was moved away, and to move it back.
@@ -26,7 +26,8 @@ const NOTICED: Duration = Duration::from_secs(10);
 
 const SOON: Duration = Duration::from_secs(5);
 
-/// Serialises the tests: two concurrent pairs would delay each other.
+/// Serialises the tests, as two concurrent pairs would delay each other. Hold the result during a
+/// test.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -57,8 +58,8 @@ fn an_api_that_hangs_is_given_up_and_asked_again() -> Result<()> {
     })
 }
 
-/// Kills the active host while the API fails, and checks that the address moves once the API works
-/// again.
+/// Kills the active host while the API has the given fault, and checks that the Elastic IP moves
+/// once the API works again.
 fn lost_while(outcome: &str, fault: impl FnOnce(&mut Faults)) -> Result<()> {
     let _alone = alone();
     let mut scene = Scene::raise()?;
@@ -80,7 +81,7 @@ fn lost_while(outcome: &str, fault: impl FnOnce(&mut Faults)) -> Result<()> {
     scene
         .wait_until_owner(1, left + PUT_RIGHT)
         .with_context(|| scene.pair.statuses())?;
-    // The agent limits its calls to four in any second.
+    // The agent makes at most four calls in any second.
     let attempts = scene.associations().len();
     let most = 4 * (began.elapsed().as_secs() as usize + 1);
     ensure!(
@@ -105,7 +106,7 @@ fn descriptions_that_are_behind_the_truth_make_nobody_flap() -> Result<()> {
     let watch = Watch::start(&scene.lab.balancers);
     scene.pair.take(0)?.sigkill()?;
     scene.wait_until_owner(1, SOON)?;
-    // For five seconds every description reports the address on lb-a.
+    // Descriptions are stale here: for five seconds each of them reports the address on lb-a.
     thread::sleep(Duration::from_secs(7));
     has_the_address(scene.pair.agent(1)?)?;
     let calls = scene.associations();
@@ -155,7 +156,8 @@ fn an_address_that_is_moved_by_hand_comes_back() -> Result<()> {
     let scene = Scene::raise()?;
     for away in [Some(1), None] {
         scene.ec2.move_to(away);
-        // Time for the gateway to follow: the wait below must not see the owner from before the move.
+        // This gives the gateway time to follow the move: the wait below must not see the owner
+        // from before it.
         thread::sleep(Duration::from_millis(200));
         scene
             .wait_until_owner(0, NOTICED)

@@ -20,20 +20,22 @@ use lab::{
     web::Web,
 };
 
-/// Interval between new connections on each path: 200 per second.
+/// Interval between new connections on each of the two paths: 200 per second.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Time-out of a client: three retransmissions of its SYN, after 1, 3 and 7 s.
+/// Time-out of a client's connection: three retransmissions of its SYN, after 1, 3 and 7 s.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Duration of the load before and after the failure.
+/// Time for which the load runs before and after the failure.
 const AROUND: Duration = Duration::from_secs(2);
 
-/// Maximum number of connections that are established with one backend at a time: it gets a quarter of
-/// 200 per second, and each lasts about a millisecond, or some tens of them on a busy machine.
+/// Maximum number of connections that are established with one backend at a time: a backend gets a
+/// quarter of 200 per second, and each lasts about a millisecond, or some tens of them on a busy
+/// machine.
 const AT_ONCE: usize = 5;
 
-/// Serialises the tests: concurrent loads would distort the results.
+/// Serialises the tests, as concurrent loads would distort the results. Hold the result during a
+/// test.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -102,7 +104,7 @@ fn costs_nothing(fail: impl FnOnce(&mut Web) -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// Returns the number of failed connections that had been established before this moment.
+/// Returns the number of failed connections that had been established before `moment`.
 fn established_before(report: &Report, moment: Instant) -> usize {
     let established = report
         .failures

@@ -15,16 +15,16 @@ use lab::{
     stall::Meter,
 };
 
-/// Maximum time without service in the median round.
+/// Maximum time without service in the median round of failovers.
 const MEDIAN: Duration = Duration::from_millis(600);
 
-/// Maximum time without service in the worst round.
+/// Maximum time without service in the worst round of failovers.
 const WORST: Duration = Duration::from_secs(1);
 
-/// Time-out of a failover.
+/// Time-out of a failover, after which the test fails.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Serialises the tests: they measure times, which a concurrent test would distort.
+/// Serialises the tests, as they measure times, which a concurrent test would distort.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -99,8 +99,9 @@ fn the_loss_of_the_standby_moves_nothing_and_nobody_notices() -> Result<()> {
 fn tls_sessions_resume_on_the_other_host() -> Result<()> {
     let _alone = alone();
     let mut scene = Scene::raise()?;
-    // One connection at a time, so each has the session ticket from the one before. The sessions are
-    // stored in the plan's TLS configuration, which clones of the plan share.
+    // The load uses one connection at a time, so each has the session ticket from the previous
+    // connection. The sessions are stored in the plan's TLS configuration, which clones of the plan
+    // share.
     let plan = Plan {
         requests: Some(10),
         connections: 1,
@@ -125,7 +126,8 @@ fn tls_sessions_resume_on_the_other_host() -> Result<()> {
     Ok(())
 }
 
-/// The time without service in each round, minus the scheduling delays of the machine itself.
+/// The time without service in each round of failovers, minus the scheduling delays of the machine
+/// itself.
 #[derive(Default)]
 struct Rounds(Vec<Duration>);
 
@@ -157,10 +159,10 @@ impl Rounds {
     }
 }
 
-/// Checks that the loss moved the Elastic IP exactly once, to this balancer.
+/// Checks that the loss of a host moved the Elastic IP exactly once, to the balancer `to`.
 fn moved_once(scene: &Scene, before: usize, to: usize) -> Result<()> {
     scene.wait_until_owner(to, LIMIT)?;
-    // A second call would follow within this time.
+    // A second move would follow within this time.
     thread::sleep(Duration::from_millis(500));
     let moved = scene.ec2.moves() - before;
     ensure!(moved == 1, "one loss moved the Elastic IP {moved} times");

@@ -16,17 +16,17 @@ use lab::{
     web::SLOW_BYTES,
 };
 
-/// Time limit for the kernel to stop choosing a dead backend, after the health checks have failed.
+/// Time limit for the kernel to stop choosing a dead backend after its health checks have failed.
 const ALLOWANCE: Duration = Duration::from_millis(100);
 
-/// Time for which the load continues after a failed backend should be down, in which any request that is
-/// still sent to it fails.
+/// Time for which the load continues after a failed backend should be down: any request that is
+/// sent to it within this time fails.
 const AFTERWARDS: Duration = Duration::from_secs(1);
 
-/// HTTPS connections of each load.
+/// Number of HTTPS connections of each load.
 const CONNECTIONS: usize = 4;
 
-/// Serialises the tests: they measure times, which a concurrent test would distort.
+/// Serialises the tests, as they measure times, which a concurrent test would distort.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -44,7 +44,7 @@ fn a_killed_backend_is_left_out_in_time_and_https_clients_never_notice() -> Resu
     lab.web("web2")?.kill()?;
     let killed = Instant::now();
     let meter = Meter::start();
-    // Do not poll the agent meanwhile: a tight loop of requests is additional load.
+    // The agent is not polled meanwhile: a tight loop of requests would be additional load.
     thread::sleep(settings.detection() + AFTERWARDS);
     let late = meter.stop();
     ensure!(!agent.is_up("web2")?, "web2 is dead, and still called up");
@@ -64,7 +64,8 @@ fn a_backend_that_falls_silent_is_left_out_in_time() -> Result<()> {
     let _alone = alone();
     let mut lab = Lab::raise()?;
     let settings = Settings {
-        // A silent backend is down only after the time-out of the last check.
+        // The time-out is short, because a silent backend is down only after the time-out of its
+        // last check.
         timeout: Duration::from_millis(50),
         ..Settings::of(&lab)
     };
@@ -75,7 +76,7 @@ fn a_backend_that_falls_silent_is_left_out_in_time() -> Result<()> {
     lab.web("web2")?.pull_cable()?;
     let silent = Instant::now();
     let meter = Meter::start();
-    // Do not poll the agent meanwhile: a tight loop of requests is additional load.
+    // The agent is not polled meanwhile: a tight loop of requests would be additional load.
     thread::sleep(settings.detection() + AFTERWARDS);
     let late = meter.stop();
     ensure!(!agent.is_up("web2")?, "web2 is dead, and still called up");
@@ -83,8 +84,8 @@ fn a_backend_that_falls_silent_is_left_out_in_time() -> Result<()> {
     let reports = loads.stop()?;
     reports.left_out("web2", silent, settings.detection(), late)?;
     for report in reports.https {
-        // Requests to web2 that were in flight are lost: at most one per connection. Later requests are
-        // not sent to it.
+        // Requests to web2 that were in flight are lost: at most one per connection. Later requests
+        // are not sent to web2.
         ensure!(
             report.failures.len() <= CONNECTIONS,
             "{:?}",
@@ -148,13 +149,13 @@ fn a_drained_backend_ends_what_it_began_and_gets_nothing_new() -> Result<()> {
     takes_its_share(&lab, "web2")
 }
 
-/// Loads through the kernel and through the agent.
+/// Loads through the kernel and through the agent, which run at the same time.
 struct Loads {
     xdp: Load,
     https: Vec<Load>,
 }
 
-/// Results of the loads.
+/// Results of the loads through the kernel and through the agent.
 struct Reports {
     xdp: Report,
     https: Vec<Report>,
@@ -168,7 +169,7 @@ impl Loads {
             ..plan
         };
         let xdp = Plan {
-            // A short time-out, so a dead backend does not block the load generator.
+            // The time-out is short, so a dead backend does not block the load generator.
             patience: Duration::from_millis(200),
             connections: 16,
             ..gentle(Plan::http())

@@ -1,5 +1,5 @@
-//! Forged packets with the address of either end do not end a connection, and do not make the balancer
-//! give its source port to another connection.
+//! Forged packets with the address of a connection's client or backend do not end the connection,
+//! and do not make the balancer give its source port to another connection.
 //!
 //! The attackers here know everything except the exact sequence numbers. A RST whose sequence number is
 //! exactly the next one ends any TCP connection at its endpoint (RFC 5961, section 3.2), and so does a
@@ -29,27 +29,27 @@ use lab::{
     web::{WWW, Web},
 };
 
-/// Number of bytes in each transfer.
+/// Number of bytes of each transfer.
 const BYTES: u64 = 64 << 20;
 
-/// Rate in bytes per second, at which a transfer takes several seconds.
+/// Rate of a transfer in bytes per second, at which it takes several seconds.
 const RATE: u64 = 12 << 20;
 
-/// Number of bytes that are transferred before the first forgery, and before the pause.
+/// Number of bytes that are transferred before the first forged segment, and before the pause.
 const BEFORE: u64 = BYTES / 4;
 const UNTIL_PAUSE: u64 = BYTES / 4 * 3;
 
-/// Time limit of a part of a transfer, generous for a busy machine.
+/// Time limit of a part of a transfer: long, for a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Time-out of a connection or a response of the other clients.
+/// Time-out of the other clients' connections and responses.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Time for which the connections are idle after the forgery: longer than the quarantine of a source
-/// port that the balancer believes to be free.
+/// Time for which the connections are idle after the forged segments: longer than the quarantine of
+/// a source port that the balancer believes to be free.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// Few source ports, so that the other clients use each of them.
+/// The range of source ports: it is small, so the other clients use each of them.
 const SOURCE_PORTS: RangeInclusive<u16> = 20_000..=21_023;
 
 /// Number of concurrent connections of the other clients: two thirds of all source ports of two
@@ -62,7 +62,7 @@ const TIMES: usize = 50;
 /// Address of the service that clients connect to.
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(ELASTIC_IP, 80);
 
-/// Serialises the tests: each of them loads the machine.
+/// Serialises the tests, as each of them loads the machine. Hold the result during a test.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -83,7 +83,7 @@ fn a_forger_who_sees_the_packets_and_is_a_little_late_ends_no_connection() -> Re
     site.transfer_while(|ports, _| miss(&site, &tap, ports))
 }
 
-/// Shows that failures in the other tests are caused by the balancer and not by the endpoints.
+/// Shows that the endpoints are not the cause if another of these tests fails.
 #[test]
 fn the_endpoints_themselves_survive_the_same_segments() -> Result<()> {
     let _alone = alone();
@@ -95,9 +95,9 @@ fn the_endpoints_themselves_survive_the_same_segments() -> Result<()> {
     })
 }
 
-/// The forger only acts while data is sent. On an idle connection the balancer believes a RST with the
-/// backend's address, because nothing contradicts it: the network must prevent forged addresses of
-/// backends.
+/// The forger acts only while data is sent. On an idle connection the balancer believes a RST with
+/// the backend's address, because nothing contradicts it: the network must prevent forged addresses
+/// of backends.
 #[test]
 fn a_forger_in_the_backends_names_ends_no_connection_that_carries_data() -> Result<()> {
     let _alone = alone();
@@ -107,7 +107,8 @@ fn a_forger_in_the_backends_names_ends_no_connection_that_carries_data() -> Resu
         if idle {
             return Ok(());
         }
-        // A blind attacker: every source port that the balancer might use, with random numbers.
+        // A blind attacker sends segments to every source port that the balancer might use, with
+        // random numbers.
         let mut numbers = Numbers::new(2);
         for flags in [RST, FIN | ACK] {
             for backend in backends() {
@@ -116,9 +117,9 @@ fn a_forger_in_the_backends_names_ends_no_connection_that_carries_data() -> Resu
                 forge(&site.lab.router, all)?;
             }
         }
-        // An observing attacker: the correct ports, with numbers that are slightly wrong. The sequence
-        // numbers that the client may expect next are whole segments apart, so none of these is one of
-        // them.
+        // An observing attacker sends segments to the correct ports, with sequence numbers that are
+        // slightly wrong. The numbers that the client may expect next are whole segments apart, so
+        // none of the forged numbers is one of them.
         let source_ports = site.source_ports()?;
         for _ in 0..TIMES {
             for port in ports {
@@ -126,7 +127,7 @@ fn a_forger_in_the_backends_names_ends_no_connection_that_carries_data() -> Resu
                 let ahead = [1, 113].map(|ahead| at.server.wrapping_add(ahead));
                 let around = [ahead[0], ahead[1], at.server.wrapping_sub(1_000)];
                 // Which client a source port belongs to does not matter: both source ports get all
-                // segments.
+                // forged segments.
                 for &(backend, to) in &source_ports {
                     let reset =
                         |sequence| in_backend_s_name(backend, to, RST, (sequence, at.client));
@@ -138,7 +139,7 @@ fn a_forger_in_the_backends_names_ends_no_connection_that_carries_data() -> Resu
     })
 }
 
-/// Sends segments with the client's address and random numbers.
+/// Sends segments with the client's address and random sequence numbers.
 fn guess(site: &Site, ports: [u16; 2]) -> Result<()> {
     let mut numbers = Numbers::new(1);
     for _ in 0..TIMES {
@@ -151,21 +152,22 @@ fn guess(site: &Site, ports: [u16; 2]) -> Result<()> {
     Ok(())
 }
 
-/// Sends segments with the client's address and nearly correct numbers.
+/// Sends segments with the client's address and nearly correct sequence numbers.
 fn miss(site: &Site, tap: &Tap, ports: [u16; 2]) -> Result<()> {
     for _ in 0..TIMES {
         for port in ports {
             let at = tap.position(port)?;
-            // Numbers within the window, where a RST is answered with a challenge ACK. The numbers that
-            // the server may expect next are whole segments apart, so none of these is one of them.
+            // These numbers are within the window, where a RST is answered with a challenge ACK.
+            // The numbers that the server may expect next are whole segments apart, so none of the
+            // forged numbers is one of them.
             let ahead = [1, 7, 113].map(|ahead| at.client.wrapping_add(ahead));
             let behind = [1, 1_000, 70_000].map(|behind| at.client.wrapping_sub(behind));
             let forged =
                 |flags| move |sequence| in_client_s_name(port, flags, (sequence, at.server));
             forge(&site.lab.client, ahead.map(forged(RST)))?;
             forge(&site.lab.client, behind.map(forged(RST)))?;
-            // No FIN is sent with a number ahead: it would become part of the stream when the stream
-            // gets there.
+            // No FIN is sent with a number ahead: it would become part of the stream when the
+            // stream gets to that number.
             forge(&site.lab.client, behind.map(forged(FIN | ACK)))?;
             // A SYN is answered with a challenge ACK whatever its number is (RFC 5961, section 4.2).
             forge(&site.lab.client, ahead.map(forged(SYN)))?;
@@ -174,7 +176,7 @@ fn miss(site: &Site, tap: &Tap, ports: [u16; 2]) -> Result<()> {
     Ok(())
 }
 
-/// A lab whose `:80` goes to two backends that have the same file.
+/// A lab whose service on port 80 goes to two backends that have the same file.
 struct Site {
     lab: Lab,
     agent: Option<Agent>,
@@ -196,7 +198,8 @@ impl Site {
         Self::with_content(lab, Some(agent))
     }
 
-    /// A lab without a balancer: the Elastic IP is translated to the address of a web server.
+    /// Returns a lab without a balancer: the Elastic IP is translated to the address of a web
+    /// server.
     fn without_a_balancer() -> Result<Self> {
         let lab = Lab::raise()?;
         let igw = lab.internet_gateway.host();
@@ -219,14 +222,14 @@ impl Site {
     }
 
     /// Transfers data in both directions at once, over one connection each. After a quarter, calls
-    /// `attack` with the clients' ports: first with `false` while data is sent, then with `true` when
-    /// both connections are idle. After that, other clients connect and disconnect, and the rest is
-    /// transferred.
+    /// `attack` with the clients' ports: first with `false` while data is sent, then with `true`
+    /// when both connections are idle. After that, other clients connect and disconnect, and the
+    /// rest of the data is transferred.
     fn transfer_while(&self, mut attack: impl FnMut([u16; 2], bool) -> Result<()>) -> Result<()> {
         let transfers = [(Way::Down, "/content"), (Way::Up, "/upload/content")]
             .map(|(way, path)| self.transfer(way, path));
         let ports = [transfers[0].port()?, transfers[1].port()?];
-        // A transfer that breaks early is reported with the other results.
+        // If a transfer breaks early, it is reported with the other results.
         go_on(&transfers, BEFORE)?;
         for transfer in &transfers {
             transfer.allow(UNTIL_PAUSE);
@@ -289,8 +292,9 @@ impl Site {
         Ok(found)
     }
 
-    /// Twice, opens connections of other clients that use two thirds of the source ports. Each
-    /// connection sends two requests once all are open, and must get exactly the correct responses.
+    /// Opens connections of other clients that use two thirds of the source ports, and does so
+    /// twice. Each connection sends two requests once all are open, and must get exactly the
+    /// correct responses.
     fn crowd(&self) -> Result<()> {
         thread::sleep(IDLE);
         for _ in 0..2 {
@@ -308,7 +312,7 @@ impl Site {
         Ok(())
     }
 
-    /// Returns the SHA-256 of the upload, from the web server that has it.
+    /// Returns the SHA-256 of the uploaded file, from the web server that has the file.
     fn uploaded(&self) -> Result<String> {
         let file = format!("{WWW}/upload/content");
         let webs = self.lab.webs.iter().map(Web::host);
@@ -324,7 +328,7 @@ impl Site {
     }
 }
 
-/// Returns all verdicts so far, for the message of a failed test.
+/// Returns the counts of all verdicts so far, for the message of a failed test.
 fn verdicts(agent: &Agent) -> Result<String> {
     let metrics = agent.metrics()?;
     let counted = metrics.samples("lb_xdp_packets_total", &[]);
@@ -336,7 +340,7 @@ fn verdicts(agent: &Agent) -> Result<String> {
     Ok(counted.collect::<Vec<_>>().join(", "))
 }
 
-/// Sends segments from a host, with any source address.
+/// Sends forged segments from a host, with whatever source addresses they have.
 fn forge(from: &Host, segments: impl IntoIterator<Item = Segment>) -> Result<()> {
     let packets = segments
         .into_iter()
@@ -348,14 +352,14 @@ fn backends() -> [SocketAddrV4; 2] {
     [0, 1].map(|index| SocketAddrV4::new(WEBS[index].1, 80))
 }
 
-/// Allows this many bytes to the transfers, and waits until they are idle or broken.
+/// Allows the transfers this many bytes in total, and waits until they are idle or broken.
 fn go_on(transfers: &[Transfer; 2], until: u64) -> Result<()> {
     transfers.iter().for_each(|transfer| transfer.allow(until));
     let mut transfers = transfers.iter();
     transfers.try_for_each(|transfer| transfer.wait_until_idle(LIMIT))
 }
 
-/// Sends a request on a connection, and checks that exactly the answer arrives.
+/// Sends a request on a connection, and checks that exactly the correct answer arrives.
 fn ask(stream: &mut TcpStream) -> Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: crowd\r\n\r\n")?;
@@ -383,7 +387,8 @@ fn ask(stream: &mut TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// Returns a segment from the client to the service, with a sequence and an acknowledgement number.
+/// Returns a forged segment from the client to the service, with a sequence and an acknowledgement
+/// number.
 fn in_client_s_name(port: u16, flags: u8, (sequence, acknowledgement): (u32, u32)) -> Segment {
     Segment {
         source: SocketAddrV4::new(CLIENT, port),
@@ -394,7 +399,7 @@ fn in_client_s_name(port: u16, flags: u8, (sequence, acknowledgement): (u32, u32
     }
 }
 
-/// Returns a segment from a backend to a source port of the balancer.
+/// Returns a forged segment from a backend to a source port of the balancer.
 fn in_backend_s_name(
     backend: SocketAddrV4,
     to: u16,

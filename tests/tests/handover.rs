@@ -12,10 +12,11 @@ use lab::{
     load::{Failure, Load, Plan, Probe, Report, Reuse, Seen},
 };
 
-/// Duration of the load before and after each change.
+/// Time for which the load runs before and after each change of roles.
 const AROUND: Duration = Duration::from_secs(1);
 
-/// Serialises the tests: two concurrent pairs would delay each other.
+/// Serialises the tests, as two concurrent pairs would delay each other. Hold the result during a
+/// test.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -26,7 +27,7 @@ fn no_request_fails_when_the_operator_hands_over_and_back() -> Result<()> {
     let _alone = alone();
     let scene = Scene::raise()?;
     let loads = Loads::start(&scene)?;
-    // Two hand-overs: to the peer and back.
+    // Each round has two hand-overs: to the peer and back.
     for round in 0..effort(1, 5) {
         for from in [0, 1] {
             let moves = scene.ec2.moves();
@@ -65,7 +66,8 @@ fn no_request_fails_when_the_active_agent_is_told_to_end_and_when_it_returns() -
             .none_failed(&scene)
             .with_context(|| format!("when the agent ended, round {round}"))?;
         thread::sleep(AROUND);
-        // This host has the higher priority, so it takes over again without a command.
+        // The host that starts again has the higher priority, so it takes over again without a
+        // command.
         scene.pair.start_again(0)?;
         scene.wait_until_agreed(0)?;
         loads
@@ -83,7 +85,7 @@ fn a_host_that_was_told_to_hand_over_leaves_it_at_that() -> Result<()> {
     scene.pair.agent(0)?.operate(&["failover"])?;
     scene.wait_until_agreed(1)?;
     let moves = scene.ec2.moves();
-    // Time in which the other host, which has the higher priority, would preempt.
+    // Within this time, the host with the higher priority would preempt its peer.
     thread::sleep(Duration::from_secs(3));
     scene.wait_until_agreed(1)?;
     ensure!(scene.ec2.moves() == moves, "it took the address back");
@@ -95,8 +97,8 @@ fn a_host_that_was_told_to_hand_over_leaves_it_at_that() -> Result<()> {
     Ok(())
 }
 
-/// Loads of 200 requests per second: half of them on new connections, one every 10 ms whether or not
-/// earlier ones were answered, and half on persistent connections.
+/// Loads of 200 requests per second: half of them on new connections, one every 10 ms whether or
+/// not earlier requests were answered, and half on persistent connections.
 struct Loads {
     fresh: Probe,
     kept: Load,
@@ -112,8 +114,8 @@ impl Loads {
         let kept = Plan {
             connections: 4,
             reuse: Reuse::Always,
-            // With the few milliseconds that a response takes, each connection sends a request every 40
-            // ms.
+            // A response takes a few milliseconds, so with this pause each connection sends a
+            // request every 40 ms.
             pause: Duration::from_millis(36),
             ..patient.clone()
         };
@@ -148,7 +150,8 @@ impl Loads {
     }
 }
 
-/// Returns when requests failed relative to the moves of the address, for the message of a failed test.
+/// Returns when requests failed relative to the moves of the Elastic IP, for the message of a
+/// failed test.
 fn when(scene: &Scene, report: &Report) -> String {
     let moves = scene.follower.moves();
     let from = |moved: Instant, at: Instant| match at.checked_duration_since(moved) {

@@ -9,7 +9,7 @@ use lab::{
     web::WWW,
 };
 
-/// Lines of the configuration: keys of the service, and its routes.
+/// Lines of the configuration of the service: its keys and its routes.
 const EDITS: &str = r#"
 [service.request_headers]
 set = { X-App = "service {scheme} {host}{path}{query}", X-Real-IP = "{client_ip}" }
@@ -60,7 +60,7 @@ fn edits_reach_nginx_and_clients_and_a_redirected_upload_arrives() -> Result<()>
                 &[&sent[..], &["-H", "X-Real-IP: 192.0.2.1"]].concat(),
                 path,
             )?;
-            // Field names are in lower case in HTTP/2.
+            // Field names are in lower case in HTTP/2, so the head is compared in lower case.
             let (head, body) = page.split_once("\r\n\r\n").unwrap_or((&page, ""));
             Ok::<_, anyhow::Error>((head.to_ascii_lowercase() + "\r\n", body.to_owned()))
         };

@@ -1,5 +1,5 @@
-//! A balancer with several interfaces: packets are redirected between them, and none is lost by
-//! redirecting it to an interface without the XDP program.
+//! A balancer with several interfaces: packets are redirected between them, and no packet is
+//! redirected to an interface without the XDP program, where it would be lost.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use serde_json::Value;
 
 const REQUESTS: u64 = 500;
 
-/// Number of bytes in each transfer, many times the size of all windows and queues on the path.
+/// Number of bytes of each transfer: many times the size of all windows and queues on the path.
 const BYTES: u64 = 64 << 20;
 
 #[test]
 fn traffic_between_two_interfaces_is_redirected_and_counted_as_that() -> Result<()> {
     let lab = Lab::raise_with(Wiring::TwoInterfaces)?;
     let settings = Settings {
-        // A long interval, so no packets are sent between two health checks.
+        // The interval is long, so no packets are sent between two health checks.
         interval: Duration::from_secs(2),
         ..on_both(&lab)
     };
@@ -60,8 +60,8 @@ fn a_transfer_between_two_interfaces_arrives_whole() -> Result<()> {
     let settings = on_both(&lab).only(&["web1"]);
     let agent = Agent::start(&lab, &settings)?;
     there_and_back(&mut lab)?;
-    // A transfer arrives whole also if redirected packets are dropped and retransmitted, so the counters
-    // are checked as well.
+    // A transfer arrives whole even if redirected packets are dropped and retransmitted, so the
+    // counters of packets are checked as well.
     let metrics = agent.metrics()?;
     ensure!(metrics.sum(VERDICTS, &[("reason", "no_interface")]) == 0.0);
     ensure!(metrics.sum(VERDICTS, &[("verdict", "redirect")]) > 0.0);
@@ -97,7 +97,8 @@ fn generic_mode_carries_traffic_between_two_interfaces() -> Result<()> {
 #[test]
 fn where_one_interface_refuses_native_mode_all_are_generic_and_the_log_says_why() -> Result<()> {
     let lab = Lab::raise()?;
-    // A virtual interface accepts native XDP only if the MTU of its other end fits into a page.
+    // The MTU is too large: a virtual interface accepts native XDP only if its other end's MTU fits
+    // into a page.
     third_interface(lab.lb_a(), 9001)?;
     let agent = Agent::start(&lab, &Settings::of(&lab).on(&["eth0", "eth2"]))?;
     attached(&agent, "generic", &["eth0", "eth2"])?;
@@ -139,7 +140,8 @@ fn backends_behind_an_interface_without_the_program_are_refused_at_the_start() -
         ensure!(said.contains(words), "the refusal lacks {words:?}: {said}");
     }
     ensure!(programs(lab.lb_a())?.is_empty(), "something was attached");
-    // `lb check` accepts the configuration, because it does not check the state of the host.
+    // `lb check` accepts the configuration, because it does not check the state of the host, such
+    // as its routes.
     lab.lb_a()
         .run(&path_of_lb()?, &["check", "--config", CONFIG_FILE])?;
     Ok(())
@@ -235,7 +237,7 @@ fn generic(settings: Settings) -> Settings {
     }
 }
 
-/// Checks that every backend answers, through the kernel and through the agent.
+/// Checks that every backend answers requests, through the kernel and through the agent.
 fn answered_by_all(lab: &Lab) -> Result<()> {
     for (plan, requests) in [(Plan::http(), REQUESTS), (Plan::https(lab)?, 100)] {
         let plan = Plan {
@@ -250,7 +252,7 @@ fn answered_by_all(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Uploads random bytes to `web1`, and downloads them again.
+/// Uploads random bytes to `web1`, downloads them again, and checks that they are the same.
 fn there_and_back(lab: &mut Lab) -> Result<()> {
     let url = format!("http://{SITE}/upload/random");
     lab.client.script(&format!(
@@ -287,7 +289,8 @@ fn third_interface(host: &Host, mtu: u32) -> Result<()> {
     Ok(())
 }
 
-/// Checks in which mode and on which interfaces the program is attached, according to `lb status`.
+/// Checks in which mode and on which interfaces the XDP program is attached, according to `lb
+/// status`.
 fn attached(agent: &Agent, mode: &str, interfaces: &[&str]) -> Result<()> {
     let status = agent.status()?;
     let listed = status["xdp"]["interfaces"].as_array().context("no list")?;
@@ -328,7 +331,7 @@ fn programs(host: &Host) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Returns the number of interfaces that the program redirects to.
+/// Returns the number of interfaces that the XDP program redirects packets to.
 fn redirects_to(host: &Host) -> Result<usize> {
     let pin = format!("{PINS}/maps/interfaces");
     let json = host.run("bpftool", &["-j", "map", "dump", "pinned", &pin])?;
@@ -336,7 +339,7 @@ fn redirects_to(host: &Host) -> Result<usize> {
     Ok(entries.as_array().context("a dump is a list")?.len())
 }
 
-/// Numbers of received and of counted packets, read at a moment without traffic.
+/// Numbers of packets that were received and counted, read at a moment without traffic.
 struct Reading {
     received: u64,
     metrics: Metrics,

@@ -16,16 +16,16 @@ use lab::{
     topology::{BALANCERS, BALANCERS_PREFIX, VIRTUAL_IP},
 };
 
-/// Time limit of an election.
+/// Time limit for the hosts to elect a master.
 const SOON: Duration = Duration::from_secs(15);
 
-/// Priority of the intended master.
+/// Priority of the host that is to be master.
 const STRONG: u8 = 150;
 
-/// Priority of the intended backup.
+/// Priority of the host that is to be backup.
 const WEAK: u8 = 100;
 
-/// Serialises the tests: they measure times, which a concurrent test would distort.
+/// Serialises the tests, as they measure times, which a concurrent test would distort.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -43,7 +43,8 @@ impl Scene {
     fn raise(version: u8, agent_priority: u8, keepalived_priority: u8) -> Result<Self> {
         let lab = Lab::raise()?;
         agent::install_certificate(&lab)?;
-        // The interval is long enough to distinguish a goodbye from silence on a busy machine.
+        // The advert interval is long enough to distinguish a goodbye from silence on a busy
+        // machine.
         let interval = match version {
             2 => Duration::from_secs(1),
             _ => Duration::from_millis(500),
@@ -97,8 +98,8 @@ impl Scene {
         has_address(self.lab.lb_b())
     }
 
-    /// Checks that the backup took over because adverts stopped without a goodbye. `took` is the time
-    /// from the end of the master until the backup, whose priority is [`WEAK`], became master.
+    /// Checks that the backup took over because adverts stopped without a goodbye. `took` is the
+    /// time from the end of the master until the backup, whose priority is [`WEAK`], became master.
     fn was_missed(&self, took: Duration) -> Result<()> {
         let least = self.longest_goodbye();
         ensure!(
@@ -109,7 +110,8 @@ impl Scene {
         Ok(())
     }
 
-    /// Checks that the backup took over because of a goodbye, after the time `took`.
+    /// Checks that the backup took over because of a goodbye: `took`, the time that it needed, is
+    /// short.
     fn said_goodbye(&self, took: Duration) -> Result<()> {
         let most = self.longest_goodbye();
         ensure!(
@@ -120,8 +122,8 @@ impl Scene {
         Ok(())
     }
 
-    /// Returns the limit between the two cases. The last advert before a silence is up to an interval
-    /// old; after a goodbye the backup waits for the skew.
+    /// Returns the limit between a takeover after a goodbye and one after silence. The last advert
+    /// before a silence is up to an interval old; after a goodbye the backup waits for the skew.
     fn longest_goodbye(&self) -> Duration {
         let backup = KeepalivedSettings {
             priority: WEAK,
@@ -139,8 +141,8 @@ fn has_address(host: &Host) -> Result<()> {
     })
 }
 
-/// Runs `done` and `happens` concurrently, and returns the time from the start of `done` until `happens`
-/// returns.
+/// Runs `done` and `happens` concurrently, and returns the time from the start of `done` until
+/// `happens` has returned.
 fn timed(
     done: impl FnOnce() -> Result<()>,
     happens: impl FnOnce() -> Result<()> + Send,
@@ -294,7 +296,8 @@ fn tshark_is_content(capture: Capture, version: u8) -> Result<()> {
         ],
     )?;
     ensure!(!rows.is_empty(), "the agent sent no advert");
-    // tshark's checksum status 1 means "good"; the columns after it, for errors, must be empty.
+    // tshark's checksum status 1 means "good"; the columns after it are for errors, and must be
+    // empty.
     let good = format!("{version}|1||");
     let strange = rows.iter().find(|row| **row != good);
     ensure!(strange.is_none(), "tshark says {strange:?}");
@@ -302,7 +305,7 @@ fn tshark_is_content(capture: Capture, version: u8) -> Result<()> {
     Ok(())
 }
 
-/// Shows that the lab's keepalived works as configured, which the other tests rely on.
+/// Shows that the lab's keepalived works as it is configured, which the other tests rely on.
 #[test]
 fn two_keepalived_agree_and_hand_over() -> Result<()> {
     let _alone = alone();

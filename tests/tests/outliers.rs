@@ -63,7 +63,8 @@ fn a_web_server_that_answers_500_is_ejected_until_it_is_well() -> Result<()> {
         state(&agent)?
     );
     ensure!(agent.is_up("web2")?, "its check is another thing");
-    // After the first ejection a request was tried on the backend and failed, so it was ejected again.
+    // After the first ejection, a request was tried on the backend and failed, so the backend was
+    // ejected again.
     agent.wait_for_metrics("a second ejection", LIMIT, |metrics| {
         ejections(metrics) == 2.0
     })?;
@@ -83,11 +84,11 @@ fn a_web_server_that_answers_500_is_ejected_until_it_is_well() -> Result<()> {
         "{:?}",
         state(&agent)?
     );
-    // The second consecutive ejection lasts twice as long.
+    // The second ejection in a row lasts twice as long as the first.
     ensure!(back.duration_since(second) > EJECTION + Duration::from_millis(500));
 
     let report = load.stop()?;
-    // Requests that began before the ejection was observed end at most this long after it.
+    // Requests that began before the ejection was observed have ended this long after it.
     let moment = Duration::from_millis(200);
     let within = |from: Instant, to: Instant| {
         let failures = report.failures.iter();

@@ -16,15 +16,17 @@ use lab::{
     stall::Meter,
 };
 
-/// Maximum time for which both hosts may be active. The standby becomes active after a silence of three
-/// adverts and a skew. The active host has detected the silence by then, polls the address four times a
-/// second, and steps back when it has found the address elsewhere twice.
+/// Maximum time for which both hosts may be active. The standby becomes active after a silence of
+/// three advert intervals and a skew. The active host has detected the silence by then, asks for
+/// the owner of the address four times a second, and steps back when the address has been found
+/// elsewhere twice.
 const BOTH: Duration = Duration::from_millis(1000);
 
-/// Time limit for the address to reach the right host after a change.
+/// Time limit for the Elastic IP to reach the right host after a change.
 const SETTLING: Duration = Duration::from_secs(10);
 
-/// Serialises the tests: two concurrent pairs would delay each other.
+/// Serialises the tests, as two concurrent pairs would delay each other. Hold the result during a
+/// test.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -117,7 +119,8 @@ fn a_pause_of_the_active_agent_ends_with_one_active_host() -> Result<()> {
     scene.wait_until_owner(1, SETTLING)?;
     thread::sleep(Duration::from_secs(1));
     scene.pair.agent(0)?.go_on()?;
-    // The hosts hear each other again immediately, so their priorities decide.
+    // The hosts hear each other again immediately, so the priorities decide which of them is
+    // active.
     scene.wait_until_agreed(0)?;
     let moves = observed.moves();
     ensure!(moves <= 2, "there and back are {moves} moves");
@@ -159,8 +162,8 @@ impl<'a> Observed<'a> {
         Ok(())
     }
 
-    /// Stops recording, and checks that both hosts were not active at once for longer than `limit` plus
-    /// the machine's delay.
+    /// Stops recording, and checks that the two hosts were not active at once for longer than
+    /// `limit` plus the scheduling delay of the machine.
     fn end(self, limit: Duration) -> Result<Timeline> {
         let timeline = self.watch.stop()?;
         let (both, late) = (timeline.longest_with_two_actives(), self.meter.stop());

@@ -1,5 +1,5 @@
-//! A pool with a limit of concurrent requests per backend, whose backends are real nginx that refuse
-//! every request above their own limit with status 429.
+//! A pool with a limit of concurrent requests per backend. Its backends are real nginx with a limit
+//! too: above it, nginx refuses every request with status 429.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn plan(lab: &Lab, requests: u64) -> Result<Plan> {
     })
 }
 
-/// Returns the number of requests that the web servers answered with this status.
+/// Returns the number of requests that the web servers answered with this status, by their logs.
 fn answered(lab: &Lab, status: &str) -> Result<usize> {
     let mut count = 0;
     for web in &lab.webs {
@@ -45,7 +45,8 @@ fn says_503(report: &Report) -> bool {
 #[test]
 fn a_backend_never_has_more_than_its_limit_and_the_others_wait() -> Result<()> {
     let lab = Lab::raise()?;
-    // First shows that a single request above the limit of nginx would be detected.
+    // The first agent has a limit above that of nginx: this shows that one request too many would
+    // be detected.
     let lines = |limit: usize| format!("max_connections = {limit}");
     let agent = Agent::start(&lab, &Settings::of(&lab).with_app(&lines(LIMITED + 1)))?;
     let too_many = plan(&lab, 24)?.run(&lab.client)?;
@@ -90,7 +91,7 @@ fn one_that_finds_the_queue_full_gets_503_and_none_fails_otherwise() -> Result<(
     let lines = format!("max_connections = {LIMITED}\nqueue = {{ size = 4 }}");
     let agent = Agent::start(&lab, &Settings::of(&lab).with_app(&lines))?;
     let report = plan(&lab, 24)?.run(&lab.client)?;
-    // Eight requests are served at a time, and four wait.
+    // The backends serve eight requests at a time, and four wait in the queue.
     ensure!(
         report.answers.len() >= 12,
         "{} answered",

@@ -11,12 +11,13 @@ use lab::{
     topology::{CA_FILE, CLIENT, SITE},
 };
 
-/// Paths of the files on the agent's host that the routes answer with.
+/// Path on the agent's host of the file that a route answers with; the next constant is that of an
+/// error page.
 const MAINTENANCE: &str = "/run/lb/maintenance.html";
 const SORRY: &str = "/run/lb/sorry.html";
 
-/// The pools that the routes name: one of a web server of the lab, and one whose only address belongs to
-/// no host.
+/// The pools that the routes name: one has a web server of the lab, the other an address that
+/// belongs to no host.
 const POOLS: &str = r#"
 [[pool]]
 name = "api"
@@ -37,7 +38,7 @@ mode = "http"
 redirect = { to = "https://{host}{path}{query}", status = 308 }
 "#;
 
-/// Lines of the configuration: keys and routes of the service `https`.
+/// Lines of the configuration: the keys and routes of the service `https`.
 const ROUTES: &str = r#"
 error_pages = { 503 = "/run/lb/sorry.html" }
 [service.request_headers]
@@ -75,7 +76,8 @@ fn configuration(settings: &Settings, lines: &str) -> String {
     let toml = settings.toml();
     let mode = "mode = \"https\"\n";
     assert_eq!(toml.matches(mode).count(), 1, "{toml}");
-    // In TOML the keys of a section must precede its tables.
+    // In TOML the keys of a section must precede its tables, so the lines are inserted in two
+    // places.
     let (keys, tables) = match lines.trim_start().split_once("\n[") {
         Some((keys, tables)) => (keys, format!("[{tables}")),
         None => ("", String::new()),
@@ -168,7 +170,7 @@ fn requests_are_routed_redirected_and_answered() -> Result<()> {
             ),
         ] {
             let page = front.get(version, &host, path)?;
-            // Field names are in lower case in HTTP/2.
+            // Field names are in lower case in HTTP/2, so the name is compared in lower case.
             let page = page.replace("Retry-After", "retry-after");
             ensure!(
                 wanted.iter().all(|part| page.contains(part)),

@@ -19,7 +19,8 @@ fn wait_for_web2(agent: &Agent, up: f64) -> Result<()> {
     agent.wait_for_metrics("web2", LIMIT, is).map(drop)
 }
 
-/// Returns web2's share of the requests that began from `first` to `last` seconds after `from`.
+/// Returns web2's share of the requests that began between `first` and `last` times [`SLOW_START`]
+/// after `from`.
 fn share(report: &Report, from: Instant, [first, last]: [f64; 2]) -> f64 {
     let mut part = report.since(from + SLOW_START.mul_f64(first));
     let end = from + SLOW_START.mul_f64(last);
@@ -50,7 +51,8 @@ fn a_web_server_that_comes_back_gets_more_and_more() -> Result<()> {
     let at_start = report.since(began);
     let at_start = at_start.answers.iter().filter(|answer| answer.began < down);
     ensure!(at_start.filter(|one| one.backend == "web2").count() > 30);
-    // web2 has a tenth, a half and finally all of its weight, next to three backends of the same weight.
+    // In these windows web2 has a tenth, a half and finally all of its weight, next to three
+    // backends of the same weight.
     for (window, from, to) in [
         ([0.0, 0.1], 0.02, 0.07),
         ([0.45, 0.55], 0.12, 0.17),

@@ -22,13 +22,13 @@ use lab::{
 /// separately.
 const SOURCE_PORTS: &str = "[dataplane]\nsource_ports = \"10240-11263\"";
 
-/// A second address of `lb-a`.
+/// An additional address of `lb-a`, which backends can see as a source address.
 const FURTHER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 70);
 
 /// Number of connections in a load: three for each source port of each backend.
 const CONNECTIONS: u64 = 3 * 4 * 1024;
 
-/// Connections per second, at which a load takes 21 s.
+/// Number of connections per second, at which a load takes 21 s.
 const RATE: u32 = 600;
 
 /// Time limit for a load on a busy machine, well within the minute of TIME-WAIT.
@@ -81,8 +81,8 @@ fn open_connections_are_seen_in_the_source_ports_that_are_held() -> Result<()> {
         let held = [("service", "http"), ("state", "held")];
         let held = metrics.samples("lb_backend_source_ports", &held);
         let sum: f64 = held.iter().map(|sample| sample.value).sum();
-        // The shares are not equal: each CPU assigns backends in rotation independently of the other
-        // CPUs.
+        // The backends' shares are not equal, because each CPU picks backends in rotation
+        // independently of the other CPUs.
         sum == 40.0 && held.iter().all(|sample| sample.value > 0.0)
     })?;
     drop(open);

@@ -1,4 +1,5 @@
-//! Sticky sessions, with real nginx as the backends, survive reloads until their backend is removed.
+//! Sticky sessions, with real nginx as the backends: they survive reloads until their backend is
+//! removed.
 
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ fn ask(lab: &Lab, version: &str, jar: &str) -> Result<String> {
     Ok(name.trim_end().to_owned())
 }
 
-/// Sends several requests over both protocols with each of these cookie files, checks that the same
-/// server answers all requests of one file, and returns that server for each file.
+/// Sends several requests over both protocols with each of these cookie files, checks that one
+/// server answers all requests of a file, and returns the name of that server for each file.
 fn backends(lab: &Lab, jars: &[String]) -> Result<Vec<String>> {
     let backends = jars.iter().map(|jar| {
         let first = ask(lab, "--http1.1", jar)?;
@@ -58,14 +59,15 @@ fn a_session_stays_over_reloads_and_moves_when_its_nginx_is_stopped() -> Result<
     used.dedup();
     ensure!(used.len() >= 3, "eight sessions began on {used:?} alone");
 
-    // Each of these reloads changes the pool.
+    // Each of these reloads changes the pool, and no session moves.
     for retries in [1, 2] {
         let lines = format!("{STICKY}\nretries = {retries}");
         agent.reconfigure(&Settings::of(&lab).with_app(&lines))?;
         ensure!(backends(&lab, &jars)? == before, "sessions moved");
     }
 
-    // While a backend is drained, new sessions use other backends and existing ones stay.
+    // While a backend is drained, new sessions use other backends, and the sessions that it has
+    // stay.
     let drained = before[0].clone();
     agent.operate(&["backend", "drain", &format!("app/{drained}")])?;
     ensure!(

@@ -19,10 +19,11 @@ use lab::{
 };
 use rustls::{ClientConfig, ClientConnection, Stream};
 
-/// Number of packets or connections of each kind.
+/// Number of packets or connections of each kind that are sent.
 const TIMES: usize = 20;
 
-/// Address of the link, on the host that accepts its connection: the one with the higher address.
+/// Address of the link on the host that accepts its connection, which is the host with the higher
+/// address.
 const LINK: SocketAddr = SocketAddr::new(IpAddr::V4(BALANCERS[1].1), 9146);
 
 const SOON: Duration = Duration::from_secs(5);
@@ -32,7 +33,8 @@ const KEY_FILE: &str = "/run/lb/adverts.key";
 /// An address in the balancers' network that belongs to no balancer.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
 
-/// Serialises the tests: two concurrent pairs would delay each other.
+/// Serialises the tests, as two concurrent pairs would delay each other. Hold the result during a
+/// test.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -112,7 +114,8 @@ fn signed_adverts_are_not_to_be_forged_or_replayed() -> Result<()> {
         trailer: vec![0x42; 28],
         ..right
     };
-    // Which part of a forged signature is found wrong first is not determined, so any reason will do.
+    // Which part of a forged signature is found wrong first is not determined, so any reason is
+    // accepted.
     refused(&scene, 1, "", vec![signed.packet(); TIMES])?;
 
     let heard = overhear(&scene.pair.host(1).clone(), TIMES, SOON)?;
@@ -120,7 +123,7 @@ fn signed_adverts_are_not_to_be_forged_or_replayed() -> Result<()> {
     ensure!(heard.iter().filter(from_a).count() == TIMES);
     refused(&scene, 1, "", heard.clone())?;
 
-    // Replayed adverts do not make a dead host look alive.
+    // Replayed adverts of a dead host do not make it look alive.
     let moves = scene.ec2.moves();
     scene.pair.take(0)?.sigkill()?;
     let gateway = scene.lab.internet_gateway.host().clone();
@@ -137,7 +140,7 @@ fn signed_adverts_are_not_to_be_forged_or_replayed() -> Result<()> {
 fn strangers_at_the_link_are_counted_and_change_nothing() -> Result<()> {
     let _alone = alone();
     let scene = Scene::raise()?;
-    // Connections from an address other than the peer's, and from the peer's.
+    // Connections come from an address other than the peer's, and from the peer's address.
     for from in [scene.lab.internet_gateway.host(), scene.lab.lb_a()] {
         unimpressed(&scene, from, talk_junk)?;
         let tls = trust(&scene.lab.authority)?;
@@ -153,7 +156,7 @@ fn connections_that_say_nothing_do_not_keep_the_peer_out() -> Result<()> {
     scene.pair.take(0)?.sigkill()?;
     scene.wait_until_owner(1, SOON)?;
     let connect = || {
-        // The host refuses connections above its limit.
+        // The host refuses connections above its limit, so some of these attempts fail.
         let connect = |_| TcpStream::connect_timeout(&LINK, Duration::from_millis(200)).ok();
         Ok((0..200).filter_map(connect).collect::<Vec<_>>())
     };
@@ -191,8 +194,8 @@ fn shake_hands(tls: &Arc<ClientConfig>) -> Result<()> {
     Ok(())
 }
 
-/// Sends adverts from the gateway to a balancer, and checks that all of them are refused, and for this
-/// reason unless it is empty.
+/// Sends adverts from the gateway to a balancer, and checks that all of them are refused, for the
+/// given reason unless `reason` is empty.
 fn refused(scene: &Scene, target: usize, reason: &str, packets: Vec<Vec<u8>>) -> Result<()> {
     let labels: &[_] = if reason.is_empty() {
         &[]
@@ -213,7 +216,7 @@ fn refused(scene: &Scene, target: usize, reason: &str, packets: Vec<Vec<u8>>) ->
     .with_context(|| format!("adverts that are wrong: {reason}"))
 }
 
-/// Connects to the link from a host, and checks that every attempt is counted.
+/// Connects to the link from a host, and checks that every attempt is counted and changes nothing.
 fn unimpressed(
     scene: &Scene,
     from: &Host,
@@ -239,7 +242,7 @@ fn undisturbed(scene: &Scene, meanwhile: impl FnOnce() -> Result<()>) -> Result<
     let watch = Watch::start(&scene.lab.balancers);
     thread::sleep(Duration::from_millis(100));
     meanwhile()?;
-    // An effect would show when the next adverts are due.
+    // An effect of the packets would show by the time at which the next adverts are due.
     thread::sleep(Duration::from_millis(500));
     let timeline = watch.stop()?;
     for host in [0, 1] {

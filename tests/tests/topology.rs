@@ -20,7 +20,7 @@ use lab::{
     wait,
 };
 
-/// Time limit for a host to serve again after it was disconnected.
+/// Time limit for a host to serve again after its cable was cut.
 const SETTLING: Duration = Duration::from_secs(15);
 
 #[test]
@@ -167,8 +167,8 @@ fn a_partition_is_between_the_balancers_only_and_heals() -> Result<()> {
     partition.heal()?;
     ensure!(from_a() && from_b(), "they stay parted");
 
-    // With either direction lost no response arrives, so a one-way partition looks like a full one: only
-    // its end is checked.
+    // With either direction lost no response arrives, so a partition in one direction looks like a
+    // full one: only its end is checked.
     drop(lab.part(Lost::Everything, Way::From(1))?);
     ensure!(from_a() && from_b(), "they stay parted");
     let _partition = lab.part(Lost::Adverts, Way::Both)?;
@@ -184,8 +184,8 @@ fn the_virtual_ip_is_reached_wherever_it_is() -> Result<()> {
     for host in &lab.balancers {
         let address = format!("{VIRTUAL_IP}/{BALANCERS_PREFIX}");
         host.run("ip", &["address", "add", &address, "dev", "eth0"])?;
-        // A host that moves the address would announce it to its neighbours; instead this clears their
-        // neighbour caches.
+        // An agent that moves the address would announce it to the neighbours; this test clears the
+        // neighbours' caches instead.
         for neighbour in [lab.internet_gateway.host(), &lab.router] {
             neighbour.run("ip", &["neighbour", "flush", "to", &VIRTUAL_IP.to_string()])?;
         }
@@ -254,7 +254,7 @@ fn a_lab_ends_with_its_process_even_by_sigkill() -> Result<()> {
         .stdout(Stdio::piped())
         .spawn()?;
     let stdout = holder.stdout.take().context("no stdout")?;
-    // The output has one line per host: its name and the process id of its process 1.
+    // The output has one line per host: the host's name and the process ID of its process 1.
     let pids: Vec<String> = BufReader::new(stdout)
         .lines()
         .map_while(Result::ok)

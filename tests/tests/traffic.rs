@@ -1,4 +1,5 @@
-//! Traffic is forwarded, balanced evenly, and has the header fields that the servers need.
+//! Traffic is forwarded and balanced evenly, and requests have the header fields that the servers
+//! need.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use lab::{
     wait,
 };
 
-/// Accepted range of each server's share: a quarter, with a tolerance.
+/// Accepted range of each server's share of the requests: a quarter, with a tolerance.
 const EVEN: std::ops::RangeInclusive<f64> = 0.23..=0.27;
 
 #[test]
@@ -20,7 +21,8 @@ fn a_thousand_requests_through_xdp_are_all_answered_and_dealt_evenly() -> Result
     let _agent = Agent::start(&lab, &Settings::of(&lab))?;
     let report = a_thousand(Plan::http()).run(&lab.client)?;
     dealt_evenly(&lab, &report)?;
-    // For connections through the kernel, a server sees only the balancer's address.
+    // On connections through the kernel, a server sees only the balancer's address, not the
+    // client's.
     let seen: Vec<String> = page_requests(&lab)?;
     let balancer = format!("{} ", BALANCERS[0].1);
     ensure!(

@@ -30,7 +30,7 @@ fn a_gibibyte_each_way_through_tls_and_http_2_arrives_whole() -> Result<()> {
 /// Uploads random bytes, downloads them again, and checks that they are the same.
 fn there_and_back(site: &str, version: &str) -> Result<()> {
     let mut lab = Lab::raise()?;
-    // There is only one server, so what was uploaded can be downloaded again.
+    // The only backend is web1, so what was uploaded there can be downloaded again.
     let _agent = Agent::start(&lab, &Settings::of(&lab).only(&["web1"]))?;
     lab.client
         .script(&format!("head -c {BYTES} /dev/urandom >/run/random"))?;

@@ -13,10 +13,10 @@ use lab::{
     wait,
 };
 
-/// Port of the service for long-lived streams.
+/// Port of the balancer's service for long-lived streams.
 const PORT: u16 = 8081;
 
-/// Time limit for an agent to exit after its last connection.
+/// Time limit for an agent to exit after its last connection has ended.
 const ENDING: Duration = Duration::from_secs(20);
 
 #[test]
@@ -35,12 +35,13 @@ fn nothing_is_lost_by_reloads_and_by_processes_that_take_over() -> Result<()> {
     for _ in 0..upgrades {
         let said = agent.upgrade()?;
         ensure!(said.contains("has taken over"), "{said}");
-        // From here on status and metrics are those of the new process alone.
+        // From here on, status and metrics are those of the new process alone.
         agent.status()?;
         wait::until_true("handshakes with the next process", ENDING, || {
             Ok(handshakes(agent, "true")? > 20.0)
         })?;
-        // Clients reopen their persistent connections, and resume their TLS sessions on them.
+        // Clients open new persistent connections to the new process, and resume their TLS sessions
+        // on them.
         let full = handshakes(agent, "false")?;
         ensure!(
             full < 5.0,
@@ -74,11 +75,11 @@ fn a_process_that_cannot_take_over_leaves_the_other_serving() -> Result<()> {
         );
         agent.status().map(drop)
     };
-    // First an error that is found before anything is handed over to the new process.
+    // The first error is found before anything is handed over to the new process.
     let toml = site.settings.toml();
     site.write(&toml.replace("round_robin", "round_robbing"))?;
     refused("round_robbing")?;
-    // Then an error that is found later: another program uses an address of the new configuration.
+    // The second error is found later: another program uses an address of the new configuration.
     let taken = format!("{}:22443", BALANCERS[0].1);
     let other = Backend::start(site.lab.lb_a(), taken.parse()?)?;
     site.write(&format!(
@@ -163,7 +164,7 @@ impl Site {
         })
     }
 
-    /// Writes another configuration, readable by the user that the agent runs as.
+    /// Replaces the agent's configuration file, which the user that the agent runs as can read.
     fn write(&self, toml: &str) -> Result<()> {
         let host = self.lab.lb_a();
         host.write(CONFIG_FILE, toml)?;
@@ -174,7 +175,7 @@ impl Site {
     }
 
     /// Starts loads on new and on persistent connections, through the kernel and through the agent,
-    /// until stopped.
+    /// which run until they are stopped.
     fn loads(&self) -> Result<Vec<Load>> {
         let https = Plan::https(&self.lab)?;
         let plans = [

@@ -17,12 +17,13 @@ use lab::{
     wait,
 };
 
-/// Port of the service for long-lived streams.
+/// Port of the balancers' service for long-lived streams.
 const PORT: u16 = 8081;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Serialises the tests: two concurrent pairs would delay each other.
+/// Serialises the tests, as two concurrent pairs would delay each other. Hold the result during a
+/// test.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -55,7 +56,7 @@ fn both_hosts_of_a_pair_are_upgraded_and_nothing_is_lost() -> Result<()> {
     // The streams began in the first process of the active host, which still serves them.
     let messages = streams.stop()?;
     ensure!(messages.iter().all(|count| *count > 20), "{messages:?}");
-    // The other host can still take over, now from the new process.
+    // The new process of the active host can still hand over to the other host.
     site.pair.agent(0)?.operate(&["failover"])?;
     site.pair.wait_until_agreed(1)
 }
@@ -102,11 +103,11 @@ fn a_process_that_cannot_go_on_in_the_pair_leaves_the_role_where_it_is() -> Resu
         lab.balancers[host].write(CONFIG_FILE, site.settings[host].toml())?;
         site.stood_by(1 - host, watch)
     };
-    // First an error that is found before the running process gives up the pair.
+    // The first error is found before the running process gives up its part in the pair.
     let toml = site.settings[0].toml();
     let other = toml.replace(&VIRTUAL_IP.to_string(), "172.31.0.201");
     refused(0, &other, "addresses that move")?;
-    // Then an error that is found later: another program uses the port of the link.
+    // The second error is found later: another program uses the port of the link.
     site.pair.agent(0)?.operate(&["failover"])?;
     site.pair.wait_until_agreed(1)?;
     let taken = SocketAddr::from((BALANCERS[1].1, 9246));
@@ -126,7 +127,7 @@ fn a_process_that_cannot_go_on_in_the_pair_leaves_the_role_where_it_is() -> Resu
     Ok(())
 }
 
-/// A pair with a service for long-lived streams.
+/// A pair in which both hosts have a service for long-lived streams.
 struct Site<'lab> {
     pair: Pair,
     settings: [Settings; 2],
@@ -179,7 +180,7 @@ impl<'lab> Site<'lab> {
     }
 
     /// Starts loads on new and on persistent connections, through the kernel and through the agent,
-    /// until stopped.
+    /// which run until they are stopped.
     fn loads(&self) -> Result<Vec<Load>> {
         let https = Plan::https(self.lab)?;
         let plans = [

@@ -25,7 +25,8 @@ const PORT: u16 = 7000;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Serialises the tests: two concurrent pairs would delay each other.
+/// Serialises the tests, as two concurrent pairs would delay each other. Hold the result during a
+/// test.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -69,7 +70,8 @@ fn the_virtual_ip_is_with_one_host_and_answers_soon_after_a_loss() -> Result<()>
         gap < Duration::from_secs(1),
         "there was no service for {gap:?}"
     );
-    // The killed agent could not remove the address; the agent that is started next removes it.
+    // The killed agent could not remove the virtual IP address; the agent that is started next
+    // removes it.
     site.pair.start_again(0)?;
     site.pair.wait_until_agreed(0)?;
     let limit = Duration::from_secs(2);
@@ -115,7 +117,7 @@ fn a_hundred_connections_outlive_the_active_host_where_the_private_address_moves
     Ok(())
 }
 
-/// A pair with a virtual IP address and a service for long-lived connections.
+/// A pair with a virtual IP address, and a service on it for long-lived connections.
 struct Site {
     pair: Pair,
     _basins: Vec<Basin>,
@@ -156,8 +158,8 @@ impl Site {
         })
     }
 
-    /// Sends data on connections before, during and after `happens`. Returns the longest time until a
-    /// response.
+    /// Sends data on long-lived connections before, during and after `happens`. Returns the longest
+    /// time until data was returned.
     fn trickle_while(&self, happens: impl FnOnce() -> Result<()>) -> Result<Duration> {
         let to = SocketAddr::from((ELASTIC_IP, PORT));
         let trickle = Trickle::start(&self.lab.client, to, CONNECTIONS);
@@ -166,7 +168,8 @@ impl Site {
             wait::until_true(what, LIMIT, || Ok(trickle.drops() >= due))
         };
         went_on("ten drops on each connection")?;
-        // The standby receives the newest flows shortly after they begin.
+        // The pause lets the standby receive the newest flows, which are sent shortly after they
+        // begin.
         thread::sleep(Duration::from_secs(1));
         happens()?;
         let resumed = went_on("drops after what happened");
@@ -177,7 +180,7 @@ impl Site {
         Ok(longest.unwrap_or_default())
     }
 
-    /// Returns for each host whether it has the address on its interface.
+    /// Returns for each host whether it has the virtual IP address on its interface.
     fn holders(&self) -> Result<Vec<bool>> {
         let has = |host: &lab::Host| {
             let addresses = host.run("ip", &["-4", "-br", "address", "show", "dev", "eth0"])?;

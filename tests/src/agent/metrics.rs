@@ -15,9 +15,9 @@ pub struct Metrics {
 pub struct Sample {
     /// The metric's name.
     pub name: String,
-    /// Its labels.
+    /// The sample's labels, by name.
     pub labels: BTreeMap<String, String>,
-    /// Its value.
+    /// The metric's value with these labels.
     pub value: f64,
 }
 
@@ -76,7 +76,8 @@ fn sample(line: &str) -> Option<Sample> {
     })
 }
 
-/// Parses `key="value",…`; a value may contain escaped quotes and commas.
+/// Parses labels, `key="value",…`; a value may contain escaped quotes and commas. `None` if they
+/// are malformed.
 fn labels(mut text: &str) -> Option<BTreeMap<String, String>> {
     let mut labels = BTreeMap::new();
     while !text.is_empty() {
@@ -89,7 +90,7 @@ fn labels(mut text: &str) -> Option<BTreeMap<String, String>> {
 }
 
 /// Splits the text after an opening quote at the closing quote. Returns the unescaped value and the
-/// rest.
+/// rest of the text; `None` if no quote closes the value.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut letters = text.char_indices();

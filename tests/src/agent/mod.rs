@@ -24,20 +24,20 @@ pub use pair::Pair;
 pub use settings::{ADMIN, APP_PORT, HaSettings, Moves, Settings};
 pub use watch::{Role, Sighting, Timeline, Watch};
 
-/// Path of the configuration on a balancer host.
+/// Path of the agent's configuration on a balancer host.
 pub const CONFIG_FILE: &str = "/run/lb/lb.toml";
 
 /// Path of the site's certificate and key on a balancer host.
 pub const CERTIFICATE_FILE: &str = "/run/lb/tls/site.pem";
 
-/// Path of the link's secret on both balancer hosts.
+/// Path of the file with the link's secret on both balancer hosts.
 pub const LINK_SECRET_FILE: &str = "/run/lb/peer.secret";
 
-/// Path of the file with the agent's environment variables, one per line, as systemd's `EnvironmentFile`
-/// has them.
+/// Path on a balancer host of the file with the agent's environment variables, one per line, in the
+/// format of systemd's `EnvironmentFile`.
 pub const ENVIRONMENT_FILE: &str = "/run/lb/environment";
 
-/// Directory of the pins on a balancer host.
+/// Directory of the agent's pins on a balancer host.
 pub const PINS: &str = "/sys/fs/bpf/lb";
 
 /// Time-out for the agent to start, and for its backends to be up.
@@ -64,7 +64,7 @@ impl Agent {
     /// waits until it serves and every backend is up.
     ///
     /// # Errors
-    /// When it does not start in time; the error contains its log.
+    /// When the agent does not start in time; the error contains its log.
     pub fn start(lab: &Lab, settings: &Settings) -> Result<Self> {
         install_certificate(lab)?;
         Self::start_on(&lab.balancers[settings.balancer], settings)
@@ -105,8 +105,8 @@ impl Agent {
             Ok(()) => Ok(agent),
             Err(error) => {
                 let error = error.context(format!("the agent logged:\n{}", agent.log()));
-                // The error contains the log. If it were printed as well, it would appear among a
-                // benchmark's figures.
+                // The error contains the log. If the log were printed on drop as well, it would
+                // appear among a benchmark's figures.
                 agent.quiet = true;
                 Err(error)
             }
@@ -120,23 +120,23 @@ impl Agent {
         self
     }
 
-    /// The host that the agent runs on.
+    /// Returns the host that the agent runs on.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
     }
 
-    /// What the agent has logged so far.
+    /// Returns what the agent has logged so far.
     #[must_use]
     pub fn log(&self) -> String {
         let log = self.process.log();
         log.get(self.log_begins..).unwrap_or_default().to_owned()
     }
 
-    /// The CPU time that the agent's process has used: [`Process::cpu_time`].
+    /// Returns the CPU time that the agent's process has used: see [`Process::cpu_time`].
     ///
     /// # Errors
-    /// When it is not running.
+    /// When the agent is not running.
     pub fn cpu_time(&self) -> Result<Duration> {
         self.process.cpu_time()
     }
@@ -144,7 +144,7 @@ impl Agent {
     /// Kills the agent with SIGKILL, so it cannot clean up.
     ///
     /// # Errors
-    /// When it is not running.
+    /// When the agent is not running.
     pub fn sigkill(mut self) -> Result<()> {
         self.process.kill()
     }
@@ -152,7 +152,7 @@ impl Agent {
     /// Suspends the agent (SIGSTOP), as if the machine were paused.
     ///
     /// # Errors
-    /// When it is not running.
+    /// When the agent is not running.
     pub fn pause(&self) -> Result<()> {
         self.process.signal(Signal::SIGSTOP)
     }
@@ -160,15 +160,15 @@ impl Agent {
     /// Resumes a suspended agent (SIGCONT).
     ///
     /// # Errors
-    /// When it is not running.
+    /// When the agent is not running.
     pub fn go_on(&self) -> Result<()> {
         self.process.signal(Signal::SIGCONT)
     }
 
-    /// Makes the agent reopen its access log.
+    /// Makes the agent reopen its access log, as after a rotation.
     ///
     /// # Errors
-    /// When it is not running.
+    /// When the agent is not running.
     pub fn rotate_log(&self) -> Result<()> {
         self.process.signal(Signal::SIGUSR1)
     }
@@ -176,7 +176,7 @@ impl Agent {
     /// Stops the agent with SIGTERM, and waits until it has exited.
     ///
     /// # Errors
-    /// When it is not running, or does not end.
+    /// When the agent is not running, or does not exit in time.
     pub fn sigterm(mut self) -> Result<ExitStatus> {
         self.process.signal(Signal::SIGTERM)?;
         self.process.wait(ENDING)
@@ -202,7 +202,7 @@ impl Agent {
     /// Replaces the configuration by one with these settings, and reloads the agent.
     ///
     /// # Errors
-    /// When the agent refuses them.
+    /// When the agent refuses the configuration.
     pub fn reconfigure(&self, settings: &Settings) -> Result<()> {
         self.host.write(CONFIG_FILE, settings.toml())?;
         self.operate(&["reload"]).map(drop)
@@ -211,7 +211,7 @@ impl Agent {
     /// Returns `/metrics` as text.
     ///
     /// # Errors
-    /// When it does not answer with 200.
+    /// When the agent does not answer with status 200.
     pub fn metrics_text(&self) -> Result<String> {
         let address = ADMIN.parse()?;
         let scrape = move || scrape::read(address, "/metrics", PATIENCE);
@@ -221,15 +221,15 @@ impl Agent {
     /// Returns the parsed `/metrics`.
     ///
     /// # Errors
-    /// When it does not answer, or with something that cannot be read.
+    /// When the agent does not answer, or its answer cannot be parsed.
     pub fn metrics(&self) -> Result<Metrics> {
         Metrics::parse(&self.metrics_text()?)
     }
 
-    /// Returns the agent's role according to its metrics; `None` if they do not contain one.
+    /// Returns the agent's role according to its metrics; `None` if they do not contain a role.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When the agent does not answer.
     pub fn role(&self) -> Result<Option<Role>> {
         Ok(Role::of(&self.metrics()?))
     }
@@ -237,7 +237,7 @@ impl Agent {
     /// Waits until the agent has the role `role`.
     ///
     /// # Errors
-    /// When it does not become so within `limit`.
+    /// When the agent does not have the role within `limit`.
     pub fn wait_for_role(&self, role: Role, limit: Duration) -> Result<()> {
         let what = format!("{} becoming {}", self.host.name(), role.name());
         wait::until_true(&what, limit, || Ok(self.role()? == Some(role)))
@@ -246,7 +246,7 @@ impl Agent {
     /// Waits until the agent's metrics satisfy a condition, and returns them.
     ///
     /// # Errors
-    /// When they do not within `limit`.
+    /// When the metrics do not satisfy the condition within `limit`.
     pub fn wait_for_metrics(
         &self,
         what: &str,
@@ -256,10 +256,10 @@ impl Agent {
         wait::until(what, limit, || Ok(Some(self.metrics()?).filter(&holds)))
     }
 
-    /// Whether a backend is up, according to its metric.
+    /// Whether a backend is up, according to the agent's metric of it.
     ///
     /// # Errors
-    /// When the agent does not say.
+    /// When the agent does not answer, or has no metric of the backend.
     pub fn is_up(&self, backend: &str) -> Result<bool> {
         let metrics = self.metrics()?;
         let samples = metrics.samples("lb_backend_up", &[("backend", backend)]);
@@ -273,7 +273,7 @@ impl Agent {
     /// Waits until a backend is up or down.
     ///
     /// # Errors
-    /// When it does not become so within `limit`.
+    /// When the backend does not become so within `limit`.
     pub fn wait_for_backend(&self, backend: &str, up: bool, limit: Duration) -> Result<()> {
         let state = if up { "up" } else { "down" };
         wait::until_true(&format!("{backend} {state}"), limit, || {
@@ -286,7 +286,8 @@ impl Agent {
             if !self.process.is_running()? {
                 bail!("the agent exited");
             }
-            // A request may fail while the agent starts; a permanent fault shows at the deadline.
+            // A request may fail while the agent starts; a permanent fault shows when the time-out
+            // is over.
             let Ok(metrics) = self.metrics() else {
                 return Ok(false);
             };
@@ -311,7 +312,7 @@ impl Drop for Agent {
 /// Installs the site's certificate and key on every balancer, at the path in the configuration.
 ///
 /// # Errors
-/// When it cannot be made or written.
+/// When the certificate cannot be made or written.
 pub fn install_certificate(lab: &Lab) -> Result<()> {
     let certificate = lab.authority.certify(SITE)?.pem();
     let mut hosts = lab.balancers.iter();
@@ -321,7 +322,7 @@ pub fn install_certificate(lab: &Lab) -> Result<()> {
 /// Runs `lb run` on a host where it should refuse to start, and returns its exit status and output.
 ///
 /// # Errors
-/// When it cannot be started.
+/// When `lb` cannot be started.
 pub fn try_to_run(host: &Host) -> Result<Output> {
     let lb = binary()?;
     // An agent that does start is killed by `timeout` after 15 s.
@@ -331,10 +332,10 @@ pub fn try_to_run(host: &Host) -> Result<Output> {
         .output()?)
 }
 
-/// Runs `lb run` without a capability.
+/// Runs `lb run` without the given `capabilities`, and returns its exit status and output.
 ///
 /// # Errors
-/// When it cannot be started.
+/// When `lb` cannot be started.
 pub fn try_to_run_without(host: &Host, capabilities: &str) -> Result<Output> {
     let set = format!("--bounding-set={capabilities}");
     let wrapper = ["timeout", "--signal=KILL", "15", "setpriv", &set, "--"];
@@ -350,10 +351,11 @@ fn under(host: &Host, wrapper: &[&str]) -> Command {
     command
 }
 
-/// Path of the binary `lb`: the value of `LB_BINARY`, or the one that cargo built beside this program.
+/// Returns the path of the binary `lb`: the value of `LB_BINARY`, or the path of the one that cargo
+/// built beside this program.
 ///
 /// # Errors
-/// When there is none; the error explains how to build it.
+/// When there is no such binary; the error explains how to build it.
 pub fn binary() -> Result<PathBuf> {
     if let Some(named) = env::var_os("LB_BINARY") {
         let named = PathBuf::from(named);

@@ -1,4 +1,4 @@
-//! The two agents of a pair.
+//! Starting and observing the two agents of a pair.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{Host, Lab, wait};
 /// Metrics that are 1 on both hosts of a pair whose link is up and whose flows are synced.
 const LINK_GAUGES: [&str; 2] = ["lb_peer_link_up", "lb_peer_flows_synced"];
 
-/// Time-out for a pair to agree on its roles and synchronise.
+/// Time-out for the hosts of a pair to agree on their roles, and for the standby to be synced.
 const AGREEING: Duration = Duration::from_secs(20);
 
 /// The agents of both balancers, in the order of [`crate::topology::BALANCERS`]; `None` for a balancer
@@ -30,7 +30,7 @@ impl Pair {
     /// the second is standby, with the link up if the settings have one.
     ///
     /// # Errors
-    /// When they do not get there; the error contains their logs.
+    /// When the pair does not get there; the error contains the logs of both agents.
     pub fn start(lab: &Lab, settings: &[Settings; 2]) -> Result<Self> {
         Self::install(lab, settings)?.started()
     }
@@ -56,8 +56,8 @@ impl Pair {
         Ok(self)
     }
 
-    /// Writes the certificate, the configurations of both hosts and, if they have a link, its secret.
-    /// Starts nothing.
+    /// Writes the certificate, the configurations of both hosts and, if they have a link, the
+    /// link's secret. Starts no agent.
     ///
     /// # Errors
     /// When a file cannot be written, or `lb peer init` makes no secret.
@@ -70,7 +70,7 @@ impl Pair {
         }
         for (host, settings) in hosts.iter().zip(settings) {
             host.write(CONFIG_FILE, settings.toml())?;
-            // The EC2 APIs of the lab accept any credentials: they do not verify signatures.
+            // The EC2 APIs of the lab do not verify signatures, so they accept any credentials.
             host.write(
                 ENVIRONMENT_FILE,
                 format!(
@@ -94,10 +94,11 @@ impl Pair {
         self
     }
 
-    /// Starts the agent of one host with the files that are installed there.
+    /// Starts the agent of the host with the index `index`, with the files that are installed
+    /// there.
     ///
     /// # Errors
-    /// When it does not come up: with what it logged.
+    /// When the agent does not come up; the error contains what it logged.
     pub fn start_again(&mut self, index: usize) -> Result<()> {
         let mut agent = Agent::start_again(&self.hosts[index])?;
         if self.quiet {
@@ -107,16 +108,16 @@ impl Pair {
         Ok(())
     }
 
-    /// The host with this index in [`crate::topology::BALANCERS`].
+    /// Returns the host with this index in [`crate::topology::BALANCERS`].
     #[must_use]
     pub fn host(&self, index: usize) -> &Host {
         &self.hosts[index]
     }
 
-    /// The agent of the host with this index.
+    /// Returns the agent of the host with this index.
     ///
     /// # Errors
-    /// When it is not running.
+    /// When that agent is not running.
     pub fn agent(&self, index: usize) -> Result<&Agent> {
         let name = self.hosts[index].name();
         let agent = self.agents[index].as_ref();
@@ -126,7 +127,7 @@ impl Pair {
     /// Removes the agent of the host with this index from the pair, so the caller can stop or kill it.
     ///
     /// # Errors
-    /// When it is not running.
+    /// When that agent is not running.
     pub fn take(&mut self, index: usize) -> Result<Agent> {
         let name = self.hosts[index].name();
         self.agents[index]
@@ -134,11 +135,12 @@ impl Pair {
             .with_context(|| format!("no agent runs on {name}"))
     }
 
-    /// Waits until the host with the index `active` is active and the other is standby and, if they have
-    /// a link, until it is up, both have the flows, and either could take over.
+    /// Waits until the host with the index `active` is active and the other host is standby and, if
+    /// they have a link, until the link is up, the standby is synced, and either host could take
+    /// over.
     ///
     /// # Errors
-    /// When they do not come to that: with what both say of themselves.
+    /// When the hosts do not come to that; the error contains the status of both agents.
     pub fn wait_until_agreed(&self, active: usize) -> Result<()> {
         let what = format!(
             "{} active and the other standing by",
@@ -163,14 +165,15 @@ impl Pair {
         agreed.with_context(|| format!("they say of themselves:\n{}", self.statuses()))
     }
 
-    /// Whether the host with this index knows that its peer can take over; true without a link.
+    /// Whether the host with the index `active` knows that its peer can take over; true if there is
+    /// no link.
     fn knows_its_peer(&self, active: usize) -> Result<bool> {
         let ha = &self.agent(active)?.status()?["ha"];
         Ok(ha["link"].is_null() || ha["peer"]["ready"] == true)
     }
 
-    /// Returns for each host, in order, whether its agent reports that it is active. An agent that does
-    /// not answer counts as not active.
+    /// Returns for each host, in the order of [`crate::topology::BALANCERS`], whether its agent
+    /// reports that it is active. An agent that does not answer counts as not active.
     #[must_use]
     pub fn actives(&self) -> [bool; 2] {
         self.agents.each_ref().map(|agent| {
@@ -181,7 +184,7 @@ impl Pair {
         })
     }
 
-    /// Starts recording the roles of both agents.
+    /// Starts recording the roles of both agents over time.
     #[must_use]
     pub fn watch(&self) -> Watch {
         Watch::start(&self.hosts)
@@ -203,7 +206,8 @@ impl Pair {
     }
 }
 
-/// Has `lb peer init` make a secret on the first host, and copies it to the others.
+/// Makes a secret of the link with `lb peer init` on the first host, and copies it to the other
+/// hosts.
 fn share_link_secret(hosts: &[Host]) -> Result<()> {
     let [first, others @ ..] = hosts else {
         return Ok(());

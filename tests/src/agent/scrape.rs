@@ -1,4 +1,4 @@
-//! Requests to the agent's HTTP port, from its own host.
+//! HTTP requests to the agent's admin port, sent from the agent's host.
 
 use std::{
     io::{Read as _, Write as _},

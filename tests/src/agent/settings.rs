@@ -1,4 +1,4 @@
-//! Configuration of the lab's agents.
+//! Settings of the lab's agents, and the configuration files made from them.
 
 use std::{
     fmt::Write as _,
@@ -14,40 +14,40 @@ use crate::{
     web::Web,
 };
 
-/// Address of the agent's admin port, on its host.
+/// Address of the agent's admin port, on the agent's host.
 pub const ADMIN: &str = "127.0.0.1:9145";
 
-/// Port of the service of [`Settings::with_app`].
+/// Port of the service that [`Settings::with_app`] adds.
 pub const APP_PORT: u16 = 8443;
 
-/// Settings that a test may change.
+/// Settings of a lab's agent that a test may change.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Index of the balancer in [`BALANCERS`].
     pub balancer: usize,
-    /// Interfaces with the XDP program.
+    /// Names of the interfaces that the XDP program is attached to.
     pub interfaces: Vec<String>,
-    /// Address of the services.
+    /// Address that the services listen on.
     pub listen: Ipv4Addr,
-    /// Interval of the checks.
+    /// Interval of the health checks.
     pub interval: Duration,
-    /// Time-out of a check.
+    /// Time-out of a health check.
     pub timeout: Duration,
-    /// Successes until a backend is healthy.
+    /// Number of successful checks in a row after which a backend is healthy.
     pub rise: u32,
-    /// Failures until a backend is unhealthy.
+    /// Number of failed checks in a row after which a backend is unhealthy.
     pub fall: u32,
     /// How the `tcp` service forwards: `nat` or `dnat`.
     pub forward: &'static str,
-    /// Range of healthy statuses, `FROM-TO`.
+    /// Range of statuses that mean healthy, `FROM-TO`.
     pub expect: &'static str,
-    /// Handling of new connections while no backend is up: `try_all` or `refuse`.
+    /// What happens to new connections while no backend is up: `try_all` or `refuse`.
     pub when_all_down: &'static str,
-    /// The backends: name and address.
+    /// Name and address of each backend.
     pub backends: Vec<(String, SocketAddr)>,
-    /// `[ha]`; `None` for a single host.
+    /// The settings of `[ha]`; `None` for a balancer without a peer.
     pub ha: Option<HaSettings>,
-    /// Additional tables of the configuration file, verbatim.
+    /// Additional tables of the configuration file, which are appended to it as they are.
     pub more: String,
 }
 
@@ -56,41 +56,42 @@ pub struct Settings {
 pub struct HaSettings {
     /// Priority of the host, 1 to 254.
     pub priority: u8,
-    /// Advert interval.
+    /// Time from one advert to the next.
     pub advert_interval: Duration,
-    /// Whether the host preempts one with a lower priority.
+    /// Whether the host takes over from a peer with a lower priority.
     pub preempt: bool,
     /// The address that moves to the active host.
     pub moves: Moves,
     /// Whether the agents have a link: `[ha.link]`.
     pub link: bool,
-    /// Additional keys of `[ha]`, and tables below it, verbatim.
+    /// Additional keys of `[ha]`, and tables below it, which are written as they are.
     pub more: String,
 }
 
-/// The address that moves to the active host.
+/// The address that moves to the active host, and what moves it.
 #[derive(Clone, Debug)]
 pub enum Moves {
-    /// The Elastic IP, by an EC2 API.
+    /// The Elastic IP, which an EC2 API moves.
     ElasticIp {
-        /// Allocation id of the Elastic IP, `eipalloc-…`.
+        /// Allocation ID of the Elastic IP, `eipalloc-…`.
         allocation_id: String,
-        /// The region that it belongs to.
+        /// The region that the Elastic IP belongs to.
         region: String,
-        /// The URL of the API.
+        /// The URL of the EC2 API.
         endpoint: String,
-        /// Network interface of the host, `eni-…`; `None` to query the metadata service.
+        /// ID of the host's network interface, `eni-…`; `None` if the agent is to ask the metadata
+        /// service.
         network_interface_id: Option<String>,
         /// Whether [`VIRTUAL_IP`] moves with the Elastic IP, as a secondary private address.
         takes_private_ip: bool,
     },
-    /// [`VIRTUAL_IP`], by gratuitous ARP.
+    /// [`VIRTUAL_IP`], which gratuitous ARP moves.
     VirtualIp,
 }
 
 impl Settings {
-    /// Settings of a single balancer, `lb-a`, with all web servers of the lab as backends, each checked
-    /// five times a second.
+    /// Returns the settings of a single balancer, `lb-a`, with all web servers of the lab as
+    /// backends, each checked five times a second.
     #[must_use]
     pub fn of(lab: &Lab) -> Self {
         let backend = |web: &Web| (web.name().to_owned(), web.address());
@@ -118,7 +119,7 @@ impl Settings {
         let listen = self.listen;
         let mut backends = String::new();
         for (name, address) in &self.backends {
-            // Writing to a String cannot fail.
+            // Writing to a String cannot fail, so the result is ignored.
             let _ = write!(
                 backends,
                 "[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"\n"
@@ -168,14 +169,15 @@ certificates = ["{CERTIFICATE_FILE}"]
         }
     }
 
-    /// Settings of both balancers of a pair between which the Elastic IP of an EC2 moves.
+    /// Returns the settings of both balancers of a pair between which the Elastic IP of an EC2 API
+    /// moves.
     #[must_use]
     pub fn elastic_pair(lab: &Lab, ec2: &(impl Ec2 + ?Sized)) -> [Self; 2] {
         [0, 1].map(|balancer| Self::of(lab).paired(balancer, Moves::elastic_ip(ec2, balancer)))
     }
 
-    /// Settings of both balancers of a pair between which the Elastic IP of an EC2 and [`VIRTUAL_IP`]
-    /// move together.
+    /// Returns the settings of both balancers of a pair between which the Elastic IP of an EC2 API
+    /// and [`VIRTUAL_IP`] move together.
     #[must_use]
     pub fn elastic_pair_with_address(lab: &Lab, ec2: &(impl Ec2 + ?Sized)) -> [Self; 2] {
         [0, 1].map(|balancer| {
@@ -190,13 +192,13 @@ certificates = ["{CERTIFICATE_FILE}"]
         })
     }
 
-    /// Settings of both balancers of a pair between which [`VIRTUAL_IP`] moves.
+    /// Returns the settings of both balancers of a pair between which [`VIRTUAL_IP`] moves.
     #[must_use]
     pub fn virtual_pair(lab: &Lab) -> [Self; 2] {
         [0, 1].map(|balancer| Self::of(lab).paired(balancer, Moves::VirtualIp))
     }
 
-    /// Changes the interfaces on which the XDP program runs to these.
+    /// Replaces the interfaces that the XDP program is attached to by these.
     #[must_use]
     pub fn on(self, interfaces: &[&str]) -> Self {
         let interfaces = interfaces.iter().map(|name| (*name).to_owned());
@@ -206,15 +208,15 @@ certificates = ["{CERTIFICATE_FILE}"]
         }
     }
 
-    /// Keeps only the backends with these names.
+    /// Removes all backends but those with these names.
     #[must_use]
     pub fn only(mut self, names: &[&str]) -> Self {
         self.backends.retain(|(name, _)| names.contains(&&**name));
         self
     }
 
-    /// Maximum time from the failure of a backend until it is down: `fall` checks must fail, one
-    /// interval apart, and the first of them may be a whole interval after the failure.
+    /// Returns the maximum time from the failure of a backend until it is down: `fall` checks must
+    /// fail, one interval apart, and the first of them may be a whole interval after the failure.
     #[must_use]
     pub fn detection(&self) -> Duration {
         self.interval * self.fall
@@ -269,7 +271,7 @@ check = {{ type = "http", path = "/", expect = "{expect}", interval = "{interval
 "#
         );
         for (name, address) in &self.backends {
-            // Writing to a String cannot fail.
+            // Writing to a String cannot fail, so the result is ignored.
             let _ = write!(
                 toml,
                 "\n[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"\n"
@@ -286,8 +288,8 @@ check = {{ type = "http", path = "/", expect = "{expect}", interval = "{interval
 }
 
 impl HaSettings {
-    /// Master_Down_Interval: time without an advert after which this host, as a standby, takes over
-    /// (RFC 9568, section 6.1).
+    /// Returns the Master_Down_Interval: the time without an advert after which this host, as a
+    /// standby, takes over (RFC 9568, section 6.1).
     #[must_use]
     pub fn takeover(&self) -> Duration {
         let skew = self.advert_interval * (256 - u32::from(self.priority)) / 256;
@@ -324,7 +326,8 @@ preempt = {preempt}
 }
 
 impl Moves {
-    /// Settings by which the Elastic IP of an EC2 moves to this balancer's network interface.
+    /// Returns the settings by which an EC2 API moves its Elastic IP to this balancer's network
+    /// interface.
     #[must_use]
     pub fn elastic_ip(ec2: &(impl Ec2 + ?Sized), balancer: usize) -> Self {
         Self::ElasticIp {

@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result};
 use super::{Agent, CONFIG_FILE, binary, path_of};
 use crate::Host;
 
-/// The unit that operators install.
+/// The systemd unit that operators install.
 const UNIT: &str = include_str!("../../../deploy/lb.service");
 
-/// User id of the agent in the lab, which has no user `lb`.
+/// User ID of the agent in the lab's hosts, which have no user `lb`.
 const USER: &str = "65534";
 
-/// Path of a copy of the binary that [`USER`] can execute.
+/// Path on a host of a copy of the binary that [`USER`] can execute.
 const PROGRAM: &str = "/run/lb/lb";
 
 impl Agent {
@@ -24,8 +24,8 @@ impl Agent {
     /// As [`Agent::start`].
     pub fn start_as_unit(host: &Host) -> Result<Self> {
         install(host)?;
-        // Prepares the directories as the unit does before the agent starts, with the unit's
-        // permissions.
+        // This prepares the directories with the permissions that the unit gives them before it
+        // starts the agent.
         host.script(&format!(
             "chmod o+x /sys/fs/bpf\n\
              mkdir -p /sys/fs/bpf/lb\n\
@@ -66,7 +66,7 @@ fn as_user(host: &Host) -> Result<Command> {
     Ok(command)
 }
 
-/// The unit's capabilities as `setpriv` takes them: `-all,+bpf,+net_admin,…`.
+/// Returns the unit's capabilities in the form that `setpriv` expects: `-all,+bpf,+net_admin,…`.
 fn capabilities() -> Option<String> {
     let mut lines = UNIT.lines();
     let names = lines.find_map(|line| line.strip_prefix("CapabilityBoundingSet="))?;

@@ -15,27 +15,27 @@ use anyhow::Result;
 use super::{ADMIN, Metrics, scrape};
 use crate::{Host, host::joined};
 
-/// Interval at which each agent is polled.
+/// Interval at which each agent is asked for its role.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// Time-out of a request.
+/// Time-out of a request to an agent.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Role of an agent.
+/// Role of an agent's host in the pair.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
-    /// Just started.
+    /// The agent has just started.
     Init,
-    /// Standby.
+    /// The host is the standby.
     Backup,
-    /// Active.
+    /// The host is active.
     Master,
-    /// Cannot become active.
+    /// The host cannot become active.
     Fault,
 }
 
 impl Role {
-    /// All roles with their names in metrics and status.
+    /// All roles, each with its name in metrics and status.
     pub const ALL: [(Self, &str); 4] = [
         (Self::Init, "init"),
         (Self::Backup, "backup"),
@@ -43,7 +43,7 @@ impl Role {
         (Self::Fault, "fault"),
     ];
 
-    /// Name of the role in metrics and status.
+    /// Returns the name of the role in metrics and status.
     #[must_use]
     pub fn name(self) -> &'static str {
         let named = Self::ALL.iter().find(|(role, _)| *role == self);
@@ -62,20 +62,20 @@ impl Role {
     }
 }
 
-/// One observation of an agent.
+/// One observation of an agent: a request to it, and what it answered.
 #[derive(Clone, Debug)]
 pub struct Sighting {
-    /// Time of the request.
+    /// When the request was sent to the agent.
     pub asked: Instant,
-    /// Time of the response.
+    /// When the agent's answer had arrived, or the request had failed.
     pub answered: Instant,
-    /// The agent's role; `None` if it did not respond.
+    /// The agent's role; `None` if the agent did not respond.
     pub role: Option<Role>,
-    /// The agent's metrics about the pair; empty if it did not respond.
+    /// The agent's metrics about the pair; empty if the agent did not respond.
     pub metrics: Metrics,
 }
 
-/// Polls the agents of several hosts, 50 times a second each.
+/// Polls the agents of several hosts, each of them 50 times a second.
 #[derive(Debug)]
 pub struct Watch {
     stop: Arc<AtomicBool>,
@@ -83,7 +83,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts polling.
+    /// Starts polling the agents of these hosts.
     #[must_use]
     pub fn start(hosts: &[Host]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
@@ -97,7 +97,7 @@ impl Watch {
         Self { stop, threads }
     }
 
-    /// Stops polling.
+    /// Stops polling, and returns all observations.
     ///
     /// # Errors
     /// When a host could not be entered.
@@ -143,10 +143,11 @@ fn about_the_pair(text: &str) -> String {
         .collect()
 }
 
-/// Observations of each host, in the order of the hosts.
+/// Observations of the agents of several hosts.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
-    /// The observations of each host, oldest first.
+    /// The observations of each host's agent, in the order of the hosts, the oldest observation
+    /// first.
     pub hosts: Vec<Vec<Sighting>>,
 }
 
@@ -169,7 +170,7 @@ impl Timeline {
             .unwrap_or_default()
     }
 
-    /// The sequence of a host's roles, with their start times.
+    /// Returns the sequence of a host's roles, each with the time at which it was first observed.
     #[must_use]
     pub fn roles(&self, host: usize) -> Vec<(Instant, Role)> {
         let mut roles: Vec<(Instant, Role)> = Vec::new();
@@ -184,7 +185,7 @@ impl Timeline {
     }
 }
 
-/// Intervals from the first to the last observation of each uninterrupted active role.
+/// Returns the intervals from the first to the last observation of each uninterrupted active role.
 fn active_spans(sightings: &[Sighting]) -> Vec<(Instant, Instant)> {
     sightings
         .chunk_by(|one, next| one.role == next.role)

@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 
 use super::Setup;
 
-/// Time-out for HAProxy to listen.
+/// Time-out for HAProxy to start listening.
 const STARTING: Duration = Duration::from_secs(10);
 
 const HAPROXY_FILE: &str = "/run/haproxy/haproxy.cfg";
 
-/// A balancer on `lb-a` that forwards connections arriving at its port 80 to the web servers.
+/// The balancer that is measured on `lb-a`: it forwards connections to port 80 to the web servers.
 pub(super) enum Balancer {
     Lb(Agent),
     Nftables(Host),
@@ -29,8 +29,10 @@ pub(super) enum Balancer {
 pub(super) struct Verdicts(BTreeMap<(String, String), f64>);
 
 impl Balancer {
+    /// Starts the balancer of this setup on `lb-a`.
+    ///
     /// # Errors
-    /// When it does not start.
+    /// When the balancer does not start.
     pub(super) fn start(lab: &Lab, setup: Setup) -> Result<Self> {
         match setup {
             Setup::Lb => start_lb(lab, "nat"),
@@ -43,7 +45,8 @@ impl Balancer {
         }
     }
 
-    /// User and system time of the balancer's process; `None` for nftables, which has no process.
+    /// Returns user and system time of the balancer's process; `None` for nftables, which has no
+    /// process.
     pub(super) fn cpu_time(&self) -> Result<Option<Duration>> {
         match self {
             Self::Lb(agent) => agent.cpu_time().map(Some),
@@ -52,7 +55,7 @@ impl Balancer {
         }
     }
 
-    /// Counters of the XDP program; `None` for a balancer other than `lb`.
+    /// Returns the counters of the XDP program; `None` for a balancer other than `lb`.
     pub(super) fn verdicts(&self) -> Result<Option<Verdicts>> {
         match self {
             Self::Lb(agent) => Verdicts::of(agent).map(Some),
@@ -60,8 +63,8 @@ impl Balancer {
         }
     }
 
-    /// Number of connections that the kernel tracks, and its limit; `None` for a balancer other than
-    /// nftables.
+    /// Returns the number of connections that the kernel tracks, and its limit; `None` for a
+    /// balancer other than nftables.
     pub(super) fn conntrack(&self) -> Result<Option<Value>> {
         let Self::Nftables(host) = self else {
             return Ok(None);
@@ -96,7 +99,7 @@ impl Verdicts {
         Ok(Self(verdicts))
     }
 
-    /// Returns how much each counter has grown since `earlier`.
+    /// Returns how much each counter has grown since the reading `earlier`.
     pub(super) fn since(mut self, earlier: &Self) -> Self {
         for (key, packets) in &mut self.0 {
             *packets -= earlier.0.get(key).unwrap_or(&0.0);
@@ -121,10 +124,11 @@ fn start_lb(lab: &Lab, forward: &'static str) -> Result<Balancer> {
     Ok(Balancer::Lb(Agent::start(lab, &settings)?.quiet()))
 }
 
-/// Loads rules that use the web servers in turn and replace the client's address by the balancer's, so
-/// answers come back through it. A network namespace has the machine's limit on tracked connections,
-/// often 262,144, and cannot raise it: with the usual 120 s of TIME-WAIT that allows 2,184 connections a
-/// second. So connections are tracked for only 15 s after their end, which allows 17,000 a second.
+/// Loads nftables rules that use the web servers in turn and replace the client's address by the
+/// balancer's, so answers come back through the balancer. A network namespace has the machine's
+/// limit on tracked connections, often 262,144, and cannot raise it: with the usual 120 s of
+/// TIME-WAIT that allows 2,184 connections a second. So connections are tracked for only 15 s after
+/// their end, which allows 17,000 a second.
 fn start_nftables(lab: &Lab) -> Result<Balancer> {
     let host = lab.lb_a();
     let address = BALANCERS[0].1;
@@ -144,20 +148,20 @@ fn start_nftables(lab: &Lab) -> Result<Balancer> {
            }}\n\
          }}\n"
     );
-    // Without this, a host with one interface would send ICMP redirects that tell the router and the
-    // gateway to bypass it.
+    // With redirects, a host with one interface would tell the router and the gateway to bypass it.
     host.script(
         "sysctl -qw net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0\n\
          sysctl -qw net.ipv4.ip_forward=1",
     )?;
     nft(host, &rules)?;
-    // This setting exists only once a rule that tracks connections is loaded.
+    // This setting exists only after a rule that tracks connections has been loaded.
     host.script("sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_time_wait=15")?;
     Ok(Balancer::Nftables(host.clone()))
 }
 
-/// Starts HAProxy as one process with its default number of threads, which uses the servers in turn. The
-/// kernel gives it the range of ports that its documentation recommends, and reuses ports in TIME-WAIT.
+/// Starts HAProxy as one process with its default number of threads, which uses the web servers in
+/// turn. The kernel gives it the range of ports that HAProxy's documentation recommends, and reuses
+/// ports in TIME-WAIT.
 fn start_haproxy(lab: &Lab) -> Result<Balancer> {
     let host = lab.lb_a();
     let servers: String = (lab.webs.iter())

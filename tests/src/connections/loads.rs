@@ -1,4 +1,4 @@
-//! The loads: wrk, and the lab's own generator of short connections.
+//! The loads of the measurement: wrk, and the lab's own generator of short connections.
 
 use std::{
     collections::BTreeMap,
@@ -19,24 +19,25 @@ use serde_json::{Value, json};
 
 use super::Load;
 
-/// Number of client addresses where the client closes first. Of the 64,512 ports of an address, Linux
-/// gives out half before its search becomes slow, and a closed connection keeps its port for the 60 s of
-/// TIME-WAIT, so one address can open only 540 connections a second.
+/// Number of client addresses in the load where the client closes first. Of the 64,512 ports of an
+/// address, Linux gives out half before its search becomes slow, and a closed connection keeps its
+/// port for the 60 s of TIME-WAIT, so one address can open only 540 connections a second.
 const CLOSING_CLIENTS: u8 = 64;
 
-/// Maximum delay in reading a count of connections, beyond which it does not represent its second.
+/// Maximum delay in reading a count of connections: after a longer one, the count does not
+/// represent its second.
 const LATE: Duration = Duration::from_millis(500);
 
-/// Number of client addresses in the loads with many clients.
+/// Number of client addresses in the loads `ManyClients` and `ManyClientsClose`.
 const MANY_CLIENTS: u8 = 200;
 
-/// Result of a load.
+/// Result of running a load.
 pub(super) struct Outcome {
-    /// Number of connections in each second, from the start of the load.
+    /// Number of connections that ended in each second, from the start of the load.
     pub(super) per_second: Vec<u64>,
-    /// Number of answered connections.
+    /// Number of connections that were answered.
     pub(super) answered: u64,
-    /// Failed connections by reason.
+    /// Number of failed connections by reason.
     pub(super) failures: BTreeMap<String, u64>,
     pub(super) times: Times,
 }
@@ -44,11 +45,11 @@ pub(super) struct Outcome {
 /// Durations of connections in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Times {
-    /// Median.
+    /// Median of the durations, in milliseconds.
     pub(super) p50: f64,
-    /// 99th percentile.
+    /// 99th percentile of the durations, in milliseconds.
     pub(super) p99: f64,
-    /// Whether the times include the time to connect.
+    /// Whether the durations include the time to connect.
     pub(super) with_connect: bool,
 }
 
@@ -66,8 +67,9 @@ impl Load {
             Self::ClientCloses => CLOSING_CLIENTS,
             Self::ManyClients | Self::ManyClientsClose => MANY_CLIENTS,
         };
-        // All these addresses share the client host's limit on connections in TIME-WAIT, beyond which
-        // the kernel forgets them at once. Separate hosts would not share a limit.
+        // All these addresses share the client host's limit on connections in TIME-WAIT, above
+        // which the kernel forgets such connections at once. Separate hosts would not share a
+        // limit.
         lab.client.script(
             "sysctl -qw net.ipv4.ip_local_port_range='1024 65535'\n\
              sysctl -qw net.ipv4.tcp_max_tw_buckets=4000000",
@@ -75,7 +77,7 @@ impl Load {
         lab.add_client_addresses(count)
     }
 
-    /// Runs the load.
+    /// Runs the load for this many seconds, and returns its result.
     pub(super) fn send(self, lab: &Lab, sources: Vec<Ipv4Addr>, seconds: u32) -> Result<Outcome> {
         let closing = match self {
             Self::Wrk => return wrk(&lab.client, seconds),
@@ -115,8 +117,8 @@ impl Outcome {
     }
 }
 
-/// Runs wrk, which prints only totals. The rate over time is therefore read from the client's kernel, as
-/// the number of connections opened, of which at most sixteen are unfinished.
+/// Runs wrk, which prints only totals. The rate over time is therefore read from the client's
+/// kernel, which counts the connections that it opened; at most sixteen of them are unfinished.
 fn wrk(client: &Host, seconds: u32) -> Result<Outcome> {
     let host = client.clone();
     let lasts = format!("{seconds}s");
@@ -163,7 +165,7 @@ fn wrk(client: &Host, seconds: u32) -> Result<Outcome> {
     })
 }
 
-/// Figures parsed from the output of wrk.
+/// Figures that wrk prints at its end.
 struct Summary {
     requests: u64,
     failures: BTreeMap<String, u64>,
@@ -202,7 +204,8 @@ impl Summary {
     }
 }
 
-/// Converts a time as wrk prints it (`843.00us`, `1.20ms`, `1.50s`, `2.00m`) to milliseconds.
+/// Converts a time as wrk prints it (`843.00us`, `1.20ms`, `1.50s`, `2.00m`) to milliseconds;
+/// `None` for any other text.
 fn milliseconds(time: &str) -> Option<f64> {
     let time = time.trim();
     let unit = time.find(|letter: char| letter.is_ascii_alphabetic())?;

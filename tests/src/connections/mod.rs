@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use balancer::Balancer;
 use loads::Outcome;
 
-/// Load (0 to 1) below which the machine is considered idle.
+/// Load of the machine (0 to 1) below which the machine is considered idle.
 const IDLE: f64 = 0.05;
 
 /// Maximum time to wait until the machine is idle: the kernel still frees the connections of the
@@ -53,7 +53,7 @@ pub(crate) enum Load {
 }
 
 /// Measures each setup under each load and prints the figures as JSON. A measurement that fails is
-/// printed as such, and the remaining ones still run.
+/// printed as failed, and the remaining measurements still run.
 pub(crate) fn run(seconds: u32, setups: &[Setup], loads: &[Load]) {
     let (mut runs, mut broken) = (Vec::new(), Vec::new());
     for load in loads {
@@ -80,7 +80,7 @@ pub(crate) fn run(seconds: u32, setups: &[Setup], loads: &[Load]) {
 }
 
 impl Setup {
-    /// All setups, in the order in which they are measured.
+    /// All setups of the benchmark, in the order in which they are measured.
     pub(crate) const ALL: [Self; 4] = [Self::Lb, Self::Dnat, Self::Nftables, Self::Haproxy];
 
     fn name(self) -> &'static str {
@@ -94,7 +94,7 @@ impl Setup {
 }
 
 impl Load {
-    /// All loads, in the order in which they are measured.
+    /// All loads of the benchmark, in the order in which they are measured.
     pub(crate) const ALL: [Self; 4] = [
         Self::Wrk,
         Self::ClientCloses,

@@ -16,14 +16,14 @@ use lab::{
 use paired::Paired;
 use screen::Screen;
 
-/// State of the demo, which its steps use.
+/// State of the demo, which its steps share.
 pub(crate) struct Stage {
     screen: Screen,
     lab: Lab,
     settings: Settings,
-    /// The agent of `lb-a`; `None` while it is not running, and once the pair runs.
+    /// The agent of `lb-a`; `None` while it is not running, and after the pair has been started.
     agent: Option<Agent>,
-    /// Both agents, once the second balancer has joined; `None` before.
+    /// Both agents, after the second balancer has joined; `None` before.
     paired: Option<Paired>,
 }
 
@@ -56,14 +56,14 @@ fn show(screen: Screen, once: bool) -> Result<()> {
         return Ok(());
     }
     tour::offer(&stage)?;
-    // A signal terminates this process, which also ends the lab.
+    // A signal terminates this process, and the lab ends with it.
     loop {
         std::thread::park();
     }
 }
 
 impl Stage {
-    /// Returns the agent of `lb-a`.
+    /// Returns the agent of `lb-a`; an error if it is not running.
     fn agent(&self) -> Result<&Agent> {
         match &self.paired {
             Some(paired) => paired.pair.agent(0),

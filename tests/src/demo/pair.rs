@@ -23,10 +23,10 @@ use super::{
 /// Time-out of each step of the demo's second half.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Maximum time without service after the loss of a host.
+/// Maximum time without service after the loss of a host that the demo accepts.
 const WORST: Duration = Duration::from_secs(1);
 
-/// Time for which the table is shown before and after each change.
+/// Time for which the table of roles is shown before and after each change.
 const AROUND: Duration = Duration::from_secs(1);
 
 pub(crate) fn lb_b_joins(stage: &mut Stage) -> Result<()> {
@@ -41,7 +41,7 @@ pub(crate) fn lb_b_joins(stage: &mut Stage) -> Result<()> {
     follower.wait_for(BALANCERS[0].1, LIMIT)?;
     screen.done(whose, &milliseconds(began.elapsed()));
 
-    // An agent learns of its peer only when it starts, so the single one is stopped first.
+    // An agent learns of its peer only when it starts, so the single agent is stopped first.
     let alone = stage.agent.take().context("the agent is not running")?;
     let status = alone.sigterm()?;
     ensure!(status.success(), "the agent ended with {status}");
@@ -121,7 +121,7 @@ pub(crate) fn operator_hands_over(stage: &Stage) -> Result<()> {
     paired.pair.wait_until_agreed(0)
 }
 
-/// Starts moto if it is installed, otherwise the lab's own EC2 API. Returns it with its name.
+/// Starts moto if it is installed, otherwise the lab's own EC2 API. Returns the API with its name.
 fn cloud(stage: &Stage) -> Result<(Arc<dyn Ec2>, &'static str)> {
     if Moto::is_installed() {
         return Ok((stage.lab.moto()?, "moto plays EC2"));
@@ -132,7 +132,7 @@ fn cloud(stage: &Stage) -> Result<(Arc<dyn Ec2>, &'static str)> {
     ))
 }
 
-/// Formats a line with the status of an agent.
+/// Returns a line with the status of an agent.
 fn who_is(agent: &Agent) -> Result<String> {
     let ha = agent.status()?["ha"].clone();
     let word = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
@@ -146,7 +146,7 @@ fn who_is(agent: &Agent) -> Result<String> {
     ))
 }
 
-/// Two loads: requests on new connections, and requests on persistent ones.
+/// Two loads: requests that each open a new connection, and requests on persistent connections.
 struct Loads([Load; 2]);
 
 impl Loads {

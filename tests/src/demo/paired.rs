@@ -1,4 +1,4 @@
-//! The pair of the demo, once it runs.
+//! The pair of the demo, after it has been started.
 
 use lab::{agent::Pair, gateway::Follower};
 

@@ -17,13 +17,13 @@ use super::{
     screen::{Screen, Tone},
 };
 
-/// Interval between rows of the table.
+/// Interval between two rows of the table of roles.
 const ROW: Duration = Duration::from_millis(500);
 
-/// Interval at which a condition is polled.
+/// Interval at which a condition is polled while rows are printed.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// Numbers of answered and of failed requests.
+/// Numbers of answered and of failed requests since some moment.
 #[derive(Clone, Copy, Default)]
 struct Tally {
     answered: usize,
@@ -40,7 +40,7 @@ pub(crate) struct Roles<'a> {
 }
 
 impl<'a> Roles<'a> {
-    /// Prints the table's header, and returns the table.
+    /// Prints the header of the table, and returns the table.
     pub(crate) fn watch(screen: Screen, paired: &'a Paired, loads: Vec<&'a Load>) -> Self {
         let [(a, _), (b, _)] = BALANCERS else {
             unreachable!("a pair is two")
@@ -59,12 +59,12 @@ impl<'a> Roles<'a> {
         }
     }
 
-    /// Prints rows for the duration `span`.
+    /// Prints rows of the table for the duration `span`.
     pub(crate) fn look_on(&mut self, span: Duration) -> Result<()> {
         self.look_on_until(span, || Ok(None::<()>)).map(drop)
     }
 
-    /// Prints rows until a value is available, or the time is over.
+    /// Prints rows of the table until a value is available, or the time `at_most` is over.
     pub(crate) fn look_on_until<T>(
         &mut self,
         at_most: Duration,
@@ -105,7 +105,7 @@ impl<'a> Roles<'a> {
         ));
     }
 
-    /// Returns the numbers of requests since the last row.
+    /// Returns the numbers of requests that were answered and that failed since the last row.
     fn news(&mut self) -> Tally {
         let failed = self.loads.iter().map(|load| load.failed()).sum();
         let done: usize = self.loads.iter().map(|load| load.done()).sum();

@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-/// Width of the column of labels, in characters.
+/// Width in characters of the column in which results are labelled.
 const LABEL: usize = 34;
 
-/// Width of a full bar, in characters.
+/// Width of a full progress bar, in characters.
 const BAR: usize = 30;
 
 /// Where the demo prints: whether standard output is a terminal, and whether it gets colours.
@@ -19,7 +19,7 @@ pub(crate) struct Screen {
     colour: bool,
 }
 
-/// Emphasis of a text.
+/// How a text is emphasised: by its colour or its weight.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tone {
     Bold,
@@ -54,12 +54,12 @@ impl Screen {
         }
     }
 
-    /// Prints the headline of a step.
+    /// Prints the headline of a step of the demo.
     pub(crate) fn headline(self, text: &str) {
         println!("\n{}", self.tinted(Tone::Bold, text));
     }
 
-    /// Prints a result.
+    /// Prints what a step did, with its result.
     pub(crate) fn done(self, what: &str, result: &str) {
         self.clear();
         let mark = self.tinted(Tone::Good, "ok");
@@ -69,13 +69,13 @@ impl Screen {
         );
     }
 
-    /// Prints a failure.
+    /// Prints why a step failed.
     pub(crate) fn failed(self, why: &str) {
         self.clear();
         println!("  {}  {why}", self.tinted(Tone::Bad, "FAILED"));
     }
 
-    /// Prints a plain line.
+    /// Prints a line of text.
     pub(crate) fn line(self, text: &str) {
         self.clear();
         println!("{}", format!("      {text}").trim_end());
@@ -86,7 +86,7 @@ impl Screen {
         if self.terminal {
             self.clear();
             print!("  ..  {what}");
-            // Ignore errors of writing to the terminal.
+            // Errors of writing to the terminal are ignored.
             drop(io::stdout().flush());
         }
     }
@@ -121,7 +121,7 @@ impl Screen {
     }
 }
 
-/// Formats 12345 as `12,345`.
+/// Formats a number with thousands separators: 12345 as `12,345`.
 pub(crate) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -134,7 +134,7 @@ pub(crate) fn grouped(number: usize) -> String {
     text
 }
 
-/// Formats a duration in milliseconds.
+/// Formats a duration as a number of milliseconds.
 pub(crate) fn milliseconds(duration: Duration) -> String {
     format!("{} ms", duration.as_millis())
 }

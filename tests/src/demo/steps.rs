@@ -24,7 +24,7 @@ use super::{
 /// Number of requests in a step that counts shares.
 const REQUESTS: usize = 2000;
 
-/// Tolerance of a share in percentage points.
+/// Tolerance of a backend's share of the requests, in percentage points.
 const TOLERANCE: f64 = 2.0;
 
 /// Time-out for a change of a backend's state: generous, because the demo prints the time that it took.
@@ -133,7 +133,8 @@ pub(crate) fn backend_fails(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// One way in which a web server fails and is repaired, each with its remark.
+/// A way in which a web server fails and is repaired: for each, the remark that the demo prints,
+/// and the function that does it.
 type WayToFail = (
     &'static str,
     fn(&mut Web) -> Result<()>,
@@ -157,9 +158,9 @@ const WAYS_TO_FAIL: [WayToFail; 3] = [
     ),
 ];
 
-/// Checks that no request failed when a web server did, except those in progress: an established
-/// connection cannot be moved without ending it. `failed` has the time of each failure, from the command
-/// that caused it until it was complete.
+/// Checks that no request failed when a web server did, except requests in progress: an established
+/// connection cannot be moved without ending it. `failed` has the time of each failure of a web
+/// server, from the command that caused it until it was complete.
 fn costs_nothing(
     screen: Screen,
     outcome: &Outcome,
@@ -303,7 +304,7 @@ fn dealt_evenly(stage: &Stage, plan: Plan) -> Result<()> {
     let what = format!("{} requests", grouped(REQUESTS));
     let began = Instant::now();
     let load = plan.start(&stage.lab.client);
-    // Stop at the first failure: each further failure may take as long as the first.
+    // Stop the load at its first failed request: each further one may take as long.
     while load.done() < REQUESTS && load.failed() == 0 {
         screen.progress(&what, load.done(), REQUESTS);
         thread::sleep(Duration::from_millis(50));

@@ -1,4 +1,4 @@
-//! Commands to try while the lab is running.
+//! Prints commands to try while the demo's lab is running.
 
 use std::net::SocketAddr;
 

@@ -15,17 +15,17 @@ use lab::{
 
 use super::screen::{Screen, Tone};
 
-/// Interval between rows of the table.
+/// Interval between two rows of the table.
 const ROW: Duration = Duration::from_millis(500);
 
-/// Interval at which a condition is polled. It must leave the agent time for its work.
+/// Interval at which a condition is polled: long enough to leave the agent time for its work.
 const GLANCE: Duration = Duration::from_millis(25);
 
-/// Interval between new connections through the kernel: 200 a second, whether or not earlier ones were
-/// answered.
+/// Interval between new connections through the kernel: 200 a second, whether or not earlier
+/// connections were answered.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Time-out of a client: three retransmissions of its SYN, after 1, 3 and 7 s.
+/// Time-out of a client's connection: three retransmissions of its SYN, after 1, 3 and 7 s.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Loads through the kernel and through the agent, with a table of their results.
@@ -35,26 +35,26 @@ pub(crate) struct Watch<'a> {
     agent: &'a Agent,
     http: Probe,
     http_seen: Seen,
-    /// Number of SYN segments that the kernel had retried at another backend when the load began. The
-    /// next field is their number at the last row.
+    /// Number of SYN segments that the kernel had retried at another backend when the load began.
+    /// The next field is that number at the last row of the table.
     retried_before: f64,
     retried: f64,
     https: Load,
     https_seen: Seen,
 }
 
-/// Results of the loads.
+/// Results of both loads.
 pub(crate) struct Outcome {
     pub(crate) http: Report,
     pub(crate) https: Report,
-    /// Number of SYN segments that were retried at another backend, because the first one refused or did
-    /// not answer.
+    /// Number of SYN segments that the kernel retried at another backend during the load, because
+    /// the first backend refused or did not answer.
     pub(crate) retried: u64,
 }
 
 impl<'a> Watch<'a> {
-    /// Starts the loads and prints the table's header. Connections through the kernel carry one request
-    /// each; those to the agent are kept open.
+    /// Starts the loads and prints the table's header. Each connection through the kernel carries
+    /// one request; connections to the agent are kept open.
     pub(crate) fn start(screen: Screen, lab: &Lab, agent: &'a Agent) -> Result<Self> {
         let http = Plan {
             patience: PATIENCE,
@@ -83,12 +83,12 @@ impl<'a> Watch<'a> {
         Ok(watch)
     }
 
-    /// Prints a row every half second, for this long.
+    /// Prints a row of the table every half second, for the duration `for_`.
     pub(crate) fn look_on(&mut self, for_: Duration) {
         self.look_on_until(for_, || Ok(false)).unwrap_or_default();
     }
 
-    /// Prints rows until a condition holds, or the time is over.
+    /// Prints rows of the table until a condition holds, or the time is over.
     pub(crate) fn look_on_until(
         &mut self,
         at_most: Duration,
@@ -139,7 +139,8 @@ impl<'a> Watch<'a> {
         let time = self.began.elapsed().as_secs_f64();
         let http = self.http.load().news(&mut self.http_seen);
         let https = self.https.news(&mut self.https_seen);
-        // If the agent does not answer, the count is unchanged.
+        // If the agent does not answer, the count of retried segments stays as it was at the last
+        // row.
         let now = retried(self.agent).unwrap_or(self.retried);
         let retried = now - std::mem::replace(&mut self.retried, now);
         let screen = self.screen;
@@ -153,7 +154,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Returns the number of SYN segments that were retried at another backend.
+/// Returns the number of SYN segments that the kernel has retried at another backend.
 fn retried(agent: &Agent) -> Result<f64> {
     let metrics = agent.metrics()?;
     Ok(metrics.sum("lb_xdp_packets_total", &[("reason", "retried")]))

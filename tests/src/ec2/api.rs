@@ -1,4 +1,4 @@
-//! API of the fake EC2: receives calls, injects faults, executes and records the calls.
+//! The API of the fake EC2: it receives calls, injects faults, executes and records the calls.
 
 use std::{
     collections::VecDeque,
@@ -15,44 +15,46 @@ use super::{
     refusal::Refusal,
 };
 
-/// How long past states are kept, for descriptions that lag behind the true state.
+/// How long past states of the account are kept, for descriptions that lag behind the true state.
 const MEMORY: Duration = Duration::from_secs(300);
 
-/// The outcome of a call whose caller closed the connection.
+/// The recorded outcome of a call whose caller closed the connection before the answer.
 const GAVE_UP: &str = "gave up";
 
-/// Maximum time until it is detected that a caller has closed its connection.
+/// Maximum time until the API notices that a caller has closed its connection.
 const HANGING_UP: Duration = Duration::from_millis(100);
 
-/// A recorded call.
+/// A recorded call of the fake EC2 API.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub(super) number: u64,
-    /// Address of the caller.
+    /// IP address of the caller.
     pub from: IpAddr,
-    /// Port of the caller; differs for each connection.
+    /// Port of the caller, which differs for each connection.
     pub from_port: u16,
-    /// The action, such as `AssociateAddress`.
+    /// The action that the call requested, such as `AssociateAddress`.
     pub action: String,
-    /// Whether the call was a dry run.
+    /// Whether the call was a dry run, which changes nothing.
     pub dry_run: bool,
-    /// The network interface that the call named, if any.
+    /// The network interface that the call named; `None` if it named none.
     pub network_interface_id: Option<String>,
-    /// The access key that the call was signed with.
+    /// The access key that the call was signed with; `None` if it was not signed.
     pub access_key: Option<String>,
     /// When the call arrived.
     pub began: Instant,
-    /// Time of the response, or when the caller gave up; `None` while pending.
+    /// When the call was answered, or its caller gave up; `None` while the call is pending.
     pub ended: Option<Instant>,
-    /// Result: `ok`, an error code of EC2, or `gave up`; `None` while pending.
+    /// Result of the call: `ok`, an error code of EC2, or `gave up`; `None` while the call is
+    /// pending.
     pub outcome: Option<String>,
     /// Whether the call changed the owner of the Elastic IP.
     pub moved: bool,
 }
 
 impl Call {
-    /// Whether the caller was waiting at that time. Where a caller gave up, the recorded end may be
-    /// later than the real one by the time that detecting it takes, which is allowed for.
+    /// Whether the caller was waiting for its answer at the time `then`. If a caller gave up, the
+    /// recorded end may be later than the real end by the time that detecting it takes, which is
+    /// allowed for.
     pub(super) fn is_under_way_at(&self, then: Instant) -> bool {
         let unseen = match self.outcome.as_deref() {
             Some(GAVE_UP) => HANGING_UP,
@@ -67,11 +69,11 @@ pub(super) struct Api(Mutex<State>);
 
 pub(super) struct State {
     pub(super) cloud: Cloud,
-    /// Past states, oldest first, each with the time at which it was replaced.
+    /// Past states of the account, the oldest first, each with the time at which it was replaced.
     past: VecDeque<(Instant, Cloud)>,
     pub(super) faults: Faults,
     pub(super) calls: Vec<Call>,
-    /// Total number of calls, from which each call gets its number.
+    /// Total number of calls so far, from which each call gets its number.
     count: u64,
 }
 
@@ -80,7 +82,7 @@ impl State {
         self.calls.iter_mut().find(|call| call.number == number)
     }
 
-    /// Returns the state as it was `ago` before now.
+    /// Returns the state of the account as it was `ago` before now.
     pub(super) fn as_of(&self, ago: Duration) -> &Cloud {
         let now = Instant::now();
         self.past
@@ -112,7 +114,7 @@ impl Api {
         })
     }
 
-    /// Changes the state, and returns whether the owner of the Elastic IP changed.
+    /// Changes the state of the account; also returns whether the owner of the Elastic IP changed.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Cloud) -> T) -> (T, bool) {
         let mut state = self.state();
         let before = state.cloud.clone();
@@ -235,8 +237,8 @@ impl Api {
         Ok(query::done(action, &content))
     }
 
-    /// Executes an action. Returns the content of the response or the refusal, and whether the owner of
-    /// the Elastic IP changed.
+    /// Executes an action of the API. Returns the content of the response or the refusal, and
+    /// whether the owner of the Elastic IP changed.
     fn act(&self, action: &str, parameters: &Parameters) -> (Result<String, Refusal>, bool) {
         let refuses_to_reassign = self.state().faults.refuses_to_reassign;
         self.change(|cloud| changed(cloud, action, parameters, refuses_to_reassign))
@@ -267,7 +269,7 @@ impl Api {
     }
 }
 
-/// Executes an action that changes the state; returns the content of the response.
+/// Executes an action that changes the state of the account; returns the content of the response.
 fn changed(
     cloud: &mut Cloud,
     action: &str,
@@ -283,7 +285,8 @@ fn changed(
             };
             let private_ip = parameters.address("PrivateIpAddress")?;
             refuse_dry_run(parameters)?;
-            // AWS moves an associated Elastic IP unless the call forbids it.
+            // As on AWS, an Elastic IP that is associated already is moved unless the call forbids
+            // it.
             let may_move = parameters.flag("AllowReassociation").unwrap_or(true);
             let id = cloud.associate(interface, private_ip, may_move)?;
             Ok(format!(
@@ -328,8 +331,8 @@ fn changed(
     }
 }
 
-/// Checks that the call names the Elastic IP: by its allocation, or by its address, as scripts written
-/// before VPCs existed do.
+/// Checks that a call names the Elastic IP: by its allocation ID, or by its address, as scripts
+/// written before VPCs existed do.
 fn known_address(cloud: &Cloud, parameters: &Parameters) -> Result<(), Refusal> {
     match parameters.address("PublicIp")? {
         Some(address) => cloud.known_public_ip(address),
@@ -360,7 +363,7 @@ fn refuse_dry_run(parameters: &Parameters) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Returns the access key that the request was signed with. The signature is not verified.
+/// Returns the access key that a request was signed with. The signature is not verified.
 fn access_key(request: &Request) -> Option<&str> {
     let authorization = request.header("authorization")?;
     let signed = authorization.strip_prefix("AWS4-HMAC-SHA256 ")?;

@@ -1,38 +1,39 @@
-//! State of the fake account, and the effect of each action, as documented by AWS.
+//! State of the fake AWS account, and the effect of each action of the API, as documented by AWS.
 
 use std::net::Ipv4Addr;
 
 use super::{Interface, refusal::Refusal};
 
-/// One Elastic IP and the interfaces that it may be associated with.
+/// The state of the account: one Elastic IP, and the interfaces that it may be associated with.
 #[derive(Clone, Debug)]
 pub struct Cloud {
-    /// Allocation id of the Elastic IP.
+    /// Allocation ID of the Elastic IP.
     pub allocation_id: String,
-    /// The Elastic IP's address.
+    /// The public address that the Elastic IP is.
     pub public_ip: Ipv4Addr,
-    /// The balancers' network interfaces.
+    /// The network interfaces of the balancers, one for each.
     pub interfaces: Vec<Interface>,
-    /// The secondary private addresses of each interface.
+    /// The secondary private addresses of each interface, in the order of `interfaces`.
     pub secondary: Vec<Vec<Ipv4Addr>>,
-    /// What the Elastic IP is associated with; `None` if it is not.
+    /// The association of the Elastic IP; `None` if it is not associated.
     pub association: Option<Association>,
     associations: u32,
 }
 
-/// An association of an Elastic IP.
+/// An association of the Elastic IP with an interface.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Association {
-    /// Association id, `eipassoc-…`, new for each association.
+    /// Association ID, `eipassoc-…`, new for each association.
     pub id: String,
-    /// The index in [`Cloud::interfaces`].
+    /// Index of the interface in [`Cloud::interfaces`].
     pub interface: usize,
-    /// The private address of the interface that the Elastic IP is translated to, primary or secondary.
+    /// The private address of the interface to which the Elastic IP is translated, primary or
+    /// secondary.
     pub private_ip: Ipv4Addr,
 }
 
 impl Cloud {
-    /// A state with an unassociated Elastic IP.
+    /// Returns the state of an account whose Elastic IP is not associated.
     pub(super) fn new(public_ip: Ipv4Addr, interfaces: Vec<Interface>) -> Self {
         Self {
             allocation_id: "eipalloc-0123456789abcdef0".to_owned(),
@@ -84,7 +85,7 @@ impl Cloud {
         Ok(id)
     }
 
-    /// `DisassociateAddress`: ends the association with this id.
+    /// `DisassociateAddress`: ends the association with this ID.
     pub(super) fn disassociate(&mut self, association: &str) -> Result<(), Refusal> {
         let here = |now: &Association| now.id == association;
         if !self.association.as_ref().is_some_and(here) {
@@ -98,8 +99,8 @@ impl Cloud {
         Ok(())
     }
 
-    /// `AssignPrivateIpAddresses`: assigns a secondary address to an interface. If it moves from another
-    /// interface, an Elastic IP that is associated with it moves too.
+    /// `AssignPrivateIpAddresses`: assigns a secondary address to an interface. If another
+    /// interface had the address, an Elastic IP that is associated with the address moves too.
     pub(super) fn assign(
         &mut self,
         interface: usize,
@@ -146,7 +147,7 @@ impl Cloud {
         Ok(())
     }
 
-    /// Returns the index of the interface with this id.
+    /// Returns the index of the interface with this ID.
     pub(super) fn interface(&self, id: &str) -> Result<usize, Refusal> {
         self.interfaces
             .iter()
@@ -160,7 +161,7 @@ impl Cloud {
             })
     }
 
-    /// Returns the index of the interface that belongs to the instance with this id.
+    /// Returns the index of the interface that belongs to the instance with this ID.
     pub(super) fn interface_of_instance(&self, id: &str) -> Result<usize, Refusal> {
         self.interfaces
             .iter()
@@ -174,7 +175,7 @@ impl Cloud {
             })
     }
 
-    /// Returns the id of the Elastic IP's association.
+    /// Returns the ID of the Elastic IP's association.
     pub(super) fn association_id(&self) -> Result<String, Refusal> {
         let association = self.association.as_ref();
         association
@@ -200,7 +201,7 @@ impl Cloud {
         ))
     }
 
-    /// Checks that this is the allocation id of the Elastic IP.
+    /// Checks that this is the allocation ID of the Elastic IP.
     pub(super) fn known_allocation(&self, id: &str) -> Result<(), Refusal> {
         if id == self.allocation_id {
             return Ok(());

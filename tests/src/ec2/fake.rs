@@ -57,19 +57,20 @@ impl FakeEc2 {
         })
     }
 
-    /// Changes the faults.
+    /// Changes the faults that calls meet from now on.
     pub fn faults(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.api.state().faults);
     }
 
-    /// Makes the API refuse an action, such as `AssociateAddress`, as not permitted.
+    /// Makes the API refuse an action, such as `AssociateAddress`, because the caller lacks the
+    /// permission.
     pub fn deny(&self, action: &str) {
         self.faults(|faults| {
             faults.denied.insert(action.to_owned());
         });
     }
 
-    /// Removes all faults.
+    /// Removes all faults of the API.
     pub fn restore(&self) {
         self.faults(|faults| *faults = Faults::default());
     }
@@ -90,19 +91,19 @@ impl FakeEc2 {
             .change(|cloud| drop(cloud.assign(interface, address, true)));
     }
 
-    /// Returns a copy of the account's state.
+    /// Returns a copy of the account's current state.
     #[must_use]
     pub fn cloud(&self) -> Cloud {
         self.api.state().cloud.clone()
     }
 
-    /// Returns every call so far, in order of arrival.
+    /// Returns every recorded call so far, in order of arrival.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.api.state().calls.clone()
     }
 
-    /// Removes the completed calls from the record.
+    /// Removes the completed calls from the record of calls.
     pub fn forget_calls(&self) {
         self.api.state().calls.retain(|call| call.ended.is_none());
     }
@@ -130,7 +131,8 @@ impl FakeEc2 {
         self.calls().iter().filter(|call| call.moved).count()
     }
 
-    /// Stops listening and closes every connection, so callers are refused. The state is kept.
+    /// Stops listening and closes every connection, so callers are refused. The state of the
+    /// account is kept.
     pub fn close(&self) {
         drop(self.server().take());
     }

@@ -1,4 +1,4 @@
-//! Faults of the fake API.
+//! Faults of the fake EC2 API.
 
 use std::{
     collections::BTreeSet,
@@ -21,27 +21,28 @@ pub struct Faults {
     pub babbling: Option<Instant>,
     /// These actions are answered with status 403, `UnauthorizedOperation`, also as dry runs.
     pub denied: BTreeSet<String>,
-    /// Whether assigning an address to the interface that already has it is refused. What AWS does in
-    /// this case is not documented.
+    /// Whether the API refuses to assign an address to the interface that already has it. What AWS
+    /// does in this case is not documented.
     pub refuses_to_reassign: bool,
-    /// Time that executing a call takes; it is executed even if its caller gives up meanwhile.
+    /// Time that executing a call takes; a call is executed even if its caller gives up meanwhile.
     pub delay: Duration,
-    /// Additional delay of the response, after the call was executed.
+    /// Additional delay of the response, after the call has been executed.
     pub answer_delay: Duration,
-    /// How far descriptions lag behind the true state.
+    /// How far back in time the state lies that descriptions show.
     pub stale: Duration,
-    /// How far AWS's network lags behind the API: on AWS a move takes effect after 5 to 6 s.
+    /// How far AWS's network lags behind the API: on AWS the move of an Elastic IP takes effect
+    /// after 5 to 6 s.
     pub settling: Duration,
 }
 
 impl Faults {
-    /// Returns the end of a fault that begins now and lasts for `span`.
+    /// Returns the time at which a fault ends that begins now and lasts for `span`.
     #[must_use]
     pub fn lasting(span: Duration) -> Option<Instant> {
         Instant::now().checked_add(span)
     }
 
-    /// Returns the fault that a call arriving now meets, whatever its action.
+    /// Returns the fault that every call arriving now meets; `None` if there is none.
     pub(super) fn of_the_whole_api(&self) -> Option<Fault> {
         let now = Instant::now();
         let lasts = |until: Option<Instant>| until.is_some_and(|until| now < until);
@@ -59,7 +60,7 @@ impl Faults {
     }
 }
 
-/// A fault of the whole API, which replaces the execution of a call.
+/// A fault of the whole API: a call that meets it is not executed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Fault {
     Hang,

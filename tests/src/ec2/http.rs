@@ -22,29 +22,30 @@ use crate::{Host, host::joined};
 /// Maximum size of a request's body, in bytes.
 const LARGEST_BODY: usize = 1 << 20;
 
-/// Time-out of a request.
+/// Time-out of sending a request and receiving its response.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request as the server received it.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) method: String,
-    /// The path and query.
+    /// The path and query of the request.
     pub(super) target: String,
-    /// Header fields, by lower-case name.
+    /// Values of the header fields, by lower-case name.
     headers: HashMap<String, String>,
     pub(super) body: Vec<u8>,
     pub(super) from: SocketAddr,
 }
 
 impl Request {
-    /// Returns the value of the header field with this lower-case name.
+    /// Returns the value of the header field with this lower-case name; `None` if the request lacks
+    /// it.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 }
 
-/// A response.
+/// A response of the server.
 #[derive(Clone, Debug)]
 pub(super) struct Response {
     pub(super) status: u16,
@@ -67,11 +68,11 @@ impl Response {
     }
 }
 
-/// The connection of a caller that waits for a response, to detect whether it gives up.
+/// The connection of a caller that waits for its response, by which its giving up is detected.
 pub(super) struct Waiting<'a>(&'a TcpStream);
 
 impl Waiting<'_> {
-    /// Waits for this time. Returns the time at which the caller gave up; `None` if it did not.
+    /// Waits for the duration `time`. Returns when the caller gave up; `None` if it did not.
     pub(super) fn pause(&self, time: Duration) -> Option<Instant> {
         let deadline = Instant::now() + time;
         let mut gave_up = None;
@@ -88,7 +89,8 @@ impl Waiting<'_> {
         }
     }
 
-    /// Waits until the caller gives up or the server is closed, and returns the time of that.
+    /// Waits until the caller gives up or the server is closed, and returns the time at which that
+    /// happened.
     pub(super) fn until_given_up(&self) -> Instant {
         loop {
             if let Some(when) = self.gives_up_within(Duration::from_secs(60)) {
@@ -99,8 +101,8 @@ impl Waiting<'_> {
 
     fn gives_up_within(&self, time: Duration) -> Option<Instant> {
         let mut byte = [0];
-        // A caller that waits for a response sends nothing, so only the end of the connection wakes
-        // this.
+        // A caller that waits for a response sends nothing, so only the end of the connection ends
+        // this read.
         drop(self.0.set_read_timeout(Some(time)));
         let peeked = self.0.peek(&mut byte);
         drop(self.0.set_read_timeout(None));
@@ -118,7 +120,7 @@ impl Waiting<'_> {
     }
 }
 
-/// Listens at an address, in the network of a host or of this process.
+/// Returns a listener at an address, in the network of a host or (`None`) of this process.
 pub(super) fn listen(host: Option<&Host>, address: SocketAddr) -> Result<TcpListener> {
     let bind = move || {
         TcpListener::bind(address).with_context(|| format!("could not listen at {address}"))
@@ -143,8 +145,8 @@ struct State {
 }
 
 impl Server {
-    /// Starts a server that answers each request with the result of `handler`, and closes the connection
-    /// where the result is `None`.
+    /// Starts a server that answers each request with the result of `handler`, and closes the
+    /// connection if the result is `None`.
     pub(super) fn start<H>(listener: TcpListener, handler: H) -> Self
     where
         H: Fn(&Request, &Waiting<'_>) -> Option<Response> + Send + Sync + 'static,
@@ -170,7 +172,8 @@ impl Server {
 }
 
 impl State {
-    /// Registers a connection, so it is closed with the server. Returns whether the server still serves.
+    /// Registers a connection, so it is closed when the server is. Returns whether the server still
+    /// runs.
     fn admit(&self, stream: &TcpStream) -> bool {
         let mut connections = self.connections();
         connections.retain(|stream| stream.peer_addr().is_ok());
@@ -190,7 +193,7 @@ impl State {
 impl Drop for Server {
     fn drop(&mut self) {
         self.state.closed.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread, whose end closes the listener.
+        // Shutting the listener down wakes the accepting thread, whose end closes the listener.
         let _ = socket::shutdown(self.state.listener.as_raw_fd(), socket::Shutdown::Both);
         for stream in self.state.connections().drain(..) {
             drop(stream.shutdown(Shutdown::Both));

@@ -16,10 +16,10 @@ use super::{
 };
 use crate::Host;
 
-/// Name of the IAM role that all instances have.
+/// Name of the IAM role that all instances of the lab have.
 const ROLE: &str = "lb";
 
-/// Maximum lifetime of a token in seconds.
+/// Maximum lifetime in seconds of a token that a request asks for.
 const LONGEST_LIFE: u64 = 21600;
 
 const METADATA: &str = "/latest/meta-data/";
@@ -32,10 +32,10 @@ pub struct Imds {
     _server: Server,
 }
 
-/// An instance, as the metadata service knows it.
+/// An instance, as the metadata service of the lab knows it.
 #[derive(Clone, Debug)]
 pub struct Instance {
-    /// The instance's only network interface, which also names the instance's id.
+    /// The instance's only network interface, which also contains the instance's ID.
     pub interface: Interface,
     /// The source addresses of the instance's requests.
     pub asks_from: Vec<Ipv4Addr>,
@@ -44,8 +44,8 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Returns an instance for each interface of an EC2. Each sends its requests from its private
-    /// address; their access keys are `ASIALAB1`, `ASIALAB2` and so on.
+    /// Returns an instance for each interface of an EC2 API. Each instance sends its requests from
+    /// its private address; their access keys are `ASIALAB1`, `ASIALAB2` and so on.
     #[must_use]
     pub fn of(ec2: &dyn Ec2) -> Vec<Self> {
         (1..)
@@ -64,7 +64,7 @@ struct State {
     silent: bool,
     without_role: bool,
     credentials_last: Duration,
-    /// Source address of the instance, and expiry, of each token.
+    /// The instance's source address and the time of expiry of each token that was issued.
     tokens: HashMap<String, (IpAddr, Instant)>,
     requests: Vec<String>,
 }
@@ -73,7 +73,7 @@ impl Imds {
     /// Starts the service at `address`, on a host of the lab or in the network of this process.
     ///
     /// # Errors
-    /// When the address cannot be listened at.
+    /// When the service cannot listen at the address.
     pub fn start(
         host: Option<&Host>,
         address: SocketAddr,
@@ -106,27 +106,27 @@ impl Imds {
         format!("http://{}", self.address)
     }
 
-    /// Makes the service stop answering, or answer again.
+    /// Makes the service stop answering (`silent`), or answer again.
     pub fn be_silent(&self, silent: bool) {
         locked(&self.state).silent = silent;
     }
 
-    /// Removes the role from the instances, or restores it.
+    /// Removes the IAM role from the instances (`taken`), or restores it.
     pub fn take_role(&self, taken: bool) {
         locked(&self.state).without_role = taken;
     }
 
-    /// Sets the lifetime of the credentials that are given out; it is six hours by default.
+    /// Sets the lifetime of the credentials that the service issues; it is six hours by default.
     pub fn credentials_last(&self, time: Duration) {
         locked(&self.state).credentials_last = time;
     }
 
-    /// Expires all tokens.
+    /// Makes all tokens expired.
     pub fn expire_tokens(&self) {
         locked(&self.state).tokens.clear();
     }
 
-    /// Returns every request so far: its method, path, and the status of its answer.
+    /// Returns every request so far: its method, its path, and the status of its answer.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         locked(&self.state).requests.clone()
@@ -186,7 +186,7 @@ fn token(state: &mut State, request: &Request) -> Response {
     if request.method != "PUT" {
         return Response::new(405, "Not Allowed");
     }
-    // A proxy must not get a token on behalf of its clients.
+    // A request with this field came through a proxy, which must not get a token for its clients.
     if request.header("x-forwarded-for").is_some() {
         return Response::new(403, "Forbidden");
     }

@@ -25,15 +25,15 @@ pub use faults::Faults;
 pub use imds::{Imds, Instance};
 pub use moto::Moto;
 
-/// The region that the lab is in.
+/// The AWS region that the lab simulates.
 pub const REGION: &str = "me-central-1";
 
 /// A network interface of a balancer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Interface {
-    /// The interface's id, `eni-…`.
+    /// The interface's ID, `eni-…`.
     pub id: String,
-    /// The instance that it is attached to, `i-…`.
+    /// ID of the instance that the interface is attached to, `i-…`.
     pub instance_id: String,
     /// The interface's primary private address.
     pub private_ip: Ipv4Addr,
@@ -41,30 +41,30 @@ pub struct Interface {
     pub mac: String,
 }
 
-/// The interface and address that the Elastic IP is associated with.
+/// The network interface and private address that the Elastic IP is associated with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Owner {
-    /// The index in [`Ec2::interfaces`].
+    /// Index of the interface in [`Ec2::interfaces`].
     pub interface: usize,
-    /// The private address that the Elastic IP is translated to.
+    /// The private address to which the Elastic IP is translated.
     pub private_ip: Ipv4Addr,
 }
 
 /// An EC2 API with one Elastic IP and a network interface for each balancer.
 pub trait Ec2: Send + Sync {
-    /// The API's URL: what `[ha.elastic_ip] endpoint` is set to.
+    /// Returns the API's URL, for the key `endpoint` of `[ha.elastic_ip]`.
     fn endpoint(&self) -> &str;
 
-    /// The Elastic IP's allocation id, `eipalloc-…`.
+    /// Returns the Elastic IP's allocation ID, `eipalloc-…`.
     fn allocation_id(&self) -> &str;
 
-    /// The balancers' interfaces, in the order in which they were named.
+    /// Returns the balancers' network interfaces, in the order of the balancers.
     fn interfaces(&self) -> &[Interface];
 
-    /// Returns the current owner of the Elastic IP in AWS's network, which descriptions by the API may
-    /// lag behind.
+    /// Returns the current owner of the Elastic IP in AWS's network, which descriptions by the API
+    /// may lag behind; `None` if the Elastic IP is not associated.
     ///
     /// # Errors
-    /// When it cannot be determined.
+    /// When the owner cannot be determined.
     fn owner(&self) -> Result<Option<Owner>>;
 }

@@ -17,8 +17,8 @@ use anyhow::{Context as _, Result, ensure};
 use super::{Ec2, Interface, Owner, REGION, http};
 use crate::{Host, Process};
 
-/// Environment variable with the path of moto's server, for where it is neither in cargo's target
-/// directory nor on `PATH`.
+/// Environment variable with the path of moto's server, for a machine where it is neither in
+/// cargo's target directory nor on `PATH`.
 pub(super) const PROGRAM: &str = "LB_MOTO_SERVER";
 
 /// Time-out for moto to start: it loads much Python code.
@@ -58,7 +58,7 @@ impl Moto {
         Self::start_with(host, address, balancers, &[])
     }
 
-    /// Like [`Moto::start`], with additional environment variables.
+    /// Like [`Moto::start`], but moto also gets these environment variables.
     ///
     /// # Errors
     /// As [`Moto::start`].
@@ -103,7 +103,7 @@ impl Moto {
     /// response.
     ///
     /// # Errors
-    /// When there is no answer, or it is not 200.
+    /// When moto does not answer, or not with status 200.
     pub fn call(&self, form: &str) -> Result<String> {
         let body = format!("{form}&Version=2016-11-15");
         let (status, answer) = http::request(
@@ -125,7 +125,7 @@ impl Moto {
         Ok(answer)
     }
 
-    /// Moves the Elastic IP to an interface, or disassociates it, as a person could.
+    /// Moves the Elastic IP to an interface, or disassociates it (`None`), as a person could.
     ///
     /// # Errors
     /// When moto refuses.
@@ -252,7 +252,7 @@ fn program() -> PathBuf {
         .unwrap_or_else(|| "moto_server".into())
 }
 
-/// Returns the content of the first element with that name.
+/// Returns the content of the first element of this name; `None` if there is none.
 fn text<'a>(xml: &'a str, element: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{element}>"))?;
     rest.split_once("</").map(|(text, _)| text)

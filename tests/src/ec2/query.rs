@@ -8,7 +8,7 @@ const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 
 const REQUEST_ID: &str = "7a62c49f-347e-4fc4-9331-6e8e00000000";
 
-/// Formats a refusal as EC2's error response.
+/// Formats a refusal as the error response of EC2.
 pub(super) fn refused(refusal: &Refusal) -> Response {
     let Refusal {
         status,
@@ -24,7 +24,7 @@ pub(super) fn refused(refusal: &Refusal) -> Response {
     )
 }
 
-/// The parameters of a call.
+/// The parameters of a call, by name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Parameters(HashMap<String, String>);
 
@@ -67,7 +67,7 @@ impl Parameters {
             .transpose()
     }
 
-    /// Returns the values of `NAME.1`, `NAME.2` and so on.
+    /// Returns the values of the parameters `NAME.1`, `NAME.2` and so on.
     pub(super) fn list(&self, name: &str) -> Vec<&str> {
         (1..)
             .map_while(|number| self.text(&format!("{name}.{number}")))
@@ -91,7 +91,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Formats the response to a successful action.
+/// Formats the response to an action that succeeded.
 pub(super) fn done(action: &str, content: &str) -> Response {
     xml(
         200,
@@ -125,8 +125,8 @@ pub(super) fn address_set(cloud: &Cloud) -> String {
     )
 }
 
-/// Returns the content of the response to `DescribeNetworkInterfaces` for the interfaces with these
-/// indexes.
+/// Returns the content of the response to `DescribeNetworkInterfaces` for the interfaces with the
+/// indices `wanted`.
 pub(super) fn interface_set(cloud: &Cloud, wanted: &[usize]) -> String {
     let items: String = wanted
         .iter()

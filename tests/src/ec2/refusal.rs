@@ -1,4 +1,4 @@
-//! Errors of the EC2 API.
+//! The errors with which the fake EC2 API answers.
 
 /// An error response of EC2: its status, code and message.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -11,10 +11,10 @@ use clap::ValueEnum;
 use lab::{Lab, ec2::FakeEc2, gateway::Follower, load::outage, topology::BALANCERS};
 use serde_json::{Value, json};
 
-/// Time-out of a failover, after which it counts as failed.
+/// Time-out of a failover, after which the measurement fails.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Time for which the second host stays active before the first one returns.
+/// Time for which the second host stays active before the first host returns.
 const SETTLING: Duration = Duration::from_millis(500);
 
 /// The measured pairs.
@@ -28,18 +28,18 @@ pub(crate) enum Setup {
     Lb,
 }
 
-/// The kind of loss.
+/// How the active host is lost.
 #[derive(Clone, Copy, Debug)]
 enum Loss {
-    /// The balancer's process is killed with SIGKILL.
+    /// Its balancer process is killed with SIGKILL.
     Process,
-    /// The host is lost: its cables are cut.
+    /// The whole host is lost: its cables are cut.
     Host,
 }
 
 /// A pair of balancers, the first of which is active.
 trait Balancers {
-    /// Interval of the balancer's health checks: a loss may happen at any time within it.
+    /// Interval of the pair's health checks: a loss may happen at any time within it.
     fn rhythm(&self) -> Duration;
 
     /// Kills the active balancer's process.
@@ -48,7 +48,7 @@ trait Balancers {
     /// Restarts the process that [`Balancers::kill`] killed.
     fn restart(&mut self) -> Result<()>;
 
-    /// Waits until the first host is active, and the second one is standby.
+    /// Waits until the first host is active, and the second host is standby.
     fn wait_until_calm(&self) -> Result<()>;
 }
 
@@ -57,14 +57,14 @@ struct Stage {
     balancers: Box<dyn Balancers>,
     lab: Lab,
     follower: Follower,
-    // Kept because the API serves only until it is dropped.
+    // The API is kept here because it serves only until it is dropped.
     _ec2: Arc<FakeEc2>,
 }
 
 /// Measures each setup and prints the figures.
 ///
 /// # Errors
-/// When a setup does not start, or does not fail over.
+/// When a setup does not start, or does not fail over in time.
 pub(crate) fn run(rounds: u32, setups: &[Setup]) -> Result<()> {
     let mut figures = Vec::new();
     for setup in setups {
@@ -79,7 +79,7 @@ pub(crate) fn run(rounds: u32, setups: &[Setup]) -> Result<()> {
 }
 
 impl Setup {
-    /// All setups, in the order in which they are measured.
+    /// All setups of the benchmark, in the order in which they are measured.
     pub(crate) const ALL: [Self; 3] = [Self::Usual, Self::Tuned, Self::Lb];
 
     fn name(self) -> &'static str {
@@ -121,8 +121,9 @@ impl Stage {
     fn measure(&mut self, setup: Setup, loss: Loss, rounds: u32) -> Result<Value> {
         let mut gaps = Vec::new();
         for round in 0..rounds {
-            // Losses are spread evenly over the interval: the preceding recovery is synchronous with it,
-            // so without this every loss would happen at the same point of an interval.
+            // Losses are spread evenly over the interval of the health checks: the preceding
+            // recovery is synchronous with it, so otherwise every loss would happen at the same
+            // point of an interval.
             let moment = self.balancers.rhythm() * round / rounds;
             let what = format!("{}, {} lost", setup.name(), loss.name());
             let gap = (self.round(loss, moment))
@@ -133,7 +134,8 @@ impl Stage {
         Ok(json!({ "setup": setup.name(), "lost": loss.name(), "milliseconds": gaps }))
     }
 
-    /// Fails the active host in the given way; returns the time to the first response of the other host.
+    /// Loses the active host in the given way; returns the time to the first response of the other
+    /// host.
     fn round(&mut self, loss: Loss, moment: Duration) -> Result<Duration> {
         self.wait_until_calm()?;
         thread::sleep(moment);

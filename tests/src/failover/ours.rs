@@ -1,4 +1,4 @@
-//! `lb` on both hosts.
+//! The measured pair with `lb` on both hosts.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use lab::{
 
 use super::Balancers;
 
-/// `lb` on both hosts, with adverts every 100 ms.
+/// The pair of agents, with adverts every 100 ms.
 pub(super) struct Ours(Pair);
 
 impl Ours {

@@ -1,4 +1,5 @@
-//! HAProxy and keepalived on both hosts, and a notify script that moves the Elastic IP.
+//! The measured pairs with HAProxy and keepalived on both hosts, and a notify script that moves the
+//! Elastic IP.
 
 use std::{
     fs::{self, Permissions},
@@ -17,7 +18,7 @@ use lab::{
 
 use super::{Balancers, LIMIT, Setup};
 
-/// Time-out for a program to start.
+/// Time-out for HAProxy or keepalived to start.
 const STARTING: Duration = Duration::from_secs(10);
 
 const HAPROXY_FILE: &str = "/run/haproxy/haproxy.cfg";
@@ -25,7 +26,7 @@ const CERTIFICATE_FILE: &str = "/run/haproxy/site.pem";
 const SCRIPT: &str = "/run/keepalived/failover.sh";
 const CHECK: &str = "/run/keepalived/check_haproxy.sh";
 
-/// HAProxy and keepalived on both hosts.
+/// A pair of hosts, each with HAProxy and keepalived.
 pub(super) struct Peers {
     first: Host,
     haproxies: [Option<Process>; 2],
@@ -40,8 +41,8 @@ impl Peers {
             host.write(CERTIFICATE_FILE, &certificate)?;
             host.write(HAPROXY_FILE, haproxy(lab))?;
             host.write(SCRIPT, script(ec2, &interface.instance_id))?;
-            // keepalived runs a script under the target of its symbolic link. Debian's pidof is a link
-            // to killall5, which behaves differently under its own name, so a script calls it.
+            // keepalived runs the target of a symbolic link to a script. Debian's `pidof` is a link
+            // to `killall5`, which behaves differently under its own name, so a script calls it.
             host.write(CHECK, "#!/bin/sh\npidof haproxy\n")?;
             for script in [SCRIPT, CHECK] {
                 fs::set_permissions(host.path(script), Permissions::from_mode(0o700))?;
@@ -82,7 +83,8 @@ impl Balancers for Peers {
     }
 }
 
-/// Interval of keepalived's check of HAProxy: a second is the shortest that keepalived supports.
+/// Returns the interval of keepalived's check of HAProxy: a second is the shortest that keepalived
+/// supports.
 fn check(setup: Setup) -> Duration {
     match setup {
         Setup::Tuned => Duration::from_secs(1),
@@ -90,7 +92,8 @@ fn check(setup: Setup) -> Duration {
     }
 }
 
-/// keepalived's configuration on one balancer: the usual one, or the fastest one.
+/// Returns keepalived's configuration on one balancer: the usual one, or the one with the fastest
+/// settings.
 fn keepalived(setup: Setup, balancer: usize) -> KeepalivedSettings {
     let (source, peer) = (BALANCERS[balancer].1, BALANCERS[1 - balancer].1);
     let usual = KeepalivedSettings {
@@ -119,8 +122,8 @@ fn keepalived(setup: Setup, balancer: usize) -> KeepalivedSettings {
     }
 }
 
-/// A usual notify script of keepalived that moves the Elastic IP. Its two API calls are made with curl,
-/// because the AWS CLI takes half a second longer for each.
+/// Returns a usual notify script of keepalived that moves the Elastic IP. Its two API calls are
+/// made with curl, because the AWS CLI takes half a second longer for each.
 fn script(ec2: &FakeEc2, instance_id: &str) -> String {
     let endpoint = ec2.endpoint();
     format!(
@@ -142,7 +145,7 @@ fn start_haproxy(host: &Host, balancer: usize) -> Result<Process> {
     Ok(haproxy)
 }
 
-/// A usual configuration of HAProxy that terminates TLS.
+/// Returns a usual configuration of HAProxy that terminates TLS.
 fn haproxy(lab: &Lab) -> String {
     let servers: String = (lab.webs.iter())
         .map(|web| format!("  server {} {} check\n", web.name(), web.address()))

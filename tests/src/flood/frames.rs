@@ -1,4 +1,4 @@
-//! Frames of a flood: built once, and given other senders before each use.
+//! Frames of a flood: they are built once, and get other senders before each use.
 
 use std::net::SocketAddrV4;
 
@@ -11,10 +11,10 @@ use crate::{
 /// Length of an Ethernet header in bytes.
 const ETHERNET_HEADER: usize = 14;
 
-/// Length of a frame in bytes.
+/// Length of each frame of the flood in bytes: headers without options, and no data.
 const FRAME: usize = ETHERNET_HEADER + EMPTY_SEGMENT;
 
-/// Offsets of fields in a frame.
+/// Offsets in bytes of the fields that are changed in a frame, from the beginning of the frame.
 const IPV4_CHECKSUM: usize = ETHERNET_HEADER + 10;
 const SOURCE: usize = ETHERNET_HEADER + 12;
 const TCP: usize = ETHERNET_HEADER + IPV4_HEADER;
@@ -25,10 +25,11 @@ const TCP_CHECKSUM: usize = TCP + 16;
 pub(super) struct Frames {
     frames: Vec<[u8; FRAME]>,
     numbers: Numbers,
-    /// The network part of the senders' addresses. The next field is the mask of the host part.
+    /// The network part of the senders' addresses. The next field is the mask of their host part.
     network: u32,
     hosts: u32,
-    /// Sums of the words of the IPv4 and TCP headers that are the same in all frames.
+    /// Sum of the words of the IPv4 header that are the same in all frames; the next field is that
+    /// of TCP.
     ipv4_sum: u32,
     tcp_sum: u32,
 }
@@ -51,7 +52,7 @@ impl Frames {
         frame[6..12].copy_from_slice(&source_mac);
         frame[12..14].copy_from_slice(&[0x08, 0x00]);
         frame[ETHERNET_HEADER..].copy_from_slice(&segment.packet());
-        // The sums below must not include the checksums themselves.
+        // The checksum fields are zero, so the sums below do not include them.
         frame[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].fill(0);
         frame[TCP_CHECKSUM..TCP_CHECKSUM + 2].fill(0);
         let destination = sum(&frame[SOURCE + 4..TCP]);
@@ -72,7 +73,7 @@ impl Frames {
             let (address, sequence) = self.numbers.pair();
             let (port, _) = self.numbers.pair();
             let address = (self.network | (address & self.hosts)).to_be_bytes();
-            // Clients do not use ports below 1024.
+            // The sender's port is not below 1024, as with real clients.
             let port = (1024 + (port % (65_536 - 1024)) as u16).to_be_bytes();
             let sequence = sequence.to_be_bytes();
             frame[SOURCE..SOURCE + 4].copy_from_slice(&address);

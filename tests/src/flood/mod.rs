@@ -30,32 +30,32 @@ use crate::host::{Host, joined};
 use frames::Frames;
 pub use scenario::{Outcome, Scenario};
 
-/// Number of frames in one system call.
+/// Number of frames that are sent in one system call.
 const BATCH: usize = 128;
 
-/// Pause of the sender when the receiver's ring is full.
+/// Pause of the sender when the ring of the receiving interface is full.
 const RING_FULL: Duration = Duration::from_micros(20);
 
-/// Parameters of a flood.
+/// Parameters of a flood of SYN segments.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The sending host's interface that the frames leave by.
+    /// Name of the sending host's interface by which the frames leave.
     pub interface: String,
-    /// Destination MAC address.
+    /// Destination MAC address of the frames.
     pub destination_mac: [u8; 6],
-    /// Destination address and port.
+    /// Destination address and port of the SYN segments.
     pub to: SocketAddrV4,
-    /// Network that the senders' addresses are taken from.
+    /// Network from which the senders' addresses are drawn.
     pub sources: Network,
-    /// Frames per second; `None` for as many as one core can send.
+    /// Number of frames per second; `None` for as many as one core can send.
     pub rate: Option<u32>,
     /// Duration of the flood.
     pub lasts: Duration,
-    /// Maximum number of frames.
+    /// Maximum number of frames to send.
     pub most: u64,
 }
 
-/// A network of IPv4.
+/// An IPv4 network.
 #[derive(Clone, Copy, Debug)]
 pub struct Network {
     /// The network's lowest address.
@@ -72,12 +72,12 @@ pub struct Flood {
     thread: Option<JoinHandle<Result<Duration>>>,
 }
 
-/// Result of a flood.
+/// What was sent in a flood, and how long that took.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
-    /// Frames accepted by the interface.
+    /// Number of frames that the interface accepted.
     pub frames: u64,
-    /// Duration of the sending.
+    /// How long the sending took.
     pub lasted: Duration,
 }
 
@@ -95,7 +95,7 @@ impl Flood {
         }
     }
 
-    /// Number of frames sent so far.
+    /// Returns the number of frames sent so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
@@ -104,7 +104,7 @@ impl Flood {
     /// Waits until the flood ends, and returns its result.
     ///
     /// # Errors
-    /// When the interface is not there or takes no frames.
+    /// When the interface does not exist or accepts no frames.
     pub fn finish(mut self) -> Result<Sent> {
         let thread = self.thread.take().context("the flood has no thread")?;
         let lasted = joined(thread).context("of the flood")?;
@@ -131,7 +131,7 @@ fn pour(plan: &Plan, stop: &AtomicBool, sent: &AtomicU64) -> Result<Duration> {
         AddressFamily::Packet,
         SockType::Raw,
         SockFlag::SOCK_CLOEXEC,
-        // A packet socket without a protocol receives nothing.
+        // Without a protocol, the packet socket receives nothing: it is only for sending.
         None,
     )?;
     bind(socket.as_raw_fd(), &link)?;

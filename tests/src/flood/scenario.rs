@@ -15,25 +15,26 @@ use crate::{
     topology::{BALANCERS, ELASTIC_IP},
 };
 
-/// Addresses of the flood's senders: shared address space (RFC 6598), which the lab does not use.
+/// Network of the flood's senders: shared address space (RFC 6598), which the lab does not use.
 const SENDERS: Network = Network {
     base: std::net::Ipv4Addr::new(100, 64, 0, 0),
     prefix: 10,
 };
 
-/// Time-out of a legitimate client: three retransmissions of its SYN, the last after 7 s.
+/// Time-out of a legitimate client's connection: three retransmissions of its SYN, the last after 7
+/// s.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Time before the flood begins, and after it has ended.
+/// Time for which the other traffic runs before the flood begins, and after it has ended.
 const AROUND: Duration = Duration::from_secs(2);
 
 /// Maximum number of packets in a flood: as many as ten cores could send in ten minutes.
 const MOST: u64 = 6_000_000_000;
 
-/// Parameters of the scenario.
+/// Parameters of the scenario: the flood, and the other traffic.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// Connections that are established before the flood begins.
+    /// Number of connections that are established before the flood begins.
     pub established: usize,
     /// Interval between the requests of each established connection.
     pub period: Duration,
@@ -41,11 +42,11 @@ pub struct Scenario {
     pub honest: u32,
     /// Duration of the flood.
     pub lasts: Duration,
-    /// Packets per second of the flood; `None` for as many as one core can send.
+    /// Number of packets per second in the flood; `None` for as many as one core can send.
     pub rate: Option<u32>,
 }
 
-/// Results of the scenario.
+/// Results of the scenario: of the flood, and of the other traffic.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// What was sent in the flood.
@@ -56,7 +57,7 @@ pub struct Outcome {
     pub honest: Report,
     /// Number of packets that the balancer's interface received during the scenario.
     pub received: u64,
-    /// Number of those packets by verdict and reason.
+    /// Number of packets counted during the scenario, by verdict and reason.
     pub verdicts: BTreeMap<(String, String), u64>,
 }
 
@@ -72,7 +73,7 @@ impl Scenario {
         // No host answers at the senders' addresses; without this route the gateway would reply to them.
         igw.script("ip route add blackhole 100.64.0.0/10")?;
         let settings = Settings {
-            // A long interval, so the interface is silent between two health checks.
+            // The interval is long, so the interface is silent between two health checks.
             interval: Duration::from_secs(2),
             timeout: Duration::from_secs(1),
             ..Settings::of(&lab)
@@ -118,21 +119,21 @@ impl Scenario {
 }
 
 impl Outcome {
-    /// Share of the legitimate clients' requests that was answered, 0 to 1.
+    /// Returns the share of the legitimate clients' requests that was answered, 0 to 1.
     #[must_use]
     pub fn served(&self) -> f64 {
         let answered = self.honest.answers.len();
         answered as f64 / (answered + self.honest.failures.len()).max(1) as f64
     }
 
-    /// Difference between the number of packets that the interface received and the number that verdicts
-    /// count, in either direction.
+    /// Returns the absolute difference between the number of packets that the interface received
+    /// and the number that verdicts count.
     #[must_use]
     pub fn unexplained(&self) -> u64 {
         self.received.abs_diff(self.verdicts.values().sum())
     }
 
-    /// Packets per second of the flood.
+    /// Returns the number of packets per second that the flood had.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.flood.frames as f64 / self.flood.lasted.as_secs_f64()
@@ -165,7 +166,7 @@ impl Outcome {
     }
 }
 
-/// The numbers of received packets and of verdicts at one moment.
+/// The numbers of packets that the interface received and that verdicts count, at one moment.
 struct Counted {
     received: u64,
     verdicts: BTreeMap<(String, String), u64>,

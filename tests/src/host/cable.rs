@@ -11,7 +11,7 @@ use super::Host;
 /// One end of a cable: an interface of a host.
 #[derive(Clone, Copy, Debug)]
 pub struct End<'a> {
-    /// The host.
+    /// The host that has the interface.
     pub host: &'a Host,
     /// Name of the interface on the host, at most 15 bytes.
     pub interface: &'a str,
@@ -35,8 +35,8 @@ impl<'a> End<'a> {
 /// When the kernel refuses an operation.
 pub fn connect(a: End<'_>, b: End<'_>) -> Result<()> {
     let (a_pid, b_pid) = (a.host.pid().to_string(), b.host.pid().to_string());
-    // The command runs in the network of `a`, but not in its PID namespace: `netns PID` expects process
-    // ids of the outer one.
+    // The command runs in the network of `a`, but not in its PID namespace: `netns PID` expects
+    // process IDs of the outer PID namespace.
     let status = std::process::Command::new("nsenter")
         .args(["-t", &a_pid, "-n", "--", "ip", "link", "add", a.interface])
         .args(["type", "veth", "peer", "name", b.interface, "netns", &b_pid])
@@ -53,7 +53,7 @@ pub fn connect(a: End<'_>, b: End<'_>) -> Result<()> {
     plug_in(b)
 }
 
-/// Makes an interface deliver what an XDP program on the cable's other end transmits.
+/// Makes an interface deliver the frames that an XDP program on the cable's other end transmits.
 ///
 /// A virtual interface accepts such frames if it has a receive ring, for which enabling GRO would be
 /// enough. But it is woken for them only if it has an XDP program itself (drivers/net/veth.c,
@@ -92,8 +92,8 @@ fn pass_all() -> Result<Vec<u8>> {
     Ok(file.write()?)
 }
 
-/// Configures an end and brings it up. All packets of a flow are processed by one CPU, as with a network
-/// card that has several queues.
+/// Configures an end of a cable and brings it up. All packets of a flow are processed by one CPU,
+/// as with a network card that has several queues.
 ///
 /// By default a virtual interface processes each packet on the CPU that sent it. Linux before 6.19
 /// answers data with a reset if it overtakes the acknowledgement that completes the handshake: for a
@@ -112,5 +112,5 @@ fn plug_in(end: End<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Maximum number of CPUs that share the flows of an interface.
+/// Maximum number of CPUs that process the flows of one interface.
 const MOST_CPUS: usize = 16;

@@ -46,10 +46,11 @@ cat <&3 >/dev/null &
 wait $!
 "#;
 
-/// Name in the command line of every host's holder, followed by the host's name as the last argument.
+/// Name in the command line of every host's holder process, followed by the host's name as the last
+/// argument.
 pub const HOLDER: &str = "lb-lab-host";
 
-/// Time-out for creating a host: generous, because the machine may run a build at the same time.
+/// Time-out for creating a host: long, because the machine may run a build at the same time.
 const RAISING: Duration = Duration::from_secs(10);
 
 /// A host of the lab. Clones refer to the same host, which ends when the last of them is dropped.
@@ -59,16 +60,16 @@ pub struct Host(Arc<Holder>);
 #[derive(Debug)]
 struct Holder {
     name: String,
-    /// Process id of the host's process 1, in the outer PID namespace.
+    /// Process ID of the host's process 1, in the outer PID namespace.
     pid: i32,
     child: Child,
-    /// Standard input of the holder: the host ends when it is closed.
+    /// Standard input of the host's holder: the host ends when it is closed.
     _stdin: ChildStdin,
-    /// The far ends of the host's cables.
+    /// The far ends of the host's cables, which are interfaces of other hosts.
     far_ends: Mutex<Vec<FarEnd>>,
 }
 
-/// The far end of a cable. It does not keep the other host alive.
+/// The far end of a cable of a host. It does not keep the other host alive.
 #[derive(Debug)]
 struct FarEnd {
     host: Weak<Holder>,
@@ -79,7 +80,7 @@ impl Host {
     /// Creates a host with a loopback interface, `/run` and a BPF file system.
     ///
     /// # Errors
-    /// When we are not root, or the kernel refuses a namespace or a mount.
+    /// When this process is not root, or the kernel refuses a namespace or a mount.
     pub fn raise(name: &str) -> Result<Self> {
         ensure!(
             geteuid().is_root(),
@@ -89,7 +90,7 @@ impl Host {
             .context("could not start `setpriv` and `unshare` (package util-linux)")?;
         let stdin = child.stdin.take().context("the holder has no stdin")?;
         if let Err(error) = wait_until_ready(&mut child) {
-            // The holder may still be running without a usable host.
+            // The holder may still be running, although the host is not usable.
             drop(child.kill());
             drop(child.wait());
             return Err(error.context(format!("could not raise the host {name}")));
@@ -104,20 +105,21 @@ impl Host {
         })))
     }
 
-    /// The host's name.
+    /// Returns the host's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// Process id of the host's process 1 in the outer PID namespace: `nsenter -t PID -a` enters the
-    /// host.
+    /// Returns the process ID of the host's process 1 in the outer PID namespace: `nsenter -t PID
+    /// -a` enters the host.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.0.pid
     }
 
-    /// Returns the path by which a file of this host can be reached from outside.
+    /// Returns the path by which the file `inside` of this host can be reached from outside the
+    /// host.
     #[must_use]
     pub fn path(&self, inside: &str) -> PathBuf {
         Path::new("/proc")
@@ -142,7 +144,8 @@ impl Host {
     /// Runs a command until it exits, and returns its standard output.
     ///
     /// # Errors
-    /// When it cannot be started or does not end with 0: with what it said.
+    /// When the command cannot be started or its exit status is not 0; the error contains its
+    /// output.
     pub fn run(&self, program: &str, args: &[&str]) -> Result<String> {
         let output = self.command(program).args(args).output()?;
         let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
@@ -170,14 +173,14 @@ impl Host {
     /// Starts a command that keeps running, with its output in `/run/log/NAME.log` of the host.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When the command cannot be started.
     pub fn spawn(&self, name: &str, program: &str, args: &[&str]) -> Result<Process> {
         let mut command = self.command(program);
         command.args(args);
         Process::start(self, name, command)
     }
 
-    /// Runs `work` on a thread of this process whose sockets are in this host's network. Such a thread
+    /// Runs `work` on a thread of this process whose sockets are in this host's network. The thread
     /// does not keep the host alive.
     pub fn inside<T: Send + 'static>(
         &self,
@@ -193,35 +196,35 @@ impl Host {
         })
     }
 
-    /// Cuts all links of this host at their far ends: packets are lost in both directions; the host
-    /// loses its carrier and keeps its addresses and routes.
+    /// Cuts all cables of this host at their far ends: packets are lost in both directions; the
+    /// host loses its carrier and keeps its addresses and routes.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel refuses to change an interface.
     pub fn cut(&self) -> Result<()> {
         self.set_far_ends("down")
     }
 
-    /// Restores the links that [`Host::cut`] cut.
+    /// Restores the cables that [`Host::cut`] cut.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel refuses to change an interface.
     pub fn restore(&self) -> Result<()> {
         self.set_far_ends("up")
     }
 
-    /// Ends the host like a power failure: first its links, so that no packet leaves, then all its
+    /// Ends the host like a power failure: first its cables, so no packet leaves, then all its
     /// processes. It cannot be restarted.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel refuses to change an interface.
     pub fn destroy(&self) -> Result<()> {
         self.cut()?;
         signal::kill(Pid::from_raw(self.pid()), Signal::SIGKILL)
             .with_context(|| format!("could not kill the host {}", self.name()))
     }
 
-    /// Records the other end of a link.
+    /// Records the far end of one of this host's cables.
     pub(crate) fn plugged_into(&self, far: End<'_>) {
         self.with_far_ends(|far_ends| {
             far_ends.push(FarEnd {
@@ -270,7 +273,7 @@ impl Host {
     /// Reads a file of the host.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When the file does not exist.
     pub fn read(&self, inside: &str) -> Result<String> {
         fs::read_to_string(self.path(inside))
             .with_context(|| format!("could not read {inside} on {}", self.name()))
@@ -279,7 +282,7 @@ impl Host {
     /// Waits until a connection to `address` from this host succeeds.
     ///
     /// # Errors
-    /// When nothing does within `limit`.
+    /// When no connection succeeds within `limit`.
     pub fn wait_for_port(&self, address: SocketAddr, limit: Duration) -> Result<()> {
         let attempt = self.inside(move || {
             wait::until_true(&format!("a listener at {address}"), limit, || {
@@ -290,7 +293,7 @@ impl Host {
     }
 }
 
-/// Joins a thread of the lab, and returns its result.
+/// Waits for a thread of the lab to end, and returns its result.
 ///
 /// # Errors
 /// The thread's error, or that it panicked.
@@ -300,7 +303,7 @@ pub fn joined<T>(thread: JoinHandle<Result<T>>) -> Result<T> {
         .unwrap_or_else(|_| bail!("a thread of the lab panicked"))
 }
 
-/// Returns the process id of a process's only child; `None` before it has one.
+/// Returns the process ID of a process's only child; `None` if it has no child yet.
 pub(crate) fn only_child_of(pid: u32) -> Result<Option<i32>> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     Ok(children
@@ -312,7 +315,8 @@ pub(crate) fn only_child_of(pid: u32) -> Result<Option<i32>> {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        // With `unshare --kill-child`, process 1 is killed too, and with it the rest of the host.
+        // With `unshare --kill-child`, process 1 of the host is killed too, and with it the rest of
+        // the host.
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -338,7 +342,7 @@ fn wait_until_ready(child: &mut Child) -> Result<()> {
     thread::spawn(move || {
         let mut line = String::new();
         let read = BufReader::new(stdout).read_line(&mut line);
-        // If the time-out has passed, nothing receives this line any more.
+        // If the time-out has passed, no thread waits for this line any more.
         drop(sender.send(read.map(|_| line)));
     });
     let line = receiver

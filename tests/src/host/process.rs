@@ -1,4 +1,4 @@
-//! A process on a host.
+//! Processes on a host of the lab.
 
 use std::{
     fs::{self, File},
@@ -20,12 +20,13 @@ use crate::{cpu, wait};
 #[derive(Debug)]
 pub struct Process {
     name: String,
-    /// `nsenter`, which waits for the process and exits with the same status.
+    /// The program `nsenter`, which waits for the process and exits with the same status.
     entry: Child,
-    /// Process id in the outer PID namespace; `None` if the process had exited before it was looked up.
+    /// The process's ID in the outer PID namespace; `None` if it had exited before its ID was
+    /// looked up.
     pid: Option<Pid>,
     log: PathBuf,
-    /// Keeps the host alive while the process exists.
+    /// The host of the process, which stays alive for as long as this value exists.
     host: Host,
 }
 
@@ -55,7 +56,7 @@ impl Process {
     /// Sends the process a signal.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.signal_process(signal)?;
         if signal != Signal::SIGSTOP {
@@ -68,7 +69,7 @@ impl Process {
     /// child's end. When continued, it continues the child too.
     fn wake_entry(&self) {
         if let Ok(entry) = i32::try_from(self.entry.id()) {
-            // An error means that `nsenter` has exited, which is fine here.
+            // An error means that `nsenter` has exited, so there is nothing to continue.
             let _ = signal::kill(Pid::from_raw(entry), Signal::SIGCONT);
         }
     }
@@ -86,7 +87,8 @@ impl Process {
         })
     }
 
-    /// Process id in the outer PID namespace; `None` if the process exited before it was looked up.
+    /// Returns the process's ID in the outer PID namespace; `None` if it exited before its ID was
+    /// looked up.
     pub(crate) fn pid(&self) -> Option<Pid> {
         self.pid
     }
@@ -94,7 +96,7 @@ impl Process {
     /// Returns the CPU time of all threads of the process: user and system time, without interrupts.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub fn cpu_time(&self) -> Result<Duration> {
         let pid =
             (self.pid).with_context(|| format!("{} ended as soon as it started", self.name))?;
@@ -107,7 +109,7 @@ impl Process {
     /// Kills the process and waits until it has exited.
     ///
     /// # Errors
-    /// It has ended already.
+    /// The process has ended already.
     pub fn kill(&mut self) -> Result<()> {
         self.signal(Signal::SIGKILL)?;
         self.entry.wait()?;
@@ -117,7 +119,7 @@ impl Process {
     /// Waits until the process has exited, and returns its status.
     ///
     /// # Errors
-    /// It has not ended within `limit`.
+    /// The process has not ended within `limit`.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let what = format!("the end of {}", self.name);
         wait::until(&what, limit, || Ok(self.entry.try_wait()?))
@@ -126,12 +128,12 @@ impl Process {
     /// Whether the process is running.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel does not report the state of the process.
     pub fn is_running(&mut self) -> Result<bool> {
         Ok(self.entry.try_wait()?.is_none())
     }
 
-    /// Returns the output of this process, and of earlier ones of the same name on the host.
+    /// Returns the output of this process, and of earlier processes of the same name on the host.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
@@ -151,7 +153,7 @@ fn entered(entry: &mut Child) -> Result<Option<Pid>> {
 impl Drop for Process {
     fn drop(&mut self) {
         if let (Some(pid), Ok(None)) = (self.pid, self.entry.try_wait()) {
-            // An error means that the process has exited, which is fine here.
+            // An error means that the process has exited, so there is nothing to kill.
             let _ = signal::kill(pid, Signal::SIGKILL);
             self.wake_entry();
         }

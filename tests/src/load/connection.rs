@@ -20,7 +20,7 @@ const MOST_HEADERS: usize = 64;
 /// Returns a TLS configuration for HTTP/1.1 that trusts only the lab's authority.
 ///
 /// # Errors
-/// The authority's certificate does not parse.
+/// When the authority's certificate cannot be parsed.
 pub fn trust(authority: &Authority) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(
@@ -33,7 +33,7 @@ pub fn trust(authority: &Authority) -> Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-/// An open connection.
+/// An open connection of the load generator.
 pub(super) struct Connection {
     stream: BufReader<Stream>,
     established: Instant,
@@ -80,7 +80,7 @@ impl Connection {
         !self.ending && self.stream.get_ref().is_silent()
     }
 
-    /// Whether the server resumed an earlier TLS session.
+    /// Whether the TLS session of this connection resumed an earlier one.
     pub(super) fn is_resumed(&self) -> bool {
         match self.stream.get_ref() {
             Stream::Plain(_) => false,
@@ -159,8 +159,8 @@ struct Head {
 }
 
 impl Stream {
-    /// Whether the connection is still usable: no data has arrived between two responses, nor the end of
-    /// the stream.
+    /// Whether the connection is still usable between two responses: neither data nor the end of
+    /// the stream has arrived.
     fn is_silent(&self) -> bool {
         let socket = match self {
             Self::Plain(socket) => socket,

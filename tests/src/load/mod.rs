@@ -39,19 +39,19 @@ pub const USER_AGENT: &str = "lb-lab";
 /// Parameters of a load.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Address of the server.
+    /// Address of the server that the load is sent to.
     pub address: SocketAddr,
     /// TLS configuration for `https://`, with `host` as the server name; `None` for plain HTTP.
     pub tls: Option<Arc<ClientConfig>>,
     /// The `Host` header and the TLS server name.
     pub host: String,
-    /// The request target.
+    /// Path that each request names.
     pub path: String,
     /// Expected body of each response.
     pub body: Body,
     /// Number of concurrent connections.
     pub connections: usize,
-    /// Whether a connection serves one request or many.
+    /// Whether a connection serves one request or many requests.
     pub reuse: Reuse,
     /// Pause of each connection between a response and the next request.
     pub pause: Duration,
@@ -61,22 +61,23 @@ pub struct Plan {
     pub requests: Option<u64>,
 }
 
-/// Expected body of a response: any other is counted as a failure.
+/// Expected body of a response: a response with another body is counted as a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Body {
-    /// The server's name as in the `X-Backend` header, and a newline.
+    /// The body is the server's name, as in the `X-Backend` header, and a newline.
     BackendName,
-    /// The given byte, repeated this many times.
+    /// The body is this byte, repeated this many times.
     Filled(u8, usize),
 }
 
-/// Whether a connection serves one request or many.
+/// Whether a connection serves one request or many requests.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reuse {
-    /// A new connection for every request.
+    /// A new connection is opened for every request.
     Never,
-    /// The same connection for as long as it stays open. If it ends during a request, that is a failure;
-    /// if it ends between two, it is replaced and shows only in the number of connections.
+    /// A connection is used for as long as it stays open. If it ends during a request, that is a
+    /// failure; if it ends between two requests, it is replaced, and shows only in the number of
+    /// connections.
     Always,
 }
 
@@ -102,7 +103,7 @@ impl Plan {
     /// Returns a plan for the site over `https://`; otherwise the same as [`Plan::http`].
     ///
     /// # Errors
-    /// The lab's authority cannot be trusted.
+    /// When the lab's authority cannot be trusted.
     pub fn https(lab: &Lab) -> Result<Self> {
         Ok(Self {
             address: SocketAddr::from((ELASTIC_IP, 443)),
@@ -111,8 +112,8 @@ impl Plan {
         })
     }
 
-    /// Returns a plan for `https://`, `/app` of [`Settings::with_app`](crate::agent::Settings::with_app),
-    /// over four persistent connections.
+    /// Returns a plan for `/app` of [`Settings::with_app`](crate::agent::Settings::with_app) over
+    /// `https://`, on four persistent connections.
     ///
     /// # Errors
     /// As [`Plan::https`].
@@ -130,13 +131,13 @@ impl Plan {
     /// Sends all `requests` from a host and waits until they have ended.
     ///
     /// # Errors
-    /// The host's network namespace cannot be entered. Failed requests are in the report.
+    /// When the host's network namespace cannot be entered. Failed requests are in the report.
     pub fn run(self, from: &Host) -> Result<Report> {
         debug_assert!(self.requests.is_some(), "it would not end");
         self.start(from).finish()
     }
 
-    /// Starts sending from a host.
+    /// Starts sending the load from a host.
     #[must_use]
     pub fn start(self, from: &Host) -> Load {
         let plan = Arc::new(self);
@@ -156,7 +157,7 @@ impl Plan {
     }
 }
 
-/// Load that is being sent. Dropping it stops it.
+/// A load that is being sent. Dropping it stops it.
 #[derive(Debug)]
 pub struct Load {
     shared: Arc<Shared>,
@@ -164,7 +165,7 @@ pub struct Load {
     _end: End,
 }
 
-/// Stops the load when it is dropped.
+/// Stops the load of these workers when it is dropped.
 #[derive(Debug)]
 struct End(Arc<Shared>);
 
@@ -174,7 +175,7 @@ impl Drop for End {
     }
 }
 
-/// Position up to which an observer has read the results of a load.
+/// Position up to which an observer has read a load's results: see [`Load::news`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
     answers: usize,
@@ -189,7 +190,7 @@ struct Shared {
 }
 
 impl Load {
-    /// Sends on a thread in a host's network.
+    /// Starts a load on a thread in a host's network.
     fn start(
         from: &Host,
         requests: Option<u64>,
@@ -221,7 +222,7 @@ impl Load {
         self.shared.with_report(|report| report.failures.len())
     }
 
-    /// Returns the results since the position `seen`, which is moved to the end.
+    /// Returns the results since the position `seen`, which is moved to the latest result.
     #[must_use]
     pub fn news(&self, seen: &mut Seen) -> Report {
         self.shared.with_report(|report| {
@@ -240,7 +241,7 @@ impl Load {
     /// Stops the load, waits for requests in flight, and returns the results.
     ///
     /// # Errors
-    /// The host could not be entered.
+    /// When the host could not be entered.
     pub fn stop(self) -> Result<Report> {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.finish()
@@ -261,7 +262,7 @@ impl Shared {
         look(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes one of the remaining requests. Returns whether there was one.
+    /// Takes one of the requests that are left to send. Returns whether there was one.
     fn another(&self) -> bool {
         !self.stop.load(Ordering::Relaxed)
             && self
@@ -273,7 +274,7 @@ impl Shared {
     }
 }
 
-/// Sends requests sequentially, on one connection at a time.
+/// Sends requests one after the other, on one connection at a time.
 fn worker(plan: &Plan, shared: &Shared) {
     let mut connection = None;
     while shared.another() {
@@ -284,7 +285,7 @@ fn worker(plan: &Plan, shared: &Shared) {
     }
 }
 
-/// Sends one request and records its result.
+/// Sends one request, on `connection` or a new one, and records its result.
 fn attempt(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) {
     let (began, mut connected) = (Instant::now(), None);
     match request(plan, connection, shared, &mut connected) {
@@ -309,8 +310,8 @@ fn attempt(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) {
     }
 }
 
-/// Sends a request on the connection, or on a new one if it has ended. Records when the connection was
-/// established.
+/// Sends a request on the given connection, or on a new one if that has ended. Records when the
+/// connection was established.
 fn request(
     plan: &Plan,
     connection: &mut Option<Connection>,

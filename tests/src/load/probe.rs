@@ -1,4 +1,4 @@
-//! A probe: new connections at a constant rate, whether or not earlier ones were answered.
+//! A probe: new connections at a constant rate, whether or not earlier connections were answered.
 
 use std::{
     sync::Arc,
@@ -18,10 +18,11 @@ use crate::{Host, Lab, wait};
 pub struct Probe(Load);
 
 impl Probe {
-    /// Interval between connections.
+    /// Interval between the probe's connections.
     pub const INTERVAL: Duration = Duration::from_millis(10);
 
-    /// Time-out of a connection: shorter than a SYN's first retransmission, which is after a second.
+    /// Time-out of a connection: shorter than the pause before a SYN's first retransmission, a
+    /// second.
     pub const PATIENCE: Duration = Duration::from_millis(200);
 
     /// Starts probing from a host with the requests of a plan, at [`Self::INTERVAL`] and with
@@ -30,7 +31,8 @@ impl Probe {
     pub fn start(plan: Plan, from: &Host) -> Self {
         let plan = Plan {
             patience: Self::PATIENCE,
-            // TLS sessions are not resumed: another host may not know those of the lost host.
+            // TLS sessions are not resumed: the host that takes over may not know those of the lost
+            // host.
             tls: plan.tls.map(|config| {
                 let mut config = (*config).clone();
                 config.resumption = Resumption::disabled();
@@ -41,7 +43,7 @@ impl Probe {
         Self::steady(plan, Self::INTERVAL, from)
     }
 
-    /// Starts probing from a host at another interval, with the time-out of the plan.
+    /// Starts probing from a host at the interval `interval`, with the time-out of the plan.
     #[must_use]
     pub fn steady(plan: Plan, interval: Duration, from: &Host) -> Self {
         let plan = Arc::new(Plan {
@@ -74,7 +76,7 @@ impl Probe {
     /// Waits for the first response to a connection that was opened at `since` or later.
     ///
     /// # Errors
-    /// There is none within `limit`.
+    /// When there is no such response within `limit`.
     pub fn first_answer(&self, since: Instant, limit: Duration) -> Result<Answer> {
         wait::until("an answer to the probe", limit, || {
             Ok(self.answer_since(since))
@@ -88,7 +90,8 @@ impl Probe {
         self.answer_since(self.first_failure(lost)?)
     }
 
-    /// Returns the first response so far to a connection that was opened at `since` or later.
+    /// Returns the first response so far to a connection that was opened at `since` or later;
+    /// `None` if there is none.
     fn answer_since(&self, since: Instant) -> Option<Answer> {
         self.0.shared.with_report(|report| {
             let later = report.answers.iter().rev();
@@ -99,7 +102,8 @@ impl Probe {
         })
     }
 
-    /// Returns when the first failed connection was opened, of those opened at `since` or later.
+    /// Returns when the first failed connection was opened, of those opened at `since` or later;
+    /// `None` if none failed.
     fn first_failure(&self, since: Instant) -> Option<Instant> {
         self.0.shared.with_report(|report| {
             let later = report.failures.iter().rev();
@@ -110,7 +114,7 @@ impl Probe {
         })
     }
 
-    /// Returns the probe's connections as a load, which can be observed.
+    /// Returns the probe's connections as a load, whose results can be observed.
     #[must_use]
     pub fn load(&self) -> &Load {
         &self.0
@@ -119,17 +123,17 @@ impl Probe {
     /// Stops probing, and returns the results of all connections.
     ///
     /// # Errors
-    /// The host could not be entered.
+    /// When the host could not be entered.
     pub fn stop(self) -> Result<Report> {
         self.0.stop()
     }
 }
 
-/// An outage, with the results of connections during it.
+/// An outage: how long it lasted, and what happened to connections during it.
 #[derive(Clone, Debug)]
 pub struct Outage {
-    /// Time from just before the loss to the first response on a connection that was opened after the
-    /// first one that failed.
+    /// Time from just before the loss to the first response on a connection that was opened after
+    /// the first connection that failed.
     pub lasted: Duration,
     /// Results of the requests since the loss.
     pub report: Report,
@@ -138,7 +142,7 @@ pub struct Outage {
 /// Probes HTTPS through the Elastic IP, causes a loss, and waits until service resumes.
 ///
 /// # Errors
-/// There is no service before the loss, or none within `limit` afterwards; or `lose` fails.
+/// When there is no service before the loss, or none within `limit` afterwards; or `lose` fails.
 pub fn outage(lab: &Lab, limit: Duration, lose: impl FnOnce() -> Result<()>) -> Result<Outage> {
     let probe = Probe::start(Plan::https(lab)?, &lab.client);
     probe
@@ -155,5 +159,5 @@ pub fn outage(lab: &Lab, limit: Duration, lose: impl FnOnce() -> Result<()>) -> 
     })
 }
 
-/// Time of normal operation before the loss.
+/// Time for which the probe runs before the loss is caused.
 const CALM: Duration = Duration::from_millis(300);

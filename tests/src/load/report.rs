@@ -1,4 +1,4 @@
-//! Results of a load.
+//! Results of a load, and their evaluation.
 
 use std::{
     collections::BTreeMap,
@@ -7,16 +7,16 @@ use std::{
 
 use anyhow::{Result, bail};
 
-/// Results of a load: every request is in exactly one of the two lists.
+/// Results of a load: every request is either in `answers` or in `failures`.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Connections that were opened.
+    /// Number of connections that were opened.
     pub connections: u64,
-    /// Requests that were answered on a connection which resumed an earlier TLS session.
+    /// Number of requests that were answered on a connection which resumed an earlier TLS session.
     pub resumed: u64,
     /// Successful requests, in the order of completion.
     pub answers: Vec<Answer>,
-    /// Failed requests.
+    /// Failed requests, in the order in which they failed.
     pub failures: Vec<Failure>,
 }
 
@@ -41,7 +41,7 @@ pub struct Failure {
     pub connected: Option<Instant>,
     /// When the request failed or timed out.
     pub ended: Instant,
-    /// The reason of the failure.
+    /// The reason of the failure, as an error message.
     pub why: String,
 }
 
@@ -90,7 +90,7 @@ impl Report {
     /// Checks that every request was answered.
     ///
     /// # Errors
-    /// One was not; the error contains the number and the reasons.
+    /// When a request failed; the error contains the number of failures and their reasons.
     pub fn all_answered(&self) -> Result<()> {
         if self.failures.is_empty() {
             return Ok(());

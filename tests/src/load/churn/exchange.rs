@@ -18,7 +18,7 @@ use super::Closing;
 /// Maximum size of a response in bytes; the pages of this load have only a few.
 const LONGEST_ANSWER: usize = 64 << 10;
 
-/// An open connection of the load.
+/// An open connection of the load, with its progress.
 pub(super) struct Exchange {
     socket: Socket,
     began: Instant,
@@ -30,7 +30,7 @@ pub(super) struct Exchange {
 enum State {
     Connecting,
     Waiting,
-    /// The response is complete, this long after the SYN, but the server has not closed yet.
+    /// The response is complete, and took this long after the SYN; the server has not closed yet.
     Answered(Duration),
 }
 
@@ -46,8 +46,8 @@ impl Exchange {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
             .context("could not make a socket")?;
         socket.set_nonblocking(true)?;
-        // With this option the kernel chooses the port only when the server's address is known;
-        // otherwise no two connections from one source address could use the same port.
+        // With this option the kernel chooses the source port only when the server's address is
+        // known; without it, no two connections from one source address could use the same port.
         setsockopt(&socket, IpBindAddressNoPort, &true)?;
         (socket.bind(&SocketAddrV4::new(source, 0).into()))
             .with_context(|| format!("could not bind to the source address {source}"))?;
@@ -69,8 +69,8 @@ impl Exchange {
         })
     }
 
-    /// Sends and reads as much as the socket allows. Returns the time from the SYN to the last byte of
-    /// the response once the connection may be closed.
+    /// Sends and reads as much as the socket allows. Once the connection may be closed, returns the
+    /// time from the SYN to the last byte of the response; before, `None`.
     pub(super) fn advance(&mut self, request: &[u8], closing: Closing) -> Result<Option<Duration>> {
         if let State::Connecting = self.state {
             if let Some(error) = self.socket.take_error()? {
@@ -88,7 +88,7 @@ impl Exchange {
         now.duration_since(self.began) > patience
     }
 
-    /// Returns the error of a connection that timed out.
+    /// Returns the error of a connection that timed out after `patience`.
     pub(super) fn gave_up(&self, patience: Duration) -> Error {
         let missing = match self.state {
             State::Connecting => "not connected",
@@ -98,7 +98,8 @@ impl Exchange {
         anyhow!("{missing} after {patience:?}")
     }
 
-    /// Sends the request. Returns false if the connection is not established yet.
+    /// Sends the request. Returns false if the connection is not established yet, so nothing was
+    /// sent.
     fn send(&self, request: &[u8]) -> Result<bool> {
         match (&self.socket).write(request) {
             Ok(sent) => {
@@ -146,7 +147,7 @@ impl Exchange {
     }
 }
 
-/// Whether these bytes are a complete response with status 200.
+/// Whether the received bytes are a complete response with status 200.
 fn is_whole(received: &[u8]) -> Result<bool> {
     ensure!(
         received.len() <= LONGEST_ANSWER,

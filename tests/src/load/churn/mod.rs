@@ -22,41 +22,42 @@ use crate::{
 use exchange::Exchange;
 pub use report::ChurnReport;
 
-/// Interval at which time-outs are checked.
+/// Interval at which connections are checked for time-outs.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Parameters of a load of short connections from one client host, for a limited time.
 #[derive(Clone, Debug)]
 pub struct Churn {
-    /// The server's address.
+    /// Address and port of the server.
     pub address: SocketAddrV4,
-    /// The `Host` header.
+    /// Value of the `Host` header of each request.
     pub host: String,
-    /// The request target.
+    /// Path that each request names.
     pub path: String,
-    /// Source addresses, used in turn, which an interface of the client host has.
+    /// Source addresses that the connections use in turn; an interface of the client host has them.
     pub sources: Vec<Ipv4Addr>,
-    /// Number of concurrent connections.
+    /// Number of connections that are open at the same time.
     pub connections: usize,
-    /// Which side closes first.
+    /// Which side of a connection closes it first.
     pub closing: Closing,
     /// Maximum number of connections per second; `None` for no limit.
     pub rate: Option<u32>,
     /// Maximum total number of connections; `None` for no limit.
     pub total: Option<u64>,
-    /// Time-out of a connection.
+    /// Time-out of a connection, from its start to the end of the response.
     pub patience: Duration,
-    /// Duration in which connections are opened.
+    /// Time for which new connections are opened.
     pub lasts: Duration,
 }
 
 /// Which side of a connection closes first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Closing {
-    /// The server, because of `Connection: close` in the request. The client closes when it has read
-    /// the end of the stream.
+    /// The server closes first, because the request has `Connection: close`. The client closes when
+    /// it has read the end of the stream.
     Server,
-    /// The client, as soon as it has the answer to a request with `Connection: keep-alive`.
+    /// The client closes first, as soon as it has the answer to a request with `Connection:
+    /// keep-alive`.
     Client,
 }
 
@@ -83,7 +84,7 @@ impl Churn {
     /// `lasts` plus `patience`.
     ///
     /// # Errors
-    /// The host cannot be entered, or epoll fails. Failed connections are in the report.
+    /// When the host cannot be entered, or epoll fails. Failed connections are in the report.
     pub fn run(self, from: &Host) -> Result<ChurnReport> {
         ensure!(
             !self.sources.is_empty() && self.connections > 0 && self.rate != Some(0),
@@ -109,11 +110,12 @@ struct Generator<'a> {
     plan: &'a Churn,
     request: Vec<u8>,
     epoll: Epoll,
-    /// A slot for each concurrent connection; an epoll event carries the slot's index.
+    /// A slot for each concurrent connection, `None` while it is free; an epoll event carries the
+    /// slot's index.
     slots: Vec<Option<Exchange>>,
     report: ChurnReport,
     began: Instant,
-    /// Number of connections begun so far.
+    /// Number of connections that have been opened so far.
     begun: u64,
 }
 
@@ -155,13 +157,13 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Whether no more connections are opened.
+    /// Whether no more connections are to be opened, after the time `elapsed`.
     fn is_over(&self, elapsed: Duration) -> bool {
         let is_last = |total| self.begun >= total;
         elapsed >= self.plan.lasts || self.plan.total.is_some_and(is_last)
     }
 
-    /// Opens connections in the free slots, as far as the rate allows.
+    /// Opens connections in the free slots, as far as the rate allows after the time `elapsed`.
     fn fill(&mut self, elapsed: Duration) {
         for index in 0..self.slots.len() {
             if self.is_over(elapsed) || !self.is_due(elapsed) {
@@ -179,7 +181,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Whether the rate allows another connection.
+    /// Whether the rate allows another connection, after the time `elapsed`.
     fn is_due(&self, elapsed: Duration) -> bool {
         let due = |rate| elapsed.as_secs_f64() * f64::from(rate);
         self.plan

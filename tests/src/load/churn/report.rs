@@ -1,4 +1,4 @@
-//! Results of a load of short connections.
+//! Results of a load of short connections, and their evaluation.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,23 +7,23 @@ use anyhow::{Error, Result, bail};
 /// Results of a load of short connections, each of which is counted as answered or as failed.
 #[derive(Clone, Debug, Default)]
 pub struct ChurnReport {
-    /// Number of answered connections by the second in which they ended, from the start of the load.
+    /// Number of answered connections in each second of the load, by the time at which they ended.
     pub per_second: Vec<u64>,
     /// Time from the SYN to the last byte of the response of each answered connection, in microseconds,
     /// in the order in which they ended.
     pub microseconds: Vec<u32>,
-    /// Failed connections by reason.
+    /// Number of failed connections by reason.
     pub failures: BTreeMap<String, u64>,
 }
 
 impl ChurnReport {
-    /// Returns the number of answered connections.
+    /// Returns the number of connections that were answered.
     #[must_use]
     pub fn answers(&self) -> u64 {
         self.per_second.iter().sum()
     }
 
-    /// Returns the number of failed connections.
+    /// Returns the number of connections that failed.
     #[must_use]
     pub fn failed_connections(&self) -> u64 {
         self.failures.values().sum()
@@ -43,7 +43,7 @@ impl ChurnReport {
     /// Checks that every connection was answered.
     ///
     /// # Errors
-    /// One was not; the error contains the number and the reasons.
+    /// When a connection failed; the error contains the number of failures and their reasons.
     pub fn all_answered(&self) -> Result<()> {
         let failed = self.failed_connections();
         if failed == 0 {
