@@ -117,7 +117,7 @@ pub(super) static ADMIN: Schema = Schema {
     header: "[admin]",
     about: "Where the operator and Prometheus reach the agent.",
     presence: "Optional.",
-    keys: &[&ADMIN_LISTEN_KEY, &SOCKET],
+    keys: &[&ADMIN_LISTEN_KEY, &ADMIN_CERTIFICATE, &TOKEN_FILE, &SOCKET],
     tables: &[],
 };
 
@@ -125,8 +125,27 @@ static ADMIN_LISTEN_KEY: Key<Text<SocketAddr>> = Key {
     name: "listen",
     kind: ADMIN_LISTEN,
     absent: Absent::Is("\"127.0.0.1:9145\""),
-    meaning: "HTTP: `/metrics`, `/healthz`, `/` and the JSON status, read-only and without a \
-              password: everyone who reaches the address can read the status.",
+    meaning: "HTTP: `/metrics`, `/healthz`, the status page at `/` and the JSON status, without a \
+              password: everyone who reaches the address can read the status. Nothing can be \
+              changed here without `token_file`.",
+};
+
+static ADMIN_CERTIFICATE: Key<Text<PathBuf>> = Key {
+    name: "certificate",
+    kind: text::PATH,
+    absent: Absent::Means("plain HTTP"),
+    meaning: "A PEM file with a certificate chain and its key: `listen` then speaks HTTPS alone. A \
+              new certificate in the file is used without a reload.",
+};
+
+static TOKEN_FILE: Key<Text<PathBuf>> = Key {
+    name: "token_file",
+    kind: text::PATH,
+    absent: Absent::Means("the status page changes nothing"),
+    meaning: "A file of mode 0600 with the operator token, 16 to 512 characters on one line: whoever \
+              has it can drain backends and hand over from the status page. The file is read again \
+              for each such request. Use it with `certificate`, or on a listener of this host alone: \
+              plain HTTP shows the token to the network.",
 };
 
 static SOCKET: Key<Text<PathBuf>> = Key {
@@ -151,11 +170,15 @@ pub(super) struct AdminDraft {
 pub(super) fn admin(section: &Section<'_>) -> Result<AdminDraft, Reported> {
     let listen = section.value(&ADMIN_LISTEN_KEY);
     let socket = section.value(&SOCKET);
+    let certificate = section.optional(&ADMIN_CERTIFICATE);
+    let token_file = section.optional(&TOKEN_FILE);
     let listen = listen?;
     Ok(AdminDraft {
         admin: Admin {
             listen: *listen.get_ref(),
             socket: socket?.into_inner(),
+            certificate: certificate?.map(Spanned::into_inner),
+            token_file: token_file?.map(Spanned::into_inner),
         },
         listen,
         listen_given: section.place(ADMIN_LISTEN_KEY.name).is_some(),

@@ -114,9 +114,12 @@ pub struct Node {
 /// `[admin]`: the listeners for the operator and Prometheus.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
-    /// Address and port of the read-only HTTP listener for `/metrics`, `/healthz`, the status page
-    /// `/` and the JSON status.
+    /// HTTP or HTTPS: `/metrics`, `/healthz`, the status page at `/`, the JSON status.
     pub listen: SocketAddr,
+    /// The PEM file with the certificate chain and the key of `listen`; `None`: plain HTTP.
+    pub certificate: Option<PathBuf>,
+    /// The file with the operator token; `None`: the status page changes nothing.
+    pub token_file: Option<PathBuf>,
     /// The Unix socket that `lb status`, `lb backend …`, `lb failover` and `lb reload` connect to, with
     /// mode 0600. Default `/run/lb/lb.sock`.
     pub socket: PathBuf,

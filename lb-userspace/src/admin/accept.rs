@@ -35,7 +35,8 @@ impl Shutdown {
         Self(None)
     }
 
-    async fn given(&mut self) {
+    /// Waits for the signal.
+    pub(super) async fn given(&mut self) {
         match &mut self.0 {
             // No value is ever sent: an error means that the sender was dropped, which is the
             // signal.

@@ -1,30 +1,39 @@
-//! The read-only HTTP server of the agent: `/metrics`, `/healthz`, `/api/v1/status`, `/`.
+//! The HTTP server for Prometheus and browsers: `/metrics`, `/healthz`, `/api/v1/status`, and the status page
+//! at `/` with `/api/v1/stream` and `/api/v1/command`.
 //!
-//! It speaks HTTP/1.1 with one request per connection: enough for a scrape every few seconds and an
-//! occasional browser, with the smallest attack surface.
+//! HTTP/1.1 with one request per connection: enough for a scrape every few seconds and a few browsers,
+//! with the smallest attack surface.
 
 use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc},
     time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::{
-    Source,
+    Command, Source,
     accept::{Shutdown, accept},
-    page,
+    live::Live,
+    page, protocol, socket,
+    token::OperatorToken,
 };
-use crate::metrics::Format;
+
+mod request;
+mod response;
+mod stream;
+
+use request::{MAX_HEAD, Request, Route};
+use response::Response;
 
 /// The limit of concurrent connections; further connections wait in the kernel's backlog.
 const MAX_CONNECTIONS: u32 = 256;
-/// The maximum length of a request's head, in bytes.
-const MAX_HEAD: usize = 8 * 1024;
-/// The maximum number of header fields of a request.
-const MAX_HEADERS: usize = 64;
-/// Time limit for a client to send a request's head.
+/// The limit of browsers that follow the status page.
+const MAX_STREAMS: usize = 64;
+/// Time limit for a TLS handshake, for a request's head, and for its body.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// Time limit for a client to receive the response.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -33,73 +42,173 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// the client might lose the response.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
-const JSON: &str = "application/json";
+/// What the server answers from.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) live: Live,
+    /// Allows changes; `None`: they are refused.
+    pub(super) token: Option<OperatorToken>,
+    /// `None`: plain HTTP.
+    pub(super) tls: Option<TlsAcceptor>,
+    streams: Arc<Semaphore>,
+}
 
-/// Serves connections until `shutdown` is given, then until the exchanges in flight have ended.
-pub(super) async fn serve(listener: TcpListener, source: Arc<dyn Source>, shutdown: Shutdown) {
-    let exchange = |stream| {
-        let source = Arc::clone(&source);
-        async move {
-            // An error means that the client disconnected or timed out, which needs no action.
-            let _ended = exchange(stream, source).await;
+impl Server {
+    /// Creates a server. Requests that change something are sent to `commands`.
+    pub(super) fn new(
+        source: Arc<dyn Source>,
+        commands: mpsc::Sender<Command>,
+        token: Option<OperatorToken>,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
+        Self {
+            live: Live::new(Arc::clone(&source), token.is_some()),
+            source,
+            commands,
+            token,
+            tls,
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
         }
-    };
-    accept(listener, MAX_CONNECTIONS, shutdown, exchange).await;
-}
+    }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Request {
-    is_head: bool,
-    route: Route,
-}
+    /// Serves until `shutdown`, then until the exchanges in flight have ended.
+    pub(super) async fn serve(self, listener: TcpListener, shutdown: Shutdown) {
+        let ending = shutdown.clone();
+        let exchange = |stream| {
+            let (server, ending) = (self.clone(), ending.clone());
+            async move {
+                // An error means that the client disconnected or timed out.
+                let _ended = server.handshake(stream, ending).await;
+            }
+        };
+        accept(listener, MAX_CONNECTIONS, shutdown, exchange).await;
+    }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Route {
-    Page,
-    Metrics(Format),
-    Healthz,
-    Status,
-}
-
-struct Response {
-    code: u16,
-    content_type: &'static str,
-    body: String,
-}
-
-async fn exchange(mut stream: TcpStream, source: Arc<dyn Source>) -> io::Result<()> {
-    let request = match timeout(HEAD_DEADLINE, read_request(&mut stream)).await {
-        Ok(request) => request?,
-        Err(_elapsed) => Err(Response::text(408, "No request received in time.\n")),
-    };
-    let (is_head, response) = match request {
-        Ok(Request { is_head, route }) => {
-            let made = tokio::task::spawn_blocking(move || respond(route, &*source)).await;
-            (is_head, made.map_err(io::Error::other)?)
+    async fn handshake(self, stream: TcpStream, shutdown: Shutdown) -> io::Result<()> {
+        match self.tls.clone() {
+            None => self.exchange(stream, shutdown).await,
+            Some(tls) => {
+                let stream = timeout(HEAD_DEADLINE, tls.accept(stream)).await??;
+                self.exchange(stream, shutdown).await
+            }
         }
-        Err(refusal) => (false, refusal),
-    };
-    let bytes = response.to_bytes(is_head);
-    timeout(ANSWER_DEADLINE, stream.write_all(&bytes)).await??;
-    stream.shutdown().await?;
-    let (time, most) = LINGER;
-    let mut rest = stream.take(most as u64);
-    let _drained = timeout(time, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
-    Ok(())
+    }
+
+    async fn exchange<S>(self, mut stream: S, shutdown: Shutdown) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let request = match timeout(HEAD_DEADLINE, read_request(&mut stream)).await {
+            Ok(request) => request?,
+            Err(_elapsed) => Err(Response::text(408, "No request received in time.\n")),
+        };
+        let (is_head, response) = match request {
+            Ok((Request { is_head, route, .. }, body)) => match route {
+                Route::Stream if !is_head => match Arc::clone(&self.streams).try_acquire_owned() {
+                    Ok(_place) => {
+                        return stream::serve(stream, self.live.follow(), shutdown).await;
+                    }
+                    Err(_all_taken) => {
+                        let said = "Too many browsers follow the status page.\n";
+                        (false, Response::text(503, said))
+                    }
+                },
+                Route::Command(command) => {
+                    (false, self.command(&mut stream, &command, body).await?)
+                }
+                route => (is_head, self.read(route).await?),
+            },
+            Err(refusal) => (false, refusal),
+        };
+        let bytes = response.to_bytes(is_head);
+        timeout(ANSWER_DEADLINE, stream.write_all(&bytes)).await??;
+        stream.shutdown().await?;
+        let (time, most) = LINGER;
+        let mut rest = stream.take(most as u64);
+        let _drained = timeout(time, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+        Ok(())
+    }
+
+    /// Answers a request that only reads.
+    async fn read(&self, route: Route) -> io::Result<Response> {
+        let (source, live) = (Arc::clone(&self.source), self.live.clone());
+        let made = tokio::task::spawn_blocking(move || respond(&route, &*source, &live)).await;
+        made.map_err(io::Error::other)
+    }
+
+    /// Carries out a request that changes something. `body` is the part of the body that was read with the
+    /// head.
+    async fn command<S: AsyncRead + Unpin>(
+        &self,
+        stream: &mut S,
+        command: &request::Command,
+        mut body: Vec<u8>,
+    ) -> io::Result<Response> {
+        if let Err(refusal) = self.permit(command.token.as_deref()) {
+            return Ok(refusal);
+        }
+        body.truncate(command.body);
+        let have = body.len();
+        body.resize(command.body, 0);
+        if let Some(rest) = body.get_mut(have..) {
+            timeout(HEAD_DEADLINE, stream.read_exact(rest)).await??;
+        }
+        let request: protocol::Request = match serde_json::from_slice(&body) {
+            Ok(request) => request,
+            Err(error) => {
+                let said = format!("Malformed or unknown command: {error}.\n");
+                return Ok(Response::text(400, &said));
+            }
+        };
+        if !is_for_the_page(&request) {
+            let said =
+                "This command is accepted on the admin socket alone: use `lb` on the host.\n";
+            return Ok(Response::text(403, said));
+        }
+        tracing::info!(?request, "command from the status page");
+        let source = Arc::clone(&self.source);
+        let answer = socket::answer(request, source, self.commands.clone()).await;
+        Ok(Response::answer(answer))
+    }
+
+    /// Permits a change to a client that has the operator token. An error is the response to any other.
+    fn permit(&self, given: Option<&str>) -> Result<(), Response> {
+        let Some(token) = &self.token else {
+            let said =
+                "Changes are off: `admin.token_file` is not configured. Use `lb` on the host.\n";
+            return Err(Response::text(403, said));
+        };
+        match token.matches(given.unwrap_or_default()) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Response::unauthorized()),
+            Err(error) => Err(Response::text(500, &format!("{error}\n"))),
+        }
+    }
 }
 
-/// Reads a request's head from the connection and parses it. The inner error is the response to
-/// send if the request is malformed or unsupported.
-async fn read_request(stream: &mut TcpStream) -> io::Result<Result<Request, Response>> {
+/// Whether the status page may send this request.
+fn is_for_the_page(request: &protocol::Request) -> bool {
+    use protocol::Request;
+    matches!(request, Request::Backend { .. } | Request::Failover)
+}
+
+/// Reads and parses a request's head. Returns it with the bytes after it; the error response when the request
+/// is malformed or unsupported.
+async fn read_request<S: AsyncRead + Unpin>(
+    stream: &mut S,
+) -> io::Result<Result<(Request, Vec<u8>), Response>> {
     let mut head = Vec::with_capacity(1024);
     loop {
         if stream.read_buf(&mut head).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        match parse(&head) {
-            Ok(Some(request)) => return Ok(Ok(request)),
+        match request::parse(&head) {
+            Ok(Some(request)) => {
+                let body = head.split_off(request.length.min(head.len()));
+                return Ok(Ok((request, body)));
+            }
             Err(refusal) => return Ok(Err(refusal)),
             Ok(None) if head.len() >= MAX_HEAD => {
                 return Ok(Err(Response::text(
@@ -112,73 +221,24 @@ async fn read_request(stream: &mut TcpStream) -> io::Result<Result<Request, Resp
     }
 }
 
-/// Parses a request's head. Returns `None` while the head is incomplete, and the response to send
-/// as an error.
-fn parse(head: &[u8]) -> Result<Option<Request>, Response> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(head) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => {
-            return Err(Response::text(431, "The request has too many headers.\n"));
-        }
-        Err(error) => {
-            return Err(Response::text(
-                400,
-                &format!("Malformed HTTP/1 request: {error}.\n"),
-            ));
-        }
-    }
-    let is_head = match request.method {
-        Some("GET") => false,
-        Some("HEAD") => true,
-        _ => {
-            return Err(Response::text(
-                405,
-                "Only GET and HEAD are supported: use the `lb` command for changes.\n",
-            ));
-        }
-    };
-    let target = request.path.unwrap_or_default();
-    let path = target.split_once('?').map_or(target, |(path, _)| path);
-    let route = match path {
-        "/" => Route::Page,
-        "/metrics" => Route::Metrics(format_of(request.headers)),
-        "/healthz" => Route::Healthz,
-        "/api/v1/status" => Route::Status,
-        _ => {
-            let known = "404 Not Found. Available: /, /metrics, /healthz, /api/v1/status.\n";
-            return Err(Response::text(404, known));
-        }
-    };
-    Ok(Some(Request { is_head, route }))
-}
-
-fn format_of(headers: &[httparse::Header<'_>]) -> Format {
-    let wants_open_metrics = headers.iter().any(|header| {
-        header.name.eq_ignore_ascii_case("accept")
-            && header
-                .value
-                .windows(Format::OPEN_METRICS.len())
-                .any(|window| window.eq_ignore_ascii_case(Format::OPEN_METRICS.as_bytes()))
-    });
-    if wants_open_metrics {
-        Format::OpenMetrics
-    } else {
-        Format::Prometheus
-    }
-}
-
-fn respond(route: Route, source: &dyn Source) -> Response {
+fn respond(route: &Route, source: &dyn Source, live: &Live) -> Response {
     match route {
-        Route::Page => Response::new(200, HTML, page::render(&source.status())),
-        Route::Metrics(format) => Response::new(200, format.content_type(), source.metrics(format)),
+        Route::Page => Response::html(live.document()),
+        Route::Style => Response::new(200, "text/css; charset=utf-8", page::STYLE.to_owned()),
+        Route::Script => {
+            let script = page::SCRIPT.to_owned();
+            Response::new(200, "text/javascript; charset=utf-8", script)
+        }
+        Route::Metrics(format) => {
+            Response::new(200, format.content_type(), source.metrics(*format))
+        }
         Route::Healthz => healthz(&source.status().problems),
         Route::Status => match serde_json::to_string_pretty(&source.status()) {
-            Ok(json) => Response::new(200, JSON, json + "\n"),
+            Ok(json) => Response::json(json + "\n"),
             Err(error) => Response::text(500, &format!("{error}\n")),
         },
+        // HEAD of the stream; the rest is answered before.
+        Route::Stream | Route::Command(_) => Response::new(200, "text/event-stream", String::new()),
     }
 }
 
@@ -187,41 +247,6 @@ fn healthz(problems: &[String]) -> Response {
         return Response::text(200, "ok\n");
     }
     Response::text(503, &(problems.join("\n") + "\n"))
-}
-
-impl Response {
-    fn new(code: u16, content_type: &'static str, body: String) -> Self {
-        Self {
-            code,
-            content_type,
-            body,
-        }
-    }
-
-    fn text(code: u16, body: &str) -> Self {
-        Self::new(code, TEXT, body.to_owned())
-    }
-
-    fn to_bytes(&self, is_head: bool) -> Vec<u8> {
-        let code = http::StatusCode::from_u16(self.code).unwrap_or_default();
-        let reason = code.canonical_reason().unwrap_or_default();
-        let allow = if self.code == 405 {
-            "Allow: GET, HEAD\r\n"
-        } else {
-            ""
-        };
-        let head = format!(
-            "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{allow}\
-             Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\
-             Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; \
-             frame-ancestors 'none'\r\nConnection: close\r\n\r\n",
-            self.code,
-            self.content_type,
-            self.body.len()
-        );
-        let body = if is_head { "" } else { &self.body };
-        [head.as_bytes(), body.as_bytes()].concat()
-    }
 }
 
 #[cfg(test)]

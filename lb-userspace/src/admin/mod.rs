@@ -10,12 +10,16 @@ mod client;
 mod ended_early;
 #[cfg(test)]
 mod examples;
+mod history;
 mod http;
+mod live;
 mod page;
 mod protocol;
 mod servers;
 mod socket;
 mod status;
+mod tls;
+mod token;
 pub mod wording;
 
 use crate::proxy::Question;
@@ -25,23 +29,26 @@ pub use ended_early::EndedEarlyStatus;
 #[cfg(test)]
 pub(crate) use ended_early::examples::ended_early as examples_of_ended_early;
 pub use protocol::{Answer, Request};
-pub use servers::Servers;
+pub use servers::{Access, Servers};
 pub use socket::{AdminSocket, Command, SocketError};
 #[cfg(test)]
 pub(crate) use status::examples::{
     per_request as examples_of_per_request, status as examples_of_status,
 };
 pub use status::{
-    BackendStatus, CertificateStatus, CheckStatus, HaStatus, InterfaceStatus, LimitStatus, Moment,
-    ObtainedStatus, PoolStatus, ServiceStatus, State, Status, XdpStatus,
+    BackendStatus, CertificateStatus, CheckStatus, DropStatus, HaStatus, InterfaceStatus,
+    LimitStatus, Moment, ObtainedStatus, PoolStatus, ServiceStatus, State, Status, XdpStatus,
     ha::{
         AddressKind, AddressOwner, AddressStatus, FlowsStatus, LinkStatus, PeerStatus,
         TrackedStatus,
     },
 };
 
-/// Read access to the agent's current state. Its methods are called for many connections at the
-/// same time, on threads that may block; a call may take a few milliseconds.
+pub use tls::TlsError;
+pub use token::{TokenError, check_token};
+
+/// Read access to the agent's current state. Methods are called concurrently for many connections, on threads
+/// that may block, and may take a few milliseconds.
 pub trait Source: Send + Sync + 'static {
     /// Returns the agent's status.
     fn status(&self) -> Status;

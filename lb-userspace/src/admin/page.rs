@@ -1,150 +1,144 @@
-//! The status page: one HTML document without scripts or external assets, rendered for each request.
+//! The status page: one HTML document, rendered by the agent for each request.
+//!
+//! The document is complete without scripts. `live.js` keeps it up to date: the agent renders the content of
+//! `<main>` anew every second and sends it as a server-sent event, and the script applies the differences.
+//! So every text has one source, and the browser needs no template of its own.
 
 use std::fmt::{self, Write};
 
 use super::{
-    BackendStatus, CertificateStatus, Moment, PoolStatus, ServiceStatus, Status,
-    wording::{bytes, count, milliseconds, share, span},
+    CertificateStatus, Status, XdpStatus,
+    history::{History, Series},
+    wording::{count, share, span},
 };
-use crate::pool::AllDown;
 
+mod escaped;
+mod graph;
 mod pair;
+mod pools;
+mod services;
+mod table;
 
-const STYLE: &str = "\
-:root{color-scheme:light dark;--line:#8884;--soft:#888;--up:#1a7f37;--draining:#9a6700;--down:#cf222e}\
-@media(prefers-color-scheme:dark){:root{--up:#3fb950;--draining:#d29922;--down:#f85149}}\
-body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}\
-h1{font-size:1.4rem;margin:0}h2{font-size:1rem;margin:2rem 0 .4rem}\
-p{margin:.2rem 0;color:var(--soft)}.wide{overflow-x:auto}\
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
-th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--line);white-space:nowrap}\
-th{font-weight:600;color:var(--soft);font-size:.85rem}.n{text-align:right}\
-.up{color:var(--up)}.draining{color:var(--draining)}.down,.problem{color:var(--down)}\
-.up,.draining,.down{font-weight:600}";
+use escaped::Escaped;
+use table::Table;
 
-/// Renders `status` as an HTML page.
-pub(super) fn render(status: &Status) -> String {
-    let mut page = String::with_capacity(8 * 1024);
-    // Writing to a string in memory does not fail.
-    let _written = write_page(&mut page, status);
+/// The style sheet of the page, at `/status.css`.
+pub(super) const STYLE: &str = include_str!("page/status.css");
+/// The script of the page, at `/live.js`.
+pub(super) const SCRIPT: &str = include_str!("page/live.js");
+
+/// The data that the page shows.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    /// The state of the agent.
+    pub(super) status: &'a Status,
+    /// The graphs.
+    pub(super) history: &'a History,
+    /// Whether the page has buttons that change something.
+    pub(super) has_actions: bool,
+}
+
+/// Renders the whole document.
+pub(super) fn render(view: View<'_>) -> String {
+    let node = Escaped(&view.status.node);
+    let main = render_main(view);
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\">\
+         <noscript><meta http-equiv=\"refresh\" content=\"5\"></noscript>\
+         <title>{node} · lb</title><link rel=\"icon\" href=\"data:,\">\
+         <link rel=\"stylesheet\" href=\"/status.css\"><script src=\"/live.js\" defer></script></head>\
+         <body><p id=\"live\" role=\"status\"></p><main>{main}</main>\
+         <footer><a href=\"/metrics\">metrics</a> · <a href=\"/healthz\">healthz</a> · \
+         <a href=\"/api/v1/status\">JSON</a></footer>{}</body></html>\n",
+        if view.has_actions { DIALOG } else { "" },
+    )
+}
+
+/// Asks for the token before the first action.
+const DIALOG: &str = "\
+<p id=\"message\" role=\"status\"></p>\
+<dialog aria-labelledby=\"token-title\"><form method=\"dialog\"><h2 id=\"token-title\">Operator token</h2>\
+<p><label for=\"token\">The content of <code>admin.token_file</code>; this tab keeps it until it is closed.\
+</label></p><p><input id=\"token\" type=\"password\" autocomplete=\"off\" required></p>\
+<p><button value=\"use\">Continue</button> <button value=\"\" formnovalidate>Cancel</button></p></form></dialog>";
+
+/// Renders the content of `<main>`.
+pub(super) fn render_main(view: View<'_>) -> String {
+    let mut page = String::with_capacity(16 * 1024);
+    // Writing to a string does not fail.
+    let _written = write_main(&mut page, view);
     page
 }
 
-fn write_page(page: &mut String, status: &Status) -> fmt::Result {
-    let node = Escaped(&status.node);
-    write!(
-        page,
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
-         <meta http-equiv=\"refresh\" content=\"2\">\
-         <meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{node} · lb</title><style>{STYLE}</style>"
-    )?;
+fn write_main(page: &mut String, view: View<'_>) -> fmt::Result {
+    let View {
+        status, history, ..
+    } = view;
     write_head(page, status)?;
-    pair::write(page, status)?;
-    write_services(page, &status.services)?;
+    pair::write(page, view)?;
+    services::write(page, &status.services, history)?;
     for pool in &status.pools {
-        write_pool(page, pool, status)?;
+        pools::write(page, pool, view)?;
     }
-    write_certificates(page, status)?;
-    page.write_str(
-        "<p style=\"margin-top:2rem\"><a href=\"/metrics\">metrics</a> · \
-         <a href=\"/healthz\">healthz</a> · <a href=\"/api/v1/status\">JSON</a></p></html>\n",
-    )
+    write_packets(page, &status.xdp, history)?;
+    write_certificates(page, status)
 }
 
 fn write_head(page: &mut String, status: &Status) -> fmt::Result {
-    let xdp = &status.xdp;
     write!(
         page,
-        "<h1>{}</h1><p>lb {} · {} · {} packets, {} dropped · up {}</p>",
+        "<h1>{}</h1><p class=\"soft\">lb {} · {} · running for {}</p>",
         Escaped(&status.node),
         Escaped(&status.version),
-        Escaped(&xdp.in_words()),
-        count(xdp.packets),
-        count(xdp.dropped),
+        Escaped(&status.xdp.in_words()),
         span(status.uptime()),
     )?;
+    if status.problems.is_empty() {
+        return Ok(());
+    }
+    page.write_str("<section aria-label=\"Problems\"><ul class=\"problems\">")?;
     for problem in &status.problems {
-        write!(page, "<p class=\"problem\">{}</p>", Escaped(problem))?;
+        write!(page, "<li>{}</li>", Escaped(problem))?;
     }
-    Ok(())
+    page.write_str("</ul></section>")
 }
 
-fn write_services(page: &mut String, services: &[ServiceStatus]) -> fmt::Result {
-    page.write_str(
-        "<h2>Services</h2><div class=\"wide\"><table><tr><th>Service<th>Listen<th>Mode<th>Pool\
-         <th class=\"n\">Connections<th class=\"n\">Requests<th class=\"n\">In<th class=\"n\">Out",
-    )?;
-    for service in services {
-        let requests = service.requests.map_or_else(|| "–".to_owned(), count);
-        write!(
-            page,
-            "<tr><td>{}<td>{}<td>{}<td>{}<td class=\"n\">{}<td class=\"n\">{requests}\
-             <td class=\"n\">{}<td class=\"n\">{}",
-            Escaped(&service.name),
-            service.listen,
-            Escaped(&service.mode_in_words()),
-            Escaped(&service.pool),
-            count(service.connections),
-            bytes(service.bytes_in),
-            service.bytes_out.map_or_else(|| "–".to_owned(), bytes),
-        )?;
-    }
-    page.write_str("</table></div>")
-}
-
-fn write_pool(page: &mut String, pool: &PoolStatus, status: &Status) -> fmt::Result {
+/// Writes the packets of the XDP program, and those that it dropped by reason.
+fn write_packets(page: &mut String, xdp: &XdpStatus, history: &History) -> fmt::Result {
     write!(
         page,
-        "<h2>Pool {}</h2><p>{} · {}{}{}</p><div class=\"wide\"><table><tr><th>Backend<th>Address\
-         <th>State<th>Since<th>Last check<th class=\"n\">Weight<th class=\"n\">Connections\
-         <th class=\"n\">Packets<th class=\"n\">Requests{}",
-        Escaped(&pool.name),
-        Escaped(&pool.balance),
-        Escaped(pool.check.as_deref().unwrap_or("not checked")),
-        pool.per_request_in_words()
-            .iter()
-            .map(|words| format!(" · {}", Escaped(words)))
-            .collect::<String>(),
-        pool.all_down
-            .map(|all_down| format!(" · <b class=\"down\">{}</b>", all_down.in_words()))
-            .unwrap_or_default(),
-        pool.limit.map_or("", |_limit| "<th class=\"n\">In use"),
+        "<section aria-labelledby=\"packets\"><h2 id=\"packets\">Packets</h2>\
+         <p class=\"soft\">{} seen, {} dropped</p><div class=\"pair\">",
+        count(xdp.packets),
+        count(xdp.dropped),
     )?;
-    for backend in &pool.backends {
-        write_backend(page, backend, pool, status)?;
+    write_figure(page, "Packets per second", &history.packets)?;
+    write_figure(page, "Dropped per second", &history.drops)?;
+    page.write_str("</div>")?;
+    if !xdp.drops.is_empty() {
+        let columns = ["Dropped because of", "Packets", "Share"];
+        let mut table = Table::begin(page, "Dropped packets by reason", &columns)?;
+        for one in &xdp.drops {
+            table.row()?;
+            table.cell("", Escaped(&one.reason.replace('_', " ")))?;
+            table.cell("n", count(one.packets))?;
+            table.cell("n", share(one.packets, xdp.dropped))?;
+        }
+        table.end()?;
     }
-    page.write_str("</table></div>")
+    page.write_str("</section>")
 }
 
-fn write_backend(
-    page: &mut String,
-    backend: &BackendStatus,
-    pool: &PoolStatus,
-    status: &Status,
-) -> fmt::Result {
-    let state = match backend.ejected_until {
-        Some(_) => super::State::Down.as_str(),
-        None => backend.state.as_str(),
-    };
-    write!(
-        page,
-        "<tr><td>{}<td>{}<td class=\"{state}\">{}<td>{}<td>{}<td class=\"n\">{}\
-         <td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}{}",
-        Escaped(&backend.name),
-        backend.address,
-        backend.state_in_words(status.now),
-        span(status.now.since(backend.since)),
-        Escaped(&backend.last_check_in_words()),
-        backend.weight,
-        count(backend.connections),
-        share(backend.packets, pool.packets()),
-        share(backend.requests, pool.requests()),
-        match pool.in_use_in_words(backend) {
-            Some(words) => format!("<td class=\"n\">{words}"),
-            None => String::new(),
-        },
-    )
+fn write_figure(page: &mut String, label: &str, series: &Series) -> fmt::Result {
+    write!(page, "<figure><figcaption>{label}: <b>")?;
+    match series.last() {
+        Some(last) => write!(page, "{}", graph::rate(last))?,
+        None => page.write_char('–')?,
+    }
+    page.write_str("</b></figcaption>")?;
+    graph::write(page, series, label, graph::rate)?;
+    page.write_str("</figure>")
 }
 
 fn write_certificates(page: &mut String, status: &Status) -> fmt::Result {
@@ -152,181 +146,30 @@ fn write_certificates(page: &mut String, status: &Status) -> fmt::Result {
         return Ok(());
     }
     page.write_str(
-        "<h2>Certificates</h2><div class=\"wide\"><table><tr><th>Names<th>File\
-         <th class=\"n\">Days left",
+        "<section aria-labelledby=\"certificates\"><h2 id=\"certificates\">Certificates</h2>",
     )?;
+    let mut table = Table::begin(page, "Certificates", &["Names", "File", "Days left"])?;
     for certificate in &status.certificates {
         let CertificateStatus { file, names, .. } = certificate;
-        write!(
-            page,
-            "<tr><td>{}<td>{}<td class=\"n\">{}",
-            Escaped(&names.join(", ")),
-            Escaped(&file.to_string_lossy()),
-            certificate.days_left(status.now),
-        )?;
+        let days = certificate.days_left(status.now);
+        table.row()?;
+        table.cell("", Escaped(&names.join(", ")))?;
+        table.cell("", Escaped(&file.to_string_lossy()))?;
+        table.cell(urgency(days), days)?;
     }
-    page.write_str("</table></div>")
+    table.end()?;
+    page.write_str("</section>")
 }
 
-impl ServiceStatus {
-    /// Returns the service's mode for display, such as `tcp, nat` or `https`.
-    #[must_use]
-    pub fn mode_in_words(&self) -> String {
-        match &self.forward {
-            Some(forward) => format!("{}, {forward}", self.mode),
-            None => self.mode.clone(),
-        }
-    }
-}
-
-impl AllDown {
-    /// Returns, as a sentence, what happens to new connections while no backend of the pool is up.
-    #[must_use]
-    pub fn in_words(self) -> &'static str {
-        match self {
-            Self::Trying => "no backend is up: new connections are tried on all backends",
-            Self::Refusing => "no backend is up: new connections are refused",
-        }
-    }
-}
-
-impl PoolStatus {
-    /// Returns the number of packets to and from all backends of the pool.
-    #[must_use]
-    pub fn packets(&self) -> u64 {
-        self.backends.iter().map(|backend| backend.packets).sum()
-    }
-
-    /// Returns texts about the features that the pool uses for each request: `sticky by cookie lb`,
-    /// `3 of 1,024 queued`.
-    #[must_use]
-    pub fn per_request_in_words(&self) -> Vec<String> {
-        let sticky = self.sticky.as_ref();
-        let sticky = sticky.map(|cookie| format!("sticky by cookie {cookie}"));
-        let queued = self.limit.map(|limit| {
-            let (queued, size) = (limit.queued as u64, limit.queue_size as u64);
-            format!("{} of {} queued", count(queued), count(size))
-        });
-        sticky.into_iter().chain(queued).collect()
-    }
-
-    /// Returns how many requests are in flight at a backend and its limit, such as `7 of 100`;
-    /// `None` if the pool has no limit.
-    #[must_use]
-    pub fn in_use_in_words(&self, backend: &BackendStatus) -> Option<String> {
-        let limit = self.limit?.per_backend as u64;
-        let in_use = backend.in_use.unwrap_or_default() as u64;
-        Some(format!("{} of {}", count(in_use), count(limit)))
-    }
-
-    /// Returns the number of requests that all backends of the pool answered.
-    #[must_use]
-    pub fn requests(&self) -> u64 {
-        self.backends.iter().map(|backend| backend.requests).sum()
-    }
-}
-
-impl BackendStatus {
-    /// Returns the backend's state for display, with anything else that keeps requests away from
-    /// the backend: an operator override, being a backup, an ejection.
-    #[must_use]
-    pub fn state_in_words(&self, now: Moment) -> String {
-        let state = self.state.as_str();
-        let mut words = match (self.state, self.order) {
-            (super::State::Down, crate::pool::AdminState::Down) => format!("{state} (override)"),
-            (super::State::Down, crate::pool::AdminState::Drain) => format!("{state} (drained)"),
-            _ => state.to_owned(),
-        };
-        if self.backup {
-            words += ", backup";
-        }
-        if let Some(until) = self.ejected_until {
-            words += &format!(", ejected for {}", span(until.since(now)));
-        }
-        words
-    }
-
-    /// Returns the duration of the backend's last health check, or why it failed; a dash before the
-    /// first check.
-    #[must_use]
-    pub fn last_check_in_words(&self) -> String {
-        match &self.last_check {
-            None => "–".to_owned(),
-            Some(check) => match &check.error {
-                None => milliseconds(check.seconds),
-                Some(error) => error.clone(),
-            },
-        }
-    }
-}
-
-/// Text that is displayed escaped for HTML, so that it is safe in the content of an element and in
-/// a quoted attribute.
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '&' => f.write_str("&amp;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                other => f.write_char(other)?,
-            }
-        }
-        Ok(())
+/// Returns the CSS classes for a number of days until a certificate expires. The agent's own certificates are
+/// renewed earlier than 14 days before their end.
+fn urgency(days: i64) -> &'static str {
+    match days {
+        ..3 => "n down",
+        3..14 => "n draining",
+        _ => "n",
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::admin::status::examples;
-
-    #[test]
-    fn the_page_shows_every_service_backend_and_certificate() {
-        let page = render(&examples::status());
-        for wanted in [
-            "lb-a",
-            "native XDP on eth0 and eth1",
-            "172.31.0.68:443",
-            "tcp, nat",
-            "web1",
-            "10.0.0.9:80",
-            "class=\"draining\">draining",
-            "connection refused",
-            "33.3%",
-            "www.example.org",
-            "61",
-        ] {
-            assert!(page.contains(wanted), "{wanted} is missing:\n{page}");
-        }
-    }
-
-    #[test]
-    fn the_page_shows_what_a_pool_does_request_by_request() {
-        let page = render(&examples::per_request());
-        for wanted in [
-            "sticky by cookie lb · 3 of 1,024 queued",
-            "class=\"down\">up, ejected for 24s",
-            "draining, backup",
-            "100 of 100",
-        ] {
-            assert!(page.contains(wanted), "{wanted} is missing:\n{page}");
-        }
-    }
-
-    #[test]
-    fn what_a_backend_or_a_file_name_says_stays_text() {
-        let mut status = examples::status();
-        status.certificates[0].file = "/x/<script>alert(1)</script>".into();
-        status
-            .problems
-            .push("\"><img src=x onerror=alert(1)>".to_owned());
-        let page = render(&status);
-        assert!(!page.contains("<script"), "{page}");
-        assert!(!page.contains("<img"), "{page}");
-    }
-}
+mod tests;

@@ -9,16 +9,45 @@ use tokio::{
     time::timeout,
 };
 
-use super::{AdminSocket, Command, Source, accept::Shutdown, http};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    AdminSocket, Command, Source, TlsError, accept::Shutdown, http::Server, tls,
+    token::OperatorToken,
+};
+use crate::config;
 
 /// Time limit for the answers that are still being sent when the servers shut down.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// Who may use the HTTP server, and how.
+#[derive(Clone, Default)]
+pub struct Access {
+    token: Option<OperatorToken>,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Access {
+    /// Sets up TLS and the operator token as configured.
+    ///
+    /// # Errors
+    /// The certificate cannot be served.
+    pub fn of(admin: &config::Admin) -> Result<Self, TlsError> {
+        let certificate = admin.certificate.as_deref();
+        Ok(Self {
+            token: admin.token_file.clone().map(OperatorToken::at),
+            tls: certificate.map(tls::acceptor).transpose()?,
+        })
+    }
+}
 
 /// The HTTP server for Prometheus and browsers, and the Unix socket for the commands of `lb`.
 #[derive(Debug)]
 pub struct Servers {
     tasks: JoinSet<()>,
-    /// The sender whose drop makes both servers stop accepting connections.
+    /// The task that keeps the status page up to date.
+    _background: JoinSet<()>,
+    /// Dropped to shut both servers down.
     shutdown: watch::Sender<()>,
 }
 
@@ -27,17 +56,24 @@ impl Servers {
     /// Must be called within a tokio runtime.
     #[must_use]
     pub fn start(
-        (listener, socket): (TcpListener, AdminSocket),
+        (listener, access): (TcpListener, Access),
+        socket: AdminSocket,
         source: &Arc<dyn Source>,
         commands: mpsc::Sender<Command>,
     ) -> Self {
         let (sender, shutdown) = Shutdown::channel();
         let mut tasks = JoinSet::new();
-        let by_socket = socket.serve(Arc::clone(source), commands, shutdown.clone());
+        let by_socket = socket.serve(Arc::clone(source), commands.clone(), shutdown.clone());
         let _handle = tasks.spawn(by_socket);
-        let _handle = tasks.spawn(http::serve(listener, Arc::clone(source), shutdown));
+        let Access { token, tls } = access;
+        let http = Server::new(Arc::clone(source), commands, token, tls);
+        // Aborted with the agent.
+        let mut background = JoinSet::new();
+        let _handle = background.spawn(http.live.clone().run());
+        let _handle = tasks.spawn(http.serve(listener, shutdown));
         Self {
             tasks,
+            _background: background,
             shutdown: sender,
         }
     }
@@ -48,6 +84,7 @@ impl Servers {
         let Self {
             mut tasks,
             shutdown,
+            _background,
         } = self;
         drop(shutdown);
         let all = async { while tasks.join_next().await.is_some() {} };
@@ -77,7 +114,7 @@ mod tests {
             problems: Vec::new(),
         });
         let (commands, _received) = mpsc::channel(1);
-        let servers = Servers::start((listener, socket), &source, commands);
+        let servers = Servers::start((listener, Access::default()), socket, &source, commands);
         let mut client = TcpStream::connect(address).await.expect("connected");
         client.write_all(b"GET /healthz ").await.expect("sent");
         // When this later client has been answered, the server has accepted the first client.

@@ -245,7 +245,8 @@ async fn converse(
     Ok(())
 }
 
-async fn answer(
+/// Answers a request of an operator.
+pub(super) async fn answer(
     request: Request,
     source: Arc<dyn Source>,
     commands: mpsc::Sender<Command>,

@@ -57,6 +57,18 @@ pub struct XdpStatus {
     pub packets: u64,
     /// Number of packets that the program dropped since the maps were created.
     pub dropped: u64,
+    /// The dropped packets by reason; reasons without a packet are left out.
+    #[serde(default)]
+    pub drops: Vec<DropStatus>,
+}
+
+/// Packets that the XDP program dropped for one reason.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct DropStatus {
+    /// The reason, as in the metric `lb_xdp_packets_total`.
+    pub reason: String,
+    /// Number of packets since the maps were created.
+    pub packets: u64,
 }
 
 /// An interface that the XDP program is attached to.
@@ -87,7 +99,10 @@ pub struct ServiceStatus {
     pub connections: u64,
     /// Number of requests that were answered; `null` for a service that the kernel steers.
     pub requests: Option<u64>,
-    /// Number of bytes received from clients, including IP headers.
+    /// Sum of the durations of all requests, in seconds; `null` for a service that the kernel steers.
+    #[serde(default)]
+    pub request_seconds: Option<f64>,
+    /// Bytes from clients, including IP headers.
     pub bytes_in: u64,
     /// Number of bytes sent to clients, including IP headers; `null` for a service that the HTTP
     /// front serves, because XDP sees only received packets.
@@ -158,6 +173,10 @@ pub struct BackendStatus {
     /// The backend's last health check; `null` before the first check, and in a pool without
     /// checks.
     pub last_check: Option<CheckStatus>,
+    /// Durations of the most recent health checks in seconds, at most 40, the oldest first; `null` for a
+    /// check that failed.
+    #[serde(default)]
+    pub recent_checks: Vec<Option<f64>>,
     /// Number of connections that the kernel steered to the backend.
     pub connections: u64,
     /// Number of packets that the kernel forwarded to and from the backend.
@@ -343,6 +362,7 @@ pub(crate) mod examples {
                     seconds: 0.0012,
                     error: error.map(str::to_owned),
                 }),
+                recent_checks: vec![Some(0.0011), None, error.is_none().then_some(0.0012)],
                 connections: 250,
                 packets: 2500,
                 requests: 250,
@@ -363,6 +383,10 @@ pub(crate) mod examples {
                 adopted: true,
                 packets: 123_456,
                 dropped: 7,
+                drops: vec![DropStatus {
+                    reason: "bad_checksum".to_owned(),
+                    packets: 7,
+                }],
             },
             services: vec![
                 ServiceStatus {
@@ -373,6 +397,7 @@ pub(crate) mod examples {
                     pool: "web".to_owned(),
                     connections: 750,
                     requests: None,
+                    request_seconds: None,
                     bytes_in: 1 << 20,
                     bytes_out: Some(3 << 30),
                 },
@@ -384,6 +409,7 @@ pub(crate) mod examples {
                     pool: "web".to_owned(),
                     connections: 75,
                     requests: Some(1000),
+                    request_seconds: Some(2.5),
                     bytes_in: 0,
                     bytes_out: None,
                 },

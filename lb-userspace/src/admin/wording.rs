@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 mod pair;
+mod status;
 
 pub use pair::{Fact, HostRow, PairInWords, Tone};
 

@@ -4,6 +4,7 @@
 use std::{fmt, path::Path};
 
 use crate::{
+    admin::check_token,
     config::{Config, Diagnostic, Errors, Interfaces, Mode, Places},
     dataplane::Unreachable,
     proxy,
@@ -86,11 +87,14 @@ fn problems_on_this_host(config: &Config) -> Vec<String> {
         let obtained = obtained.map(|obtained| &obtained.file);
         files.iter().chain(obtained.filter(|file| file.exists()))
     });
+    let certificates = certificates.chain(&config.admin.certificate);
     let mut files: Vec<_> = certificates.cloned().collect();
     files.sort_unstable();
     files.dedup();
     let errors = proxy::check_certificates(&files);
     problems.extend(errors.iter().map(ToString::to_string));
+    let token = config.admin.token_file.as_deref().map(check_token);
+    problems.extend(token.and_then(Result::err).map(|error| error.to_string()));
     for service in &config.services {
         if let Mode::Https { tls, .. } = &service.mode {
             let errors = proxy::check_client_authorities(&service.name, &tls.clients);

@@ -4,7 +4,10 @@ use std::{io, net::SocketAddr};
 
 use super::DraftError;
 use crate::{
-    admin::SocketError, config::Errors, dataplane, ha, peer, proxy, tickets::NoRandomness,
+    admin::{SocketError, TlsError},
+    config::Errors,
+    dataplane, ha, peer, proxy,
+    tickets::NoRandomness,
 };
 
 /// Why an agent did not start or, for [`Self::PairLost`], why it ended by itself. An agent that did
@@ -27,7 +30,10 @@ pub enum Error {
     /// The admin socket cannot be bound, usually because another agent is running.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The agent cannot listen on the address of the admin server.
+    /// The certificate of the admin server cannot be served.
+    #[error(transparent)]
+    AdminTls(#[from] TlsError),
+    /// The address of the admin server cannot be bound.
     #[error(
         "cannot listen on `admin.listen` = {address}: {source}{}",
         hint(source)

@@ -14,8 +14,8 @@ use super::{
 use crate::{
     access_log, acme,
     admin::{
-        BackendStatus, CertificateStatus, CheckStatus, EndedEarlyStatus, HaStatus, InterfaceStatus,
-        LimitStatus, Moment, PoolStatus, Source, Status, XdpStatus,
+        BackendStatus, CertificateStatus, CheckStatus, DropStatus, EndedEarlyStatus, HaStatus,
+        InterfaceStatus, LimitStatus, Moment, PoolStatus, Source, Status, XdpStatus,
     },
     config::{Balance, Check, CheckKind, Name},
     dataplane::{self, Attachment, SourcePorts},
@@ -204,12 +204,19 @@ impl Observed {
             .as_ref()
             .map(|counters| counters.verdicts.as_slice());
         let verdicts = verdicts.unwrap_or_default();
-        let dropped = verdicts.iter().filter(|count| count.verdict == "drop");
+        let dropped = || verdicts.iter().filter(|count| count.verdict == "drop");
         XdpStatus {
             interfaces: self.attachments.iter().map(interface_status).collect(),
             adopted: self.adopted,
             packets: verdicts.iter().map(|count| count.packets).sum(),
-            dropped: dropped.map(|count| count.packets).sum(),
+            dropped: dropped().map(|count| count.packets).sum(),
+            drops: dropped()
+                .filter(|count| count.packets > 0)
+                .map(|count| DropStatus {
+                    reason: count.reason.to_owned(),
+                    packets: count.packets,
+                })
+                .collect(),
         }
     }
 
@@ -268,6 +275,11 @@ fn pool(
                 ejected_until: ejected_for.map(|left| Moment(SystemTime::now() + left)),
                 in_use: limit.map(|_limit| in_use),
                 last_check: state.records.last(&id).map(check_status),
+                recent_checks: state
+                    .records
+                    .recent(&id)
+                    .map(|duration| duration.map(|duration| duration.as_secs_f64()))
+                    .collect(),
                 connections: work.connections,
                 packets: work.packets,
                 requests: work.requests,

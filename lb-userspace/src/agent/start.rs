@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     acme::{Acme, Challenges},
-    admin::{self, AdminSocket, Servers},
+    admin::{self, Access, AdminSocket, Servers},
     config::{self, Config},
     dataplane,
     health::{Checked, Checks, Records},
@@ -141,7 +141,8 @@ pub(super) fn start<K: Kernel>(
 struct Doors {
     socket: AdminSocket,
     listener: tokio::net::TcpListener,
-    /// A second descriptor of `listener`, to be passed to the next process in an upgrade.
+    access: Access,
+    /// A second descriptor of `listener`, for the next process.
     admin_listener: AdminListener,
 }
 
@@ -155,6 +156,7 @@ impl Doors {
             // agent's connections.
             AdminSocket::bind(&admin.socket)?
         };
+        let access = Access::of(admin)?;
         let address = admin.listen;
         let listener = bind_admin(address, inherited.admin(address))?;
         let descriptor = listener.as_fd().try_clone_to_owned();
@@ -162,6 +164,7 @@ impl Doors {
         Ok(Self {
             socket,
             listener,
+            access,
             admin_listener: AdminListener {
                 address,
                 descriptor,
@@ -179,7 +182,7 @@ impl Doors {
         }
         let source: Arc<dyn admin::Source> = Arc::<Shared<K>>::clone(shared);
         let (commands, received) = mpsc::channel(WAITING_COMMANDS);
-        let servers = Servers::start((self.listener, self.socket), &source, commands);
+        let servers = Servers::start((self.listener, self.access), self.socket, &source, commands);
         (servers, received, self.admin_listener)
     }
 }

@@ -1,7 +1,7 @@
 //! The results of the health checks of all backends.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -11,7 +11,10 @@ use lb_ha::streak::Streak;
 use super::{Checked, Failure, checks::checked_backends};
 use crate::{config::Pool, pool::BackendKey};
 
-/// The health and the last check of every backend that is checked.
+/// Number of checks of each backend whose results are kept.
+const RECENT: usize = 40;
+
+/// Results of the checks of all backends.
 #[derive(Clone, Debug, Default)]
 pub struct Records(HashMap<BackendKey, Record>);
 
@@ -19,6 +22,8 @@ pub struct Records(HashMap<BackendKey, Record>);
 struct Record {
     streak: Streak,
     last: Option<LastCheck>,
+    /// Durations of the most recent checks, the oldest first; `None` for a check that failed.
+    recent: VecDeque<Option<Duration>>,
 }
 
 /// The last health check of a backend.
@@ -47,6 +52,7 @@ impl Records {
                     None => Streak::new(check.rise, check.fall, healthy(&id)),
                 },
                 last: known.and_then(|known| known.last.clone()),
+                recent: known.map(|known| known.recent.clone()).unwrap_or_default(),
             };
             (id, record)
         });
@@ -58,6 +64,11 @@ impl Records {
     pub fn record(&mut self, checked: Checked, now: SystemTime) -> Option<bool> {
         let record = self.0.get_mut(&checked.backend)?;
         let turned = record.streak.step(checked.outcome.is_ok());
+        if record.recent.len() == RECENT {
+            record.recent.pop_front();
+        }
+        let healthy = checked.outcome.is_ok();
+        record.recent.push_back(healthy.then_some(checked.duration));
         record.last = Some(LastCheck {
             at: now,
             duration: checked.duration,
@@ -70,6 +81,15 @@ impl Records {
     #[must_use]
     pub fn last(&self, id: &BackendKey) -> Option<&LastCheck> {
         self.0.get(id)?.last.as_ref()
+    }
+
+    /// Returns the durations of a backend's most recent checks, at most 40, the oldest first; `None` for a
+    /// check that failed.
+    pub fn recent(&self, id: &BackendKey) -> impl Iterator<Item = Option<Duration>> {
+        let record = self.0.get(id);
+        record
+            .into_iter()
+            .flat_map(|record| record.recent.iter().copied())
     }
 }
 
@@ -134,6 +154,23 @@ mod tests {
         let last = records.last(&web1()).expect("a check");
         assert_eq!(last.failure, Some(Failure::Refused));
         assert_eq!(last.duration, Duration::from_millis(3));
+    }
+
+    #[test]
+    fn the_recent_checks_are_kept_over_a_reload_and_bounded() {
+        let mut records = records(2);
+        let now = SystemTime::UNIX_EPOCH;
+        records.record(outcome(Err(Failure::Refused)), now);
+        records.record(outcome(Ok(())), now);
+        let renewed = records.renewed(&pools(2), |_| true);
+        let recent: Vec<_> = renewed.recent(&web1()).collect();
+        assert_eq!(recent, [None, Some(Duration::from_millis(3))]);
+
+        for _ in 0..RECENT - 1 {
+            records.record(outcome(Ok(())), now);
+        }
+        assert_eq!(records.recent(&web1()).count(), RECENT);
+        assert!(records.recent(&web1()).all(|check| check.is_some()));
     }
 
     #[test]

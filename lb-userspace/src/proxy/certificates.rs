@@ -84,7 +84,15 @@ pub fn check_certificates(paths: &[PathBuf]) -> Vec<Error> {
     paths.iter().filter_map(|path| load(path).err()).collect()
 }
 
-/// The content of a certificate file that can be served.
+/// Reads and validates a certificate file for a listener outside the HTTP front.
+///
+/// # Errors
+/// The file cannot be read, or its certificate could not be served.
+pub fn certified_key(path: &Path) -> Result<Arc<CertifiedKey>, Error> {
+    load(path).map(|certificate| certificate.key)
+}
+
+/// A certificate file that can be served.
 #[derive(Clone, Debug)]
 pub(super) struct Certificate {
     /// The certificate chain and the private key.

@@ -87,7 +87,7 @@ use std::{
 
 pub(crate) use certificates::CERTIFICATE_METRICS;
 pub use certificates::{
-    CertificateInfo, CertificateMetrics, InspectedCertificate, check_certificates,
+    CertificateInfo, CertificateMetrics, InspectedCertificate, certified_key, check_certificates,
     inspect_certificate,
 };
 pub use client_certificates::check_client_authorities;

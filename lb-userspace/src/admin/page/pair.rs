@@ -3,46 +3,71 @@
 
 use std::fmt::{self, Write};
 
-use super::Escaped;
+use lb_ha::vrrp::State;
+
+use super::{Escaped, Table, View, pools::write_button};
 use crate::admin::{
-    Status,
+    HaStatus, Request,
     wording::{PairInWords, Tone},
 };
 
-/// Writes the section of the page about the pair; writes nothing for a host without a peer.
-pub(super) fn write(page: &mut String, status: &Status) -> fmt::Result {
-    let (Some(ha), Some(pair)) = (&status.ha, PairInWords::of(status)) else {
+/// Writes the section; nothing for a host without a pair.
+pub(super) fn write(page: &mut String, view: View<'_>) -> fmt::Result {
+    let (Some(ha), Some(pair)) = (&view.status.ha, PairInWords::of(view.status)) else {
         return Ok(());
     };
     write!(
         page,
-        "<h2>Pair</h2><p>virtual router {}</p><div class=\"wide\"><table><tr><th>Host<th>Role\
-         <th class=\"n\">Priority<th>",
+        "<section aria-labelledby=\"pair\"><h2 id=\"pair\">Pair</h2>\
+         <p class=\"soft\">virtual router {}</p>",
         ha.virtual_router_id
     )?;
+    let mut table = Table::begin(
+        page,
+        "Hosts of the pair",
+        &["Host", "Role", "Priority", "Note"],
+    )?;
     for host in &pair.hosts {
-        write!(
-            page,
-            "<tr><td>{}<td class=\"{}\">{}<td class=\"n\">{}<td class=\"{}\">{}",
-            Escaped(&host.name),
-            class_of(host.role.0),
-            Escaped(&host.role.1),
-            Escaped(&host.priority),
-            class_of(host.note.0),
-            Escaped(&host.note.1),
-        )?;
+        table.row()?;
+        table.cell("name", Escaped(&host.name))?;
+        table.cell(class_of(host.role.0), Escaped(&host.role.1))?;
+        table.cell("n", Escaped(&host.priority))?;
+        table.cell(class_of(host.note.0), Escaped(&host.note.1))?;
     }
-    page.write_str("</table></div><div class=\"wide\"><table>")?;
+    table.end()?;
+    page.write_str("<dl>")?;
     for fact in &pair.facts {
         write!(
             page,
-            "<tr><th>{}<td class=\"{}\">{}",
+            "<dt>{}</dt><dd class=\"{}\">{}</dd>",
             Escaped(fact.about),
             class_of(fact.tone),
             Escaped(&fact.text),
         )?;
     }
-    page.write_str("</table></div>")
+    page.write_str("</dl>")?;
+    if view.has_actions {
+        write_hand_over(page, ha)?;
+    }
+    page.write_str("</section>")
+}
+
+/// Writes the button that hands over to the peer, on the active host.
+fn write_hand_over(page: &mut String, ha: &HaStatus) -> fmt::Result {
+    if ha.role != State::Master || ha.handing_over {
+        return Ok(());
+    }
+    let peer = ha.peer.node.as_deref().unwrap_or(&ha.peer.address);
+    let title = "Hand over";
+    page.write_str("<p>")?;
+    write_button(
+        page,
+        title,
+        &format!("{title} to {peer}"),
+        &Request::Failover,
+        Some(&format!("Hand over to {peer}?")),
+    )?;
+    page.write_str("</p>")
 }
 
 /// Returns the CSS class of a tone. These are the classes of backend states, whose colours are used
@@ -58,18 +83,25 @@ fn class_of(tone: Tone) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use crate::admin::{page::render, status::examples};
+    use crate::admin::{
+        page::tests::{render, render_with_actions},
+        status::examples,
+    };
 
     #[test]
     fn the_page_shows_both_hosts_and_the_address() {
         let page = render(&examples::status());
         for wanted in [
-            "<h2>Pair</h2><p>virtual router 41",
-            "<td>lb-a (this)<td class=\"up\">master<td class=\"n\">110",
-            "<td>lb-b<td class=\"\">backup<td class=\"n\">100",
+            "Pair</h2><p class=\"soft\">virtual router 41",
+            "lb-a (this)</td>",
+            "class=\"up\">master</td>",
+            "class=\"n\">110</td>",
+            "lb-b</td>",
+            "class=\"\">backup</td>",
+            "class=\"n\">100</td>",
             "ready, heard 40 ms ago",
-            "<th>Elastic IP<td class=\"\">eipalloc-0123456789abcdef0 is here, confirmed 2s ago",
-            "<th>link<td class=\"\">up for 3d 0h, lag 0.42 ms",
+            "<dt>Elastic IP</dt><dd class=\"\">eipalloc-0123456789abcdef0 is here, confirmed 2s ago",
+            "<dt>link</dt><dd class=\"\">up for 3d 0h, lag 0.42 ms",
         ] {
             assert!(page.contains(wanted), "{wanted} is missing:\n{page}");
         }
@@ -80,6 +112,17 @@ mod tests {
         let mut status = examples::status();
         status.ha = None;
         assert!(!render(&status).contains("Pair"));
+    }
+
+    #[test]
+    fn the_active_host_alone_offers_to_hand_over_where_actions_are_allowed() {
+        let button = "aria-label=\"Hand over to lb-b\" \
+                      data-request=\"{&quot;command&quot;:&quot;failover&quot;}\"";
+        let mut status = examples::status();
+        assert!(render_with_actions(&status).contains(button));
+        assert!(!render(&status).contains("<button"));
+        status.ha.as_mut().expect("a pair").role = lb_ha::vrrp::State::Backup;
+        assert!(!render_with_actions(&status).contains("Hand over"));
     }
 
     #[test]
@@ -101,7 +144,7 @@ mod tests {
         ha.tracked[0].ok = false;
         ha.tracked[0].message = "\"><img src=x>".to_owned();
         let page = render(&status);
-        assert!(!page.contains("<script"), "{page}");
+        assert!(!page.contains("<script>"), "{page}");
         assert!(!page.contains("<img"), "{page}");
     }
 }

@@ -20,6 +20,7 @@ pub(super) struct Works<'a> {
 struct OfService {
     connections: u64,
     requests: u64,
+    request_seconds: f64,
     bytes_in: u64,
     bytes_out: u64,
 }
@@ -64,6 +65,9 @@ impl<'a> Works<'a> {
                 works.backends.entry((pool, backend)).or_default().requests += count.count;
             }
         }
+        for (service, durations) in &observed.http.durations {
+            works.services.entry(service).or_default().request_seconds += durations.sum;
+        }
         works
     }
 
@@ -95,6 +99,7 @@ impl<'a> Works<'a> {
             pool: pools_of(service),
             connections: work.connections,
             requests: is_http.then_some(work.requests),
+            request_seconds: is_http.then_some(work.request_seconds),
             bytes_in: work.bytes_in,
             bytes_out: (!is_http).then_some(work.bytes_out),
         }

@@ -132,6 +132,14 @@ fn refuse_what_takes_a_restart(old: &Config, new: &Config) -> Result<(), String>
         ),
         ("admin.listen", old.admin.listen != new.admin.listen),
         ("admin.socket", old.admin.socket != new.admin.socket),
+        (
+            "admin.certificate",
+            old.admin.certificate != new.admin.certificate,
+        ),
+        (
+            "admin.token_file",
+            old.admin.token_file != new.admin.token_file,
+        ),
         ("dataplane", old.dataplane != new.dataplane),
         ("http.workers", old.http.workers != new.http.workers),
     ];

@@ -1,0 +1,95 @@
+//! The task that records the history, and renders the status page for the browsers that follow it.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{Source, history::History, page};
+
+/// Time between two renderings of the page.
+const EVERY: Duration = Duration::from_secs(1);
+/// Number of renderings for each point of the history: one every 5 s.
+const TICKS_PER_POINT: u32 = 5;
+
+/// The status page, kept up to date.
+#[derive(Clone)]
+pub(super) struct Live {
+    source: Arc<dyn Source>,
+    history: Arc<Mutex<History>>,
+    /// The content of `<main>`, as last rendered; empty before the first follower.
+    rendered: watch::Sender<Arc<str>>,
+    has_actions: bool,
+}
+
+impl Live {
+    /// Creates the page. `has_actions`: it has buttons that change something.
+    pub(super) fn new(source: Arc<dyn Source>, has_actions: bool) -> Self {
+        Self {
+            source,
+            history: Arc::default(),
+            rendered: watch::Sender::new(Arc::from("")),
+            has_actions,
+        }
+    }
+
+    /// Returns a receiver of each rendering from now on.
+    pub(super) fn follow(&self) -> watch::Receiver<Arc<str>> {
+        let mut receiver = self.rendered.subscribe();
+        receiver.mark_unchanged();
+        receiver
+    }
+
+    /// Renders the whole document. Blocks for some milliseconds.
+    pub(super) fn document(&self) -> String {
+        let status = self.source.status();
+        page::render(page::View {
+            status: &status,
+            history: &self.history(),
+            has_actions: self.has_actions,
+        })
+    }
+
+    /// Records and renders until the task is aborted.
+    pub(super) async fn run(self) {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = 0_u32;
+        loop {
+            ticks.tick().await;
+            let records = tick == 0;
+            tick = (tick + 1) % TICKS_PER_POINT;
+            if records || self.rendered.receiver_count() > 0 {
+                let live = self.clone();
+                // A panic has been reported by its hook; the next point may succeed.
+                let _done = tokio::task::spawn_blocking(move || live.step(records)).await;
+            }
+        }
+    }
+
+    /// Reads the state of the agent once, for the history and for the browsers.
+    fn step(&self, records: bool) {
+        let status = self.source.status();
+        let mut history = self.history();
+        if records {
+            history.record(status.clone());
+        }
+        if self.rendered.receiver_count() > 0 {
+            let view = page::View {
+                status: &status,
+                history: &history,
+                has_actions: self.has_actions,
+            };
+            self.rendered.send_replace(page::render_main(view).into());
+        }
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

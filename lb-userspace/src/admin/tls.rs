@@ -1,0 +1,100 @@
+//! TLS of the admin server.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use rustls::{
+    ServerConfig,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::proxy;
+
+/// Why TLS could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The certificate cannot be served.
+    #[error("`admin.certificate`: {0}")]
+    Certificate(#[source] proxy::Error),
+    /// The TLS library refused its own settings.
+    #[error("cannot set up TLS for `admin.listen`: {0}")]
+    Library(#[from] rustls::Error),
+}
+
+/// Sets up TLS with a certificate file.
+///
+/// # Errors
+/// The certificate cannot be served.
+pub(super) fn acceptor(path: &Path) -> Result<TlsAcceptor, TlsError> {
+    let certificate = WatchedCertificate::read(path).map_err(TlsError::Certificate)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(certificate));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config).into())
+}
+
+/// A certificate that is read again when its file changes.
+struct WatchedCertificate {
+    path: PathBuf,
+    current: Mutex<(Option<SystemTime>, Arc<CertifiedKey>)>,
+}
+
+impl WatchedCertificate {
+    fn read(path: &Path) -> Result<Self, proxy::Error> {
+        let changed = changed(path);
+        let key = proxy::certified_key(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            current: Mutex::new((changed, key)),
+        })
+    }
+
+    /// Returns the certificate of the file; the one before while the file cannot be used.
+    fn current(&self) -> Arc<CertifiedKey> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = changed(&self.path);
+        if changed != current.0 {
+            current.0 = changed;
+            match proxy::certified_key(&self.path) {
+                Ok(key) => current.1 = key,
+                // Logged once for each change of the file.
+                Err(error) => tracing::warn!(
+                    error = %error,
+                    "cannot use the new admin certificate; the previous one stays in use"
+                ),
+            }
+        }
+        Arc::clone(&current.1)
+    }
+}
+
+/// Returns when a file last changed; `None` if that cannot be read.
+fn changed(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path)
+        .and_then(|file| file.modified())
+        .ok()
+}
+
+impl ResolvesServerCert for WatchedCertificate {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current())
+    }
+}
+
+impl fmt::Debug for WatchedCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, current: _ } = self;
+        f.debug_struct("WatchedCertificate")
+            .field("path", path)
+            .finish_non_exhaustive()
+    }
+}
