@@ -13,16 +13,17 @@ use crate::{
 /// Tolerance of the bounds: for a late timer, and for a few deliveries over a healthy network.
 pub const MARGIN: Duration = Duration::from_millis(20);
 
-/// Longest interval between two descriptions of the address that a host requests shortly after the
-/// peer fell silent: 250 ms and a fifth of that.
+/// Longest interval between the calls of DescribeAddresses by which a host asks the EC2 API who has
+/// the address, in the first minute of its peer's silence: 250 ms, and at random up to 20 % more.
 pub const ALERT_LOOK: Duration = Duration::from_millis(300);
 
-/// Longest interval between two descriptions of the address in normal operation, or when the peer
-/// has been silent for long: 5 s and a fifth of that.
+/// Longest interval between the calls of DescribeAddresses by which a host asks the EC2 API who has
+/// the address, in normal operation and after the first minute of its peer's silence: 5 s, and at
+/// random up to 20 % more.
 pub const CALM_LOOK: Duration = Duration::from_secs(6);
 
-/// Time after an association of the address in which descriptions may still show the holder before
-/// it.
+/// Time after the EC2 API has associated the address with a host in which the API may still answer
+/// DescribeAddresses with the host that had the address before.
 pub const SETTLE: Duration = Duration::from_secs(10);
 
 /// How long a master that does not hear its standby assumes, without a confirmation, that it still
@@ -44,7 +45,8 @@ pub const ARRIVING: Duration = Duration::from_secs(1);
 ///
 /// A host that starts may wait 10 s for the checks of its backends. Asking the other host for the
 /// role takes as long as requests may take to end and 5 s more; a hand-over in which the address
-/// does not arrive takes 15 s more. A description may be 10 s behind an association.
+/// does not arrive takes 15 s more. The EC2 API may answer DescribeAddresses, for 10 s after it has
+/// associated the address with a host, as if it had not.
 pub const CALM_WITHIN: Duration = Duration::from_secs(30);
 
 /// Longest time after which a host that stepped back, and hears the other host by adverts alone,
@@ -80,10 +82,10 @@ pub fn overlap_hearing(plan: &Plan) -> Duration {
 /// Returns the longest time for which both hosts may be active after they were cut off from each
 /// other in both directions at once, if they heard each other until then and the EC2 API answers.
 ///
-/// The association by the host that takes over is served within one call. The other host notices
+/// The host that takes over gets the address with one call of the EC2 API. The other host notices
 /// the silence at about the same time, at most the interval of a heartbeat earlier or later, and
-/// requests a description every [`ALERT_LOOK`]: one that was in flight already, one that shows the
-/// address elsewhere, and one that confirms this.
+/// then calls DescribeAddresses every [`ALERT_LOOK`]. It makes three calls: one that was in flight
+/// already, one whose answer is that another host has the address, and one that confirms this.
 #[must_use]
 pub fn overlap_cut(plan: &Plan) -> Duration {
     interval(plan) + ALERT_LOOK * 2 + PROMPT * 4 + MARGIN
@@ -92,13 +94,13 @@ pub fn overlap_cut(plan: &Plan) -> Duration {
 /// Returns the longest time for which both hosts may be active if they cannot hear each other in
 /// one or both directions, but did a moment ago, and the EC2 API answers.
 ///
-/// The association by the host that takes over is served within one call. If the other host hears
+/// The host that takes over gets the address with one call of the EC2 API. If the other host hears
 /// nothing, it notices the silence no later than one detection time after the first host did, and
-/// requests a description every [`ALERT_LOOK`]: one that was in flight already, one that shows the
-/// address elsewhere, and one that confirms this. If the other host still hears, now and then,
-/// adverts of a master, it requests a description with every advert, after a detection time at the
-/// latest. After the first description that shows the address elsewhere, it waits for two more
-/// detection times.
+/// then calls DescribeAddresses every [`ALERT_LOOK`]. It makes three calls: one that was in flight
+/// already, one whose answer is that another host has the address, and one that confirms this. If
+/// the other host still hears, now and then, adverts of a master, it calls DescribeAddresses with
+/// every advert, after a detection time at the latest. After the first answer that another host has
+/// the address, it waits for two more detection times.
 #[must_use]
 pub fn overlap_fresh(plan: &Plan) -> Duration {
     let calls = PROMPT * 4 + MARGIN;
@@ -108,18 +110,19 @@ pub fn overlap_fresh(plan: &Plan) -> Duration {
 }
 
 /// Returns the bound that is like [`overlap_fresh`], but applies if the hosts have been silent for
-/// long, or never heard each other: the first description that shows the address elsewhere may then
-/// be requested up to [`CALM_LOOK`] later.
+/// long, or never heard each other: the first call of DescribeAddresses whose answer is that
+/// another host has the address may then be made up to [`CALM_LOOK`] later.
 #[must_use]
 pub fn overlap_calm(plan: &Plan) -> Duration {
     overlap_fresh(plan) + CALM_LOOK
 }
 
 /// Returns the bound that is like [`overlap_calm`], but applies if both hosts took the address at
-/// about the same time, so that one host lost it before the API had confirmed that it was there. A
-/// description that shows the address elsewhere may then be stale, so that host waits for
-/// [`SETTLE`] before it takes the address again, and then the other host finds the address
-/// elsewhere. The bound also applies to an agent that was suspended while its call was accepted.
+/// about the same time, so that one host lost it before the API had confirmed that it was there. An
+/// answer to DescribeAddresses that another host has the address may then be stale, so that host
+/// waits for [`SETTLE`] before it takes the address again, and then the other host finds that it
+/// has lost the address. The bound also applies to an agent that was suspended while its call was
+/// accepted.
 #[must_use]
 pub fn overlap_contested(plan: &Plan) -> Duration {
     SETTLE + overlap_calm(plan)

@@ -34,7 +34,8 @@ pub struct Api {
     pub reachable: bool,
     /// Shortest and longest duration of a call of the API.
     pub takes: (Duration, Duration),
-    /// Greatest age of the state of the address that a description shows.
+    /// How long ago the state of the address was, at most, with which the EC2 API answers
+    /// DescribeAddresses.
     pub stale: Duration,
     /// Percentage of the calls that the API throttles.
     pub throttled: u8,

@@ -10,9 +10,9 @@ use crate::{
     plan::{Plan, Side},
 };
 
-/// A silence between the hosts that is shorter than this counts as fresh. A host requests
-/// descriptions of the address often during the first 60 s of a silence; the 15 s that are left are
-/// longer than an overlap may be.
+/// A silence between the hosts that is shorter than this counts as fresh. A host often asks the EC2
+/// API who has the address during the first 60 s of a silence. Both hosts may be active at the same
+/// time for less than the remaining 15 s.
 const FRESH: Duration = Duration::from_secs(45);
 /// How long troubles of the EC2 API have consequences after their end: a call may take 5 s, and the
 /// wait after it 4 s.
@@ -42,8 +42,8 @@ pub(crate) struct Overlap {
     /// For each host, when an association by it was last accepted.
     took: [Option<Time>; 2],
     /// For each host, when its suspended agent received the answer that its association was
-    /// accepted, long after it was: from then on, the agent has to assume that descriptions may be
-    /// stale.
+    /// accepted, long after it was: from then on, the agent has to assume that answers to
+    /// DescribeAddresses may be stale.
     told_late: [Option<Time>; 2],
     figures: Figures,
 }

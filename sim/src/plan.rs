@@ -214,7 +214,7 @@ pub enum What {
     },
     /// Calls of the EC2 API take up to this long.
     ApiSlow(Duration),
-    /// Descriptions of the address by the EC2 API show its state up to this long ago.
+    /// The EC2 API answers DescribeAddresses with a state of the address up to this long ago.
     ApiStale(Duration),
     /// The EC2 API throttles this percentage of the calls.
     ApiThrottled(u8),

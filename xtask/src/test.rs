@@ -79,7 +79,8 @@ fn unit_tests(workspace: &Workspace) -> anyhow::Result<()> {
     child::run(cargo_test(workspace).args(["--lib", "--bins"]))
 }
 
-/// Runs the tests of the kernel and of the lab, which need root.
+/// Runs the tests in the packages' `tests` directories, as root: many of them load BPF programs
+/// into the kernel or create network namespaces.
 fn integration_tests(workspace: &Workspace) -> anyhow::Result<()> {
     let mut tests = cargo_test(workspace);
     tests

@@ -9,7 +9,8 @@ use netlink_packet_route::{
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage},
 };
 
-/// The number of neighbours that may always be remembered. Each takes about a hundred bytes.
+/// The least value of the limit on remembered neighbours, which is higher if the kernel's list of
+/// neighbours has more than half as many entries. Each neighbour takes about a hundred bytes.
 const NEIGHBOURS: usize = 65_536;
 
 /// What the XDP program must look up again for its flows, the least first.
@@ -33,6 +34,7 @@ pub(super) struct Topology {
     /// that the kernel removes are kept here: flows may still use them, and must be updated if the
     /// neighbour returns with another link-layer address.
     neighbours: HashMap<(u32, Ipv4Addr), Vec<u8>>,
+    /// The limit on `neighbours`. If more are remembered, the kernel's lists are read again.
     most_neighbours: usize,
 }
 

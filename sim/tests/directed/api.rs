@@ -85,8 +85,8 @@ fn descriptions_that_show_the_past_are_not_answered_with_more_calls_for_the_addr
         );
         let world = live(&plan, EVENT + seconds(30));
         let accepted = |(_, fact): &(Duration, Fact)| *fact == Fact::Accepted(Side::B);
-        // One more call is allowed if a description showed the address here and the next one did
-        // not.
+        // One more association is allowed if an answer to DescribeAddresses was that host B has the
+        // address, and the next answer was that it has not.
         let calls = since(&world, EVENT).filter(accepted).count();
         assert!((1..=4).contains(&calls), "seed {seed}: {calls}");
     }

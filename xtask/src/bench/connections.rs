@@ -17,13 +17,14 @@ use crate::{
 };
 use figures::{Figures, Measured};
 
-/// The setups that are measured, by their names in the lab, in the order of the table.
+/// The setups that are measured, by their names in `lb-lab connections`, in the order of the table.
 pub(super) const SETUPS: [&str; 4] = ["lb", "dnat", "nftables", "haproxy"];
 
-/// The loads on each setup, by their names in the lab, in the order of the table.
+/// The loads on each setup, by their names in `lb-lab connections`, in the order of the table.
 pub(super) const LOADS: [&str; 4] = ["wrk", "client-closes", "many-clients", "many-clients-close"];
 
-/// Builds the agent and the lab, and runs each load on each setup in the lab.
+/// Builds the agent and `lb-lab`, which simulates a network of hosts with network namespaces, and
+/// runs each load on each setup there.
 ///
 /// # Errors
 /// The set-up or a build failed, or the measurement of a setup is not valid.
@@ -43,7 +44,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &ConnectionsArguments) -> an
         .args(["connections", "--seconds", &arguments.seconds.to_string()])
         .args(arguments.setups.iter().flat_map(|setup| ["--setup", setup]))
         .args(arguments.loads.iter().flat_map(|load| ["--load", load]))
-        // The lab reports its progress on standard error.
+        // `lb-lab` reports its progress on standard error.
         .stderr(Stdio::inherit());
     let printed = child::output(&mut lab).context("the lab ended without figures")?;
     let measured: Measured = serde_json::from_str(&printed)

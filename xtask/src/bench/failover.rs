@@ -15,7 +15,8 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Builds the agent and the lab, and runs the failovers in the lab.
+/// Builds the agent and `lb-lab`, which simulates a network of hosts with network namespaces, and
+/// runs the failovers there.
 ///
 /// # Errors
 /// The set-up or a build failed, or a setup did not fail over.
@@ -34,7 +35,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &FailoverArguments) -> anyho
         .arg(workspace.release_binary("lb-lab"))
         .args(["failover", "--rounds", &arguments.rounds.to_string()])
         .args(arguments.setups.iter().flat_map(|setup| ["--setup", setup]))
-        // The lab reports its progress on standard error.
+        // `lb-lab` reports its progress on standard error.
         .stderr(Stdio::inherit());
     let measured = child::output(&mut lab).context("failover was not measured")?;
     let figures = Figures {
@@ -119,13 +120,13 @@ fn cell(figure: Option<String>) -> String {
     figure.unwrap_or_else(|| "-".to_owned())
 }
 
-/// The kinds of loss: each with its name in the lab, and its label in the table.
+/// The kinds of loss: each with its name in `lb-lab failover`, and its label in the table.
 const LOSSES: [(&str, &str); 2] = [
     ("process", "the balancer, kill -9"),
     ("host", "the host, cut off"),
 ];
 
-/// The setups: each with its name in the lab, and its label in the table.
+/// The setups: each with its name in `lb-lab failover`, and its label in the table.
 const SETUPS: [(&str, &str); 3] = [
     ("usual", "HAProxy, keepalived: as usual"),
     ("tuned", "HAProxy, keepalived: 100 ms adverts"),

@@ -18,7 +18,8 @@ use crate::{
 /// Minimum share (0 to 1) of the legitimate clients that must be served during the flood.
 const SERVED: f64 = 0.99;
 
-/// Builds the agent and the lab, and floods the agent in the lab.
+/// Builds the agent and `lb-lab`, which simulates a network of hosts with network namespaces, and
+/// floods the agent there.
 ///
 /// # Errors
 /// The set-up or a build failed; or an established connection was lost, more than 1% of the legitimate
@@ -40,7 +41,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &FloodArguments) -> anyhow::
         .args(["flood", "--seconds", &arguments.seconds.to_string()])
         .args(["--established", &arguments.established.to_string()])
         .args(arguments.rate.map(|rate| format!("--rate={rate}")))
-        // The lab reports its progress on standard error.
+        // `lb-lab` reports its progress on standard error.
         .stderr(Stdio::inherit());
     let measured = child::output(&mut lab).context("the flood was not measured")?;
     let figures = Figures {

@@ -25,7 +25,7 @@ pub(crate) enum Probe {
     BpfLinker,
     /// A BPF file system is mounted at `/sys/fs/bpf`.
     BpfFileSystem,
-    /// The server of moto is found in the places that the lab searches.
+    /// moto's server, which simulates the EC2 API, is found where [`moto`] searches.
     Moto,
     /// The spell checker typos is found in its virtual environment or on `PATH`.
     Typos,
@@ -79,8 +79,8 @@ fn bpf_file_system() -> Option<String> {
         .then(|| "/sys/fs/bpf".to_owned())
 }
 
-/// Finds moto's server where the lab does: at the path in `LB_MOTO_SERVER`, in the target
-/// directory, or on `PATH`.
+/// Finds the server of moto, which simulates the EC2 API, where the end-to-end tests do: at the
+/// path in `LB_MOTO_SERVER`, in the target directory, or on `PATH`.
 fn moto() -> Option<String> {
     if let Some(named) = env::var_os("LB_MOTO_SERVER").map(PathBuf::from) {
         return named.is_file().then(|| named.display().to_string());

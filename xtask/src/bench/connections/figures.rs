@@ -1,4 +1,4 @@
-//! The figures of the sustained-load benchmark, as the lab measures them.
+//! The figures of the sustained-load benchmark, as `lb-lab connections` measures them.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(super) struct Figures {
     pub(super) measured: Measured,
 }
 
-/// The results that the lab printed for all loads on all setups.
+/// The results that `lb-lab connections` printed for all loads on all setups.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Measured {
     pub(super) runs: Vec<Run>,
@@ -152,7 +152,7 @@ impl Run {
 pub(super) mod tests {
     use super::*;
 
-    /// Returns figures as the lab could print them for a load on this setup.
+    /// Returns figures as `lb-lab connections` could print them for a load on this setup.
     pub(in super::super) fn run(setup: &str, per_second: &[u64]) -> Run {
         Run {
             setup: setup.to_owned(),
