@@ -357,7 +357,7 @@ fn key_id(text: &str) -> Result<String, Complaint> {
 fn domain(text: &str) -> Result<String, Complaint> {
     if text.parse::<IpAddr>().is_ok() {
         let hint = "certificates are obtained for DNS names: write \"www.example.org\"";
-        return Err(Complaint::new("is an address", hint));
+        return Err(Complaint::new("is an IP address", hint));
     }
     let label = |label: &str| {
         (1..=63).contains(&label.len())

@@ -97,8 +97,8 @@ The following are refused too:
   the same address; a service that listens on the address of one of its own backends;
 - `forward` for a service of mode `http` or `https`, `certificates` or `domains` for one of mode
   `tcp` or `http`;
-- `domains` without `[acme]`; a domain that is an address; a wildcard domain unless `challenges` is
-  `dns-01` only; `dns-01` without `dns_command`, and the reverse; `[acme]` in a pair without
+- `domains` without `[acme]`; a domain that is an IP address; a wildcard domain unless `challenges`
+  is `dns-01` only; `dns-01` without `dns_command`, and the reverse; `[acme]` in a pair without
   `[ha.link]`; `challenges` that are `http-01` only if a service of mode `tcp` has port 80;
 - for a service of mode `tcp`: `[service.timeouts]`, `route`, `request_headers`, `response_headers` and
   `error_pages`; wildcard, loopback or IPv6 addresses, its own or its backends'; a pool that balances by

@@ -121,7 +121,7 @@ error: domain "*.org" is not a DNS name
    |            ^^^^^^^
    = help: write a full name such as "www.example.org", without a dot at the end; write internationalised names in their xn-- form
 
-error: domain "192.0.2.1" is an address
+error: domain "192.0.2.1" is an IP address
   --> lb.toml:14:21
    |
 14 | domains = ["*.org", "192.0.2.1", "local", "a.org", "A.org"]

@@ -136,7 +136,8 @@ pub enum Error {
     },
     /// A row of source ports has a number that is past the end of the map.
     #[error(
-        "the pinned maps refer to a row of source ports beyond the {} that exist",
+        "the pinned maps refer to a row of the map source_ports that does not exist; it has {} \
+         rows, each with the source ports of one backend",
         limits::ROWS
     )]
     RowNumber,

@@ -221,7 +221,7 @@ impl Sources {
 }
 
 fn failed<E: Into<Source>>(pin: &Path) -> impl Fn(E) -> Error + Copy {
-    Error::path("cannot open the row of source ports", pin)
+    Error::path("cannot open the map with a backend's source ports", pin)
 }
 
 const fn key_of(endpoint: &Endpoint) -> EndpointKey {

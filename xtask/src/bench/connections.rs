@@ -46,7 +46,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &ConnectionsArguments) -> an
         .args(arguments.loads.iter().flat_map(|load| ["--load", load]))
         // `lb-lab` reports its progress on standard error.
         .stderr(Stdio::inherit());
-    let printed = child::output(&mut lab).context("the lab ended without figures")?;
+    let printed = child::output(&mut lab).context("lb-lab ended without figures")?;
     let measured: Measured = serde_json::from_str(&printed)
         .with_context(|| format!("lb-lab printed something other than its figures: {printed}"))?;
     let figures = Figures {
