@@ -95,11 +95,11 @@ pub trait Tables: Shared {
     /// Increments the service's round-robin counter and returns its previous value.
     fn turn(&self, service: ServiceId) -> u32;
 
-    /// Advances this CPU's walk over the lines of a row of source ports by one turn, and returns
-    /// the previous turn.
+    /// Advances this CPU's position in the lines of a row of source ports by one turn, and returns
+    /// the previous position: see [`Turn::next`].
     fn line_turn(&self, row: u16) -> Turn;
 
-    /// Moves this CPU's walk past a line in which no source port could be claimed: see
+    /// Advances this CPU's position past a line in which no source port could be claimed: see
     /// [`Turn::after_miss`] and, if `second` is set, [`Turn::after_second_miss`].
     fn miss(&self, row: u16, second: bool);
 

@@ -9,7 +9,8 @@
 
 use crate::{limits::LINES, settings::Settings};
 
-/// Position of a CPU in the lines of a row: a value of the map `line_turns`.
+/// Position of a CPU in its walk over the lines of a row of source ports (see [`crate::walk`]): a
+/// value of the map `line_turns`.
 ///
 /// ```text
 /// bits  31..17   16..11             10..0
@@ -18,35 +19,38 @@ use crate::{limits::LINES, settings::Settings};
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Turn(pub u32);
 
-/// Number of connections for which a CPU uses one line before it moves to the next.
+/// Number of connections for which a CPU claims ports of one line of sixteen source ports before it
+/// moves to the next line.
 const TURNS_A_LINE: u32 = 4;
 
-/// Number of lines in a window, which together have 8,192 source ports. Below 136 connections a
-/// second for each CPU and backend, no port is reused within the minute for which Linux keeps
-/// TIME-WAIT.
+/// Number of lines of sixteen source ports in a window, which together have 8,192 source ports.
+/// Below 136 connections a second for each CPU and backend, no port is reused within the minute for
+/// which Linux keeps TIME-WAIT.
 const WINDOW_LINES: u32 = 512;
 
-/// Number of turns in a window: several for each of its lines.
+/// Number of turns in a window of lines: [`TURNS_A_LINE`] for each of its lines. A CPU takes one
+/// turn for each new connection, and more if a line has no port for it.
 const PLACES: u32 = WINDOW_LINES * TURNS_A_LINE;
 
 /// The unit of the count of recent misses in a [`Turn`]: each turn subtracts one, each miss adds
 /// [`MISS`].
 const STRAIN: u32 = PLACES;
 
-/// Number that each line without a port for the connection adds to the count of recent misses: a
-/// window is left when more than a fifth of the turns are misses.
+/// Number that each line without a source port for the connection adds to the count of recent
+/// misses: a window is left when more than a fifth of the turns are misses.
 const MISS: u32 = 5;
 
-/// Count of recent misses at which a window is left: reached by twelve misses in a row. With half
-/// of this limit, a window in which one turn of thirteen is a miss, as is usual when all ports are
-/// in TIME-WAIT, was left every five seconds.
+/// Count of recent misses at which a CPU leaves a window of lines: reached by twelve misses in a
+/// row. With half of this limit, a window in which one turn of thirteen is a miss, as is usual when
+/// all ports are in TIME-WAIT, was left every five seconds.
 const STRAIN_LIMIT: u32 = 58;
 
 /// The unit in which a [`Turn`] counts windows: the lowest bit of the window's number.
 const WINDOW: u32 = STRAIN * 64;
 
 impl Turn {
-    /// Returns the next turn of the CPU's walk in the same window.
+    /// Returns the CPU's position after it took this turn: the next turn in the same window of
+    /// lines.
     #[must_use]
     #[inline(always)]
     pub const fn next(self) -> Self {
@@ -54,24 +58,24 @@ impl Turn {
         self.at(self.0 + 1).less(relief)
     }
 
-    /// Returns the position at the same place in the next window of lines, where a connection looks
-    /// next if it found no port in this window.
+    /// Returns the position at the same place in the next window of lines, where a port is looked
+    /// for next if this window has no source port for the connection.
     #[must_use]
     #[inline(always)]
     pub const fn next_window(self) -> Self {
         Self(self.0.wrapping_add(WINDOW))
     }
 
-    /// Returns the turn that follows when neither this window nor the next had a port for the
-    /// connection.
+    /// Returns the CPU's position after neither this window of lines nor the next had a source port
+    /// for the connection.
     #[must_use]
     #[inline(always)]
     pub const fn after_second_miss(self) -> Self {
         self.at(self.0).less(self.strain() * STRAIN).next_window()
     }
 
-    /// Returns the turn that follows when a line had no port for the connection: in the next line,
-    /// or in the next window after too many recent misses.
+    /// Returns the CPU's position after a line had no source port for the connection: in the next
+    /// line, or in the next window of lines after too many recent misses.
     #[must_use]
     #[inline(always)]
     pub const fn after_miss(self) -> Self {
@@ -86,7 +90,8 @@ impl Turn {
         self.0 / STRAIN % 64
     }
 
-    /// Returns the position at `place` in the same window, with the same number of recent misses.
+    /// Returns the position at `place` in the same window of lines, with the same number of recent
+    /// misses.
     #[inline(always)]
     const fn at(self, place: u32) -> Self {
         Self(self.0 & !(PLACES - 1) | (place % PLACES))
@@ -97,8 +102,9 @@ impl Turn {
         Self(self.0.wrapping_sub(strain))
     }
 
-    /// Returns the number of the line of this turn; `None` if NAT has no source ports. The start of
-    /// the walk depends on the table's secret and on the CPU.
+    /// Returns the number of the line of sixteen source ports in which a CPU at this position
+    /// claims a port; `None` if NAT has no source ports. The line at which a CPU begins depends on
+    /// its number and on the secret in `settings`.
     #[must_use]
     #[inline(always)]
     pub const fn line(self, settings: &Settings, cpu: u32) -> Option<u32> {

@@ -14,8 +14,8 @@ pub const PROMPT: Duration = Duration::from_millis(120);
 pub struct Conditions {
     /// Whether all adverts that A sends are lost, and whether all that B sends are.
     pub adverts_cut: [bool; 2],
-    /// Whether the messages that A sends over the link are held up, and whether those that B sends
-    /// are.
+    /// Whether the messages that A sends over the link between the agents are held up, and whether
+    /// those that B sends are.
     pub link_cut: [bool; 2],
     /// Percentage of the adverts that are lost.
     pub loss: u8,

@@ -7,7 +7,7 @@ use lb_ha::{Time, pair::Word};
 
 use crate::plan::Side;
 
-/// An event of the link that one end is told of.
+/// An event of the link between the agents that the agent at one end is told of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum News {
     /// The connection is established.
@@ -118,7 +118,8 @@ impl Link {
         self.waiting[side.index()].clear();
     }
 
-    /// Closes this end because its agent has exited, and with it forgets the connection.
+    /// Closes this end because its agent has exited. A new agent at this end does not know of the
+    /// connection.
     pub(crate) fn end(&mut self, side: Side) {
         self.close(side);
         self.known[side.index()] = None;

@@ -49,8 +49,8 @@ pub(crate) struct Node {
     steps: (Time, u32),
 }
 
-/// Number of sources of events whose events keep their order: adverts, the link, answers to calls,
-/// and all other events.
+/// Number of sources of events whose events keep their order: adverts, the link between the agents,
+/// answers to calls, and all other events.
 const SOURCES: usize = 4;
 /// Number of adverts that fit into the buffer of a socket; later ones are lost.
 const SOCKET: usize = 200;

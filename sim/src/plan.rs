@@ -185,7 +185,7 @@ pub enum What {
     Delay(Duration),
     /// This percentage of the adverts arrives twice.
     Duplicates(u8),
-    /// The link breaks, and both ends notice it.
+    /// The link between the agents breaks, and both agents notice it.
     LinkReset,
     /// The agent crashes without a goodbye. It starts again when this trouble ends.
     Crash {

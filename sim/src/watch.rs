@@ -30,7 +30,7 @@ pub(crate) struct Watch {
     failure: Option<String>,
 }
 
-/// What the checks have observed of one host.
+/// What was observed of one host in a simulated run, as far as the invariants depend on it.
 #[derive(Debug, Default)]
 struct Seen {
     state: Option<State>,
@@ -45,7 +45,7 @@ struct Seen {
 }
 
 impl Watch {
-    /// Creates the checks for a run of this plan.
+    /// Creates the checker of the invariants for a run of this plan.
     #[must_use]
     pub(crate) fn over(plan: &Plan) -> Self {
         let longest = plan.hosts.iter().map(|host| host.handover).max();

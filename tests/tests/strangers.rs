@@ -22,8 +22,8 @@ use rustls::{ClientConfig, ClientConnection, Stream};
 /// Number of packets or connections of each kind that are sent.
 const TIMES: usize = 20;
 
-/// Address of the link on the host that accepts its connection, which is the host with the higher
-/// address.
+/// The address at which one agent accepts the connection of the other agent: the host with the
+/// higher address listens, the other host connects.
 const LINK: SocketAddr = SocketAddr::new(IpAddr::V4(BALANCERS[1].1), 9146);
 
 const SOON: Duration = Duration::from_secs(5);
@@ -182,7 +182,7 @@ fn talk_junk() -> Result<()> {
     Ok(())
 }
 
-/// Attempts a TLS handshake with the link, as a host without the secret would.
+/// Attempts TLS handshakes with the agent at [`LINK`], as a host without the pair's secret would.
 fn shake_hands(tls: &Arc<ClientConfig>) -> Result<()> {
     for _ in 0..TIMES {
         let mut socket = TcpStream::connect_timeout(&LINK, SOON)?;
@@ -216,7 +216,8 @@ fn refused(scene: &Scene, target: usize, reason: &str, packets: Vec<Vec<u8>>) ->
     .with_context(|| format!("adverts that are wrong: {reason}"))
 }
 
-/// Connects to the link from a host, and checks that every attempt is counted and changes nothing.
+/// Runs `speak`, which connects to the agent at [`LINK`], on a host, and checks that the agent
+/// counts every attempt and that nothing else changes.
 fn unimpressed(
     scene: &Scene,
     from: &Host,
@@ -235,8 +236,8 @@ fn unimpressed(
     })
 }
 
-/// Checks that during `meanwhile` neither role changes, the address does not move, and the link stays
-/// up.
+/// Checks that during `meanwhile` neither role changes, the address does not move, and the link
+/// between the agents stays up.
 fn undisturbed(scene: &Scene, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
     let moves = scene.ec2.moves();
     let watch = Watch::start(&scene.lab.balancers);

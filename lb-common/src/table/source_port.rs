@@ -18,16 +18,17 @@ pub struct PortRequest {
     pub index: u32,
     /// Row of the map `source_ports` to claim the port in.
     pub row: u16,
-    /// Number of the line to claim the port in, within that row: see [`crate::walk`].
+    /// Number of the line of sixteen source ports to claim the port in, within that row: see
+    /// [`crate::walk`].
     pub line: u32,
     /// Sequence number and timestamp of the SYN: they decide whether the backend accepts it on a
     /// port in TIME-WAIT.
     pub numbers: Numbers,
 }
 
-/// Claims a source port in one line of sixteen: a free port, else one that has rested, else one
-/// whose connection is over or did not open in time. In the last case that connection is removed
-/// from the table.
+/// Claims a source port in one line of sixteen source ports: a free port, else one that has rested,
+/// else one whose connection is over or did not open in time. In the last case that connection is
+/// removed from the table.
 ///
 /// Returns the port, or `None` if no port of the line can be claimed.
 #[inline(always)]
@@ -41,8 +42,8 @@ pub fn claim_port<S: Shared>(
     u16::try_from(port).ok().filter(|port| *port != 0)
 }
 
-/// Claims a port of a line of sixteen. Returns the port, or 0 if no port of the line can be
-/// claimed.
+/// Claims a port of a line of sixteen source ports. Returns the port, or 0 if no port of the line
+/// can be claimed.
 #[inline(never)]
 fn claim_port_in_line<S: Shared>(
     shared: &S,
@@ -105,8 +106,8 @@ const SHORTEST_OPENING: u32 = 2;
 /// half, so on average two are inspected, and one line in 256 yields no port.
 const LENDERS: u32 = 8;
 
-/// Finds the connection of a full line that must give up its port: one that is over, or that did
-/// not open in time. Returns `None` if there is no such connection.
+/// Finds the connection in a full line of source ports that must give up its port: one that is
+/// over, or that did not open in time. Returns `None` if there is no such connection.
 #[inline(always)]
 fn lender<S: Shared>(
     shared: &S,

@@ -114,18 +114,19 @@ pub enum PathRule {
 pub struct HeaderRule {
     /// The name of the header field.
     pub name: String,
-    /// The condition that at least one of the field's lines must meet.
+    /// The condition that at least one of the field's values must meet.
     pub test: HeaderTest,
 }
 
-/// A condition on a line of a header field.
+/// A condition on the value of a field of a request's header. If the header has several lines with
+/// the field's name, each line is a value of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HeaderTest {
     /// The field is present, with any value.
     Present,
-    /// The line has exactly this value.
+    /// The field's value is exactly this text.
     Is(String),
-    /// The regular expression matches anywhere in the line.
+    /// The regular expression matches anywhere in the field's value.
     Regex(Pattern),
 }
 

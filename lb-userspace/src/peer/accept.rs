@@ -1,4 +1,5 @@
-//! The side of the link that accepts connections: the host with the higher address.
+//! The side of the link between the agents that accepts connections: the host with the higher
+//! address.
 
 use std::{
     collections::VecDeque,
@@ -161,7 +162,8 @@ async fn shake_hands(
     };
     match greet(handshake, &shared.settings).await {
         Ok(newest) => {
-            // Sending fails if the link has been dropped, in which case this task ends too.
+            // Sending fails if the agent has dropped the link to the peer, in which case this task
+            // ends too.
             let _held = greeted.send(newest).await;
         }
         Err((refusal, sentence)) => shared.refused(refusal, &sentence),

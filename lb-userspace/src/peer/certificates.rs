@@ -67,7 +67,7 @@ pub struct Certificates {
     shares: bool,
     inspect: Inspect,
     ours: BTreeMap<String, CertificateFacts>,
-    /// The peer's certificates, by the path of the file; `None` while the link is down.
+    /// The peer's certificates, by the path of the file; `None` while the link to the peer is down.
     theirs: Option<BTreeMap<String, CertificateFacts>>,
     /// The paths of files that the agents obtain by ACME. They are compared, but not requested from
     /// the peer.
@@ -133,8 +133,8 @@ impl Certificates {
         self.obtained = files.map(str::to_owned).collect();
     }
 
-    /// Sets the certificates of this host. If they have changed and the link is up, returns the
-    /// message that announces them to the peer.
+    /// Sets the certificates of this host. If they have changed and the link to the peer is up,
+    /// returns the message that announces them to the peer.
     pub fn have(
         &mut self,
         ours: impl IntoIterator<Item = (PathBuf, CertificateFacts)>,
@@ -150,15 +150,15 @@ impl Certificates {
         self.theirs.is_some().then(|| self.told())
     }
 
-    /// Records that the link came up. Returns the message that announces this host's certificates
-    /// to the peer.
+    /// Records that the link to the peer came up. Returns the message that announces this host's
+    /// certificates to the peer.
     pub fn link_up(&mut self) -> CertificateWord {
         self.theirs = Some(BTreeMap::new());
         self.wanted.clear();
         self.told()
     }
 
-    /// Records that the link went down, and forgets the peer's certificates.
+    /// Records that the link to the peer went down, and forgets the peer's certificates.
     pub fn link_down(&mut self) {
         self.theirs = None;
         self.wanted.clear();
@@ -178,7 +178,8 @@ impl Certificates {
         heard
     }
 
-    /// Returns the differences between the certificates of both hosts; none while the link is down.
+    /// Returns the differences between the certificates of both hosts; none while the link to the
+    /// peer is down.
     #[must_use]
     pub fn differences(&self) -> Vec<Difference> {
         let Some(theirs) = &self.theirs else {

@@ -28,12 +28,12 @@ pub struct FlowChunk {
     _held: Held,
 }
 
-/// Receives the flows that the peer sends, in all sessions of the link.
+/// Receives the flows that the peer sends, in all sessions of the link between the agents.
 #[derive(Debug)]
 pub struct Flows(pub(super) mpsc::Receiver<FlowChunk>);
 
 impl Flows {
-    /// Returns the next chunk of flows; `None` when the link has been dropped.
+    /// Returns the next chunk of flows; `None` when the agent has dropped the link to the peer.
     pub async fn recv(&mut self) -> Option<FlowChunk> {
         self.0.recv().await
     }

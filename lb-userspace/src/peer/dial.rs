@@ -1,4 +1,4 @@
-//! The side of the link that dials: the host with the lower address.
+//! The side of the link between the agents that connects: the host with the lower address.
 
 use std::{
     io,

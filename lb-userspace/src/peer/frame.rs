@@ -1,5 +1,5 @@
-//! The messages of the link: the greeting at its beginning, and the frames that follow the
-//! greeting.
+//! The messages of the link between the agents: the greeting at its beginning, and the frames that
+//! follow the greeting.
 
 use lb_ha::pair::Word;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{CertificateWord, record::Lane};
 use crate::{acme, pool::OverridesMessage, tickets};
 
-/// The version of the link's protocol. It must change with every change to the encoding of a frame,
-/// and the link stays down while the two hosts use different versions. A new kind of message does
-/// not change it: see [`Capabilities`].
+/// The version of the protocol of the link between the agents. It must change with every change to
+/// the encoding of a frame, and the link stays down while the two hosts use different versions. A
+/// new kind of message does not change it: see [`Capabilities`].
 pub(super) const PROTOCOL: u16 = 1;
 
 /// The first bytes that each agent sends on a connection. They are the same in every version of the
@@ -63,8 +63,8 @@ impl Capabilities {
     }
 }
 
-/// A message with shared state. All of it is sent when the link comes up, and after that each
-/// change.
+/// A message with shared state. All of it is sent when the link to the peer comes up, and after
+/// that each change.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub enum Message {
     /// The keys of TLS session tickets.
@@ -154,8 +154,8 @@ pub(super) struct Preamble {
 }
 
 impl Preamble {
-    /// Decodes a preamble. Returns `None` if the bytes are not of the link's protocol in any
-    /// version.
+    /// Decodes a preamble. Returns `None` if the bytes do not belong to the protocol of the link
+    /// between the agents in any version.
     pub(super) fn decode(bytes: [u8; PREAMBLE_BYTES]) -> Option<Self> {
         let (magic, numbers) = bytes.split_first_chunk()?;
         let [version_high, version_low, length_high, length_low] = *numbers.first_chunk()?;

@@ -66,7 +66,7 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
 /// The largest number of bytes that one call of [`Bulk::send`] accepts.
 pub const BULK_BYTES: usize = record::Lane::Bulk.limit();
 
-/// An event of the link. A session lasts from an `Up` to the next `Down`.
+/// An event of the link to the peer. A session lasts from an `Up` to the next `Down`.
 #[derive(Debug, PartialEq)]
 pub enum Event {
     /// A session with the peer has begun. The peer must be sent the full state.
@@ -85,7 +85,7 @@ pub enum Error {
     /// The file with the pair's secret cannot be used.
     #[error("{0}")]
     Secret(#[from] SecretError),
-    /// This host could not listen on its address for the link.
+    /// This host could not listen on its address for connections of the peer.
     #[error("cannot listen for the peer on {address}: {}", listen_hint(.source))]
     Listen {
         /// The address and port to listen on.
@@ -109,10 +109,10 @@ pub struct Link {
 /// A link that has been started, and the channels that deliver what it receives.
 #[derive(Debug)]
 pub struct Started {
-    /// The link itself.
+    /// The link to the peer.
     pub link: Link,
-    /// The events of the link. Receive them without delay: messages about who is active are dropped
-    /// while the channel is full.
+    /// The events of the link to the peer. Receive them without delay: messages about who is active
+    /// are dropped while the channel is full.
     pub events: mpsc::Receiver<Event>,
     /// The flows that the peer sends. If they are received slowly, nothing else is delayed.
     pub flows: Flows,
@@ -137,7 +137,7 @@ pub enum BulkError {
     TooLong(usize),
 }
 
-/// The state that the tasks of the link share.
+/// The state that the tasks of the link to the peer share.
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
@@ -162,8 +162,8 @@ struct Settings {
 }
 
 impl Link {
-    /// Starts the link, in which this host either dials or listens. `node` is this host's name.
-    /// Must be called within a tokio runtime.
+    /// Starts the link to the peer, for which this host either connects or listens. `node` is this
+    /// host's name. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// The secret cannot be used, or the address cannot be listened on.
@@ -241,13 +241,14 @@ impl Link {
         current.is_some_and(|bulk| bulk.known.has(message) && bulk.handle.control(message))
     }
 
-    /// Returns the sender of flows for the present session; `None` while the link is down.
+    /// Returns the sender of flows for the present session; `None` while the link to the peer is
+    /// down.
     #[must_use]
     pub fn bulk(&self) -> Option<Bulk> {
         self.shared.current()
     }
 
-    /// Returns the state and the counters of the link.
+    /// Returns the state and the counters of the link to the peer.
     #[must_use]
     pub fn view(&self) -> View {
         self.shared.counters.view()
@@ -275,7 +276,7 @@ impl Bulk {
 
 impl Shared {
     /// Runs a connection to its end, and reports its beginning and its end as events. Returns
-    /// `None` when the agent has dropped the link.
+    /// `None` when the agent has dropped the link to the peer.
     async fn hold(&self, greeted: Greeted, outlets: &Outlets) -> Option<DownReason> {
         self.run(greeted, outlets, std::future::pending()).await
     }

@@ -16,7 +16,8 @@ const LAST: u8 = 0x80;
 /// The lanes on which messages are sent, the most urgent one first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Lane {
-    /// Short messages: heartbeats, and the frames that the link itself needs.
+    /// Short messages: pings, permissions to send more flows, and messages about who is active,
+    /// such as heartbeats.
     Urgent,
     /// Messages with shared state: ticket keys, operator overrides, certificates.
     Control,

@@ -1,4 +1,4 @@
-//! The queue of messages to send over the link, the most urgent first.
+//! The queue of messages to send over the link to the peer, the most urgent first.
 
 use std::{future::pending, sync::Arc};
 

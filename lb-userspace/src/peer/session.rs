@@ -1,4 +1,4 @@
-//! A session of the link: one connection from its greeting to its end.
+//! A session of the link between the agents: one connection from its greeting to its end.
 
 use std::{
     sync::{
@@ -23,7 +23,7 @@ use super::{
     view::Counters,
 };
 
-/// How often the link is pinged, and when the session times out.
+/// How often a ping is sent over the link to the peer, and when the session times out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Rhythm {
     /// The interval between two pings.

@@ -15,7 +15,7 @@ use serde::Serialize;
 /// Shortest time between two log lines about refusals for the same reason.
 const SAID_FOR: Duration = Duration::from_secs(60);
 
-/// What is known of the agent at the other end of the link.
+/// What is known of the peer's agent, at the other end of the link.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PeerInfo {
     /// The name of the peer's node (host).
@@ -46,7 +46,7 @@ pub enum Refusal {
     Secret,
     /// The other side has the secret, but sent no valid greeting.
     Greeting,
-    /// The other side speaks another version of the link's protocol.
+    /// The other side speaks another version of the protocol of the link between the agents.
     Version,
     /// The connection comes from this same agent.
     Itself,
@@ -83,7 +83,7 @@ impl Refusal {
     }
 }
 
-/// Why a session of the link ended.
+/// Why a session of the link to the peer ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DownReason {
     /// The peer did not answer this host's pings in time.
@@ -143,7 +143,8 @@ impl fmt::Display for DownReason {
     }
 }
 
-/// Numbers of bytes and frames that were sent over the link, or of those that were received.
+/// Numbers of bytes and frames that were sent over the link to the peer, or of those that were
+/// received.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Traffic {
     /// Number of bytes, without those that TLS adds.
@@ -152,20 +153,20 @@ pub struct Traffic {
     pub frames: u64,
 }
 
-/// The state and the counters of the link.
+/// The state and the counters of the link to the peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
     /// Whether this host dials the peer. If not, it accepts the peer's connections.
     pub dials: bool,
-    /// The session that is up; `None` while the link is down.
+    /// The session that is up; `None` while the link to the peer is down.
     pub connected: Option<Connected>,
     /// Number of sessions that began since the agent started.
     pub ups: u64,
     /// Numbers of sessions that ended, by [`DownReason::word`]; every word has an entry.
     pub downs: Vec<(&'static str, u64)>,
-    /// What was sent over the link since the agent started.
+    /// What was sent over the link to the peer since the agent started.
     pub sent: Traffic,
-    /// What was received over the link since the agent started.
+    /// What was received over the link to the peer since the agent started.
     pub received: Traffic,
     /// Numbers of connections that were refused, by reason; every reason has an entry.
     pub refused: Vec<(Refusal, u64)>,
@@ -178,7 +179,7 @@ pub struct View {
     pub problem: Option<String>,
 }
 
-/// A session of the link that is up.
+/// A session of the link to the peer that is up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Connected {
     /// What is known of the agent at the other end.
@@ -190,7 +191,7 @@ pub struct Connected {
     pub round_trip: Option<Duration>,
 }
 
-/// The counters of the link, which all its tasks share.
+/// The counters of the link to the peer, which all its tasks share.
 #[derive(Debug)]
 pub(super) struct Counters {
     dials: bool,
@@ -212,7 +213,7 @@ struct Current {
     said: [Option<Instant>; Refusal::ALL.len()],
 }
 
-/// Counters of the bytes and frames in one direction of the link.
+/// Counters of the bytes and frames in one direction of the link to the peer.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     bytes: AtomicU64,

@@ -70,7 +70,7 @@ enum Happening {
     Advert(Side, Heard),
     /// This host's end of the connection with this number is told this.
     Link(Side, u32, News),
-    /// The agents try to connect the link.
+    /// The agents try to connect to each other.
     LinkTry,
     /// This host's end closes the connection with this number, unless the network is healthy again
     /// by then.
@@ -321,7 +321,7 @@ impl World {
     }
 
     /// Passes the present conditions to the measurement of overlaps, after the network, the API,
-    /// the link or the running of a host has changed.
+    /// the link between the agents or the running of a host has changed.
     fn changed(&mut self) {
         let by_link = self.link.is_whole() && self.conditions.link_cut == [false; 2];
         let hears = |from: Side| {

@@ -1,4 +1,4 @@
-//! Adverts and the link in the simulated world.
+//! Adverts, and the link between the agents, in the simulated world.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ impl World {
         }
     }
 
-    /// Passes an event of the link to the agent at one end, if that agent runs.
+    /// Passes an event of the link between the agents to the agent at one end, if that agent runs.
     pub(super) fn link_news(&mut self, side: Side, connection: u32, news: News) {
         if self.nodes[side.index()].host.is_none() {
             return;
@@ -101,8 +101,8 @@ impl World {
         }
     }
 
-    /// Handles the time-out of one end of the link: that end closes the connection, unless the
-    /// network and both agents are healthy again.
+    /// Handles the time-out of one end of the link between the agents: that end closes the
+    /// connection, unless the network and both agents are healthy again.
     pub(super) fn give_link_up(&mut self, side: Side, connection: u32) {
         let well = self.conditions.link_cut == [false; 2]
             && !self.link.is_broken()
@@ -117,7 +117,8 @@ impl World {
         }
     }
 
-    /// Starts the time-outs of both ends of the link, each of a different length.
+    /// Starts the time-outs of both ends of the link between the agents, each of a different
+    /// length.
     pub(super) fn doubt_link(&mut self) {
         let connection = self.link.connection();
         for side in Side::BOTH {
@@ -157,7 +158,7 @@ impl World {
         }
     }
 
-    /// Breaks the link, of which both ends are told.
+    /// Breaks the link between the agents, and tells both agents of it.
     pub(super) fn reset_link(&mut self) {
         let connection = self.link.connection();
         for side in Side::BOTH {

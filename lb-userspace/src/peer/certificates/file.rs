@@ -10,7 +10,7 @@ use std::{
 use super::{CertificateFacts, Inspect};
 
 /// Size limit of a certificate file in bytes: more than any chain and key need, and small enough
-/// for one message of the link.
+/// for one message over the link to the peer.
 const MAX_BYTES: u64 = 256 << 10;
 
 /// Why a certificate file was not sent or accepted.

@@ -319,12 +319,13 @@ async fn a_message_cut_off_is_not_taken_in() {
         b.up().await;
         stream.write_all(&whole[..cut]).await.expect("sent");
         stream.shutdown().await.expect("shut");
-        // The link goes down, and no message about who is active is delivered.
+        // The link between the agents goes down, and no message about who is active is delivered.
         assert!(matches!(b.event().await, Event::Down(DownReason::Closed)));
     }
 }
 
-/// Asserts that no session has ended: a message arrives, and the link came up once on each host.
+/// Asserts that no session has ended: a message arrives, and the link between the agents came up
+/// once on each host.
 async fn still_up(a: &mut Started, b: &mut Started) {
     assert!(a.link.send_word(Word::Ask));
     assert_eq!(b.event().await, Event::Word(Word::Ask));
