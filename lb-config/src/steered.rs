@@ -43,7 +43,7 @@ fn check_listener(section: &Section<'_>, listen: &Spanned<SocketAddr>) -> Result
 
 fn check_backend(section: &Section<'_>, backend: &Spanned<SocketAddr>) -> Result<(), Reported> {
     let address = backend.get_ref();
-    let used_by = format!("{} with mode \"tcp\" uses it", section.label());
+    let used_by = format!("{} with mode \"tcp\" uses this backend", section.label());
     let (found, hint) = match address.ip() {
         IpAddr::V6(_) => (
             "is IPv6, which the kernel does not steer to in this version",

@@ -285,7 +285,7 @@ error: backend address "[2001:db8::7]:80" is IPv6, which the kernel does not ste
    |
 24 | backends = ["10.0.0.6:80", "[2001:db8::7]:80"]
    |                            ^^^^^^^^^^^^^^^^^^
-   = help: service "http" with mode "tcp" uses it: write an IPv4 address, or let the agent serve it with mode = "http" or "https"
+   = help: service "http" with mode "tcp" uses this backend: write an IPv4 address, or let the agent serve it with mode = "http" or "https"
 "#,
     );
 }
@@ -301,7 +301,7 @@ error: backend address "127.0.0.1:80" is a loopback address, which the kernel ca
    |
 24 | backends = ["10.0.0.6:80", "127.0.0.1:80"]
    |                            ^^^^^^^^^^^^^^
-   = help: service "http" with mode "tcp" uses it: write an address that packets reach over the network
+   = help: service "http" with mode "tcp" uses this backend: write an address that packets reach over the network
 "#,
     );
 }

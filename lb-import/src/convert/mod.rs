@@ -123,8 +123,8 @@ pub(crate) fn complete(document: &mut Table, ledger: &mut Ledger) -> bool {
     if has_service {
         document.tables.insert(at, pool);
         ledger.decide(format!(
-            "[[pool]] \"{name}\": lb has at least one, and the input names no backend that lb can \
-             use; fill in one"
+            "[[pool]] \"{name}\": lb needs a pool, and the input names no backend that lb can use; \
+             fill in its backends"
         ));
         return true;
     }

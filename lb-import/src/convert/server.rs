@@ -327,7 +327,10 @@ impl Converter<'_> {
             Some((other, ids)) if other == value => ids.push(id),
             Some((other, _)) => self.ledger.lose(
                 id,
-                format!("lb has one limit for all backends of a pool: {other}"),
+                format!(
+                    "lb limits the connections of all backends of a pool alike: max_connections is \
+                     {other}"
+                ),
             ),
             None => servers.limit = Some((value.to_owned(), vec![id])),
         }

@@ -292,8 +292,8 @@ impl<K: Kernel> Agent<K> {
         }
         let word = state_name(state);
         let mut answer = match change.filter(|change| change.from != change.to) {
-            Some(_) => format!("{name} is {word} now"),
-            None => format!("{name} stays {word}"),
+            Some(_) => format!("backend {name} is {word} now"),
+            None => format!("backend {name} stays {word}"),
         };
         if order == AdminState::Ready && state == BackendState::Down {
             answer.push_str(": its checks fail");

@@ -106,7 +106,7 @@ async fn take_in(
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection for the link");
+                tracing::warn!(%error, "cannot accept a connection on the port for the peer");
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }

@@ -95,7 +95,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The TLS library refused the settings that this module gives it.
-    #[error("cannot set up TLS for the link: {0}")]
+    #[error("cannot set up TLS for the link to the peer: {0}")]
     Tls(#[from] rustls::Error),
 }
 
@@ -133,7 +133,7 @@ pub enum BulkError {
     #[error("the connection to the peer is closed")]
     Down,
     /// The chunk of flows has this many bytes, which are more than [`BULK_BYTES`].
-    #[error("{0} bytes of flows are too long for one message of the link")]
+    #[error("{0} bytes of flows are too long for one message to the peer")]
     TooLong(usize),
 }
 
@@ -317,7 +317,7 @@ impl Shared {
             address,
             session,
         } = peer;
-        tracing::info!(%node, peer = %address, %version, "the link is up");
+        tracing::info!(%node, peer = %address, %version, "the link to the peer is up");
         if *node == self.settings.hello.node {
             tracing::warn!(%node, "both hosts have the same name: set different values of `node.name`");
         }
@@ -333,7 +333,7 @@ impl Shared {
     fn down(&self, reason: &DownReason) {
         *self.lock() = None;
         self.counters.down(reason);
-        tracing::warn!(%reason, "the link is down");
+        tracing::warn!(%reason, "the link to the peer is down");
     }
 
     fn current(&self) -> Option<Bulk> {

@@ -202,7 +202,7 @@ async fn an_order_takes_effect_at_once_and_outlives_the_agent() {
     let host = Host::new(&Checked::No);
     let running = host.run();
     let said = order(&host, "web2", AdminState::Drain).await;
-    assert_eq!(said, Ok("web/web2 is draining now".to_owned()));
+    assert_eq!(said, Ok("backend web/web2 is draining now".to_owned()));
     assert_eq!(host.kernel.states(), [Up, Draining]);
     running.kill().await;
     let running = host.run();
