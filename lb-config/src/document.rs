@@ -103,7 +103,7 @@ fn read_file(file: &Path) -> Result<String, Errors> {
         let place = error.utf8_error().valid_up_to();
         let before = &error.as_bytes()[..place];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let message = format!("the configuration is not UTF-8 in line {line}");
+        let message = format!("the configuration is not UTF-8 on line {line}");
         fail(message, "TOML is UTF-8: save the file in that encoding")
     })
 }

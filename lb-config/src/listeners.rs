@@ -38,7 +38,7 @@ fn report(listener: &Listener, other: &Listener, source: &Source<'_>) {
     };
     let hint = if other.given {
         let line = source.line(&other.address.span());
-        format!("give one of them another address or port; the other is in line {line}")
+        format!("give one of them another address or port; the other is on line {line}")
     } else {
         format!(
             "{taken} is the default of {}: write another in the file",

@@ -21,7 +21,7 @@ pub(super) fn refuse_twice<'v, T: Eq + Hash + Display + 'v>(
             continue;
         };
         let message = format!("duplicate {noun} \"{}\" {scope}", value.get_ref());
-        let hint = format!("the first is in line {}", source.line(before));
+        let hint = format!("the first is on line {}", source.line(before));
         unique = Err(source.error(value.span(), message, hint));
     }
     unique

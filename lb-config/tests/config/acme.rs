@@ -140,7 +140,7 @@ error: duplicate domain "a.org" in this list
    |
 14 | domains = ["*.org", "192.0.2.1", "local", "a.org", "A.org"]
    |                                                    ^^^^^^^
-   = help: the first is in line 14
+   = help: the first is on line 14
 "#,
     );
 }

@@ -221,7 +221,7 @@ error: duplicate backend address "10.0.0.6:80" in this pool
    |
 24 | backends = ["10.0.0.6:80", "10.0.0.6:80"]
    |                            ^^^^^^^^^^^^^
-   = help: the first is in line 24
+   = help: the first is on line 24
 "#,
     );
 }
@@ -237,7 +237,7 @@ error: duplicate backend "app1" in this pool
    |
 38 | name = "app1"
    |        ^^^^^^
-   = help: the first is in line 33
+   = help: the first is on line 33
 "#,
     );
 }

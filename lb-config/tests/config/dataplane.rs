@@ -281,7 +281,7 @@ error: duplicate source address "10.9.0.1" in this list
    |
 13 | source_addresses = ["224.0.0.18", "2001:db8::1", "10.9.0.1", "10.9.0.1", "172.31.0.68"]
    |                                                              ^^^^^^^^^^
-   = help: the first is in line 13
+   = help: the first is on line 13
 
 error: source address "172.31.0.68" is also the listen address of a service
   --> lb.toml:13:74

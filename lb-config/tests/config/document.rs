@@ -191,7 +191,7 @@ fn text_that_is_not_utf_8_is_an_error_with_its_line() {
     let errors = load(b"# one\n# two \xff\n");
     let message = &errors.diagnostics()[0].message;
     assert!(
-        message.ends_with("the configuration is not UTF-8 in line 2"),
+        message.ends_with("the configuration is not UTF-8 on line 2"),
         "{message}"
     );
 }

@@ -13,7 +13,7 @@ error: service "https" listens on 172.31.0.68:80, as service "http" does
    |
 50 | listen = "172.31.0.68:80"
    |          ^^^^^^^^^^^^^^^^
-   = help: give one of them another address or port; the other is in line 43
+   = help: give one of them another address or port; the other is on line 43
 "#,
     );
 }
@@ -29,7 +29,7 @@ error: service "https" listens on 0.0.0.0:80, which overlaps with 172.31.0.68:80
    |
 50 | listen = "0.0.0.0:80"
    |          ^^^^^^^^^^^^
-   = help: give one of them another address or port; the other is in line 43
+   = help: give one of them another address or port; the other is on line 43
 "#,
     );
 }
@@ -45,7 +45,7 @@ error: service "https" listens on 127.0.0.1:9145, as [admin] does
    |
 50 | listen = "127.0.0.1:9145"
    |          ^^^^^^^^^^^^^^^^
-   = help: give one of them another address or port; the other is in line 6
+   = help: give one of them another address or port; the other is on line 6
 "#,
     );
 }
@@ -61,7 +61,7 @@ error: service "https" listens on 0.0.0.0:9145, which overlaps with 127.0.0.1:91
    |
 50 | listen = "0.0.0.0:9145"
    |          ^^^^^^^^^^^^^^
-   = help: give one of them another address or port; the other is in line 6
+   = help: give one of them another address or port; the other is on line 6
 "#,
     );
 }

@@ -125,7 +125,7 @@ error: duplicate interface "eth0" in this list
   |
 6 |   "eth0",
   |   ^^^^^^
-  = help: the first is in line 4
+  = help: the first is on line 4
 "#,
     );
 }

@@ -31,7 +31,7 @@ error: duplicate pool "web" in this file
    |
 27 | name = "web"
    |        ^^^^^
-   = help: the first is in line 21
+   = help: the first is on line 21
 
 error: there is no pool "app"
   --> lb.toml:52:8

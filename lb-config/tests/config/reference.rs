@@ -17,7 +17,7 @@ fn the_reference_page_is_what_the_parser_allows() {
         .position(|(written, generated)| written != generated);
     assert!(
         written == generated,
-        "docs/configuration.md differs from the parser's own tables, first in line {}; \
+        "docs/configuration.md differs from the parser's own tables, first on line {}; \
          regenerate it:\n\n    UPDATE=1 cargo test -p lb-config --test config reference\n",
         differing.unwrap_or_else(|| written.lines().count()) + 1,
     );

@@ -29,7 +29,7 @@ error: duplicate service "http" in this file
    |
 49 | name = "http"
    |        ^^^^^^
-   = help: the first is in line 42
+   = help: the first is on line 42
 "#,
     );
 }
@@ -205,7 +205,7 @@ error: duplicate certificate "/etc/lb/tls/a.pem" in this list
    |
 53 | certificates = ["/etc/lb/tls/a.pem", "/etc/lb/tls/a.pem"]
    |                                      ^^^^^^^^^^^^^^^^^^^
-   = help: the first is in line 53
+   = help: the first is on line 53
 "#,
     );
 }

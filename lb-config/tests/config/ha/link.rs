@@ -34,7 +34,7 @@ error: [ha.link] listens on 172.31.0.68:443, as service "https" does
    |
 70 | port = 443
    |        ^^^
-   = help: give one of them another address or port; the other is in line 50
+   = help: give one of them another address or port; the other is on line 50
 "#,
     );
 }
@@ -50,7 +50,7 @@ error: [ha.link] listens on 172.31.0.68:9146, which overlaps with 0.0.0.0:9146 o
    |
 68 | [ha.link]
    | ^^^^^^^^^
-   = help: give one of them another address or port; the other is in line 6
+   = help: give one of them another address or port; the other is on line 6
 "#,
     );
 }

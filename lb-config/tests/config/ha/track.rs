@@ -13,7 +13,7 @@ error: duplicate script "uplink" in this file
    |
 77 | name = "uplink"
    |        ^^^^^^^^
-   = help: the first is in line 72
+   = help: the first is on line 72
 "#,
     );
 }

@@ -62,7 +62,7 @@ error: duplicate virtual address "172.31.0.200" in this list
    |
 65 | addresses = ["172.31.0.200/20", "172.31.0.200/24"]
    |                                 ^^^^^^^^^^^^^^^^^
-   = help: the first is in line 65
+   = help: the first is on line 65
 "#,
     );
 }
