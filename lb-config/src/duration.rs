@@ -24,8 +24,9 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::from_millis(milliseconds))
 }
 
-/// Formats a duration of whole milliseconds in the form that [`parse`] reads.
-pub(super) fn spell(duration: Duration) -> String {
+/// Formats a duration, in whole milliseconds, as the configuration file writes it: `1m30s`.
+#[must_use]
+pub fn spell(duration: Duration) -> String {
     let mut milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (unit, size) in UNITS {

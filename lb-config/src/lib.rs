@@ -53,6 +53,7 @@ mod unique;
 pub use content_type::content_type;
 pub use diagnostic::{Diagnostic, Errors, Location, Severity};
 pub use document::Parsed;
+pub use duration::spell as spell_duration;
 pub use model::{
     AccessField, AccessFormat, AccessLog, Acme, AcmeChallenge, Action, Admin, Authentication,
     Backend, Balance, Check, CheckKind, CipherSuite, ClientAuthorities, ClientCertificates, Config,

@@ -5,10 +5,12 @@ use std::{
     time::Duration,
 };
 
+use lb_config::spell_duration;
+
 /// Returns a duration as lb writes it; without a unit, HAProxy counts milliseconds. `None` if it is not a
 /// duration.
 pub(crate) fn duration(word: &str) -> Option<String> {
-    millis(word).map(spelled)
+    millis(word).map(Duration::from_millis).map(spell_duration)
 }
 
 /// Parses a duration and returns its milliseconds.
@@ -29,27 +31,9 @@ pub(crate) fn millis(word: &str) -> Option<u64> {
     }
 }
 
-/// Formats milliseconds as lb writes a duration: in the largest unit that gives a whole number.
-pub(crate) fn spelled(millis: u64) -> String {
-    match millis {
-        0 => "0s".to_owned(),
-        hours if hours.is_multiple_of(3_600_000) => format!("{}h", hours / 3_600_000),
-        minutes if minutes.is_multiple_of(60_000) => format!("{}m", minutes / 60_000),
-        seconds if seconds.is_multiple_of(1_000) => format!("{}s", seconds / 1_000),
-        millis => format!("{millis}ms"),
-    }
-}
-
 /// Formats seconds as lb writes a duration.
 pub(crate) fn of_seconds(seconds: f64) -> String {
-    spelled(
-        u64::try_from(
-            Duration::try_from_secs_f64(seconds)
-                .unwrap_or_default()
-                .as_millis(),
-        )
-        .unwrap_or(u64::MAX),
-    )
+    spell_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 /// Returns each address that a `bind` names, or why lb cannot listen on it.
@@ -160,8 +144,8 @@ mod tests {
             ("5000", "5s"),
             ("50s", "50s"),
             ("1d", "24h"),
-            ("1500ms", "1500ms"),
-            ("90s", "90s"),
+            ("1500ms", "1s500ms"),
+            ("90s", "1m30s"),
             ("0", "0s"),
         ] {
             assert_eq!(duration(word).as_deref(), Some(spelled), "{word}");
