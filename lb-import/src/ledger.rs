@@ -63,6 +63,8 @@ pub struct Counts {
 pub(crate) struct Ledger {
     directives: Vec<Directive>,
     reasons: Vec<(Id, Loss, String)>,
+    /// Reasons for parts of directives, which are given if another part is in the output.
+    parts: Vec<(Id, Loss, String)>,
     /// Reasons for directives that are not in the output and have no reason in `reasons`.
     fallbacks: Vec<(Id, Loss, String)>,
     decisions: Vec<String>,
@@ -111,6 +113,14 @@ impl Ledger {
         }
     }
 
+    /// Records why a part of a directive is left out, for the case that another part is in the output.
+    pub(crate) fn partly(&mut self, id: Id, loss: Loss, why: impl Into<String>) {
+        let reason = (id, loss, why.into());
+        if !self.parts.contains(&reason) {
+            self.parts.push(reason);
+        }
+    }
+
     /// Records the reason to give if a directive is not in the output and no other reason is recorded.
     pub(crate) fn otherwise(&mut self, id: Id, loss: Loss, why: impl Into<String>) {
         self.fallbacks.push((id, loss, why.into()));
@@ -135,9 +145,11 @@ impl Ledger {
         for (index, directive) in self.directives.iter().enumerate() {
             let id = Id(index);
             let in_part = carried.contains(&id);
+            let parts = self.parts.iter().filter(|_| in_part);
             let mut reasons: Vec<_> = self
                 .reasons
                 .iter()
+                .chain(parts)
                 .filter(|(of, ..)| *of == id)
                 .map(|(_, loss, why)| (*loss, why.clone()))
                 .collect();

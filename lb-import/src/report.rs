@@ -10,7 +10,7 @@ impl Import {
     pub fn report(&self) -> String {
         let counts = &self.counts;
         let mut text = format!(
-            "{} of {} directives are carried over; {} are not, {} are not needed, {} are not known\n",
+            "{} of {} directives were carried over; {} were not, {} are not needed, {} are unknown\n",
             counts.carried_over,
             counts.directives,
             counts.not_carried_over,
@@ -18,33 +18,46 @@ impl Import {
             counts.unknown,
         );
         if !self.decisions.is_empty() {
-            text.push_str("\nBefore you use it:\n");
+            text.push_str("\nBefore you use the configuration:\n");
             for decision in &self.decisions {
                 // Writing to memory does not fail.
-                _ = writeln!(text, "  {decision}");
+                _ = writeln!(text, "- {decision}");
             }
         }
         for (title, loss) in [
-            ("Not carried over:", Loss::NotCarriedOver),
-            ("Not known to lb import:", Loss::Unknown),
-            ("Not needed:", Loss::NotNeeded),
+            ("Not carried over", Loss::NotCarriedOver),
+            ("Unknown to the import", Loss::Unknown),
+            ("Not needed", Loss::NotNeeded),
         ] {
-            let notes: Vec<_> = self.notes.iter().filter(|note| note.loss == loss).collect();
-            if !notes.is_empty() {
-                _ = writeln!(text, "\n{title}");
-                notes.into_iter().for_each(|note| one(&mut text, note));
+            let mut notes: Vec<_> = self.notes.iter().filter(|note| note.loss == loss).collect();
+            if notes.is_empty() {
+                continue;
+            }
+            _ = writeln!(text, "\n{title}:");
+            // Directives with the same reason are listed below it, where the first of them stands.
+            while let Some(first) = notes.first().copied() {
+                let (same, others) = notes.into_iter().partition(|note| note.why == first.why);
+                notes = others;
+                one(&mut text, &first.why, same);
             }
         }
         text
     }
 }
 
-fn one(text: &mut String, note: &Note) {
-    let directive = &note.directive;
-    let part = if note.in_part { " (in part)" } else { "" };
-    _ = writeln!(
-        text,
-        "  {}:{}: {}{part}\n      {}",
-        directive.file, directive.line, directive.text, note.why
-    );
+fn one(text: &mut String, why: &str, notes: Vec<&Note>) {
+    _ = writeln!(text, "- {why}:");
+    for note in notes {
+        let directive = &note.directive;
+        let part = if note.in_part {
+            " (the rest is carried over)"
+        } else {
+            ""
+        };
+        _ = writeln!(
+            text,
+            "    {}:{}: {}{part}",
+            directive.file, directive.line, directive.text
+        );
+    }
 }

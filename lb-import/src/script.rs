@@ -95,6 +95,12 @@ const ONLY: &str = "the import understands assignments and calls of aws ec2, and
 
 impl Reader<'_> {
     fn command(&mut self, id: Id, words: &[String]) {
+        // A call may be the condition of a shell's `if` or `until`.
+        const BEFORE: [&str; 9] = [
+            "if", "while", "until", "!", "then", "do", "else", "sudo", "exec",
+        ];
+        let before = words.iter().take_while(|word| BEFORE.contains(&&***word));
+        let words = &words[before.count().min(words.len().saturating_sub(1))..];
         let first = words.first().map_or("", |word| word);
         if first.starts_with("#!") {
             return self.ledger.needless(
@@ -123,7 +129,7 @@ impl Reader<'_> {
             Some(&"associate-address") => self.associate(id, &called),
             Some(&"disassociate-address") => self.ledger.needless(
                 id,
-                "one AssociateAddress moves the address; taking it away first would leave a hole",
+                "lb moves the address with one call; if it were disassociated first, no host would have it for a moment",
             ),
             Some(action) => self
                 .ledger
@@ -158,9 +164,20 @@ impl Reader<'_> {
         let mut words = words.iter().skip_while(|word| !word.starts_with("--"));
         while let Some(option) = words.next() {
             let (option, value) = match option.split_once('=') {
-                Some((option, value)) => (option, value),
-                None if *option == "--allow-reassociation" || !option.starts_with("--") => continue,
-                None => (*option, words.next().map_or("", |value| value)),
+                Some((option, value)) if option.starts_with("--") => (option, value),
+                _ if matches!(
+                    *option,
+                    "ec2" | "associate-address" | "--allow-reassociation"
+                ) =>
+                {
+                    continue;
+                }
+                _ if option.contains('>') => continue,
+                _ if !option.starts_with("--") => {
+                    self.ledger.lose(id, format!("{ONLY}: it has \"{option}\""));
+                    continue;
+                }
+                _ => (*option, words.next().map_or("", |value| value)),
             };
             let (value, at) = self.value(value, id);
             match option {

@@ -64,14 +64,14 @@ impl Converter<'_> {
         ids.append(&mut self.acme_origins);
         if !self.may_have_acme {
             for id in ids {
-                self.ledger.lose(id, "[acme] of a pair needs [ha.link], which Keepalived does not speak: renew the certificate files by other means until both hosts run lb, then import again");
+                self.ledger.lose(id, "in a pair [acme] needs [ha.link], which Keepalived does not have: keep renewing the certificate files by other means until both hosts run lb, then import again");
             }
             return None;
         }
         let mut acme = Table::new("[acme]");
         acme.origins = ids;
         acme.remarks.push("lb obtains and renews the certificate itself and answers the challenges, in place of certbot behind a backend".to_owned());
-        self.ledger.decide("[acme]: with it you agree to the terms of service of Let's Encrypt; look whether `domains` of each service has every name that its certificate is to have (www., say), and end the renewal by certbot");
+        self.ledger.decide("[acme]: with it you agree to the terms of service of Let's Encrypt; check that `domains` of each service has every name that its certificate needs (such as www.), and turn off the renewal by certbot");
         Some(acme)
     }
 }

@@ -87,7 +87,9 @@ fn host(instance: Option<&Node>, router_id: Option<&Node>, ledger: &mut Ledger) 
         }
         None => {
             table.text("name", "lb-a", &[]);
-            ledger.decide("[node] name: the input does not name this host; lb-a stands for it");
+            ledger.decide(
+                "[node] name: the files do not name this host; write its name in place of lb-a",
+            );
         }
     }
     let interface = instance
@@ -99,7 +101,7 @@ fn host(instance: Option<&Node>, router_id: Option<&Node>, ledger: &mut Ledger) 
         }
         None => {
             table.text("interface", "eth0", &[]);
-            ledger.decide("[node] interface: the input does not name the network interface; eth0 stands for it");
+            ledger.decide("[node] interface: the files do not name the network interface; write its name in place of eth0");
         }
     }
     table
@@ -208,7 +210,9 @@ impl Reader<'_, '_> {
                 table.set("version", if three { "3" } else { "2" }, &[node.id]);
             }
             None => {
-                table.set("version", "2", &[]).remark("Keepalived speaks version 2 where it is not told otherwise; 3 is better once both hosts run lb");
+                table.set("version", "2", &[]).remark(
+                    "Keepalived uses version 2 by default; change it to 3 when both hosts run lb",
+                );
             }
         }
         if let Some(node) = self.find("advert_int") {

@@ -14,6 +14,7 @@ mod server;
 mod service;
 mod timeouts;
 mod track;
+mod unread;
 mod virtual_server;
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -77,8 +78,8 @@ pub(crate) fn document(input: &Input<'_>, ledger: &mut Ledger) -> Table {
     let (virtual_pools, virtual_services) = virtual_server::convert(&nodes, &mut converter);
     let mut document = Table::default();
     document.remarks.push(
-        "Written by `lb import`: above each setting stands where it comes from. Check it with \
-         `lb check --config FILE`."
+        "Written by `lb import`. The comment above a setting names the directive that it comes \
+         from. Check the file with `lb check --config FILE`."
             .to_owned(),
     );
     document.tables.push(pair.node);
@@ -91,7 +92,9 @@ pub(crate) fn document(input: &Input<'_>, ledger: &mut Ledger) -> Table {
     document.tables.extend(converter.acme());
     document.tables.extend(converter.global());
     document.tables.extend(pair.table);
+    converter.name_unread_words();
     converter.explain();
+    unread::of_keepalived(&nodes, ledger);
     reasons::of_keepalived(&nodes, ledger);
     document
 }

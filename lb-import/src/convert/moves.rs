@@ -163,10 +163,19 @@ fn addresses(instance: &Node, keyword: &str, ledger: &mut Ledger) -> Vec<(IpAddr
                         pair[1]
                     ),
                 ),
-                "label" | "scope" | "brd" => {
+                "label" | "scope" | "brd" | "broadcast" | "peer" => {
                     ledger.needless(node.id, format!("lb gives addresses no {}", pair[0]));
                 }
                 _ => {}
+            }
+        }
+        for word in node.words.iter().skip(1).step_by(2) {
+            if !matches!(
+                &**word,
+                "dev" | "label" | "scope" | "brd" | "broadcast" | "peer"
+            ) {
+                let why = format!("the import does not know \"{word}\" here");
+                ledger.unknown(node.id, why);
             }
         }
         all.push((address, prefix, node.id));
@@ -189,6 +198,11 @@ fn elastic_ip(instance: &Node, file: &str, script: &Script, ledger: &mut Ledger)
             .any(|word| word.split_whitespace().any(|word| base(word) == base(file)))
     };
     let runs_it = notifies.iter().find(runs).or(notifies.first()).copied();
+    for user in runs_it.iter().flat_map(|node| node.words.iter().skip(2)) {
+        let id = runs_it.map_or(call, |node| node.id);
+        let why = format!("lb calls the API itself, not as {user}");
+        ledger.partly(id, crate::Loss::NotNeeded, why);
+    }
     let mut table = Table::new("[ha.elastic_ip]");
     table.origins.extend(runs_it.map(|node| node.id));
     table.origins.push(call);
@@ -245,10 +259,14 @@ fn commands(
         if replaced.contains(&node.id) || !is_read(node) {
             continue;
         }
-        let Some(command) = command(&node.words[1..]) else {
+        let Some(command) = command(node.words.get(1..2).unwrap_or_default()) else {
             ledger.lose(node.id, "it names no program");
             continue;
         };
+        for user in node.words.iter().skip(2) {
+            let why = format!("lb runs commands as the agent's user, not as {user}");
+            ledger.lose(node.id, why);
+        }
         for key in keys {
             if notify.settings.iter().all(|setting| setting.key != *key) {
                 notify.list(key, &command, &[node.id]);
@@ -263,7 +281,6 @@ fn commands(
 }
 
 /// Splits a command line into a program and its arguments, or wraps it in `/bin/sh -c` if it needs a shell.
-/// Keepalived allows a user name after a quoted command, which is left out.
 pub(crate) fn command(words: &[String]) -> Option<Vec<String>> {
     let line = match words {
         [] => return None,

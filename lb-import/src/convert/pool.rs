@@ -233,10 +233,18 @@ impl Converter<'_> {
         let mut host = None;
         let method = arguments.first().filter(|word| !word.starts_with('/'));
         let mut method = method.map(|method| (method.clone(), line.id));
-        for word in arguments {
-            if let Some((_, rest)) = word.split_once("Host:") {
-                let value = rest.trim().split(['\r', '\n']).next().unwrap_or_default();
-                host = Some((value.trim().to_owned(), line.id));
+        // Header fields follow the version, each after "\r\n".
+        let text = arguments.join(" ");
+        for field in text.split(['\r', '\n']).skip(1) {
+            match field.split_once(':') {
+                Some((name, value)) if name.trim().eq_ignore_ascii_case("host") => {
+                    host = Some((value.trim().to_owned(), line.id));
+                }
+                Some((name, _)) => {
+                    let why = format!("lb's check sends no header {}", name.trim());
+                    self.ledger.lose(line.id, why);
+                }
+                None => {}
             }
         }
         for line in self.sections.effective(section) {
@@ -244,26 +252,30 @@ impl Converter<'_> {
                 continue;
             }
             if line.word(1) == "send" {
-                // The last argument has one value after it, `hdr` has two.
-                for (at, word) in line.words.iter().enumerate() {
-                    let (first, second) = (line.word(at + 1), line.word(at + 2));
-                    match &**word {
-                        "uri" => path = Some((first.to_owned(), line.id)),
-                        "meth" => method = Some((first.to_owned(), line.id)),
-                        "hdr" if first.eq_ignore_ascii_case("host") => {
-                            host = Some((second.to_owned(), line.id));
+                let mut arguments = line.after(2).iter().cloned();
+                while let Some(argument) = arguments.next() {
+                    let value = arguments.next().unwrap_or_default();
+                    match &*argument {
+                        "uri" => path = Some((value, line.id)),
+                        "meth" => {
+                            if let Some((other, id)) = method.replace((value, line.id)) {
+                                let why =
+                                    format!("http-check send has another method than {other}");
+                                self.ledger.needless(id, why);
+                            }
                         }
-                        "hdr" => self
+                        "hdr" if value.eq_ignore_ascii_case("host") => {
+                            host = Some((arguments.next().unwrap_or_default(), line.id));
+                        }
+                        "hdr" => {
+                            drop(arguments.next());
+                            self.ledger
+                                .lose(line.id, format!("lb's check sends no header {value}"));
+                        }
+                        "ver" => self.ledger.needless(line.id, "lb checks by HTTP/1.1"),
+                        _ => self
                             .ledger
-                            .lose(line.id, format!("lb's check sends no header {first}")),
-                        _ => {}
-                    }
-                }
-                if let [.., key, value] = &*line.words {
-                    match &**key {
-                        "uri" => path = Some((value.clone(), line.id)),
-                        "meth" => method = Some((value.clone(), line.id)),
-                        _ => {}
+                            .lose(line.id, format!("lb's check has no {argument}")),
                     }
                 }
             }
@@ -339,11 +351,12 @@ impl Converter<'_> {
         }
         for pair in line.words.windows(2) {
             match (&*pair[0], &*pair[1]) {
-                ("maxlife", time) => {
-                    if let Some(time) = seconds(time) {
-                        table.text("max_age", &time, &[line.id]);
-                    }
-                }
+                ("maxlife", time) => match seconds(time) {
+                    Some(time) => drop(table.text("max_age", &time, &[line.id])),
+                    None => self
+                        .ledger
+                        .lose(line.id, format!("\"{time}\" is no duration")),
+                },
                 ("maxidle" | "domain", _) => self
                     .ledger
                     .lose(line.id, format!("lb's cookie has no {}", pair[0])),

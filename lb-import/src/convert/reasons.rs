@@ -72,7 +72,7 @@ pub(crate) fn of_keepalived(nodes: &[Node], ledger: &mut Ledger) {
             "global_defs" | "vrrp_instance" | "vrrp_script" | "vrrp_sync_group"
             | "track_script" | "unicast_peer" | "authentication" | "virtual_ipaddress" => Some((
                 Needless,
-                "a block of its own is not needed: what it holds is accounted for line by line",
+                "lb has no such block; each directive in it is accounted for separately",
             )),
             "virtual_server" | "real_server" | "HTTP_GET" | "SSL_GET" | "TCP_CHECK"
             | "MISC_CHECK" | "SMTP_CHECK" | "DNS_CHECK" | "PING_CHECK" | "UDP_CHECK" | "url" => {

@@ -21,6 +21,7 @@ pub(crate) enum Answer {
         status: u16,
         file: Option<String>,
         body: Option<String>,
+        content_type: Option<String>,
     },
 }
 
@@ -76,6 +77,7 @@ impl Converter<'_> {
                         status: 200,
                         file: None,
                         body: None,
+                        content_type: None,
                     },
                     line: line.clone(),
                 },
@@ -205,10 +207,9 @@ impl Converter<'_> {
         rules: &mut Rules,
     ) {
         if request && WRITTEN_BY_LB.contains(&&*name.to_ascii_lowercase()) {
-            return self.ledger.needless(
-                line.id,
-                format!("lb writes {name} itself, for every request"),
-            );
+            return self
+                .ledger
+                .needless(line.id, format!("lb sets {name} itself on every request"));
         }
         let value = match template(format, of) {
             Ok(value) => value,
@@ -244,6 +245,27 @@ impl Converter<'_> {
             .find(|pair| matches!(&*pair[0], "deny_status" | "status"));
         let status = status.and_then(|pair| pair[1].parse().ok());
         let status = status.unwrap_or(if line.word(1) == "tarpit" { 500 } else { 403 });
+        for word in [
+            "content-type",
+            "string",
+            "file",
+            "errorfile",
+            "errorfiles",
+            "lf-string",
+            "lf-file",
+            "hdr",
+        ] {
+            if arguments.iter().any(|argument| argument == word) {
+                let why = format!("{word}: lb refuses with an empty body");
+                self.ledger
+                    .partly(line.id, crate::Loss::NotCarriedOver, why);
+            }
+        }
+        if line.word(1) == "silent-drop" || line.word(1) == "tarpit" {
+            let why = format!("lb answers at once, with {status}");
+            self.ledger
+                .partly(line.id, crate::Loss::NotCarriedOver, why);
+        }
         let harm = ": requests that HAProxy refuses are let through";
         if acl::conditions(condition, &self.sections, section, of).is_err() {
             self.ledger.decide(format!(
@@ -259,6 +281,7 @@ impl Converter<'_> {
                     status,
                     file: None,
                     body: None,
+                    content_type: None,
                 },
                 line: line.clone(),
             });
@@ -294,6 +317,7 @@ impl Converter<'_> {
                     status,
                     file: value("file"),
                     body: value("string"),
+                    content_type: value("content-type"),
                 },
                 line: line.clone(),
             });
@@ -372,13 +396,21 @@ impl Answer {
                 }
                 table
             }
-            Self::Respond { status, file, body } => {
+            Self::Respond {
+                status,
+                file,
+                body,
+                content_type,
+            } => {
                 let mut table = Table::new("[service.route.respond]");
                 table.set("status", status.to_string(), &[]);
                 if let Some(file) = file {
                     table.text("file", file, &[]);
                 } else if let Some(body) = body {
                     table.text("body", body, &[]);
+                }
+                if let Some(content_type) = content_type {
+                    table.text("content_type", content_type, &[]);
                 }
                 table
             }

@@ -245,7 +245,10 @@ impl Converter<'_> {
                 .lose(id, "the kernel does not bound connections"),
             "maxconn" if number => self.limit(value, id, servers),
             "maxqueue" if number => servers.queue = Some((value.to_owned(), id)),
-            "slowstart" => servers.slow_start = words::duration(value).map(|time| (time, id)),
+            "slowstart" => match words::duration(value) {
+                Some(time) => servers.slow_start = Some((time, id)),
+                None => self.ledger.lose(id, format!("\"{value}\" is no duration")),
+            },
             "enabled" | "stick" | "no-ssl" | "no-send-proxy" => {}
             "send-proxy" | "send-proxy-v2" | "send-proxy-v2-ssl" | "send-proxy-v2-ssl-cn" => {
                 self.ledger.lose(id, format!("lb does not send the PROXY protocol ({key}): the backend must not expect it; HTTP backends see the client in X-Forwarded-For, backends of a tcp service see it if forward = \"dnat\""));

@@ -1,6 +1,6 @@
 //! Converts frontend and listen sections into services, one for each address that they bind.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Converter;
 use crate::{
@@ -58,12 +58,28 @@ impl Converter<'_> {
         for line in lines {
             for listener in words::listeners(line.word(1)) {
                 match listener {
-                    Ok(address) => binds.push((line.clone(), address)),
+                    Ok(address) => {
+                        binds.push((line.clone(), address));
+                        binds.extend(self.also_ipv4(&line, address));
+                    }
                     Err(why) => self.ledger.lose(line.id, why),
                 }
             }
         }
         binds
+    }
+
+    /// Returns the IPv4 address that a `bind` to all IPv6 addresses includes: HAProxy accepts IPv4 on it
+    /// unless it says `v6only`, and lb does not. `None` if another `bind` has that address.
+    fn also_ipv4(&self, line: &Line, address: SocketAddr) -> Option<(Line, SocketAddr)> {
+        let all = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+        let is_dual = address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED)
+            && !line.words.iter().any(|word| word == "v6only");
+        let lines = self.sections.0.iter().flat_map(|section| &section.lines);
+        let binds = lines.filter(|line| line.keyword() == "bind");
+        let mut others = binds.flat_map(|bind| words::listeners(bind.word(1)));
+        let is_free = !others.any(|other| other == Ok(all));
+        (is_dual && is_free).then(|| (line.clone(), all))
     }
 
     fn service(&mut self, section: &Section, bind: &Line, address: SocketAddr) -> Option<Table> {

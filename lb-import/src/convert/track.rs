@@ -8,7 +8,7 @@ use crate::{
     ledger::Ledger,
 };
 
-const CHECKS_HAPROXY: &str = "it checks HAProxy, which lb replaces: the agent looks after itself";
+const CHECKS_HAPROXY: &str = "it checks HAProxy, which lb replaces; the agent monitors itself";
 
 /// Adds the scripts that the instance tracks.
 pub(crate) fn convert(nodes: &[Node], instance: &Node, ha: &mut Table, ledger: &mut Ledger) {
@@ -72,6 +72,12 @@ fn track(
             .for_each(|id| ledger.lose(id, "it names no program"));
         return None;
     };
+    // A user and a group may follow a command in quotes.
+    let in_quotes = node.word(1).contains(' ');
+    for user in node.words.iter().skip(2).filter(|_| in_quotes) {
+        let why = format!("lb runs scripts as the agent's user, not as {user}");
+        ledger.lose(node.id, why);
+    }
     let mut table = Table::from("[[ha.track]]", script.id);
     table.origins.push(reference.id);
     table.text("name", &words::unique(script.word(1), names), &[]);
@@ -104,9 +110,19 @@ fn track(
 
 /// Sets the weight given in `track_script`, or else the script's own.
 fn weight(script: &Node, reference: &Node, table: &mut Table, ledger: &mut Ledger) {
-    let own = script
-        .find("weight")
-        .map(|node| (node.word(1).to_owned(), node.id));
+    let reversed = "reverse: lb adds a weight below 0 while the script fails, and one above 0 while it \
+                    succeeds, and not the other way round";
+    let own = script.find("weight");
+    for (id, words) in own
+        .map(|node| (node.id, &node.words))
+        .into_iter()
+        .chain([(reference.id, &reference.words)])
+    {
+        if words.iter().any(|word| word == "reverse") {
+            return ledger.lose(id, reversed);
+        }
+    }
+    let own = own.map(|node| (node.word(1).to_owned(), node.id));
     let given = reference.words.windows(2).find(|pair| pair[0] == "weight");
     let given = given.map(|pair| (pair[1].clone(), reference.id));
     if let (Some((_, id)), Some(_)) = (&own, &given) {

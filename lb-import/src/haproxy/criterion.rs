@@ -159,6 +159,12 @@ fn header(name: &str, compared: &Match<'_>) -> Result<Test, String> {
         return hosts(compared);
     }
     let name = name.to_owned();
+    if compared.how == "found" && !compared.values.is_empty() {
+        return Err(format!(
+            "-m found takes no value, and \"{}\" is one",
+            compared.values[0]
+        ));
+    }
     let counts = compared.fetch.contains("_cnt")
         && compared
             .values

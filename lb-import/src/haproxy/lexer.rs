@@ -7,6 +7,8 @@ pub(crate) struct Line {
     pub(crate) words: Vec<String>,
     /// Why the words differ from what HAProxy would read; `None`: they do not differ.
     pub(crate) fault: Option<String>,
+    /// Where the comment begins, in bytes; the length of the line if it has none.
+    pub(crate) comment: usize,
 }
 
 /// Splits a line into words: spaces separate words, `#` begins a comment, `\` escapes, `'` quotes
@@ -15,7 +17,10 @@ pub(crate) struct Line {
 pub(crate) fn words(line: &str) -> Line {
     let mut lexer = Lexer {
         rest: line.chars().peekable(),
-        line: Line::default(),
+        line: Line {
+            comment: line.len(),
+            ..Line::default()
+        },
         word: None,
     };
     lexer.run();
@@ -32,7 +37,11 @@ impl Lexer<'_> {
     fn run(&mut self) {
         while let Some(character) = self.rest.next() {
             match character {
-                '#' => break,
+                '#' => {
+                    let rest: usize = self.rest.clone().map(char::len_utf8).sum();
+                    self.line.comment -= rest + 1;
+                    break;
+                }
                 ' ' | '\t' | '\r' => self.end_word(),
                 '\'' => self.strong(),
                 '"' => self.weak(),

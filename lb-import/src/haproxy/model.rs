@@ -79,11 +79,14 @@ pub(crate) struct Sections(pub(crate) Vec<Section>);
 impl Sections {
     /// Returns the directives that apply to a section: those of its `defaults`, then its own.
     pub(crate) fn effective(&self, section: &Section) -> Vec<Line> {
-        let inherited = section.defaults.and_then(|index| self.0.get(index));
-        let inherited = inherited
-            .map(|defaults| &*defaults.lines)
-            .unwrap_or_default();
-        inherited.iter().chain(&section.lines).cloned().collect()
+        let mut all = vec![&section.lines];
+        let mut next = section.defaults;
+        // A section inherits only from one before it, so this ends.
+        while let Some(defaults) = next.and_then(|index| self.0.get(index)) {
+            all.push(&defaults.lines);
+            next = defaults.defaults;
+        }
+        all.into_iter().rev().flatten().cloned().collect()
     }
 
     /// Returns the directive in force among those that begin with these words: the last, unless `no …`
@@ -129,11 +132,16 @@ impl Sections {
 pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Sections {
     let mut sections = Sections::default();
     for (number, text) in (1_u32..).zip(text.lines()) {
-        let lexer::Line { words, fault } = lexer::words(text);
+        let lexer::Line {
+            words,
+            fault,
+            comment,
+        } = lexer::words(text);
         let Some(keyword) = words.first() else {
             continue;
         };
-        let id = ledger.enter(file, number, text.trim());
+        let directive = text.get(..comment).unwrap_or(text);
+        let id = ledger.enter(file, number, directive);
         if let Some(fault) = fault {
             ledger.lose(id, fault);
             continue;
@@ -162,16 +170,20 @@ pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Sections {
     sections
 }
 
-/// Returns the index of the `defaults` that a section inherits from: the one that it names, or else the
-/// last one before it.
+/// Returns the index of the `defaults` that a section inherits from: the one that it names, or else, unless
+/// it is a `defaults` itself, the last one before it.
 fn defaults_of(header: &Line, sections: &Sections, ledger: &mut Ledger) -> Option<usize> {
     let is_defaults = |section: &&(usize, &Section)| section.1.kind() == "defaults";
-    if !matches!(header.keyword(), "frontend" | "backend" | "listen") {
+    let is_one = header.keyword() == "defaults";
+    if !is_one && !matches!(header.keyword(), "frontend" | "backend" | "listen") {
         return None;
     }
     let all: Vec<_> = sections.0.iter().enumerate().collect();
     let from = header.words.iter().position(|word| word == "from");
-    let Some(from) = from.filter(|from| *from >= 2) else {
+    let Some(from) = from.filter(|from| *from >= 2 || is_one && *from == 1) else {
+        if is_one {
+            return None;
+        }
         return all.iter().rev().find(is_defaults).map(|(index, _)| *index);
     };
     let named = all

@@ -8,11 +8,15 @@ pub(super) const KEEPALIVED: &[Row] = &[
     (
         &["state"],
         Needless,
-        "both hosts begin as the standby: the priority decides",
+        "both hosts start as the standby, and the priority decides which one becomes active",
+    ),
+    (
+        &["debug"],
+        Needless,
+        "lb has a log of its own: see docs/operations.md",
     ),
     (
         &[
-            "debug",
             "garp_master_delay",
             "garp_master_repeat",
             "garp_master_refresh",
@@ -33,7 +37,7 @@ pub(super) const KEEPALIVED: &[Row] = &[
             "down_timer_adverts",
         ],
         Needless,
-        "lb announces addresses and hears its peer by itself",
+        "lb announces its addresses and listens to its peer without such settings",
     ),
     (
         &[
@@ -74,7 +78,7 @@ pub(super) const KEEPALIVED: &[Row] = &[
             "linkbeat_interfaces",
         ],
         Needless,
-        "lb looks after its own interface",
+        "lb monitors its own interface",
     ),
     (
         &["enable_script_security", "script_user"],
@@ -95,7 +99,7 @@ pub(super) const KEEPALIVED: &[Row] = &[
             "no_checker_emails",
         ],
         Lost,
-        "lb sends no mail: alert by its metrics",
+        "lb sends no mail: use alerts on its metrics",
     ),
     (
         &["vrrp_strict", "strict_mode"],
