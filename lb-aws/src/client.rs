@@ -1,6 +1,6 @@
 //! Makes the calls of the EC2 API that move the Elastic IP and find its owner.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Instant};
+use std::{fmt, net::Ipv4Addr, sync::Arc, time::Instant};
 
 use aws_sdk_ec2::{
     error::{ProvideErrorMetadata, SdkError},
@@ -41,6 +41,32 @@ pub enum Owner {
         /// it.
         private_ip: Option<Ipv4Addr>,
     },
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Us => f.write_str("this host"),
+            Self::Nobody => f.write_str("no host"),
+            Self::Other {
+                interface,
+                instance,
+                private_ip,
+            } => {
+                f.write_str("another host")?;
+                if let Some(instance) = instance {
+                    write!(f, ", instance {instance}")?;
+                }
+                if let Some(interface) = interface {
+                    write!(f, ", interface {interface}")?;
+                }
+                if let Some(address) = private_ip {
+                    write!(f, ", private address {address}")?;
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 impl From<&Owner> for lb_ha::elastic::Owner {

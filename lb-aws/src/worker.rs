@@ -301,12 +301,12 @@ impl CallTask {
         match &done.outcome {
             Err(error) => {
                 if self.failing.replace(error.kind) != Some(error.kind) {
-                    tracing::warn!(?took, %error, "EC2 call failed");
+                    tracing::warn!(?took, %error, event = "ec2_failed", "EC2 call failed");
                 }
             }
             Ok(outcome) => {
                 if self.failing.take().is_some() {
-                    tracing::info!("EC2 calls are succeeding again");
+                    tracing::info!(event = "ec2_restored", "EC2 calls are succeeding again");
                 }
                 if *outcome == Outcome::Associated {
                     // The success means that earlier findings of the permission check are fixed:

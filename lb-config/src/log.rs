@@ -2,13 +2,15 @@
 
 use std::{ops::RangeInclusive, path::PathBuf};
 
+use toml::Spanned;
+
 use super::{
     AccessField, AccessFormat, AccessLog, FormatPart, Log, LogTarget,
     kind::{Bool, Complaint, Text, Whole},
     schema::{Absent, Key, Schema},
     section::Section,
     source::Reported,
-    suggest,
+    suggest, text,
 };
 
 pub(super) static LOG: Schema = Schema {
@@ -16,7 +18,7 @@ pub(super) static LOG: Schema = Schema {
     header: "[log]",
     about: "What is recorded of the requests that the agent serves.",
     presence: "Optional.",
-    keys: &[&ERRORS],
+    keys: &[&ERRORS, &EVENTS_FILE],
     tables: &[&ACCESS],
 };
 
@@ -26,6 +28,18 @@ static ERRORS: Key<Whole<u32>> = Key {
     absent: Absent::Is("256"),
     meaning: "How many of the latest requests, handshakes and connections that ended early are \
               kept in memory for `lb errors`, at most about 1.5 KiB each.",
+};
+
+static EVENTS_FILE: Key<Text<PathBuf>> = Key {
+    name: "events_file",
+    kind: text::PATH,
+    absent: Absent::Means(
+        "`events.jsonl` in systemd's `StateDirectory=`; without systemd `lb.events.jsonl` beside \
+         the admin socket",
+    ),
+    meaning: "The file in which the latest 1,000 events are kept for `lb events`, so that they \
+              survive the agent: a JSON object on each line. A change takes effect in a new \
+              process (`lb upgrade`).",
 };
 
 static ACCESS: Schema = Schema {
@@ -87,10 +101,12 @@ static CONNECTIONS: Key<Bool> = Key {
 /// Reads the section `[log]`.
 pub(super) fn log(section: &Section<'_>) -> Result<Log, Reported> {
     let errors = section.value(&ERRORS);
+    let events_file = section.optional(&EVENTS_FILE);
     let access = section.table(&ACCESS)?;
     let access = access.as_ref().map(access_log).transpose();
     Ok(Log {
         errors: errors?.into_inner() as usize,
+        events_file: events_file?.map(Spanned::into_inner),
         access: access?,
     })
 }

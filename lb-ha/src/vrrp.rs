@@ -115,7 +115,28 @@ impl Cause {
         }
     }
 
-    /// Every cause of a change of state.
+    /// Returns the cause as a sentence without its full stop.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Started => "the agent started",
+            Self::Stopped => "the agent stopped",
+            Self::Silence => "no advert of the master arrived for the master-down interval",
+            Self::Goodbye => "the master said goodbye (priority 0)",
+            Self::Preemption => "the master has a lower priority than this host",
+            Self::HandOver => "the role was handed over",
+            Self::HigherPriority => {
+                "another master has a higher priority, or the same and a higher address"
+            }
+            Self::Fault => "a tracked object is unhealthy",
+            Self::Recovered => "the tracked objects are healthy again",
+            Self::SteppedBack => "the peer is not heard and has the address, or may have it",
+            Self::AddressHere => "the EC2 API says that this host has the address",
+            Self::Resumed => "this process took over from another one of this host",
+        }
+    }
+
+    /// Every cause.
     pub const ALL: [Self; 12] = [
         Self::Started,
         Self::Stopped,

@@ -48,6 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let limits = limits(workers);
     let proxy = Proxy::start(&limits, &TicketKeys::new()?, &Challenges::default())?;
     let log = Log {
+        events_file: None,
         errors: 256,
         access: None,
     };

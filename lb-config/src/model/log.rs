@@ -8,7 +8,9 @@ pub struct Log {
     /// Maximum number of requests, handshakes and connections that ended early and are kept for `lb
     /// errors`. Default 256.
     pub errors: usize,
-    /// The access log, with a line for each request; `None` for no access log.
+    /// The file of the events; `None`: the default, which depends on the agent's environment.
+    pub events_file: Option<PathBuf>,
+    /// A line for each request; `None`: there is no access log.
     pub access: Option<AccessLog>,
 }
 

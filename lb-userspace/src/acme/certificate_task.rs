@@ -150,6 +150,7 @@ impl CertificateTask {
         let mut state = self.managed.state();
         let said = match outcome {
             Ok(validity) => {
+                let is_first = state.renewal.certificate().is_none();
                 state.renewal.ended(OrderOutcome::Issued(validity));
                 self.update_status(|status| {
                     status.issued += 1;
@@ -157,9 +158,16 @@ impl CertificateTask {
                 });
                 let until = humantime::format_rfc3339_seconds(validity.not_after);
                 let domains = self.managed.plan.obtained.domains.join(" ");
-                tracing::info!(%service, domains, %until, "obtained a certificate");
-                // Sending fails if the agent is stopping. The agent that is started next finds the
-                // certificate file.
+                if is_first {
+                    tracing::info!(
+                        %service, domains, %until, event = "certificate_obtained", "obtained a certificate"
+                    );
+                } else {
+                    tracing::info!(
+                        %service, domains, %until, event = "certificate_renewed", "renewed a certificate"
+                    );
+                }
+                // If the agent is stopping and nothing receives this, its successor finds the file.
                 let _gone = self.renewed.send(service.clone());
                 Ok(format!(
                     "service {service} has a new certificate, valid until {until}"
@@ -183,7 +191,10 @@ impl CertificateTask {
                     status.failure = Some(error.to_string());
                 });
                 let failures = state.renewal.record().failures;
-                tracing::error!(%service, failures, %again, %error, "failed to obtain a certificate");
+                tracing::error!(
+                    %service, failures, %again, %error, event = "certificate_failed",
+                    "failed to obtain a certificate"
+                );
                 Err(format!(
                     "service {service} has no new certificate: {error}. The current one stays; \
                      the next order begins at {again}"

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{Answer, EndedEarlyStatus, Request, Status};
+use crate::events;
 
 /// Time limit for the agent's answer to a request. A reload reads certificates and fills BPF maps;
 /// a hand-over takes up to 45 seconds: 30 for requests to end (the largest `handover_timeout`), and
@@ -85,7 +86,18 @@ impl Client {
         }
     }
 
-    /// Sends a request whose answer is a text, and returns that text.
+    /// Returns the events that a filter selects.
+    ///
+    /// # Errors
+    /// The agent is not running, cannot be reached, or does not answer in time.
+    pub fn events(&self, filter: &events::Filter) -> Result<events::Answer, ClientError> {
+        match self.ask(&Request::Events(filter.clone()))? {
+            Answer::Events(answer) => Ok(*answer),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// Sends a request that is answered with a text, and returns that text.
     ///
     /// # Errors
     /// The agent refuses the request, is not running, cannot be reached, or does not answer in time.

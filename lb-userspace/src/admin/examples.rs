@@ -1,7 +1,7 @@
 //! A [`Source`] with example values, for the tests of the admin servers.
 
 use super::{EndedEarlyStatus, Source, Status, examples_of_ended_early, status::examples};
-use crate::metrics::Format;
+use crate::{events, metrics::Format};
 
 pub(super) struct Example {
     pub(super) problems: Vec<String>,
@@ -24,6 +24,10 @@ impl Source for Example {
 
     fn ended_early(&self) -> Vec<EndedEarlyStatus> {
         vec![examples_of_ended_early()]
+    }
+
+    fn events(&self, _filter: &events::Filter) -> events::Answer {
+        events::Answer::default()
     }
 
     fn metrics(&self, format: Format) -> String {

@@ -22,7 +22,7 @@ mod tls;
 mod token;
 pub mod wording;
 
-use crate::proxy::Question;
+use crate::{events, proxy::Question};
 
 pub use client::{Client, ClientError};
 pub use ended_early::EndedEarlyStatus;
@@ -61,6 +61,9 @@ pub trait Source: Send + Sync + 'static {
     /// first.
     fn ended_early(&self) -> Vec<EndedEarlyStatus>;
 
-    /// Returns all metrics as text in `format`.
+    /// Returns the events that a filter selects.
+    fn events(&self, filter: &events::Filter) -> events::Answer;
+
+    /// Returns the metrics as text in `format`.
     fn metrics(&self, format: crate::metrics::Format) -> String;
 }

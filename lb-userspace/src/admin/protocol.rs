@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{EndedEarlyStatus, Status};
-use crate::{pool::AdminState, proxy::Question};
+use crate::{events, pool::AdminState, proxy::Question};
 
 /// The maximum length of the line with a request, in bytes.
 pub(super) const MAX_REQUEST: usize = 4 * 1024;
@@ -17,6 +17,8 @@ pub enum Request {
     Status,
     /// Get the most recent requests, handshakes and connections that ended early.
     Errors,
+    /// Get the latest events.
+    Events(events::Filter),
     /// Set the operator override of a backend.
     Backend {
         /// The name of the backend, as `NAME` or `POOL/NAME`.
@@ -50,7 +52,9 @@ pub enum Answer {
     Status(Box<Status>),
     /// The answer to [`Request::Errors`].
     Errors(Vec<EndedEarlyStatus>),
-    /// The answer to any other request that succeeded: its result as text.
+    /// The answer to [`Request::Events`].
+    Events(Box<events::Answer>),
+    /// Any other request succeeded: its result as text.
     Done(String),
     /// The request was refused or has failed: the reason as a sentence.
     Error(String),

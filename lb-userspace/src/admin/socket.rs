@@ -33,8 +33,8 @@ const LINGER: (Duration, u64) = (Duration::from_secs(1), 64 * 1024);
 /// A request of a client that the agent's main loop carries out.
 #[derive(Debug)]
 pub struct Command {
-    /// The request. It is never [`Request::Status`], [`Request::Errors`] or [`Request::Explain`],
-    /// which only read and are answered from the [`Source`].
+    /// The request. Never [`Request::Status`], [`Request::Errors`], [`Request::Events`] or
+    /// [`Request::Explain`], which only read and are answered from the [`Source`].
     pub request: Request,
     /// Where to send the result, as a sentence. An error is the reason why the request failed.
     pub answer: oneshot::Sender<Result<String, String>>,
@@ -264,6 +264,13 @@ pub(super) async fn answer(
         return match text {
             Ok(Ok(text)) => Answer::Done(text),
             Ok(Err(sentence)) => Answer::Error(sentence),
+            Err(_gone) => Answer::Error(STOPPING.to_owned()),
+        };
+    }
+    if let Request::Events(filter) = request {
+        let events = tokio::task::spawn_blocking(move || source.events(&filter)).await;
+        return match events {
+            Ok(events) => Answer::Events(Box::new(events)),
             Err(_gone) => Answer::Error(STOPPING.to_owned()),
         };
     }

@@ -14,6 +14,7 @@ use std::{
 use crate::{
     config::{self, Config},
     dataplane::{self, Dataplane},
+    events::Journal,
 };
 
 mod draft;
@@ -38,21 +39,22 @@ use upgrade::{Inherited, Predecessor, detach, is_detached};
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Runs the agent with the configuration in `file` until SIGTERM or SIGINT. The XDP program stays
-/// attached after that: flows continue until the next agent starts.
+/// attached after that: flows continue until the next agent starts. `journal` has the events so far, and is
+/// saved from the start on.
 ///
 /// # Errors
-/// Why the agent cannot start. In this case nothing is left behind.
-pub fn run(file: &Path) -> Result<(), Error> {
+/// The reason why the agent cannot start; nothing is left behind then.
+pub fn run(file: &Path, journal: Journal) -> Result<(), Error> {
     let draft = read(file)?;
-    runtime()?.block_on(start_and_run(file.to_owned(), draft.config))
+    runtime()?.block_on(start_and_run(file.to_owned(), draft.config, journal))
 }
 
 /// Takes over from the agent that started this process, and runs as [`fn@run`] does. Standard input
 /// is the channel to that agent: see [`TAKE_OVER`].
 ///
 /// # Errors
-/// Why this process cannot take over. In this case the other agent continues to serve.
-pub fn take_over(file: &Path) -> Result<(), Error> {
+/// The reason why this process cannot take over; the other agent continues to serve then.
+pub fn take_over(file: &Path, journal: Journal) -> Result<(), Error> {
     if !is_detached() {
         return detach().map_err(Error::TakeOver);
     }
@@ -66,9 +68,8 @@ pub fn take_over(file: &Path) -> Result<(), Error> {
     let config = draft.config;
     runtime()?.block_on(async move {
         let signals = run::Signals::listen().map_err(Error::Runtime)?;
-        let started = start_agent(file.to_owned(), config, inherited);
-        // Sending fails if the predecessor has ended in the meantime; this process has to serve
-        // anyway.
+        let started = start_agent(file.to_owned(), config, inherited, journal);
+        // If the predecessor has ended in the meantime, this process has to serve anyway.
         let _gone = predecessor.tell(started.as_ref().map(drop));
         drop(predecessor);
         started?.run(signals).await
@@ -104,9 +105,9 @@ fn refuse_unreachable(draft: &Draft) -> Result<(), Error> {
     draft.refuse(unreachable).map_err(Error::Unreachable)
 }
 
-async fn start_and_run(file: PathBuf, config: Config) -> Result<(), Error> {
+async fn start_and_run(file: PathBuf, config: Config, journal: Journal) -> Result<(), Error> {
     let signals = run::Signals::listen().map_err(Error::Runtime)?;
-    start_agent(file, config, Inherited::default())?
+    start_agent(file, config, Inherited::default(), journal)?
         .run(signals)
         .await
 }
@@ -115,9 +116,10 @@ fn start_agent(
     file: PathBuf,
     config: Config,
     mut inherited: Inherited,
+    journal: Journal,
 ) -> Result<run::Agent<Dataplane>, Error> {
     let lock = inherited.lock(&config.dataplane.pin_path);
     let open =
         |node: &config::Node, settings: &config::Dataplane| Dataplane::open(node, settings, lock);
-    start::start(file, config, inherited, open)
+    start::start(file, config, (inherited, journal), open)
 }

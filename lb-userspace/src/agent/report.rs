@@ -19,6 +19,7 @@ use crate::{
     },
     config::{Balance, Check, CheckKind, Name},
     dataplane::{self, Attachment, SourcePorts},
+    events,
     health::LastCheck,
     metrics::{Format, render},
     pool::{BackendKey, PoolView},
@@ -77,6 +78,10 @@ impl<K: Kernel> Source for Shared<K> {
         let entries = proxy.as_ref().map(Proxy::ended_early).unwrap_or_default();
         drop(proxy);
         entries.into_iter().map(ended_early::status).collect()
+    }
+
+    fn events(&self, filter: &events::Filter) -> events::Answer {
+        self.journal.select(filter)
     }
 
     fn metrics(&self, format: Format) -> String {

@@ -16,11 +16,10 @@ use super::{
     kernel::Kernel,
     pair::{Effect, Pair},
     shared::Shared,
-    summary,
 };
 use crate::{
     acme::{self, Acme},
-    admin::{Command, Request, Servers, wording::xdp_in_words},
+    admin::{Command, Request, Servers},
     config::Name,
     health::{Checked, Checks},
     peer::{Certificates, Message},
@@ -29,6 +28,9 @@ use crate::{
     tickets::TicketKeys,
 };
 
+mod announce;
+mod changes;
+mod expiry;
 mod handover;
 mod obtained;
 mod pair;
@@ -37,6 +39,7 @@ mod reload;
 mod tls_files;
 mod upgrade;
 
+pub(super) use expiry::Expiry;
 pub(super) use handover::Handover;
 pub(super) use obtained::inspect_obtained;
 pub(super) use peer::inspect;
@@ -82,6 +85,10 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) upgrading: Option<UpgradeAnswer>,
     /// When to notify systemd's watchdog again and do the periodic work.
     pub(super) watchdog: Interval,
+    /// Whether this process took over from another one of this host.
+    pub(super) took_over: bool,
+    /// Which certificates were logged because they expire soon.
+    pub(super) expiry: Expiry,
 }
 
 /// Highest number of outcomes of health checks that are handled in one batch, so that other events
@@ -169,52 +176,8 @@ impl<K: Kernel> Agent<K> {
         true
     }
 
-    fn announce(&self) {
-        let (attachments, adopted) = {
-            let kernel = self.shared.kernel();
-            (kernel.attachments(), kernel.adopted())
-        };
-        let state = self.shared.read();
-        let version = env!("CARGO_PKG_VERSION");
-        let attachments = attachments.iter();
-        let xdp = xdp_in_words(attachments.map(|one| (one.mode.as_str(), &*one.interface)));
-        let services = summary(&state.config);
-        tracing::info!(
-            version,
-            xdp = %xdp,
-            flows_adopted = adopted,
-            configuration = %services,
-            "agent is ready"
-        );
-        for service in &state.config.services {
-            let (name, listen) = (&service.name, service.listen);
-            let pools: Vec<_> = service
-                .pools()
-                .iter()
-                .map(|pool| pool.name.as_str())
-                .collect();
-            tracing::info!(service = %name, %listen, pool = %pools.join(","), "serving");
-        }
-        // The states of backends are those that the previous agent saved, until the first checks
-        // have ended.
-        for view in state
-            .registry
-            .views()
-            .filter(|view| view.all_down().is_some())
-        {
-            tracing::error!(
-                pool = %view.pool.name,
-                "no backend of the pool was up when the previous agent ended"
-            );
-        }
-        notify(&[
-            sd_notify::NotifyState::Ready,
-            sd_notify::NotifyState::Status(&format!("{xdp}, {services}")),
-        ]);
-    }
-
-    /// Handles the outcome of a health check together with the other outcomes that are queued, so
-    /// that simultaneous changes are written in one batch.
+    /// Handles the outcome of a check together with all others that are queued, so that simultaneous
+    /// changes are written in one batch.
     fn checked(&mut self, first: Checked) {
         let mut outcomes = vec![first];
         while outcomes.len() < OUTCOMES_AT_ONCE
@@ -267,7 +230,7 @@ impl<K: Kernel> Agent<K> {
             // No answer is sent here: the operator is answered when the order of the certificate
             // has ended.
             Request::Renew { service } => return self.acme.renew(&service, command.answer),
-            Request::Status | Request::Errors | Request::Explain(_) => {
+            Request::Status | Request::Errors | Request::Events(_) | Request::Explain(_) => {
                 Err("the agent's loop does not serve this request".to_owned())
             }
         };
@@ -285,7 +248,9 @@ impl<K: Kernel> Agent<K> {
             state,
             change,
         } = ordered.map_err(|error| error.to_string())?;
-        tracing::info!(backend = name, %order, "operator override set");
+        tracing::info!(
+            backend = name, %order, event = "backend_override", "operator override set"
+        );
         self.tell_orders();
         if let Some(change) = &change {
             self.publish(&[(change.clone(), "operator override".to_owned())]);
@@ -360,6 +325,7 @@ impl<K: Kernel> Agent<K> {
             self.remember();
         }
         self.keep_up_pair();
+        self.look_at_expiry();
     }
 
     fn retry(&self) {
@@ -410,8 +376,15 @@ impl<K: Kernel> Agent<K> {
         if goes_first {
             self.leave_pair().await;
         }
+        let reason = if self.lost_pair {
+            "the pair thread ended"
+        } else {
+            "it received SIGTERM or SIGINT"
+        };
         tracing::info!(
+            reason,
             grace = ?GRACE,
+            event = "agent_stopping",
             "stopping: no new HTTP connections, waiting for requests in flight"
         );
         let Some(proxy) = self.shared.proxy().take() else {
@@ -450,13 +423,14 @@ fn log(change: &Change, reason: &str) {
     let was_last = change.from == BackendState::Up || change.from == change.to;
     match change.view.all_down().filter(|_| was_last) {
         Some(AllDown::Trying) => tracing::error!(
-            %pool, "no backend of the pool is up: new connections are tried on all of them"
+            %pool, new_connections = "tried on all of them", event = "pool_down",
+            "no backend of the pool is up"
         ),
         Some(AllDown::Refusing) => tracing::error!(
-            %pool, "no backend of the pool is up: new connections are refused"
+            %pool, new_connections = "refused", event = "pool_down", "no backend of the pool is up"
         ),
         None if is_first_up(change) => tracing::info!(
-            %pool, %backend, "the pool has a backend that is up again"
+            %pool, %backend, event = "pool_restored", "the pool has a backend that is up again"
         ),
         None => {}
     }
@@ -467,9 +441,16 @@ fn log_state(change: &Change, reason: &str) {
     let (from, to) = (state_name(change.from), state_name(change.to));
     match change.to {
         BackendState::Down => {
-            tracing::warn!(%pool, %backend, from, to, reason, "backend state changed");
+            tracing::warn!(
+                %pool, %backend, from, to, reason, event = "backend_down", "backend state changed"
+            );
         }
-        _ => tracing::info!(%pool, %backend, from, to, reason, "backend state changed"),
+        BackendState::Draining => tracing::info!(
+            %pool, %backend, from, to, reason, event = "backend_draining", "backend state changed"
+        ),
+        BackendState::Up => tracing::info!(
+            %pool, %backend, from, to, reason, event = "backend_up", "backend state changed"
+        ),
     }
 }
 

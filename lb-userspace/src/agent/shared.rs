@@ -10,6 +10,7 @@ use super::{kernel::Kernel, pair::PairSnapshots};
 use crate::{
     acme::StatusRegistry,
     config::{Config, Interfaces, Name},
+    events::Journal,
     health::Records,
     peer::Difference,
     pool::BackendRegistry,
@@ -27,6 +28,8 @@ pub(super) struct Shared<K> {
     pub(super) pair: Option<Arc<PairSnapshots>>,
     /// The status of the certificates that the agent obtains by ACME.
     pub(super) board: StatusRegistry,
+    /// What happened on this host.
+    pub(super) journal: Journal,
 }
 
 /// The configuration in force, and the state that belongs to it.
@@ -60,7 +63,7 @@ impl<K: Kernel> Shared<K> {
         (kernel, proxy): (K, Proxy),
         state: State,
         pair: Option<Arc<PairSnapshots>>,
-        board: StatusRegistry,
+        (board, journal): (StatusRegistry, Journal),
     ) -> Self {
         Self {
             started: SystemTime::now(),
@@ -69,6 +72,7 @@ impl<K: Kernel> Shared<K> {
             state: RwLock::new(state),
             pair,
             board,
+            journal,
         }
     }
 

@@ -21,7 +21,7 @@ use super::{
     file_watch::{FileWatch, Stamps},
     kernel::Kernel,
     pair::{Bound, Moving, Pair},
-    run::{self, AdminListener, Agent, Handover},
+    run::{self, AdminListener, Agent, Expiry, Handover},
     shared::{Shared, State, indices},
     upgrade::Inherited,
 };
@@ -30,6 +30,7 @@ use crate::{
     admin::{self, Access, AdminSocket, Servers},
     config::{self, Config},
     dataplane,
+    events::Journal,
     health::{Checked, Checks, Records},
     peer::Certificates,
     pool::{BackendRegistry, PoolView, SavedStates, StateFile},
@@ -55,7 +56,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(super) fn start<K: Kernel>(
     file: PathBuf,
     config: Config,
-    mut inherited: Inherited,
+    (mut inherited, journal): (Inherited, Journal),
     open: impl FnOnce(&config::Node, &config::Dataplane) -> Result<K, dataplane::Error>,
 ) -> Result<Agent<K>, Error> {
     refuse_other_moves(&config, &inherited)?;
@@ -90,7 +91,8 @@ pub(super) fn start<K: Kernel>(
         },
     };
 
-    // No step of the start fails from here on.
+    // No step fails from here on.
+    journal.open(&events_file(&config));
     let flows = kernel.flows();
     let (checks, outcomes) = start_checks(&config);
     let certificates = Certificates::new(shares_certificates(&config), run::inspect);
@@ -103,7 +105,7 @@ pub(super) fn start<K: Kernel>(
         (kernel, proxy),
         state(config, registry),
         snapshots,
-        acme.statuses().clone(),
+        (acme.statuses().clone(), journal),
     ));
     let (servers, commands, admin_listener) = doors.serve(&shared);
     let mut agent = Agent {
@@ -130,6 +132,8 @@ pub(super) fn start<K: Kernel>(
         changed_files,
         admin_listener,
         upgrading: None,
+        took_over: inherited.is_successor(),
+        expiry: Expiry::default(),
     };
     agent.look_at_certificates();
     agent.start_pair(bound, flows);
@@ -231,6 +235,19 @@ fn state(config: Config, registry: BackendRegistry) -> State {
         unusable: Vec::new(),
         differences: Vec::new(),
     }
+}
+
+/// Returns the file that the events are saved in: the configured one, or `events.jsonl` in the folder that
+/// systemd gives the agent (`StateDirectory=`), or one beside the admin socket.
+fn events_file(config: &Config) -> PathBuf {
+    let folders = std::env::var_os("STATE_DIRECTORY");
+    let folder = folders.and_then(|folders| std::env::split_paths(&folders).next());
+    let folder = folder.filter(|folder| folder.is_absolute());
+    let configured = config.log.events_file.clone();
+    configured.unwrap_or_else(|| match folder {
+        Some(folder) => folder.join("events.jsonl"),
+        None => config.admin.socket.with_extension("events.jsonl"),
+    })
 }
 
 fn watchdog() -> Interval {

@@ -2,30 +2,35 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::{EnvFilter, filter::ParseError};
+use tracing_subscriber::{EnvFilter, Layer as _, filter::ParseError, fmt, prelude::*};
 
-/// Starts the agent's log. `levels` is a level for all modules, such as `info`, or levels by
-/// module, such as `lb=debug`.
+use crate::events::{self, Journal};
+
+/// Starts the log. `levels` is a level such as `info`, or levels by module such as `lb=debug`. Lines that are
+/// events are recorded in `journal`, at every level.
 ///
 /// # Errors
 /// `levels` is invalid, or a log has already been started.
-pub(super) fn start(levels: &str) -> Result<(), String> {
+pub(super) fn start(levels: &str, journal: &Journal) -> Result<(), String> {
     let filter = EnvFilter::try_new(levels).map_err(|error: ParseError| {
         format!("invalid log level {levels:?} ({error}): use error, warn, info, debug or trace")
     })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = fmt::layer()
         .with_writer(io::stderr)
-        .with_ansi(super::has_colour(&io::stderr()))
+        .with_ansi(super::output::has_colour(&io::stderr()))
         .with_target(false)
         .compact();
     // If standard error goes to the systemd journal, log lines have no time: the journal adds its
     // own.
     let is_journal = std::env::var_os("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal();
-    let started = if is_journal {
-        log.without_time().try_init()
+    let lines = if is_journal {
+        lines.without_time().with_filter(filter).boxed()
     } else {
-        log.try_init()
+        lines.with_filter(filter).boxed()
     };
+    let started = tracing_subscriber::registry()
+        .with(lines)
+        .with(events::Layer::of(journal))
+        .try_init();
     started.map_err(|error| format!("cannot start the log: {error}"))
 }

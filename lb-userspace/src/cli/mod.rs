@@ -1,8 +1,7 @@
 //! The command line of `lb`.
 
 use std::{
-    fmt::Display,
-    io::{self, IsTerminal, Write},
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -14,26 +13,26 @@ use crate::{
     agent::{self, Draft, DraftError},
     config::Config,
     dataplane::Dataplane,
+    events::Journal,
     pool::AdminState,
     proxy::{self, Question},
 };
 
 mod certificate;
 mod errors;
+mod events;
 mod import;
 mod log;
+mod output;
 mod peer;
 mod status;
 mod table;
 
+use output::{BAD_CONFIG, FAILED, Failure, failed, has_colour, print};
+
 const DEFAULT_CONFIG: &str = "/etc/lb/lb.toml";
 const DEFAULT_SECRET: &str = "/etc/lb/peer.secret";
 const DEFAULT_SOCKET: &str = "/run/lb/lb.sock";
-
-/// The exit code of a command that failed.
-const FAILED: u8 = 1;
-/// The exit code of a command that found an invalid configuration.
-const BAD_CONFIG: u8 = 2;
 
 /// Load balancer with an XDP data plane and an HTTPS front.
 #[derive(Debug, Parser)]
@@ -101,6 +100,13 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Show what happened on this host, and why: backends, roles, certificates, reloads.
+    Events {
+        #[command(flatten)]
+        arguments: events::Arguments,
         #[command(flatten)]
         socket: Socket,
     },
@@ -226,13 +232,7 @@ impl From<OrderArgument> for AdminState {
     }
 }
 
-/// The message and exit code of a failed command.
-struct Failure {
-    text: String,
-    code: u8,
-}
-
-/// Runs the command that the process's arguments name, and returns the exit code.
+/// Runs the command given by the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
     match run(Cli::parse().command) {
@@ -271,6 +271,9 @@ fn run(command: Command) -> Result<(), Failure> {
             explain(question, config.as_deref(), &socket.path)
         }
         Command::Errors { json, socket } => show_errors(json, &socket.path),
+        Command::Events { arguments, socket } => {
+            events::show(&arguments, &Client::new(&socket.path))
+        }
         Command::Backend {
             order,
             name,
@@ -311,13 +314,16 @@ fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn run_agent(file: &Path, log: &str, take_over: bool) -> Result<(), Failure> {
-    log::start(log).map_err(failed)?;
+    let journal = Journal::default();
+    log::start(log, &journal).map_err(failed)?;
     let run = if take_over {
         agent::take_over
     } else {
         agent::run
     };
-    run(file).map_err(|error| match error {
+    let ended = run(file, journal.clone());
+    journal.close();
+    ended.map_err(|error| match error {
         agent::Error::Draft(error) => refused(&error),
         agent::Error::Unreachable(errors) => Failure {
             text: errors.render(has_colour(&io::stderr())),
@@ -407,38 +413,11 @@ fn configured_pin_path(config: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-fn failed(error: impl Display) -> Failure {
-    Failure {
-        text: format!("lb: {error}"),
-        code: FAILED,
-    }
-}
-
 fn refused(error: &DraftError) -> Failure {
     Failure {
         text: error.render(has_colour(&io::stderr())),
         code: BAD_CONFIG,
     }
-}
-
-/// Prints text to standard output. A pipe whose reader has ended (`lb status | head`) is not a
-/// failure.
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Returns whether output to `stream` is coloured: it is if `stream` is a terminal and `NO_COLOR`
-/// is not set (<https://no-color.org>).
-fn has_colour(stream: &impl IsTerminal) -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    stream.is_terminal() && !refused
 }
 
 #[cfg(test)]

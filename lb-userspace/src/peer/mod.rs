@@ -317,7 +317,7 @@ impl Shared {
             address,
             session,
         } = peer;
-        tracing::info!(%node, peer = %address, %version, "the link to the peer is up");
+        tracing::info!(%node, peer = %address, %version, event = "link_up", "the link is up");
         if *node == self.settings.hello.node {
             tracing::warn!(%node, "both hosts have the same name: set different values of `node.name`");
         }
@@ -333,7 +333,7 @@ impl Shared {
     fn down(&self, reason: &DownReason) {
         *self.lock() = None;
         self.counters.down(reason);
-        tracing::warn!(%reason, "the link to the peer is down");
+        tracing::warn!(%reason, event = "link_down", "the link is down");
     }
 
     fn current(&self) -> Option<Bulk> {

@@ -42,6 +42,8 @@ const FIRST_REQUEST_IN_A_CROWD: Duration = Duration::from_millis(100);
 /// Interval at which a worker without room for another client searches for connections that may be
 /// closed by now.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// Interval at which it is logged at most that a limit is reached.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The limits of one worker's connections.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -93,6 +95,8 @@ pub(super) struct Connections {
     /// Notified when a connection ends or becomes idle, or when a listener stops accepting.
     changed: Notify,
     per_client: Arc<ClientCounts>,
+    /// When it was last logged that a limit is reached.
+    limit_logged: Cell<Option<Instant>>,
 }
 
 impl Connections {
@@ -124,6 +128,7 @@ impl Connections {
             if self.has_room() {
                 return;
             }
+            self.log_limit();
             self.close_oldest();
             // A connection that ceases to count as new sends no notification, so the search for
             // connections to close is repeated at an interval.
@@ -143,8 +148,38 @@ impl Connections {
         }
     }
 
-    /// Closes the client connections that have been idle longest, unless one is being closed
-    /// already.
+    /// Logs that a limit is reached, at most once a minute.
+    fn log_limit(&self) {
+        if self.is_quiet() {
+            return;
+        }
+        let (connections, limits) = (self.count(), self.limits.get());
+        let limit = if connections >= limits.clients {
+            "max_connections"
+        } else {
+            "file descriptors"
+        };
+        tracing::warn!(
+            limit,
+            connections,
+            effect = "the connections that have been idle longest are closed",
+            event = "limit_reached",
+            "client connections have reached a limit"
+        );
+    }
+
+    /// Whether a limit was logged within the last minute; if not, the next minute begins.
+    pub(super) fn is_quiet(&self) -> bool {
+        let now = Instant::now();
+        let logged = self.limit_logged.get();
+        let quiet = logged.is_some_and(|logged| now.duration_since(logged) < LOG_INTERVAL);
+        if !quiet {
+            self.limit_logged.set(Some(now));
+        }
+        quiet
+    }
+
+    /// Closes the connections that have been idle longest, unless one is being closed already.
     pub(super) fn close_oldest(&self) {
         let clients = self.clients.borrow();
         if clients.values().any(|entry| entry.closing.get()) {

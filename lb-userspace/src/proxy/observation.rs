@@ -67,7 +67,8 @@ pub(super) fn ejected(
     let name = backend.name.clone();
     backend.counters.ejections.add(1);
     tracing::warn!(
-        %pool, backend = %name, failures, ejections, ?time, "backend ejected for failing requests"
+        %pool, backend = %name, failures, ejections, ?time, event = "backend_ejected",
+        "backend ejected for failing requests"
     );
     // The requests that are queued for this backend must look for another one.
     if let Some(admission) = &admission {
@@ -86,7 +87,9 @@ pub(super) fn ejected(
         {
             return;
         }
-        tracing::info!(%pool, backend = %name, "ejection of backend ended");
+        tracing::info!(
+            %pool, backend = %name, event = "backend_ejection_ended", "ejection of backend ended"
+        );
         if let Some(admission) = admission {
             admission.wake_all();
         }

@@ -460,7 +460,15 @@ async fn handle_accept_error(error: &io::Error, connections: &Connections) {
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
     ) {
         connections.close_oldest();
-        tracing::warn!(%error, "cannot accept connections; raise LimitNOFILE if this persists");
+        if !connections.is_quiet() {
+            tracing::warn!(
+                limit = "file descriptors",
+                %error,
+                effect = "no connection is accepted for now; raise LimitNOFILE if this persists",
+                event = "limit_reached",
+                "cannot accept connections"
+            );
+        }
         tokio::time::sleep(OUT_OF_FILES_PAUSE).await;
     }
 }

@@ -164,7 +164,10 @@ impl Exchange {
         match put_in_place(managed, wanted, bytes, now) {
             Ok(details) => {
                 let until = humantime::format_rfc3339_seconds(details.validity.not_after);
-                tracing::info!(service, %until, "installed the certificate from the peer");
+                tracing::info!(
+                    service, %until, event = "certificate_received",
+                    "installed the certificate from the peer"
+                );
                 self.0
                     .statuses
                     .change(&name, |status| status.failure = None);

@@ -193,7 +193,13 @@ impl Actuators {
         // The worker that made the call has logged its error.
         self.failing = done.outcome.is_err();
         if let Ok(aws::Outcome::Described(owner)) = &done.outcome {
-            self.owner = Some(owner.clone());
+            let before = self.owner.replace(owner.clone());
+            if before.as_ref() != Some(owner) {
+                let before = before.map(|before| before.to_string());
+                tracing::info!(
+                    %owner, before, event = "elastic_ip_owner", "the Elastic IP has another owner"
+                );
+            }
         }
     }
 
@@ -273,6 +279,7 @@ impl Actuators {
         self.priority = priority;
         self.update_replication();
         let (from, to, reason) = (from.as_str(), state.as_str(), cause.as_str());
+        let why = cause.sentence();
         let is_master = state == State::Master;
         if is_master != was_master {
             self.effect(Effect::Active(is_master));
@@ -282,8 +289,24 @@ impl Actuators {
             return;
         }
         match state {
-            State::Fault => tracing::error!(from, to, reason, priority, "role changed"),
-            _ => tracing::info!(from, to, reason, priority, "role changed"),
+            State::Fault => tracing::error!(
+                from,
+                to,
+                reason,
+                cause = why,
+                priority,
+                event = "role_changed",
+                "role changed"
+            ),
+            _ => tracing::info!(
+                from,
+                to,
+                reason,
+                cause = why,
+                priority,
+                event = "role_changed",
+                "role changed"
+            ),
         }
         *self.transitions.entry((state, cause)).or_default() += 1;
         let role = match state {

@@ -130,7 +130,10 @@ impl<K: Kernel> Agent<K> {
         };
         match (refusal, &self.pair) {
             (None, Some(pair)) => {
-                tracing::info!("hand-over requested by the operator");
+                tracing::info!(
+                    event = "handover_requested",
+                    "hand-over requested by the operator"
+                );
                 pair.send(PairCommand::HandOver(Reason::Operator));
                 self.handover.waiting = Some(answer);
             }
@@ -233,11 +236,14 @@ impl<K: Kernel> Agent<K> {
     pub(super) fn handed_over(&mut self, outcome: Result<(), Refusal>) {
         let said = match outcome {
             Ok(()) => {
-                tracing::info!("handed over: the peer is active and has the address");
+                tracing::info!(
+                    event = "handover_completed",
+                    "handed over: the peer is active and has the address"
+                );
                 Ok("handed over: the peer is active and has the address".to_owned())
             }
             Err(refusal) => {
-                tracing::warn!(reason = %refusal, "hand-over failed");
+                tracing::warn!(reason = %refusal, event = "handover_failed", "hand-over failed");
                 Err(format!("not handed over: {refusal}"))
             }
         };

@@ -56,6 +56,7 @@ impl<K: Kernel> Agent<K> {
         for ordered in &heard.taken {
             tracing::info!(
                 backend = ordered.name,
+                event = "backend_override_received",
                 "operator override received from the peer"
             );
         }
@@ -104,7 +105,15 @@ impl<K: Kernel> Agent<K> {
             self.tell_peer(Some(Message::Certificates(word)));
         }
         if !heard.replaced.is_empty() {
-            tracing::info!(files = ?heard.replaced, "certificates received from the peer");
+            let files: Vec<_> = heard
+                .replaced
+                .iter()
+                .map(|it| it.display().to_string())
+                .collect();
+            tracing::info!(
+                files = %files.join(", "), event = "certificate_received",
+                "certificates received from the peer"
+            );
             self.reload_tls_files();
         }
         self.show_differences();

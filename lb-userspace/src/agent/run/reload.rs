@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::Agent;
+use super::{Agent, changes::changes};
 use crate::{
     agent::{Draft, feeds::Feeds, file_watch::Stamps, kernel::Kernel, summary},
     config::Config,
@@ -28,7 +28,9 @@ impl<K: Kernel> Agent<K> {
     pub(super) fn reload(&mut self) -> Result<String, String> {
         self.try_reload().map_err(|error| {
             tracing::error!(
+                file = %self.file.display(),
                 error = %error,
+                event = "configuration_refused",
                 "the configuration in force stays, the new one is refused"
             );
             format!("{error}\nThe configuration in force stays.")
@@ -41,7 +43,11 @@ impl<K: Kernel> Agent<K> {
         let next = self.next(draft.config)?;
         self.put_in_force(&next)?;
         let (file, contents) = (self.file.display(), summary(&next.config));
-        tracing::info!(file = %file, configuration = %contents, "configuration is in force");
+        let changed = changes(&self.shared.read().config, &next.config);
+        tracing::info!(
+            file = %file, configuration = %contents, changed, event = "configuration_loaded",
+            "configuration is in force"
+        );
         let mut done = format!("{file} is in force: {contents}");
         for warning in draft.warnings {
             tracing::warn!(warning = %warning, "configuration warning");

@@ -18,6 +18,7 @@ use crate::{
     agent::{start::start, upgrade::Inherited},
     config::Config,
     dataplane::{self, Attachment, Counters, Unreachable, XdpMode},
+    events::Journal,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -108,7 +109,8 @@ impl Host {
     }
 
     fn agent(&self) -> Result<Agent<RecordingKernel>, Error> {
-        start(self.file(), self.config(), Inherited::default(), |_, _| {
+        let inherited = (Inherited::default(), Journal::default());
+        start(self.file(), self.config(), inherited, |_, _| {
             Ok(self.kernel.open())
         })
     }

@@ -13,7 +13,9 @@ impl<K: Kernel> Agent<K> {
             .iter()
             .map(|file| file.display().to_string())
             .collect();
-        tracing::info!(files = %files.join(", "), "TLS files changed");
+        tracing::info!(
+            files = %files.join(", "), event = "tls_files_changed", "TLS files changed"
+        );
         self.reload_tls_files();
     }
 
@@ -26,7 +28,10 @@ impl<K: Kernel> Agent<K> {
         };
         let unusable = reloaded.err().unwrap_or_default();
         for error in &unusable {
-            tracing::error!(error = %error, "invalid TLS file: its previous content stays in use");
+            tracing::error!(
+                error = %error, event = "tls_file_invalid",
+                "invalid TLS file: its previous content stays in use"
+            );
         }
         self.shared.write().unusable = unusable.iter().map(ToString::to_string).collect();
         self.look_at_certificates();

@@ -44,7 +44,10 @@ impl<K: Kernel> Agent<K> {
                 ))
             }
             Err(error) => {
-                tracing::error!(error = %error, "upgrade failed, this process continues to serve");
+                tracing::error!(
+                    error = %error, event = "upgrade_failed",
+                    "upgrade failed, this process continues to serve"
+                );
                 Err(format!("{error}\nThe running agent continues to serve."))
             }
         };
@@ -74,6 +77,8 @@ impl<K: Kernel> Agent<K> {
         match handed_over {
             Ok(()) => {
                 self.shared.kernel().give_up();
+                // The new process writes to the file of the events now.
+                self.shared.journal.close();
                 if let Some(pair) = self.pair.take().filter(|_| left.is_none()) {
                     // The new process has no pair, so this process leaves the pair with a goodbye.
                     pair.stop().await;

@@ -230,11 +230,11 @@ impl AddressTask {
         match change {
             Change::Add(address) => {
                 self.view.added += 1;
-                tracing::info!(%address, interface = %name, "added an address");
+                tracing::info!(%address, interface = %name, event = "address_added", "added an address");
             }
             Change::Remove(address) => {
                 self.view.removed += 1;
-                tracing::info!(%address, interface = %name, "removed an address");
+                tracing::info!(%address, interface = %name, event = "address_removed", "removed an address");
             }
         }
         match why {

@@ -201,7 +201,7 @@ impl Work {
         if outcome == Outcome::Succeeded {
             tracing::info!(state = word, "the command of [ha.notify] succeeded");
         } else {
-            tracing::error!(state = word, reason = %message, "the command of [ha.notify] failed");
+            tracing::error!(state = word, reason = %message, event = "notify_failed", "the command of [ha.notify] failed");
         }
         self.count(role, outcome);
         self.shown.send_modify(|view| {

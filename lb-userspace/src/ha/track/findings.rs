@@ -94,10 +94,10 @@ impl Findings {
             let Report { what, message, .. } = &report;
             match (known.fact.well, report.well) {
                 (_, false) => {
-                    tracing::warn!(object = %what, reason = %message, "a tracked object is unhealthy");
+                    tracing::warn!(object = %what, reason = %message, event = "tracked_failed", "a tracked object is unhealthy");
                 }
                 (Some(_), true) => {
-                    tracing::info!(object = %what, reason = %message, "a tracked object recovered");
+                    tracing::info!(object = %what, reason = %message, event = "tracked_restored", "a tracked object recovered");
                 }
                 (None, true) => {}
             }
