@@ -14,6 +14,7 @@ mod metadata;
 mod operation;
 mod sdk;
 mod settings;
+mod survey;
 mod worker;
 
 pub use client::{Ec2, Owner};
@@ -25,4 +26,5 @@ pub use inspection::{Denied, Inspection};
 pub use metadata::Identity;
 pub use operation::Operation;
 pub use settings::Settings;
+pub use survey::{InboundRule, MetadataOptions, instance_id};
 pub use worker::{Busy, Done, Outcome, View, Worker};

@@ -62,6 +62,11 @@ impl Identity {
     }
 }
 
+/// Reads one value of the metadata service.
+pub(super) async fn read(service: &imds::Client, key: &str) -> Result<String, ApiError> {
+    Metadata(service).read(key).await
+}
+
 struct Metadata<'a>(&'a imds::Client);
 
 /// A network interface of this instance.

@@ -11,6 +11,10 @@ pub enum Operation {
     AssignPrivateIpAddresses,
     /// The action that returns the private addresses of this host's network interface.
     DescribeNetworkInterfaces,
+    /// Returns the rules of security groups; only `lb doctor` uses it.
+    DescribeSecurityGroups,
+    /// Returns the settings of the metadata service; only `lb doctor` uses it.
+    DescribeInstances,
 }
 
 impl Operation {
@@ -22,6 +26,8 @@ impl Operation {
             Self::DescribeAddresses => "DescribeAddresses",
             Self::AssignPrivateIpAddresses => "AssignPrivateIpAddresses",
             Self::DescribeNetworkInterfaces => "DescribeNetworkInterfaces",
+            Self::DescribeSecurityGroups => "DescribeSecurityGroups",
+            Self::DescribeInstances => "DescribeInstances",
         }
     }
 }

@@ -14,7 +14,7 @@ pub mod agent;
 pub mod cli;
 mod command;
 pub mod dataplane;
-pub mod events;
+pub mod doctor;
 pub mod ha;
 pub mod health;
 pub mod metrics;

@@ -1,5 +1,6 @@
 //! Sends requests to the kernel and receives its notifications, by rtnetlink (rtnetlink(7)).
 
+mod generic;
 mod route;
 mod xdp;
 
@@ -16,8 +17,11 @@ use nix::sys::{
 };
 use tokio::io::unix::AsyncFd;
 
+#[cfg(test)]
+pub(crate) use self::generic::Channels;
 pub use self::xdp::XdpMode;
 pub(crate) use self::{
+    generic::{Device, device},
     route::Way,
     xdp::{XdpProgram, why_native_is_refused},
 };

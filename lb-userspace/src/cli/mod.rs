@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod certificate;
+mod doctor;
 mod errors;
 mod events;
 mod import;
@@ -93,6 +94,12 @@ enum Command {
         config: Option<PathBuf>,
         #[command(flatten)]
         socket: Socket,
+    },
+    /// Examine the host, the peer, AWS, names and backends, and say how to fix what is wrong. The exit
+    /// code is 0 if all is well, 1 if there are warnings, 2 if there are failures.
+    Doctor {
+        #[command(flatten)]
+        arguments: doctor::Arguments,
     },
     /// Show the most recent requests, handshakes and connections that ended early, with the reason and the
     /// offending bytes.
@@ -232,6 +239,12 @@ impl From<OrderArgument> for AdminState {
     }
 }
 
+/// The message and exit code of a failed command. An empty message is not printed.
+struct Failure {
+    text: String,
+    code: u8,
+}
+
 /// Runs the command given by the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -239,7 +252,9 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { text, code }) => {
             // If standard error is closed, the exit code alone reports the failure.
-            let _written = writeln!(io::stderr(), "{text}");
+            if !text.is_empty() {
+                let _written = writeln!(io::stderr(), "{text}");
+            }
             ExitCode::from(code)
         }
     }
@@ -270,6 +285,7 @@ fn run(command: Command) -> Result<(), Failure> {
             };
             explain(question, config.as_deref(), &socket.path)
         }
+        Command::Doctor { arguments } => doctor::run(&arguments),
         Command::Errors { json, socket } => show_errors(json, &socket.path),
         Command::Events { arguments, socket } => {
             events::show(&arguments, &Client::new(&socket.path))

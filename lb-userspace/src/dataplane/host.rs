@@ -91,7 +91,8 @@ pub(super) fn require_privileges() -> Result<(), Error> {
     Err(Error::Privileges { missing })
 }
 
-fn missing_of(effective: u64) -> Vec<String> {
+/// Returns the capabilities of `effective` that are missing, each with its use.
+pub(super) fn missing_of(effective: u64) -> Vec<String> {
     let has = |bit: u32| effective >> bit & 1 == 1;
     NEEDED
         .iter()

@@ -32,6 +32,7 @@ mod resolve;
 mod rings;
 mod routes;
 mod sources;
+pub(crate) mod survey;
 mod sysctl;
 mod topology;
 mod watch;

@@ -1,0 +1,257 @@
+//! The certificates that services of mode `https` serve.
+
+mod chain;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use self::chain::Chain;
+use super::{
+    catalogue::{Check, Group},
+    finding::Finding,
+};
+use crate::{
+    config::{Config, Mode, Obtained},
+    proxy::{self, InspectedCertificate},
+};
+
+pub(super) static FILE: Check = Check {
+    name: "certificate",
+    group: Group::Certificates,
+    looks_at: "Each certificate file: that it has a chain and the key that belongs to it, and that only the \
+               agent can read it.",
+    why: "The agent does not start with a file that it cannot serve.",
+    fix: "What the finding says, such as `chmod 600 FILE`.",
+};
+
+pub(super) static EXPIRY: Check = Check {
+    name: "certificate_expiry",
+    group: Group::Certificates,
+    looks_at: "The first certificate of each file: from when and how long it is valid. Less than 14 days is a \
+               warning.",
+    why: "Clients refuse a certificate that is expired or not valid yet.",
+    fix: "Renew it: `lb certificate renew SERVICE` if the agent obtains it, else with the tool that made it. \
+          A new file is read without a reload.",
+};
+
+pub(super) static CHAIN: Check = Check {
+    name: "certificate_chain",
+    group: Group::Certificates,
+    looks_at: "Whether each certificate of a file is followed by that of its issuer, up to an authority that \
+               this host trusts.",
+    why: "Browsers often complete a chain by themselves; programs such as curl, and mobile devices, do not.",
+    fix: "Append the intermediate certificate of the authority to the file (`fullchain.pem` of certbot has \
+          it).",
+};
+
+pub(super) static NAMES: Check = Check {
+    name: "certificate_names",
+    group: Group::Certificates,
+    looks_at: "Whether a certificate has names, and one that is obtained all the names of `domains`.",
+    why: "Clients compare the name that they connect to with the names of the certificate, and ignore its \
+          common name.",
+    fix: "Obtain a certificate with the names: `lb certificate renew SERVICE`, or a new request.",
+};
+
+pub(super) static CHECKS: [&Check; 4] = [&FILE, &EXPIRY, &CHAIN, &NAMES];
+
+/// Less time than this is a warning: a renewal that is due 30 days before the end has failed for weeks.
+const SOON: Duration = Duration::from_secs(14 * DAY);
+const DAY: u64 = 24 * 60 * 60;
+
+/// A certificate file that the configuration names.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Used {
+    path: PathBuf,
+    /// The service, and the names that it must have, if the agent obtains it.
+    obtained: Option<(String, Vec<String>)>,
+}
+
+/// Makes the checks of this group. Also returns the DNS names that clients use.
+pub(super) fn check(config: &Config) -> (Vec<Finding>, BTreeSet<String>) {
+    let roots = chain::trusted_authorities();
+    let mut names = BTreeSet::new();
+    let mut findings = Vec::new();
+    for used in used(config) {
+        let wanted = used.obtained.iter().flat_map(|(_, domains)| domains);
+        names.extend(wanted.cloned());
+        findings.extend(check_file(&used, &roots, &mut names));
+    }
+    names.retain(|name| !name.starts_with("*.") && name.parse::<IpAddr>().is_err());
+    (findings, names)
+}
+
+fn used(config: &Config) -> BTreeSet<Used> {
+    let https = config
+        .services
+        .iter()
+        .filter_map(|service| match &service.mode {
+            Mode::Https {
+                certificates,
+                obtained,
+                ..
+            } => Some((service, certificates, obtained.as_deref())),
+            _ => None,
+        });
+    https
+        .flat_map(|(service, files, obtained)| {
+            let files = files.iter().map(|path| Used {
+                path: path.clone(),
+                obtained: None,
+            });
+            let obtained = obtained.map(|Obtained { file, domains, .. }| Used {
+                path: file.clone(),
+                obtained: Some((service.name.to_string(), domains.clone())),
+            });
+            files.chain(obtained)
+        })
+        .collect()
+}
+
+fn check_file(
+    used: &Used,
+    roots: &chain::Authorities,
+    names: &mut BTreeSet<String>,
+) -> Vec<Finding> {
+    let path = used.path.as_path();
+    let subject = &path.display();
+    if let Some((service, _)) = &used.obtained
+        && !path.exists()
+    {
+        let found = format!("not obtained yet; `lb certificate show {service}` says when");
+        return vec![FILE.skipped(subject, found)];
+    }
+    if let Some(error) = proxy::check_certificates(std::slice::from_ref(&used.path)).first() {
+        return vec![FILE.fail(subject, error, fix_of_file(path, error))];
+    }
+    let text = fs::read(path).unwrap_or_default();
+    let certificate = match proxy::inspect_certificate(&text) {
+        Ok(certificate) => certificate,
+        Err(problem) => return vec![FILE.fail(subject, problem, "restore the file, or renew it")],
+    };
+    names.extend(certificate.names.iter().cloned());
+    vec![
+        FILE.ok(subject, "a chain and its key"),
+        expiry(used, &certificate, SystemTime::now()),
+        judge_chain(path, &Chain::parse(&text), roots),
+        judge_names(used, &certificate.names),
+    ]
+}
+
+fn fix_of_file(path: &Path, error: &proxy::Error) -> String {
+    let path = path.display();
+    match error {
+        proxy::Error::Certificate {
+            problem: proxy::CertificateProblem::Open { .. },
+            ..
+        } => format!("`chmod 600 {path}`"),
+        proxy::Error::Certificate {
+            problem: proxy::CertificateProblem::Missing,
+            ..
+        } => format!(
+            "write chain and key to {path} (`cat fullchain.pem privkey.pem`), or correct `certificates`"
+        ),
+        _ => format!(
+            "write the certificate, its chain and then its key to {path}: `cat fullchain.pem privkey.pem`"
+        ),
+    }
+}
+
+fn expiry(used: &Used, certificate: &InspectedCertificate, now: SystemTime) -> Finding {
+    let subject = &used.path.display();
+    let renew = match &used.obtained {
+        Some((service, _)) => format!("`lb certificate renew {service}`, and see its failure"),
+        None => format!("renew it, and replace {subject}: the agent reads it without a reload"),
+    };
+    if let Ok(early) = certificate.not_before.duration_since(now)
+        && !early.is_zero()
+    {
+        return EXPIRY.fail(
+            subject,
+            format!("not valid before {}", date(certificate.not_before)),
+            "correct the clock of this host (`chronyc makestep`), or use a certificate that is valid",
+        );
+    }
+    let end = date(certificate.not_after);
+    match certificate.not_after.duration_since(now) {
+        Err(_) => EXPIRY.fail(subject, format!("expired on {end}"), renew),
+        Ok(left) => {
+            let days = left.as_secs() / DAY;
+            match left < SOON {
+                true => EXPIRY.warn(subject, format!("ends in {days} days, on {end}"), renew),
+                false => EXPIRY.ok(subject, format!("{days} days left, until {end}")),
+            }
+        }
+    }
+}
+
+fn date(time: SystemTime) -> String {
+    let text = humantime::format_rfc3339_seconds(time).to_string();
+    text.split('T').next().unwrap_or_default().to_owned()
+}
+
+fn judge_chain(path: &Path, chain: &Chain, roots: &chain::Authorities) -> Finding {
+    let subject = &path.display();
+    let append = format!(
+        "append the certificate of the issuer to {subject}, after the first one (certbot's `fullchain.pem` has \
+         it)"
+    );
+    match chain.judge(roots) {
+        chain::Verdict::Complete(count) => {
+            CHAIN.ok(subject, format!("{count} certificates, up to a trusted authority"))
+        }
+        chain::Verdict::SelfSigned => CHAIN.warn(
+            subject,
+            "self-signed: clients do not trust it unless they know it",
+            "use a certificate of an authority, such as Let's Encrypt by [acme], where clients are not yours",
+        ),
+        chain::Verdict::Broken { place, issuer } => CHAIN.fail(
+            subject,
+            format!("certificate {place} is issued by {issuer:?}, but another one follows it"),
+            format!("put the certificates into {subject} in order, each followed by that of its issuer"),
+        ),
+        chain::Verdict::Incomplete { issuer } => CHAIN.fail(
+            subject,
+            format!("the chain ends before {issuer:?}, which is no authority that this host trusts"),
+            append,
+        ),
+        chain::Verdict::Private { issuer } => CHAIN.warn(
+            subject,
+            format!("issued by {issuer:?}, which this host does not trust"),
+            format!("if that is an authority of your own, nothing; else {append}"),
+        ),
+    }
+}
+
+fn judge_names(used: &Used, names: &[String]) -> Finding {
+    let subject = &used.path.display();
+    if names.is_empty() {
+        return NAMES.fail(
+            subject,
+            "the certificate has no names (subjectAltName): clients refuse it",
+            "obtain a certificate with the names that clients use",
+        );
+    }
+    let (service, wanted) = used.obtained.clone().unwrap_or_default();
+    let missing: Vec<&str> = wanted
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !names.iter().any(|own| own == name))
+        .collect();
+    match missing.is_empty() {
+        true => NAMES.ok(subject, names.join(", ")),
+        false => NAMES.warn(
+            subject,
+            format!("lacks {}, of `domains`", missing.join(", ")),
+            format!("`lb certificate renew {service}`"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;

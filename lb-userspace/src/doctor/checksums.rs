@@ -1,0 +1,256 @@
+//! Packets that arrive with unfinished checksums: from a neighbour on the same machine that leaves them
+//! to hardware that does not exist.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::Ipv4Addr,
+    os::fd::AsRawFd as _,
+    time::Duration,
+};
+
+use nix::sys::socket::{LinkAddr, recvfrom};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{io::Interest, net::UdpSocket};
+
+use super::{
+    catalogue::{Check, Group},
+    finding::Finding,
+};
+use crate::config::Interfaces;
+
+pub(super) static CHECKSUMS: Check = Check {
+    name: "checksums",
+    group: Group::Interfaces,
+    looks_at: "The checksums of TCP packets that open connections and arrive while the backends and the \
+               peer are probed.",
+    why: "A sender on the same machine (the other end of a veth, a virtual machine by virtio) leaves \
+          checksums to hardware. The kernel knows that and accepts the packets, but the XDP program \
+          rewrites the checksum that is there, and the packets of `tcp` services arrive damaged.",
+    fix: "On the sender: `ethtool -K IFACE tx off tso off gso off`.",
+};
+
+pub(super) static CHECKS: [&Check; 1] = [&CHECKSUMS];
+
+/// Counts of packets from one address.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Seen {
+    pub(super) finished: u32,
+    pub(super) unfinished: u32,
+}
+
+/// What arrived on an interface, by sender.
+pub(super) type Senders = BTreeMap<Ipv4Addr, Seen>;
+
+/// A socket that receives copies of all packets that arrive.
+#[derive(Debug)]
+pub(super) struct Tap {
+    /// A packet socket in tokio's type for UDP sockets, as tokio has none for these.
+    socket: UdpSocket,
+    /// Names of the interfaces of interest, by index.
+    interfaces: HashMap<usize, String>,
+}
+
+/// `ETH_P_IP` of linux/if_ether.h. A socket of one protocol does not see packets that this host sends.
+const ETHERNET_IPV4: u16 = 0x0800;
+
+impl Tap {
+    /// Opens the socket. Must be called within a tokio runtime, before the probes are sent.
+    pub(super) fn open(interfaces: &Interfaces) -> std::io::Result<Self> {
+        let protocol = Protocol::from(i32::from(ETHERNET_IPV4.to_be()));
+        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
+        socket.set_nonblocking(true)?;
+        let interfaces = interfaces.names().filter_map(|name| {
+            let index = nix::net::if_::if_nametoindex(name).ok()?;
+            Some((usize::try_from(index).ok()?, name.to_owned()))
+        });
+        Ok(Self {
+            socket: UdpSocket::from_std(socket.into())?,
+            interfaces: interfaces.collect(),
+        })
+    }
+
+    /// Counts what arrives until `end` completes, and what has arrived by then.
+    pub(super) async fn watch(self, end: impl Future<Output = ()>) -> BTreeMap<String, Senders> {
+        let mut seen: BTreeMap<String, Senders> = BTreeMap::new();
+        for name in self.interfaces.values() {
+            seen.entry(name.clone()).or_default();
+        }
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => break,
+                ready = self.socket.readable() => match ready {
+                    Ok(()) => self.drain(&mut seen),
+                    Err(_) => break,
+                },
+            }
+        }
+        // Answers to the last probes may still be in the socket's queue.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.drain(&mut seen);
+        seen
+    }
+
+    fn drain(&self, seen: &mut BTreeMap<String, Senders>) {
+        // A bound, so that a flood does not keep this from ending.
+        const MOST: usize = 100_000;
+        let mut frame = [0; 2048];
+        for _ in 0..MOST {
+            let received = self.socket.try_io(Interest::READABLE, || {
+                Ok(recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut frame)?)
+            });
+            let Ok((length, Some(from))) = received else {
+                return;
+            };
+            let Some(name) = self.interfaces.get(&from.ifindex()) else {
+                continue;
+            };
+            let Some((sender, finished)) = opening(frame.get(14..length).unwrap_or_default())
+            else {
+                continue;
+            };
+            let counts = seen
+                .entry(name.clone())
+                .or_default()
+                .entry(sender)
+                .or_default();
+            match finished {
+                true => counts.finished += 1,
+                false => counts.unfinished += 1,
+            }
+        }
+    }
+}
+
+/// Parses an IPv4 packet; if it is a TCP packet with SYN, returns its source and whether its checksum is
+/// finished. Other packets may be merged by the kernel, which leaves their checksums unfinished too.
+fn opening(packet: &[u8]) -> Option<(Ipv4Addr, bool)> {
+    const TCP: u8 = 6;
+    const SYN: u8 = 2;
+    let header = usize::from(packet.first()? & 0x0f) * 4;
+    let total = usize::from(u16::from_be_bytes(*packet.get(2..)?.first_chunk()?));
+    let fragment = u16::from_be_bytes(*packet.get(6..)?.first_chunk()?) & 0x3fff;
+    let segment = packet.get(header..total)?;
+    let is_opening = *packet.get(9)? == TCP && fragment == 0 && segment.get(13)? & SYN != 0;
+    if !is_opening {
+        return None;
+    }
+    let addresses = packet.get(12..20)?;
+    let length = u16::try_from(segment.len()).ok()?;
+    let pseudo = sum(addresses) + u32::from(TCP) + u32::from(length);
+    let source = Ipv4Addr::from(*addresses.first_chunk::<4>()?);
+    Some((source, folded(pseudo + sum(segment)) == u16::MAX))
+}
+
+/// Adds up 16-bit words in network byte order (RFC 1071). The segments of openings are short enough not
+/// to overflow.
+fn sum(bytes: &[u8]) -> u32 {
+    let words = bytes.chunks(2).map(|word| match *word {
+        [high, low] => u32::from(u16::from_be_bytes([high, low])),
+        [high] => u32::from(u16::from_be_bytes([high, 0])),
+        _ => 0,
+    });
+    words.sum()
+}
+
+fn folded(mut sum: u32) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    u16::try_from(sum).unwrap_or(u16::MAX)
+}
+
+/// Judges what arrived on an interface. `steers`: whether any service is of mode `tcp`.
+pub(super) fn judge(interface: &str, senders: &Senders, steers: bool) -> Finding {
+    let unfinished: Vec<String> = senders
+        .iter()
+        .filter(|(_, seen)| seen.unfinished > 0)
+        .map(|(address, _)| address.to_string())
+        .collect();
+    let total: u32 = senders.values().map(|seen| seen.finished).sum();
+    if unfinished.is_empty() {
+        return match total {
+            0 => CHECKSUMS.skipped(interface, "no TCP connection was opened through it"),
+            _ => CHECKSUMS.ok(interface, format!("{total} of {total} are finished")),
+        };
+    }
+    let found = format!(
+        "packets arrive with unfinished checksums, from {}",
+        unfinished.join(", ")
+    );
+    let fix = "on these senders (in a lab or between virtual machines, also on the host between): `ethtool \
+               -K eth0 tx off tso off gso off`, with the name of their interface";
+    match steers {
+        true => CHECKSUMS.fail(interface, format!("{found}: tcp services damage them"), fix),
+        false => CHECKSUMS.warn(
+            interface,
+            format!("{found}: harmless for http and https services, damaging for tcp ones"),
+            fix,
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::State;
+
+    /// A SYN-ACK from 10.0.0.6:80 to 172.31.0.68:40000 with a correct checksum.
+    fn syn_ack() -> Vec<u8> {
+        let mut packet = vec![
+            0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 6, 172, 31, 0, 68,
+        ];
+        packet.extend([
+            0, 80, 0x9c, 0x40, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x12, 0xff, 0xff, 0, 0, 0, 0,
+        ]);
+        let pseudo = sum(&packet[12..20]) + 6 + 20;
+        let checksum = !folded(pseudo + sum(&packet[20..]));
+        packet[36..38].copy_from_slice(&checksum.to_be_bytes());
+        packet
+    }
+
+    #[test]
+    fn a_finished_checksum_is_told_from_the_sum_of_the_pseudo_header() {
+        let mut packet = syn_ack();
+        let source = Ipv4Addr::new(10, 0, 0, 6);
+        assert_eq!(opening(&packet), Some((source, true)));
+        // What a sender leaves to its hardware: the sum of the pseudo-header.
+        let partial = folded(sum(&packet[12..20]) + 6 + 20);
+        packet[36..38].copy_from_slice(&partial.to_be_bytes());
+        assert_eq!(opening(&packet), Some((source, false)));
+    }
+
+    #[test]
+    fn packets_that_open_nothing_are_not_counted() {
+        let mut packet = syn_ack();
+        packet[33] = 0x10;
+        assert_eq!(opening(&packet), None, "an acknowledgement");
+        let mut packet = syn_ack();
+        packet[9] = 17;
+        assert_eq!(opening(&packet), None, "UDP");
+        let packet = syn_ack();
+        for length in 0..packet.len() {
+            assert_eq!(opening(&packet[..length]), None, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn unfinished_checksums_damage_tcp_services_only() {
+        let seen = |finished, unfinished| {
+            let counts = Seen {
+                finished,
+                unfinished,
+            };
+            Senders::from([(Ipv4Addr::new(10, 0, 0, 6), counts)])
+        };
+        assert_eq!(judge("eth0", &seen(3, 0), true).state, State::Ok);
+        assert_eq!(judge("eth0", &seen(3, 1), true).state, State::Fail);
+        assert_eq!(judge("eth0", &seen(0, 1), false).state, State::Warn);
+        assert_eq!(judge("eth0", &Senders::new(), true).state, State::Skipped);
+        assert!(
+            judge("eth0", &seen(0, 1), true)
+                .found
+                .contains("from 10.0.0.6")
+        );
+    }
+}

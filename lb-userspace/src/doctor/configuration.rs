@@ -1,0 +1,63 @@
+//! The configuration file.
+
+use std::path::Path;
+
+use super::{
+    catalogue::{Check, Group},
+    finding::Finding,
+};
+use crate::config::{Config, Errors};
+
+pub(super) static VALID: Check = Check {
+    name: "configuration",
+    group: Group::Agent,
+    looks_at: "The configuration file, as `lb check` does.",
+    why: "The agent does not start with an invalid file. All other checks are about what the file names, \
+          so they are left out until it is valid.",
+    fix: "Correct the line that is quoted; docs/configuration.md has all keys.",
+};
+
+pub(super) static CHECKS: [&Check; 1] = [&VALID];
+
+/// Reads the file. Without a configuration there is one finding, and nothing else to check.
+pub(super) fn read(file: &Path) -> (Option<Config>, Vec<Finding>) {
+    judge(
+        file,
+        Config::load(file).map(|parsed| (parsed.config, parsed.warnings.len())),
+    )
+}
+
+fn judge(file: &Path, read: Result<(Config, usize), Errors>) -> (Option<Config>, Vec<Finding>) {
+    let name = file.display();
+    match read {
+        Ok((config, 0)) => (Some(config), vec![VALID.ok(name, "valid")]),
+        Ok((config, warnings)) => {
+            let finding = VALID.warn(
+                name,
+                format!("valid, with {warnings} warnings"),
+                format!("see them with `lb check --config {}`", file.display()),
+            );
+            (Some(config), vec![finding])
+        }
+        Err(errors) => {
+            let fix = format!("correct the file; `lb check --config {name}` checks it again");
+            (None, vec![VALID.fail(name, errors.render(false), fix)])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::State;
+
+    #[test]
+    fn an_invalid_file_is_a_failure_with_its_line() {
+        let file = Path::new("/etc/lb/lb.toml");
+        let read = Config::parse(file, "[node]\nnam = 1\n").map(|parsed| (parsed.config, 0));
+        let (config, findings) = judge(file, read);
+        assert!(config.is_none());
+        assert_eq!(findings[0].state, State::Fail);
+        assert!(findings[0].found.contains("lb.toml:2"), "{findings:?}");
+    }
+}

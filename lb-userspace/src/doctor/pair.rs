@@ -1,0 +1,293 @@
+//! The other host: its address, the secret, the link, and adverts.
+
+mod listen;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    time::Duration,
+};
+
+use lb_ha::vrrp::State as Role;
+
+use self::listen::Heard;
+use super::{
+    agent::RunningAgent,
+    catalogue::{Check, Group},
+    finding::Finding,
+};
+use crate::{
+    config::{Config, Ha},
+    peer::Secret,
+};
+
+pub(super) static SOURCE: Check = Check {
+    name: "pair_source",
+    group: Group::Pair,
+    looks_at: "Whether `ha.source` is an address of this host.",
+    why: "Adverts are sent from it, and the peer accepts adverts from it alone.",
+    fix: "Set `ha.source` to an address of this host, and `ha.peer` on the other host to the same.",
+};
+
+pub(super) static SECRET: Check = Check {
+    name: "pair_secret",
+    group: Group::Pair,
+    looks_at: "The file of `[ha.link] secret_file`: its content, owner and mode.",
+    why: "Both agents prove to each other that they have it. The agent refuses a file that other users can \
+          read.",
+    fix: "`lb peer init` on one host, copy the file to the other, and `chmod 600`.",
+};
+
+pub(super) static LINK: Check = Check {
+    name: "pair_link",
+    group: Group::Pair,
+    looks_at: "Whether the two agents are connected; without a running agent, whether the peer can be \
+               reached by TCP (the host with the lower address connects, the other waits 3 s for its peer).",
+    why: "Flows, certificates, session keys and a second path for heartbeats use it.",
+    fix: "Start lb on the peer; allow TCP port 9146 between the hosts, in firewalls and security groups.",
+};
+
+pub(super) static ADVERTS: Check = Check {
+    name: "pair_adverts",
+    group: Group::Pair,
+    looks_at: "Adverts of the peer (IP protocol 112), for three intervals and at least a second. The active \
+               host sends them, so that on the active host there are none to hear.",
+    why: "Without adverts the standby relies on the link alone, or takes over although the active host is \
+          well.",
+    fix: "Allow IP protocol 112 between the hosts, in firewalls and security groups; use the same \
+          `virtual_router_id` on both.",
+};
+
+pub(super) static CHECKS: [&Check; 4] = [&SOURCE, &SECRET, &LINK, &ADVERTS];
+
+/// Makes the checks of this group. None takes longer than `limit`.
+pub(super) async fn check(
+    config: &Config,
+    agent: Option<&RunningAgent>,
+    limit: Duration,
+) -> Vec<Finding> {
+    let Some(ha) = &config.ha else {
+        return Vec::new();
+    };
+    let status = agent.and_then(|agent| agent.status.as_ref());
+    let status = status.and_then(|status| status.ha.as_ref());
+    let mut findings = vec![source(ha.source, has_address(ha.source))];
+    let interval = ha.advert_interval * 3 + Duration::from_millis(200);
+    let span = interval.max(Duration::from_secs(1)).min(limit);
+    let hear = listen::adverts(ha, &config.node, span);
+    let link = async {
+        let Some(link) = &ha.link else {
+            return None;
+        };
+        if agent.is_some() {
+            return None;
+        }
+        let (source, peer) = (
+            SocketAddr::new(ha.source, link.port),
+            SocketAddr::new(ha.peer, link.port),
+        );
+        Some(match source < peer {
+            true => Reached::of(listen::connect(source.ip(), peer, limit).await),
+            false => Reached::of(listen::accept(source, peer.ip(), limit).await),
+        })
+    };
+    let (heard, reached) = tokio::join!(hear, link);
+    if let Some(link) = &ha.link {
+        findings.push(secret(
+            &link.secret_file.display().to_string(),
+            Secret::read(&link.secret_file),
+        ));
+        findings.push(match (agent, status, &reached) {
+            (Some(_), Some(status), _) => {
+                let problem = status
+                    .link
+                    .as_ref()
+                    .and_then(|link| link.problem.as_deref());
+                let is_up = status.link.as_ref().is_some_and(|link| link.up);
+                running_link(ha, link.port, is_up, problem)
+            }
+            (_, _, Some(reached)) => first_link(ha, link.port, reached),
+            _ => LINK.skipped(ha.peer, "the agent does not say"),
+        });
+    }
+    let place = Place {
+        role: status.map(|status| status.role),
+        peer_runs: reached
+            .as_ref()
+            .map(|reached| matches!(reached, Reached::Yes)),
+    };
+    findings.push(adverts(ha, heard, place, span));
+    findings
+}
+
+fn has_address(address: IpAddr) -> bool {
+    UdpSocket::bind(SocketAddr::new(address, 0)).is_ok()
+}
+
+fn source(address: IpAddr, present: bool) -> Finding {
+    match present {
+        true => SOURCE.ok(address, "an address of this host"),
+        false => SOURCE.fail(
+            address,
+            "no interface of this host has this address",
+            "set `ha.source` to an address of this host; on a host that was copied from its peer, exchange \
+             `source` and `peer`",
+        ),
+    }
+}
+
+fn secret(subject: &str, read: Result<Secret, crate::peer::SecretError>) -> Finding {
+    match read {
+        Ok(secret) => SECRET.ok(
+            subject,
+            format!("fingerprint {}: the same on the peer", secret.fingerprint()),
+        ),
+        Err(error) => SECRET.fail(subject, &error.problem, fix_of_secret(subject, &error)),
+    }
+}
+
+fn fix_of_secret(subject: &str, error: &crate::peer::SecretError) -> String {
+    use crate::{peer::SecretProblem, private_file::PrivateFileError};
+    match &error.problem {
+        SecretProblem::Missing => {
+            format!("`lb peer init --out {subject}` on one host, then copy the file to the other")
+        }
+        SecretProblem::File(PrivateFileError::Open { .. }) => format!("`chmod 600 {subject}`"),
+        SecretProblem::File(_) => format!("`chown lb: {subject}` and `chmod 600 {subject}`"),
+        _ => "copy the file from the other host again".to_owned(),
+    }
+}
+
+/// Whether the peer was reached.
+#[derive(Debug)]
+enum Reached {
+    Yes,
+    /// The peer's host answered that no process listens.
+    Refused,
+    /// There was no answer.
+    Silent,
+    /// An error of this host.
+    Error(io::Error),
+}
+
+impl Reached {
+    fn of(outcome: io::Result<()>) -> Self {
+        match outcome {
+            Ok(()) => Self::Yes,
+            Err(error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused => Self::Refused,
+                io::ErrorKind::TimedOut => Self::Silent,
+                _ => Self::Error(error),
+            },
+        }
+    }
+}
+
+fn allow(port: u16, ha: &Ha) -> String {
+    format!(
+        "on both hosts, allow TCP port {port} from the other one ({} and {}): in the host's firewall, and in \
+         the security groups on AWS",
+        ha.source, ha.peer
+    )
+}
+
+fn running_link(ha: &Ha, port: u16, is_up: bool, problem: Option<&str>) -> Finding {
+    if is_up {
+        return LINK.ok(ha.peer, "connected");
+    }
+    let problem = problem.unwrap_or("the peer has not connected");
+    LINK.fail(
+        ha.peer,
+        format!("not connected: {problem}"),
+        format!(
+            "start lb on the peer (`systemctl start lb`); {}",
+            allow(port, ha)
+        ),
+    )
+}
+
+fn first_link(ha: &Ha, port: u16, reached: &Reached) -> Finding {
+    let peer = ha.peer;
+    match reached {
+        Reached::Yes => LINK.ok(peer, format!("reached by TCP port {port}")),
+        Reached::Refused => LINK.warn(
+            peer,
+            format!("its host answers, but no process listens on port {port}"),
+            "start lb on the peer, with [ha.link]: `systemctl start lb`",
+        ),
+        Reached::Silent if ha.source < ha.peer => LINK.fail(
+            peer,
+            format!("no answer on TCP port {port}"),
+            format!("check that the host runs; {}", allow(port, ha)),
+        ),
+        Reached::Silent => LINK.warn(
+            peer,
+            format!("the peer did not connect to port {port} of this host"),
+            format!(
+                "start lb on the peer (`systemctl start lb`); {}",
+                allow(port, ha)
+            ),
+        ),
+        Reached::Error(error) => LINK.fail(
+            peer,
+            format!("cannot use port {port}: {error}"),
+            format!("correct the line of `{}` or `port` first", SOURCE.name),
+        ),
+    }
+}
+
+/// What is known about the pair when adverts are judged.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The role of the running agent.
+    role: Option<Role>,
+    /// Whether the peer's agent runs, if no agent runs here and it is known.
+    peer_runs: Option<bool>,
+}
+
+fn adverts(ha: &Ha, heard: io::Result<Heard>, place: Place, span: Duration) -> Finding {
+    let peer = ha.peer;
+    let heard = match heard {
+        Ok(heard) => heard,
+        Err(error) => {
+            return ADVERTS.skipped(peer, format!("cannot listen for IP protocol 112: {error}"));
+        }
+    };
+    let own = ha.virtual_router_id.get();
+    let allow = format!(
+        "allow IP protocol 112 between {} and {peer} on both hosts: in the host's firewall, such as `nft add \
+         rule inet filter input ip saddr {peer} ip protocol 112 accept`, and in the security groups on AWS",
+        ha.source
+    );
+    match (heard, place.role) {
+        (Heard::Router(id), Some(Role::Master)) if id == own => ADVERTS.fail(
+            peer,
+            "both hosts are active: adverts of the peer arrive although this host is active",
+            format!("see `lb status` on both; {allow}"),
+        ),
+        (Heard::Router(id), _) if id == own => ADVERTS.ok(peer, "adverts arrive"),
+        (Heard::Router(id), _) => ADVERTS.fail(
+            peer,
+            format!("its adverts are of virtual router {id}, but `virtual_router_id` is {own}"),
+            "set `virtual_router_id` to the same number on both hosts",
+        ),
+        (Heard::Nothing, Some(Role::Master)) => ADVERTS.skipped(
+            peer,
+            "this host is active, so that its peer sends none; run this on the peer",
+        ),
+        (Heard::Nothing, role) => {
+            let found = format!("no advert arrived within {:.1} s", span.as_secs_f64());
+            match role.is_some() || place.peer_runs == Some(true) {
+                true => ADVERTS.fail(peer, found, allow),
+                false => ADVERTS.warn(
+                    peer,
+                    format!("{found}; the peer may not have been started"),
+                    format!("start lb on the peer (`systemctl start lb`); {allow}"),
+                ),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

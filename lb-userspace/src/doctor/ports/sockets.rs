@@ -1,0 +1,182 @@
+//! Listening TCP sockets, and the processes that have them.
+
+use std::{
+    collections::HashMap,
+    fmt, fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+/// A listening socket.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Listener {
+    pub(super) address: SocketAddr,
+    /// The number of the socket.
+    pub(super) inode: u64,
+    /// The process that has it; `None` if this process may not see it.
+    pub(super) pid: Option<i32>,
+    /// The name of that process.
+    pub(super) name: Option<String>,
+}
+
+impl Listener {
+    /// Whether another socket cannot listen on `address` because of this one.
+    pub(super) fn covers(&self, address: SocketAddr) -> bool {
+        let (own, other) = (self.address.ip(), address.ip());
+        let overlap = own == other
+            || other.is_unspecified()
+            || own == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+            || own == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && other.is_ipv4();
+        self.address.port() == address.port() && overlap
+    }
+
+    /// Returns what to do to free the port.
+    pub(super) fn how_to_stop(&self) -> String {
+        match self.pid {
+            Some(pid) => format!("stop it, by its unit or with `kill {pid}`"),
+            None => format!(
+                "find it with `ss -ltnp sport = :{}` as root, and stop it",
+                self.address.port()
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.name, self.pid) {
+            (Some(name), Some(pid)) => write!(f, "{name} (process {pid})"),
+            (None, Some(pid)) => write!(f, "process {pid}"),
+            (_, None) => f.write_str("a process that is not visible to this user"),
+        }
+    }
+}
+
+/// Lists the listening sockets of this network namespace.
+pub(super) fn listeners() -> Vec<Listener> {
+    // `thread-self` and not `net`, which is the network of the main thread.
+    let tables = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
+    let mut listeners: Vec<Listener> = tables
+        .iter()
+        .flat_map(|table| parse(&fs::read_to_string(table).unwrap_or_default()))
+        .collect();
+    let owners = owners();
+    for listener in &mut listeners {
+        if let Some(&pid) = owners.get(&listener.inode) {
+            listener.pid = Some(pid);
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+            listener.name = name.map(|name| name.trim().to_owned());
+        }
+    }
+    listeners
+}
+
+/// Parses the listening sockets out of /proc/net/tcp or tcp6.
+fn parse(table: &str) -> Vec<Listener> {
+    const LISTENS: &str = "0A";
+    let socket = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (address, port) = fields.get(1)?.split_once(':')?;
+        (*fields.get(3)? == LISTENS).then_some(())?;
+        Some(Listener {
+            address: SocketAddr::new(ip(address)?, u16::from_str_radix(port, 16).ok()?),
+            inode: fields.get(9)?.parse().ok()?,
+            pid: None,
+            name: None,
+        })
+    };
+    table.lines().skip(1).filter_map(socket).collect()
+}
+
+/// Parses an address as the kernel prints it: words of 32 bits in the machine's byte order.
+fn ip(text: &str) -> Option<IpAddr> {
+    let word = |place: usize| {
+        let digits = text.get(place..place + 8)?;
+        Some(u32::from_str_radix(digits, 16).ok()?.to_ne_bytes())
+    };
+    match text.len() {
+        8 => Some(IpAddr::V4(Ipv4Addr::from(word(0)?))),
+        32 => {
+            let mut octets = [0; 16];
+            for (number, part) in octets.chunks_mut(4).enumerate() {
+                part.copy_from_slice(&word(number * 8)?);
+            }
+            Some(IpAddr::V6(Ipv6Addr::from(octets)))
+        }
+        _ => None,
+    }
+}
+
+/// Returns the processes by the sockets that they have open, as far as this process may see them.
+fn owners() -> HashMap<u64, i32> {
+    let mut owners = HashMap::new();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        let Some(pid) = process
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let descriptors = fs::read_dir(process.path().join("fd"))
+            .into_iter()
+            .flatten();
+        for descriptor in descriptors.flatten() {
+            let target = fs::read_link(descriptor.path()).unwrap_or_default();
+            if let Some(inode) = target.to_str().and_then(socket_number) {
+                owners.entry(inode).or_insert(pid);
+            }
+        }
+    }
+    owners
+}
+
+/// Parses the number of a socket out of the target of a descriptor, `socket:[4711]`.
+fn socket_number(target: &str) -> Option<u64> {
+    target
+        .strip_prefix("socket:[")?
+        .strip_suffix(']')?
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn listening_sockets_are_parsed_with_their_addresses() {
+        let table = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 44001FAC:01BB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0
+   1: 0100007F:A1B2 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0
+   2: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 4713
+";
+        let found = parse(table);
+        let addresses: Vec<String> = found.iter().map(|one| one.address.to_string()).collect();
+        assert_eq!(addresses, ["172.31.0.68:443", "[::1]:80"]);
+        assert_eq!(found[0].inode, 4711);
+        assert_eq!(found[1].inode, 4713);
+    }
+
+    #[test]
+    fn a_listener_of_this_process_is_found_with_its_process() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let address = socket.local_addr().expect("its address");
+        let found = listeners();
+        let found = found
+            .iter()
+            .find(|one| one.address == address)
+            .expect("listed");
+        assert_eq!(found.pid, Some(std::process::id().cast_signed()));
+        assert!(found.name.is_some());
+    }
+
+    #[test]
+    fn only_sockets_have_a_number() {
+        assert_eq!(socket_number("socket:[4711]"), Some(4711));
+        assert_eq!(socket_number("pipe:[4711]"), None);
+        assert_eq!(socket_number("/dev/null"), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! The certificate of a service.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, ensure};
+use lab::{
+    Lab,
+    agent::{CERTIFICATE_FILE, Settings},
+    topology::SITE,
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair,
+    date_time_ymd,
+};
+
+use crate::{
+    case::{self, Case, Mend, tidy},
+    site::Site,
+};
+
+#[test]
+fn certificate_files() -> Result<()> {
+    let lab = Lab::raise()?;
+    let settings = Settings::of(&lab);
+    let mut site = Site::with(lab, settings)?;
+    let authority = site.lab.authority.certificate_pem();
+    site.host().write("/run/ca.pem", authority)?;
+    let environment = ("SSL_CERT_FILE".to_owned(), "/run/ca.pem".to_owned());
+    site.doctor.environment.push(environment);
+    case::all(
+        &mut site,
+        &[
+            Case {
+                name: "others can read the key",
+                check: "certificate",
+                subject: CERTIFICATE_FILE,
+                also: &[],
+                breaks: |site| site.script(&format!("chmod 644 {CERTIFICATE_FILE}")),
+                mend: Mend::Run("chmod 600"),
+                tidy,
+            },
+            Case {
+                name: "the key is of another certificate",
+                check: "certificate",
+                subject: CERTIFICATE_FILE,
+                also: &[],
+                breaks: |site| {
+                    let authority = &site.lab.authority;
+                    let (one, other) = (authority.certify(SITE)?, authority.certify(SITE)?);
+                    site.host().write(CERTIFICATE_FILE, one.chain + &other.key)
+                },
+                mend: Mend::By(
+                    "write the certificate, its chain and then its key",
+                    |site, _| renew(site),
+                ),
+                tidy,
+            },
+            Case {
+                name: "the certificate has expired",
+                check: "certificate_expiry",
+                subject: CERTIFICATE_FILE,
+                also: &["certificate_chain"],
+                breaks: |site| site.host().write(CERTIFICATE_FILE, expired()?),
+                mend: Mend::By("renew it", |site, _| renew(site)),
+                tidy,
+            },
+            Case {
+                name: "the intermediate certificate is missing",
+                check: "certificate_chain",
+                subject: CERTIFICATE_FILE,
+                also: &[],
+                breaks: |site| {
+                    let (root, middle, leaf) = chain()?;
+                    site.host().write("/run/ca.pem", root)?;
+                    site.host().write("/run/intermediate.pem", middle)?;
+                    site.host().write(CERTIFICATE_FILE, leaf)
+                },
+                mend: Mend::By("append the certificate of the issuer", |site, line| {
+                    ensure!(line.found.contains("Intermediate of the lab"), "{line:?}");
+                    site.script(&format!("cat /run/intermediate.pem >>{CERTIFICATE_FILE}"))
+                }),
+                tidy,
+            },
+        ],
+    )
+}
+
+fn renew(site: &Site) -> Result<()> {
+    let certificate = site.lab.authority.certify(SITE)?;
+    site.host().write(CERTIFICATE_FILE, certificate.pem())
+}
+
+fn params(ago: u64, lasting: u64) -> Result<CertificateParams> {
+    const DAY: u64 = 24 * 60 * 60;
+    let mut params = CertificateParams::new(vec![SITE.to_owned()])?;
+    let now = date_time_ymd(1970, 1, 1) + SystemTime::now().duration_since(UNIX_EPOCH)?;
+    params.not_before = now - Duration::from_secs(ago * DAY);
+    params.not_after = params.not_before + Duration::from_secs(lasting * DAY);
+    Ok(params)
+}
+
+/// Returns a certificate that ended ten days ago, and its key.
+fn expired() -> Result<String> {
+    let key = KeyPair::generate()?;
+    let certificate = params(100, 90)?.self_signed(&key)?;
+    Ok(certificate.pem() + &key.serialize_pem())
+}
+
+/// Returns a root, an intermediate authority, and a certificate of the latter with its key that names
+/// the place of its issuer's certificate, as those of public authorities do.
+fn chain() -> Result<(String, String, String)> {
+    let authority = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    };
+    let root = CertifiedIssuer::self_signed(authority("Root of the lab"), KeyPair::generate()?)?;
+    let middle = authority("Intermediate of the lab");
+    let middle = CertifiedIssuer::signed_by(middle, KeyPair::generate()?, &root)?;
+    let mut leaf = params(1, 90)?;
+    // SEQUENCE { SEQUENCE { OID id-ad-caIssuers, [6] "http://x" } }
+    let access = b"\x30\x14\x30\x12\x06\x08\x2b\x06\x01\x05\x05\x07\x30\x02\x86\x06http:/";
+    let oid = [1, 3, 6, 1, 5, 5, 7, 1, 1];
+    leaf.custom_extensions
+        .push(CustomExtension::from_oid_content(&oid, access.to_vec()));
+    let key = KeyPair::generate()?;
+    let leaf = leaf.signed_by(&key, &middle)?.pem() + &key.serialize_pem();
+    Ok((root.pem(), middle.pem(), leaf))
+}
