@@ -9,6 +9,7 @@ pub mod agent;
 pub mod capture;
 pub mod certificate;
 pub mod cpu;
+pub mod debian;
 pub mod ec2;
 mod effort;
 mod elastic_ip;

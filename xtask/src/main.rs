@@ -6,6 +6,7 @@ mod checks;
 mod child;
 mod demo;
 mod ebpf;
+mod package;
 mod progress;
 mod setup;
 mod sim;
@@ -18,7 +19,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{bench::Bench, setup::Purpose, sim::SimArguments, workspace::Workspace};
+use crate::{
+    bench::Bench, package::PackageArguments, setup::Purpose, sim::SimArguments,
+    workspace::Workspace,
+};
 
 /// Builds, tests, demo and benchmarks of lb
 #[derive(Parser)]
@@ -33,7 +37,7 @@ enum Task {
     /// List and install the tools that are missing on this machine
     Setup {
         /// Only the tools of this command; may be repeated
-        #[arg(long = "for", value_name = "COMMAND", default_values = ["build", "demo", "test", "bench"])]
+        #[arg(long = "for", value_name = "COMMAND", default_values = ["build", "demo", "test", "bench", "package"])]
         purposes: Vec<Purpose>,
         /// List what would be installed, without installing it
         #[arg(long)]
@@ -43,6 +47,8 @@ enum Task {
     BuildEbpf,
     /// Build the eBPF object and the agent for use
     Build,
+    /// Build a Debian package, an RPM and a tarball, with checksums and a bill of materials
+    Package(PackageArguments),
     /// Build everything, and demonstrate the balancer in the lab
     Demo {
         /// Run once without interaction; exit status 0 if every step succeeded
@@ -76,6 +82,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Setup { purposes, dry_run } => setup::run(&purposes, dry_run),
         Task::BuildEbpf => ebpf::build_and_report(&workspace),
         Task::Build => demo::build(&workspace),
+        Task::Package(arguments) => package::run(&workspace, arguments),
         Task::Demo { once } => demo::demo(&workspace, once),
         Task::Test => test::run(&workspace),
         Task::Sim(arguments) => sim::run(&workspace, &arguments),

@@ -24,6 +24,8 @@ pub(crate) enum Purpose {
     Test,
     /// `cargo xtask bench`.
     Bench,
+    /// `cargo xtask package`.
+    Package,
 }
 
 /// Prints every required tool and its state, and installs those that are missing.

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::{
     admin::{Client, Request},
@@ -21,7 +21,7 @@ use crate::{
 mod certificate;
 mod doctor;
 mod errors;
-mod events;
+mod generate;
 mod import;
 mod log;
 mod output;
@@ -166,6 +166,12 @@ enum Command {
         /// The directory that the maps are pinned in, instead of the one in the configuration.
         #[arg(long, value_name = "DIRECTORY", conflicts_with = "config")]
         pin_path: Option<PathBuf>,
+    },
+    /// Write manual pages and shell completions, for a package.
+    #[command(hide = true)]
+    Generate {
+        /// The directory to write to.
+        directory: PathBuf,
     },
 }
 
@@ -326,6 +332,9 @@ fn run(command: Command) -> Result<(), Failure> {
             command: PeerCommand::Init { out, force },
         } => print(&peer::init(&out, force).map_err(failed)?),
         Command::Unload { config, pin_path } => unload(&config, pin_path),
+        Command::Generate { directory } => {
+            generate::write(Cli::command(), &directory).map_err(failed)
+        }
     }
 }
 
@@ -438,8 +447,6 @@ fn refused(error: &DraftError) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

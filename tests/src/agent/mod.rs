@@ -22,6 +22,7 @@ use crate::{Host, Lab, Process, host::joined, topology::SITE, wait};
 pub use metrics::{Metrics, Sample};
 pub use pair::Pair;
 pub use settings::{ADMIN, APP_PORT, HaSettings, Moves, Settings};
+pub(crate) use unit::capability_options;
 pub use watch::{Role, Sighting, Timeline, Watch};
 
 /// Path of the agent's configuration on a balancer host.

@@ -55,20 +55,28 @@ fn install(host: &Host) -> Result<()> {
 }
 
 fn as_user(host: &Host) -> Result<Command> {
-    let capabilities = capabilities().context("the unit bounds no capabilities")?;
-    let set = |option: &str| format!("--{option}={capabilities}");
     let mut command = host.command("setpriv");
     command
-        .args([set("inh-caps"), set("ambient-caps"), set("bounding-set")])
+        .args(capability_options(UNIT)?)
         .args(["--reuid", USER, "--regid", USER])
         .args(["--clear-groups", "--no-new-privs", "--"])
         .args([PROGRAM, "run", "--config", CONFIG_FILE]);
     Ok(command)
 }
 
-/// Returns the unit's capabilities in the form that `setpriv` expects: `-all,+bpf,+net_admin,…`.
-fn capabilities() -> Option<String> {
-    let mut lines = UNIT.lines();
+/// The options of `setpriv` that leave a process only the capabilities of a unit.
+///
+/// # Errors
+/// The unit bounds no capabilities.
+pub(crate) fn capability_options(unit: &str) -> Result<[String; 3]> {
+    let capabilities = capabilities(unit).context("the unit bounds no capabilities")?;
+    let options = ["inh-caps", "ambient-caps", "bounding-set"];
+    Ok(options.map(|option| format!("--{option}={capabilities}")))
+}
+
+/// The unit's capabilities as `setpriv` takes them: `-all,+bpf,+net_admin,…`.
+fn capabilities(unit: &str) -> Option<String> {
+    let mut lines = unit.lines();
     let names = lines.find_map(|line| line.strip_prefix("CapabilityBoundingSet="))?;
     let names = names.split_whitespace().filter_map(|name| {
         let name = name.strip_prefix("CAP_")?;
@@ -82,6 +90,6 @@ mod tests {
     #[test]
     fn the_capabilities_are_those_of_the_unit() {
         let expected = "-all,+bpf,+net_admin,+net_raw,+net_bind_service,+perfmon";
-        assert_eq!(super::capabilities().as_deref(), Some(expected));
+        assert_eq!(super::capabilities(super::UNIT).as_deref(), Some(expected));
     }
 }

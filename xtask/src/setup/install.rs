@@ -7,7 +7,8 @@ use anyhow::{Context as _, bail};
 use super::{
     apt,
     need::{
-        CARGO_DENY, CLIPPY_PACKAGE, COMPILER_PACKAGES, LINKER_PACKAGES, Need, Source, VENV_PACKAGE,
+        CARGO_DENY, CLIPPY_PACKAGE, COMPILER_PACKAGES, DEBIAN_ROOT, DEBIAN_SUITE, LINKER_PACKAGES,
+        Need, Source, VENV_PACKAGE,
     },
     python::PythonPackage,
 };
@@ -66,6 +67,10 @@ pub(crate) fn plan(missing: &[&'static Need]) -> anyhow::Result<Vec<Remedy>> {
             }
             Source::BpfFileSystem => commands.push(mount_bpffs()),
             Source::CargoDeny => commands.push(cargo_deny()),
+            Source::DebianRoot => {
+                packages.push("debootstrap");
+                commands.push(debian_root()?);
+            }
             Source::Python(package) => {
                 if !python_makes_environments() {
                     packages.push(VENV_PACKAGE);
@@ -236,6 +241,30 @@ fn python(package: &PythonPackage) -> anyhow::Result<[Remedy; 2]> {
             ],
         ),
     ])
+}
+
+/// Returns the step that makes a clean Debian system with systemd's tools, from debootstrap's default mirror or
+/// the one that `LB_DEBIAN_MIRROR` names.
+fn debian_root() -> anyhow::Result<Remedy> {
+    let root = Workspace::find()?.target.join(DEBIAN_ROOT);
+    let root = root
+        .to_str()
+        .context("the target directory's name is not UTF-8")?;
+    let mut arguments: Vec<_> = [
+        "--variant=minbase",
+        "--include=systemd,ca-certificates,libgcc-s1",
+        DEBIAN_SUITE,
+        root,
+    ]
+    .map(str::to_owned)
+    .into();
+    arguments.extend(std::env::var("LB_DEBIAN_MIRROR").ok());
+    Ok(Remedy::Command {
+        program: "debootstrap".to_owned(),
+        arguments,
+        environment: Vec::new(),
+        privilege: Privilege::Root,
+    })
 }
 
 fn mount_bpffs() -> Remedy {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    Purpose::{self, Bench, Build, Demo, Test},
+    Purpose::{self, Bench, Build, Demo, Package, Test},
     probe::Probe,
     python::{MOTO, PythonPackage, TYPOS},
 };
@@ -42,6 +42,8 @@ pub(crate) enum Source {
     CargoDeny,
     /// As a package from PyPI, in a separate virtual environment.
     Python(PythonPackage),
+    /// debootstrap, into the target directory.
+    DebianRoot,
 }
 
 /// Debian's packages of the compiler for eBPF: rustc, cargo, and `core` for the kernel's target.
@@ -60,6 +62,12 @@ pub(crate) const CARGO_DENY: &str = "0.20.2";
 /// Debian's packages that bpf-linker is built against.
 pub(crate) const LINKER_PACKAGES: &[&str] = &["llvm-22-dev", "libzstd-dev", "zlib1g-dev"];
 
+/// The directory of the clean Debian system, within the target directory.
+pub(crate) const DEBIAN_ROOT: &str = "debian-root";
+
+/// The release of that system.
+pub(crate) const DEBIAN_SUITE: &str = "bookworm";
+
 impl Source {
     /// Returns whether this source may install packages of the distribution.
     pub(crate) fn uses_apt(self) -> bool {
@@ -68,7 +76,8 @@ impl Source {
             | Self::EbpfCompiler
             | Self::EbpfClippy
             | Self::BpfLinker
-            | Self::Python(_) => true,
+            | Self::Python(_)
+            | Self::DebianRoot => true,
             Self::RustupComponent(_) | Self::BpfFileSystem | Self::CargoDeny => false,
         }
     }
@@ -92,6 +101,10 @@ impl fmt::Display for Source {
             Self::EbpfClippy => write!(f, "apt: {CLIPPY_PACKAGE}, or rustup: clippy for nightly"),
             Self::BpfFileSystem => f.write_str("mount -t bpf bpf /sys/fs/bpf"),
             Self::CargoDeny => write!(f, "cargo install cargo-deny {CARGO_DENY}"),
+            Self::DebianRoot => write!(
+                f,
+                "debootstrap {DEBIAN_SUITE} target/{DEBIAN_ROOT}, with apt: debootstrap"
+            ),
             Self::Python(PythonPackage {
                 requirement,
                 directory,
@@ -296,6 +309,27 @@ pub(crate) const NEEDS: &[Need] = &[
         probe: Probe::Program("keepalived"),
         source: Source::Packages(&["keepalived"]),
         purposes: &[Test, Bench],
+    },
+    Need {
+        name: "dpkg-deb, dpkg-shlibdeps, strip",
+        why: "build the Debian package",
+        probe: Probe::Programs(&["dpkg-deb", "dpkg-shlibdeps", "strip"]),
+        source: Source::Packages(&["dpkg-dev", "binutils"]),
+        purposes: &[Test, Package],
+    },
+    Need {
+        name: "rpmbuild, rpm2cpio, cpio",
+        why: "build the RPM, and unpack it in the tests",
+        probe: Probe::Programs(&["rpmbuild", "rpm2cpio", "cpio"]),
+        source: Source::Packages(&["rpm", "rpm2cpio", "cpio"]),
+        purposes: &[Test, Package],
+    },
+    Need {
+        name: "Debian root",
+        why: "a clean system, in which the tests install the package",
+        probe: Probe::DebianRoot,
+        source: Source::DebianRoot,
+        purposes: &[Test],
     },
     Need {
         name: "wrk",

@@ -2,7 +2,10 @@
 
 use std::{env, fs, path::PathBuf};
 
-use super::python::{MOTO, TYPOS};
+use super::{
+    need::DEBIAN_ROOT,
+    python::{MOTO, TYPOS},
+};
 use crate::{
     child,
     ebpf::toolchain::{self, BPF_LINKER},
@@ -29,6 +32,8 @@ pub(crate) enum Probe {
     Moto,
     /// The spell checker typos is found in its virtual environment or on `PATH`.
     Typos,
+    /// A complete Debian system in the target directory.
+    DebianRoot,
 }
 
 impl Probe {
@@ -50,6 +55,7 @@ impl Probe {
             Self::BpfFileSystem => bpf_file_system(),
             Self::Moto => moto(),
             Self::Typos => Some(typos()?.display().to_string()),
+            Self::DebianRoot => debian_root(),
         }
     }
 }
@@ -92,6 +98,14 @@ fn moto() -> Option<String> {
         return Some(installed.display().to_string());
     }
     program("moto_server")
+}
+
+/// Finds the system that debootstrap made. It leaves a log in the target directory if it fails.
+fn debian_root() -> Option<String> {
+    let root = Workspace::find().ok()?.target.join(DEBIAN_ROOT);
+    let complete =
+        root.join("usr/bin/systemd-sysusers").is_file() && !root.join("debootstrap").exists();
+    complete.then(|| root.display().to_string())
 }
 
 /// Finds the spell checker typos; `None` if it is not installed.
