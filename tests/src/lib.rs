@@ -19,6 +19,7 @@ pub mod gateway;
 pub mod host;
 pub mod keepalived;
 pub mod load;
+pub mod monitoring;
 pub mod numbers;
 pub mod partition;
 pub mod scene;

@@ -132,7 +132,8 @@ impl Web {
         nginx.wait(STARTING)?;
         // The port stays open until the kernel has removed the killed workers.
         wait::until_true("the port being closed", STARTING, || {
-            Ok(self.host.run("ss", &["-Htln"])?.trim().is_empty())
+            let listeners = self.host.run("ss", &["-Htln", "sport = :80"])?;
+            Ok(listeners.trim().is_empty())
         })
     }
 

@@ -17,7 +17,10 @@ use crate::{
 /// Address of the agent's admin port, on the agent's host.
 pub const ADMIN: &str = "127.0.0.1:9145";
 
-/// Port of the service that [`Settings::with_app`] adds.
+/// Address of the agent's admin port if Prometheus scrapes it: every address, [`ADMIN`] included.
+const MONITORED_ADMIN: &str = "0.0.0.0:9145";
+
+/// Port of the service of [`Settings::with_app`].
 pub const APP_PORT: u16 = 8443;
 
 /// Settings of a lab's agent that a test may change.
@@ -29,7 +32,9 @@ pub struct Settings {
     pub interfaces: Vec<String>,
     /// Address that the services listen on.
     pub listen: Ipv4Addr,
-    /// Interval of the health checks.
+    /// Address and port of `[admin]`.
+    pub admin: &'static str,
+    /// Interval of the checks.
     pub interval: Duration,
     /// Time-out of a health check.
     pub timeout: Duration,
@@ -99,6 +104,7 @@ impl Settings {
             balancer: 0,
             interfaces: vec!["eth0".to_owned()],
             listen: BALANCERS[0].1,
+            admin: ADMIN,
             interval: Duration::from_millis(200),
             timeout: Duration::from_millis(100),
             rise: 2,
@@ -140,6 +146,15 @@ certificates = ["{CERTIFICATE_FILE}"]
 "#
         );
         self
+    }
+
+    /// Makes the admin port reachable from other hosts, for Prometheus.
+    #[must_use]
+    pub fn monitored(self) -> Self {
+        Self {
+            admin: MONITORED_ADMIN,
+            ..self
+        }
     }
 
     /// Turns the settings into those of one balancer of a pair, with adverts ten times a second and a
@@ -227,6 +242,7 @@ certificates = ["{CERTIFICATE_FILE}"]
     pub fn toml(&self) -> String {
         let Self {
             listen,
+            admin,
             rise,
             fall,
             forward,
@@ -247,7 +263,7 @@ name = "{name}"
 {interfaces}
 
 [admin]
-listen = "{ADMIN}"
+listen = "{admin}"
 
 [[service]]
 name = "http"

@@ -100,8 +100,7 @@ fn weeks_without_a_directory_cost_nothing_while_the_certificate_lasts() {
     // begins in an hour.
     let tries = world.began.len() - orders;
     assert!((24..=24 * 28).contains(&tries), "{tries} orders");
-    // The condition of the alerts in docs/metrics.md: the certificate has been due for more than a
-    // day, and expires within 14 days.
+    // The condition of the alerts in deploy/prometheus/rules.
     let overdue = world.now.duration_since(world.hosts[1].renewal.renew_at());
     assert!(overdue.is_ok_and(|overdue| overdue > DAY));
     let left = world.hosts[1].renewal.certificate.map(|one| one.not_after);

@@ -1,0 +1,28 @@
+//! The files of `deploy/prometheus`, which the lab's Prometheus runs with.
+
+/// The scrape configuration.
+pub const CONFIGURATION: &str = include_str!("../../../deploy/prometheus/prometheus.yml");
+
+/// The rule files: name and content.
+pub const RULES: &[(&str, &str)] = &[
+    (
+        "lb-certificates.yml",
+        include_str!("../../../deploy/prometheus/rules/lb-certificates.yml"),
+    ),
+    (
+        "lb-pair.yml",
+        include_str!("../../../deploy/prometheus/rules/lb-pair.yml"),
+    ),
+    (
+        "lb-recording.yml",
+        include_str!("../../../deploy/prometheus/rules/lb-recording.yml"),
+    ),
+    (
+        "lb-traffic.yml",
+        include_str!("../../../deploy/prometheus/rules/lb-traffic.yml"),
+    ),
+    (
+        "node.yml",
+        include_str!("../../../deploy/prometheus/rules/node.yml"),
+    ),
+];

@@ -1,0 +1,9 @@
+//! Monitoring: what `deploy/prometheus` and `deploy/grafana` hold, and a real Prometheus with real
+//! node_exporters in the lab.
+
+pub mod expression;
+pub mod files;
+mod monitor;
+pub mod rules;
+
+pub use monitor::{Alert, MONITOR, Monitor, PROMETHEUS, Pace};
