@@ -15,6 +15,7 @@ pub mod cli;
 mod command;
 pub mod dataplane;
 pub mod doctor;
+pub mod events;
 pub mod ha;
 pub mod health;
 pub mod metrics;

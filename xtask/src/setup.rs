@@ -20,6 +20,8 @@ pub(crate) enum Purpose {
     Build,
     /// `cargo xtask demo`.
     Demo,
+    /// `cargo xtask demo --monitoring`, in addition to those of the demo.
+    Monitoring,
     /// `cargo xtask test`.
     Test,
     /// `cargo xtask bench`.

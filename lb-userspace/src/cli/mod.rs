@@ -21,6 +21,7 @@ use crate::{
 mod certificate;
 mod doctor;
 mod errors;
+mod events;
 mod generate;
 mod import;
 mod log;
@@ -243,12 +244,6 @@ impl From<OrderArgument> for AdminState {
             OrderArgument::Down => Self::Down,
         }
     }
-}
-
-/// The message and exit code of a failed command. An empty message is not printed.
-struct Failure {
-    text: String,
-    code: u8,
 }
 
 /// Runs the command given by the process's arguments.

@@ -10,7 +10,7 @@ pub(super) const FAILED: u8 = 1;
 /// Exit code for an invalid configuration.
 pub(super) const BAD_CONFIG: u8 = 2;
 
-/// The message and exit code of a failed command.
+/// The message and exit code of a failed command. An empty message is not printed.
 pub(super) struct Failure {
     pub(super) text: String,
     pub(super) code: u8,

@@ -83,6 +83,7 @@ impl Site {
             proxy: Some(Proxy::start(&limits, tickets, &Challenges::default()).expect("workers")),
             address,
             log: Log {
+                events_file: None,
                 errors: 256,
                 access: None,
             },

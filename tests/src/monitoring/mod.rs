@@ -1,6 +1,7 @@
 //! Monitoring: what `deploy/prometheus` and `deploy/grafana` hold, and a real Prometheus with real
 //! node_exporters in the lab.
 
+pub mod dashboards;
 pub mod expression;
 pub mod files;
 mod monitor;

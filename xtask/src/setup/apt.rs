@@ -12,13 +12,16 @@ use crate::{
 /// it.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Packages, each with its service that must not start at boot, because only the package's programs
-/// are needed.
-const SERVICES: [(&str, &str); 4] = [
+/// Packages and their services, which must not start at boot: only the packages' programs are needed.
+const SERVICES: [(&str, &str); 5] = [
     ("nginx", "nginx.service"),
     ("haproxy", "haproxy.service"),
     ("keepalived", "keepalived.service"),
     ("prometheus", "prometheus.service"),
+    (
+        "prometheus-node-exporter",
+        "prometheus-node-exporter.service",
+    ),
 ];
 
 /// Returns whether this distribution has apt.

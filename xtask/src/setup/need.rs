@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::{
-    Purpose::{self, Bench, Build, Demo, Package, Test},
+    Purpose::{self, Bench, Build, Demo, Monitoring, Package, Test},
     probe::Probe,
-    python::{MOTO, PythonPackage, TYPOS},
+    python::{GRAFANA_MODEL, MOTO, PythonPackage, TYPOS},
 };
 use crate::ebpf::toolchain::BPF_LINKER;
 
@@ -266,6 +266,27 @@ pub(crate) const NEEDS: &[Need] = &[
         why: "judges the metrics",
         probe: Probe::Program("promtool"),
         source: Source::Packages(&["prometheus"]),
+        purposes: &[Test],
+    },
+    Need {
+        name: "prometheus",
+        why: "scrapes the lab: evaluates the alerts, answers the dashboards' queries",
+        probe: Probe::Program("prometheus"),
+        source: Source::Packages(&["prometheus"]),
+        purposes: &[Test, Monitoring],
+    },
+    Need {
+        name: "node_exporter",
+        why: "exports the metrics of the lab's hosts",
+        probe: Probe::Program("prometheus-node-exporter"),
+        source: Source::Packages(&["prometheus-node-exporter"]),
+        purposes: &[Test, Monitoring],
+    },
+    Need {
+        name: "Grafana's model",
+        why: "judges the dashboards",
+        probe: Probe::GrafanaModel,
+        source: Source::Python(GRAFANA_MODEL),
         purposes: &[Test],
     },
     Need {

@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use super::{
     need::DEBIAN_ROOT,
-    python::{MOTO, TYPOS},
+    python::{GRAFANA_MODEL, MOTO, TYPOS},
 };
 use crate::{
     child,
@@ -34,6 +34,8 @@ pub(crate) enum Probe {
     Typos,
     /// A complete Debian system in the target directory.
     DebianRoot,
+    /// Grafana's model of dashboards, in its virtual environment.
+    GrafanaModel,
 }
 
 impl Probe {
@@ -56,6 +58,7 @@ impl Probe {
             Self::Moto => moto(),
             Self::Typos => Some(typos()?.display().to_string()),
             Self::DebianRoot => debian_root(),
+            Self::GrafanaModel => grafana_model(),
         }
     }
 }
@@ -106,6 +109,15 @@ fn debian_root() -> Option<String> {
     let complete =
         root.join("usr/bin/systemd-sysusers").is_file() && !root.join("debootstrap").exists();
     complete.then(|| root.display().to_string())
+}
+
+/// Finds the virtual environment with Grafana's model, and the version of the model.
+fn grafana_model() -> Option<String> {
+    let python = Workspace::find()
+        .ok()?
+        .python(GRAFANA_MODEL.directory, "python3");
+    let version = "import importlib.metadata as m; print(m.version('grafana_foundation_sdk'))";
+    child::output(child::command(python.to_str()?).args(["-c", version])).ok()
 }
 
 /// Finds the spell checker typos; `None` if it is not installed.

@@ -15,7 +15,14 @@ pub(crate) const MOTO: PythonPackage = PythonPackage {
     directory: "moto",
 };
 
-/// The package typos, which checks spelling.
+/// Grafana's published model of dashboards. The number before the exclamation mark is the release of the
+/// package, the one behind it the version of Grafana.
+pub(crate) const GRAFANA_MODEL: PythonPackage = PythonPackage {
+    requirement: "grafana-foundation-sdk==1769699998!10.1.0",
+    directory: "grafana",
+};
+
+/// typos, which checks spelling.
 pub(crate) const TYPOS: PythonPackage = PythonPackage {
     requirement: "typos==1.52.*",
     directory: "typos",
