@@ -345,7 +345,8 @@ impl Mode {
         self.0 & Self::REFUSED != 0
     }
 
-    /// Returns the mode with [`Self::REFUSED`] set: the backend refused the connection.
+    /// Returns the connection's progress after its backend has refused it: [`Self::REFUSED`] is
+    /// set.
     #[must_use]
     #[inline(always)]
     pub const fn refused(self) -> Self {
@@ -359,7 +360,8 @@ impl Mode {
         self.0 / Self::TRY
     }
 
-    /// Returns the mode after a retry at another backend: one more try, and no refusal.
+    /// Returns the connection's progress after a retry at another backend: one more backend was
+    /// tried, and [`Self::REFUSED`] is cleared.
     #[must_use]
     #[inline(always)]
     pub const fn retried(self) -> Self {

@@ -20,8 +20,9 @@ pub(crate) fn of_source(key: &FlowKey) -> u32 {
     mixed(u64::from(u32::from_be_bytes(key.source)))
 }
 
-/// Hashes a connection to 64 bits with a secret of this host. Without the secret, an attacker
-/// cannot choose connections that collide in one bucket, or on the same source ports.
+/// Hashes a connection to 64 bits with a secret of this host. An attacker who does not know the
+/// secret cannot choose connections that all fall into one bucket of the connection table, nor
+/// connections that all get the same source address towards a backend and so compete for its ports.
 #[inline(always)]
 pub(crate) const fn of_connection(key: &ClientKey, secret: [u64; 2]) -> u64 {
     let mut bits = (key.addresses() ^ secret[0]).wrapping_mul(0x9fb2_1c65_1e98_df25);

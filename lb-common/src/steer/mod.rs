@@ -45,11 +45,11 @@ pub fn steer<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Verdict {
 pub enum Step {
     /// The packet is decided on, rewritten and counted.
     Done(Verdict),
-    /// The packet is unchanged, and another part must handle it.
+    /// The packet is unchanged, and another part of steering must handle it.
     Next(Part),
 }
 
-/// A part that a packet is passed to by a tail call.
+/// A part of steering that a packet is passed to by a tail call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Part {

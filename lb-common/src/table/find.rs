@@ -36,10 +36,10 @@ pub fn find<S: Shared>(shared: &S, key: &ClientKey, buckets: &Buckets) -> Option
     None
 }
 
-/// Number of early entries in a bucket. Each of the later entries is allocated only when the
-/// earlier ones are in use in both buckets. In runs of a million connections in a table of four
-/// million entries, two early entries left no connection without an entry five times in six; three
-/// left two or three connections without one.
+/// Number of early entries in a bucket, which are the first to be allocated. Each of the later
+/// entries is allocated only when the ones before it are in use in both buckets. In runs of a
+/// million connections in a table of four million entries, two early entries left no connection
+/// without an entry five times in six; three left two or three connections without one.
 pub(super) const EARLY_WAYS: u32 = 2;
 
 /// Finds the connection that holds a source port; `None` if no connection holds it.
@@ -79,8 +79,11 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// Flag on an entry's index: the entry still holds a connection, which the new one replaces.
 pub(crate) const REPLACES: u32 = 1 << 31;
 
-/// Returns the index of the entry to claim, or [`NONE`]: a free one among the early entries of
-/// either bucket, else among the later ones; else the least valuable connection, with [`REPLACES`].
+/// Returns the index of the entry that a new connection is to claim: a free one among the first
+/// [`EARLY_WAYS`] entries of either bucket, else a free one among the rest. If none is free, it is
+/// the entry of a closed connection, else that of the connection that has been idle longest of
+/// those that are over or were never established; the index then has the flag [`REPLACES`]. The
+/// result is [`NONE`] if all entries hold established connections.
 ///
 /// Like every `inline(never)` function here it is a BPF function with its own stack frame. It
 /// returns a number, because the verifier loses track of pointers in a structure that passes

@@ -219,7 +219,8 @@ impl<K: Kernel> Agent<K> {
         let answer = match command.request {
             Request::Backend { name, order } => self.order(&name, order),
             Request::Reload => self.reload(),
-            // No answer is sent here: the operator is answered when the hand-over has ended.
+            // No answer is sent here: the operator is answered when the hand-over to the peer has
+            // ended.
             Request::Failover => return self.failover(command.answer),
             // The caller, which is the loop, carries the upgrade out, because that needs the
             // signals.

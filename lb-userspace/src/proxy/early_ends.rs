@@ -1,5 +1,5 @@
-//! The most recent exchanges that ended early, with the bytes that violated the protocol: what `lb
-//! errors` shows.
+//! The most recent requests, handshakes, connections and tunnels that ended early, with the bytes
+//! that violated the protocol: what `lb errors` shows.
 //!
 //! A lock protects the list. It is taken only when something ends early and when the list is read.
 
@@ -18,7 +18,7 @@ use crate::config::Name;
 pub struct EndedEarly {
     /// When the request, handshake, connection or tunnel ended.
     pub time: SystemTime,
-    /// The reason for the early end.
+    /// Why the request, handshake, connection or tunnel ended early.
     pub reason: Reason,
     /// The service whose client it was.
     pub service: Name,
@@ -30,7 +30,8 @@ pub struct EndedEarly {
     pub backend: Option<Name>,
     /// Number of attempts to send the request to a backend.
     pub attempts: u32,
-    /// Time from the end of the request's head to the early end; `None` if there was no request.
+    /// Time from the end of the request's head until the request or its tunnel ended early; `None`
+    /// if there was no request.
     pub after: Option<Duration>,
     /// The beginning of the request as it was forwarded: request line and Host field.
     pub request: Vec<u8>,
@@ -38,7 +39,7 @@ pub struct EndedEarly {
     pub offending: Vec<u8>,
 }
 
-/// A ring buffer of the most recent early ends.
+/// A ring buffer of the most recent requests, handshakes, connections and tunnels that ended early.
 #[derive(Debug, Default)]
 pub(super) struct EarlyEnds(Mutex<Ring>);
 
@@ -49,7 +50,8 @@ struct Ring {
 }
 
 impl EarlyEnds {
-    /// Sets how many early ends are kept; the oldest ones are dropped.
+    /// Sets how many requests, handshakes, connections and tunnels that ended early are kept; if
+    /// there are more, the oldest are dropped.
     pub(super) fn limit(&self, most: usize) {
         let mut ring = self.ring();
         ring.most = most;
@@ -58,7 +60,8 @@ impl EarlyEnds {
         ring.entries.shrink_to_fit();
     }
 
-    /// Adds an early end; if as many as allowed are kept already, it replaces the oldest one.
+    /// Adds a request, handshake, connection or tunnel that ended early. If as many as allowed are
+    /// kept already, the new one replaces the oldest.
     pub(super) fn push(&self, entry: EndedEarly) {
         let mut ring = self.ring();
         let oldest = if ring.entries.len() >= ring.most {
@@ -74,7 +77,8 @@ impl EarlyEnds {
         drop(oldest);
     }
 
-    /// Returns all early ends that are kept, oldest first.
+    /// Returns all requests, handshakes, connections and tunnels that ended early and are still
+    /// kept, oldest first.
     pub(super) fn all(&self) -> Vec<EndedEarly> {
         self.ring().entries.iter().cloned().collect()
     }

@@ -54,7 +54,8 @@ pub(super) struct Front {
     connections: Rc<Connections>,
     /// The responses to ACME challenges.
     pub(super) challenges: Challenges,
-    /// The most recent exchanges that ended early, of all services.
+    /// The most recent requests, handshakes, connections and tunnels that ended early, of all
+    /// services.
     pub(super) early_ends: Arc<EarlyEnds>,
     upstreams: Rc<Upstreams>,
     settings: RefCell<Settings>,
@@ -72,7 +73,8 @@ pub(super) struct WorkerContext {
     pub(super) connections: Rc<Connections>,
     /// The responses to ACME challenges.
     pub(super) challenges: Challenges,
-    /// The most recent exchanges that ended early, of all services.
+    /// The most recent requests, handshakes, connections and tunnels that ended early, of all
+    /// services.
     pub(super) early_ends: Arc<EarlyEnds>,
 }
 

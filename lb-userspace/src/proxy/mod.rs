@@ -246,7 +246,8 @@ impl Proxy {
         self.shared.usage(pool, Instant::now())
     }
 
-    /// Returns the most recent exchanges that ended early, the oldest first.
+    /// Returns the most recent requests, handshakes, connections and tunnels that ended early, the
+    /// oldest first.
     #[must_use]
     pub fn ended_early(&self) -> Vec<EndedEarly> {
         self.errors.all()

@@ -42,7 +42,8 @@ pub(super) enum PairCommand {
     Carry(Flows),
     /// Hand the active role over to the peer, for this reason.
     HandOver(Reason),
-    /// No request is in flight on this host any more, so a hand-over can continue.
+    /// No request is in flight on this host any more, so a hand-over of the active role to the peer
+    /// can continue.
     Quiet,
     /// Every backend has been checked at least once since the agent started.
     Checked,

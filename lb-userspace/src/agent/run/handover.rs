@@ -15,27 +15,31 @@ use crate::{
     proxy::Proxy,
 };
 
-/// Interval at which open connections are counted during a hand-over.
+/// Interval at which open connections are counted during a hand-over of the active role to the
+/// peer.
 const LOOK: Duration = Duration::from_millis(10);
-/// Shortest time that connections have to end in a hand-over. Connections that the kernel steers
-/// are not counted: this gives short ones of them the time to end.
+/// Shortest time that connections have to end in a hand-over of the active role to the peer.
+/// Connections that the kernel steers are not counted: this gives short ones of them the time to
+/// end.
 const LEAST: Duration = Duration::from_millis(250);
 /// Number of counts in a row that must find no open connection: a connection may be accepted
 /// between two counts.
 const QUIET_LOOKS: u32 = 3;
 
-/// Sends the outcome of a hand-over to the operator who ordered it, as a sentence.
+/// Sends the outcome of a hand-over of the active role to the operator who ordered it, as a
+/// sentence.
 pub(in crate::agent) type Answer = oneshot::Sender<Result<String, String>>;
 
-/// The state of the hand-over that is in progress on this host, if any.
+/// The state of the hand-over of the active role that is in progress on this host, if any.
 #[derive(Debug)]
 pub(in crate::agent) struct Handover {
     /// The operator's command that waits for the outcome; `None` if no operator ordered a
     /// hand-over.
     waiting: Option<Answer>,
-    /// Whether the agent is stopping, so that it hands over before it exits.
+    /// Whether the agent is stopping, so that it hands the active role over before it exits.
     leaving: bool,
-    /// Whether the role was handed over because the agent is stopping, so the hold stays.
+    /// Whether the active role was handed over because the agent is stopping: if so, new
+    /// connections stay on hold.
     completed: bool,
     /// The hold on new connections; `None` while they are not on hold.
     holding: Option<Holding>,
@@ -51,8 +55,8 @@ struct Holding {
 }
 
 impl Handover {
-    /// Returns the state of a host on which no hand-over is in progress. Must be called within a
-    /// tokio runtime.
+    /// Returns the state of a host that is not handing the active role over to its peer. Must be
+    /// called within a tokio runtime.
     pub(in crate::agent) fn none() -> Self {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -79,8 +83,8 @@ impl Handover {
         self.look.tick().await;
     }
 
-    /// Returns why a hand-over that an operator orders now must be refused; `None` if it need not
-    /// be.
+    /// Returns why a hand-over of the active role that an operator orders now must be refused;
+    /// `None` if it need not be.
     fn refusal(&self) -> Option<&'static str> {
         if self.leaving {
             return Some("the agent is stopping, and hands over before it ends");
@@ -121,8 +125,8 @@ impl Handover {
 }
 
 impl<K: Kernel> Agent<K> {
-    /// Starts a hand-over on the operator's command. The outcome, or why it is refused, is sent to
-    /// `answer`.
+    /// Starts a hand-over of the active role to the peer on the operator's command. The outcome, or
+    /// why it is refused, is sent to `answer`.
     pub(super) fn failover(&mut self, answer: Answer) {
         let refusal = match &self.pair {
             None => Some("this host has no [ha]: there is no peer to hand over to"),
@@ -191,7 +195,8 @@ impl<K: Kernel> Agent<K> {
                 _ = self.watchdog.tick() => self.watchdog_tick(),
             }
         }
-        // After a hand-over new connections stay on hold, because they belong to the peer.
+        // After the role was handed over, new connections stay on hold, because they belong to the
+        // peer.
         self.handover.completed = ended_well;
         let is_alone = outcome == Err(Refusal::NoPeer) && self.has_link();
         !is_alone
@@ -232,7 +237,8 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Logs the outcome of a hand-over, and sends it to the operator who ordered it.
+    /// Logs the outcome of a hand-over of the active role, and sends it to the operator who ordered
+    /// it.
     pub(super) fn handed_over(&mut self, outcome: Result<(), Refusal>) {
         let said = match outcome {
             Ok(()) => {

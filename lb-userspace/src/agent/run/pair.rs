@@ -18,8 +18,8 @@ use crate::{
 };
 
 impl<K: Kernel> Agent<K> {
-    /// Carries out an effect that the pair thread orders. Returns the outcome of a hand-over if one
-    /// has ended.
+    /// Carries out an effect that the pair thread orders. Returns the outcome of a hand-over of the
+    /// active role if one has ended.
     pub(super) fn effect(&mut self, effect: Effect) -> Option<Result<(), Refusal>> {
         match effect {
             Effect::Hold(hold) => self.hold(hold),
