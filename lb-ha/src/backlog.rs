@@ -1,10 +1,10 @@
 //! The order in which a host handles the events that arrived while its thread did not run.
 //!
-//! A thread that was not scheduled for a while finds an expired timer and events of several sources.
-//! The timer must come last: it expired because the thread did not read, not because the peer was
-//! silent. Events carry no time of arrival that holds across sources, so adverts come before the
-//! link: a message on the link is about a change of roles, and adverts sent before that change must
-//! not be handled after it.
+//! A thread that was not scheduled for a while finds an expired timer and events of several
+//! sources. The timer must come last: it expired because the thread did not read, not because the
+//! peer was silent. Events carry no time of arrival that holds across sources, so adverts come
+//! before messages over the link between the two agents: such a message is about a change of roles,
+//! and adverts sent before that change must not be handled after it.
 
 use std::{collections::VecDeque, time::Duration};
 

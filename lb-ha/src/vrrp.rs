@@ -1,7 +1,8 @@
 //! The state machine of the virtual router (RFC 9568 section 6, RFC 3768 section 6). Where
 //! keepalived differs from the RFCs, this state machine does as keepalived does.
 //!
-//! Adverts and heartbeats of a master over the link are the same input.
+//! Adverts of a master, and its heartbeats over the link between the two agents, are the same
+//! input.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -362,8 +363,8 @@ impl Router {
             self.waiting_for = Cause::Goodbye;
             self.preempt_from = None;
             let skew = now + self.skew();
-            // A second goodbye, received by the other path (advert or link), must not postpone the
-            // takeover.
+            // A second goodbye, received by the other path (advert or the link to the peer), must
+            // not postpone the takeover.
             self.deadline = Some(self.deadline.map_or(skew, |deadline| deadline.min(skew)));
             return;
         }

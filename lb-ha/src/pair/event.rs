@@ -57,7 +57,7 @@ pub enum Event {
     LinkUp,
     /// The link to the peer is down.
     LinkDown,
-    /// The peer sent a message over the link.
+    /// The peer sent a message over the link between the two agents.
     Word(Word),
     /// The health of this host's backends and tracked objects has changed.
     LocalHealth(LocalHealth),
@@ -92,7 +92,8 @@ pub struct LocalHealth {
     pub fault: bool,
     /// Whether every backend and every tracked object was checked since the agent started.
     pub checked: bool,
-    /// Whether this host has the flows of the active host, or has no link over which to get them.
+    /// Whether this host has the flows of the active host, or has no link to the peer over which to
+    /// get them.
     pub synced: bool,
     /// Whether the EC2 API would refuse to move the address here: if so, this host does not take
     /// over from a healthy peer.
@@ -109,7 +110,7 @@ pub enum Action {
         /// The time from this advert to the next.
         interval: Duration,
     },
-    /// Send a message to the peer over the link.
+    /// Send a message over the link to the peer.
     Say(Word),
     /// Make this call of the EC2 API; its result is handled as an [`Event::Answer`].
     Call(Call),
@@ -137,7 +138,8 @@ pub struct View {
     pub cause: Cause,
     /// When the state of the virtual router changed last.
     pub since: Time,
-    /// When the peer was last heard, by adverts or the link; `None` if it never was.
+    /// When the peer was last heard, by adverts or over the link between the two agents; `None` if
+    /// it never was.
     pub heard: Option<Time>,
     /// The peer's last heartbeat, unless it is older than the detection time.
     pub peer: Option<Heartbeat>,

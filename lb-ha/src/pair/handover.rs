@@ -59,8 +59,8 @@ pub(super) struct Claims {
     /// The priority of the peer that this host handed over to on command. This host does not take over
     /// from that peer by priority, unless the peer's priority falls.
     pub(super) gave_way: Option<u8>,
-    /// Since when the hosts have not heard each other over the link. If that lasts too long, this
-    /// host no longer waits for the link to ask for the role.
+    /// Since when the hosts have not heard each other over the link between their agents. If that
+    /// lasts too long, this host no longer waits for that link to ask for the role.
     pub(super) apart_since: Time,
 }
 
@@ -208,15 +208,15 @@ impl Host {
         self.actions.push(Action::Say(Word::Ask));
     }
 
-    /// Withdraws this host's request for the role when the link goes down: it is sent again when
-    /// the link is up again.
+    /// Withdraws this host's request for the role when the link to the peer goes down: the request
+    /// is sent again when the link is up again.
     pub(super) fn forget_question(&mut self) {
         if let Some(HandOver::Asking { .. }) = self.handover {
             self.handover = None;
         }
     }
 
-    /// Whether this host would ask its peer over the link for the role, if the peer is a master
+    /// Whether this host would ask for the role over the link to the peer, if the peer is a master
     /// with a lower priority.
     fn would_ask(&self, now: Time) -> bool {
         self.settings.vrrp.preempt
@@ -227,8 +227,9 @@ impl Host {
             && self.peer.both_hear(now, self.detection())
     }
 
-    /// Whether the router must not override a master with a lower priority, because this host asks it
-    /// over the link or will when the link is up. After a start, adverts are heard before there is a link.
+    /// Whether the router must not override a master with a lower priority, because this host asks
+    /// that master for the role over the link to the peer, or will when the link is up. After a
+    /// start, adverts are heard before the link is up.
     pub(super) fn prefers_to_ask(&self, now: Time) -> bool {
         let in_vain = matches!(self.handover, Some(HandOver::Refused));
         let can_ask = now.since(self.claims.apart_since) < SYNC_LIMIT;

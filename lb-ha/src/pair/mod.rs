@@ -6,13 +6,14 @@
 //!
 //! The rules, in short:
 //!
-//! - The peer is heard by adverts and by heartbeats over the link; either is enough.
+//! - The peer is heard by adverts and by heartbeats over the link between the two agents; either is
+//!   enough.
 //! - A host that becomes master takes the address, and reconciles its owner while it is master.
 //! - A master that finds the address elsewhere takes it back while it hears the peer as a backup.
 //!   When it does not hear the peer, the peer took over because it heard nothing either: the owner
 //!   of the address decides, and this host steps back.
-//! - Where there is a link, a planned change is a hand-over: first requests end, then the address
-//!   moves.
+//! - Where the agents have a link, a planned change is a hand-over: first requests end, then the
+//!   address moves.
 
 mod address;
 mod event;
@@ -44,8 +45,8 @@ use crate::{
 /// Longest time that a host waits after its start for its backends to be checked, before it becomes
 /// active where no master is heard.
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// Longest time that a host waits for the flows of the peer, and for a link to ask for the role,
-/// before it takes over by its priority.
+/// Longest time that a host waits for the flows of the peer, and for a link to the peer to ask for
+/// the role, before it takes over by its priority.
 const SYNC_LIMIT: Duration = Duration::from_secs(30);
 /// Time after the peer fell silent in which the owner of the address is polled most often.
 const ALERT_SPAN: Duration = Duration::from_secs(60);
@@ -56,13 +57,13 @@ const LEASE: Duration = Duration::from_secs(3);
 /// longer, so a short outage of the EC2 API changes no role.
 const LONG_LEASE: Duration = Duration::from_secs(30);
 
-/// When this host sends heartbeats over the link.
+/// When this host sends heartbeats over the link to the peer.
 #[derive(Clone, Debug, Default)]
 struct Heartbeats {
-    /// When the next heartbeat is due; `None` while the link is down.
+    /// When the next heartbeat is due; `None` while the link to the peer is down.
     next: Option<Time>,
-    /// The last heartbeat that was sent over the current connection of the link; `None` if none
-    /// was.
+    /// The last heartbeat that was sent over the current connection of the link to the peer; `None`
+    /// if none was.
     last: Option<Heartbeat>,
 }
 
@@ -235,8 +236,8 @@ impl Host {
         self.route(now, |router, out| router.start(now, out));
     }
 
-    /// Continues the role of another process of this host: the peer notices only a new connection of
-    /// the link.
+    /// Continues the role of another process of this host: the peer notices only a new connection
+    /// of the link between the two agents.
     fn resume(&mut self, now: Time, has_address: bool) {
         self.begin(now);
         if let Some(reconciler) = self.reconciler.as_mut().filter(|_| has_address) {

@@ -15,7 +15,8 @@ pub(super) struct Peer {
     beat: Option<(Time, Heartbeat)>,
     /// When the peer's last advert arrived that was not a goodbye: the peer was master then.
     advert: Option<Time>,
-    /// When the peer's last message arrived, whether by advert or link; `None` before the first.
+    /// When the peer's last message arrived, whether by advert or over the link between the two
+    /// agents; `None` before the first.
     heard: Option<Time>,
 }
 
@@ -49,7 +50,8 @@ impl Peer {
         self.beat = None;
     }
 
-    /// Returns when the peer was last heard, by advert or link; `None` if it never was.
+    /// Returns when the peer was last heard, by advert or over the link between the two agents;
+    /// `None` if it never was.
     pub(super) fn heard(&self) -> Option<Time> {
         self.heard
     }
@@ -59,8 +61,8 @@ impl Peer {
         self.heard.is_some_and(|heard| now.since(heard) <= span)
     }
 
-    /// Returns the peer's last heartbeat; `None` if the link is down or the heartbeat is older than
-    /// `span`.
+    /// Returns the peer's last heartbeat; `None` if the link to the peer is down or the heartbeat
+    /// is older than `span`.
     pub(super) fn beat(&self, now: Time, span: Duration) -> Option<Heartbeat> {
         let (at, beat) = self.beat?;
         (self.linked && now.since(at) <= span).then_some(beat)
@@ -75,7 +77,8 @@ impl Peer {
         by_link.unwrap_or(by_advert)
     }
 
-    /// Whether both hosts have heard each other over the link no longer than `span` ago.
+    /// Whether both hosts have heard each other over the link between their agents no longer than
+    /// `span` ago.
     pub(super) fn both_hear(&self, now: Time, span: Duration) -> bool {
         self.beat(now, span).is_some_and(|beat| beat.hears_you)
     }

@@ -20,7 +20,7 @@ pub enum Refusal {
     NotActive,
     /// Another hand-over is in progress.
     UnderWay,
-    /// The peer is not heard over the link.
+    /// The peer is not heard over the link between the two agents.
     NoPeer,
     /// The peer is not ready to take over.
     PeerNotReady,

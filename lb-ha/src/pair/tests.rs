@@ -78,7 +78,8 @@ impl Bench {
         bench
     }
 
-    /// Creates an active host with the address, and a standby that it hears over the link.
+    /// Creates an active host with the address, and a standby that it hears over the link between
+    /// the two agents.
     fn active_with_standby(settings: Settings) -> Self {
         let mut bench = Self::active(settings);
         bench.link(standby(90));
@@ -87,7 +88,7 @@ impl Bench {
         bench
     }
 
-    /// Creates a standby that hears an active host over the link.
+    /// Creates a standby that hears an active host over the link between the two agents.
     fn standby(settings: Settings, active: Heartbeat) -> Self {
         let mut bench = Self::new(settings);
         bench.link(active);

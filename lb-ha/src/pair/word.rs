@@ -1,4 +1,4 @@
-//! The messages that the agents exchange over the link about who is active.
+//! The messages about who is active, which the two agents exchange over the link between them.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::vrrp::State;
 
-/// A message of one agent to the other over the link.
+/// A message of one agent to the other over the link between them.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Word {
     /// The state of the sender: sent once in each advert interval, and immediately when its content

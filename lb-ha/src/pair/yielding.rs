@@ -112,7 +112,8 @@ impl Host {
         let fresh = (self.doubt.silent_since)
             .filter(|since| self.now.since(*since) < ALERT_SPAN)
             .map(|since| confirmed.max(since) + LEASE);
-        // A standby is not heard without a link, so its silence says nothing then.
+        // A standby is not heard without a link between the agents, so its silence says nothing
+        // then.
         let old = (self.doubt.unpaired_since)
             .filter(|_| self.settings.link)
             .map(|since| confirmed.max(since) + LONG_LEASE);

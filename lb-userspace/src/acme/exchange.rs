@@ -46,7 +46,7 @@ struct ExchangeState {
     role: HostRole,
     /// Whether the link to the peer is up.
     link: bool,
-    /// Whether the peer's state was received since the link came up.
+    /// Whether the peer's state was received since the link to the peer came up.
     peer_state_known: bool,
     /// The peer's name; `None` until the peer has sent it.
     peer: Option<String>,
@@ -178,8 +178,8 @@ impl Exchange {
             drop(state);
             managed.changed.notify_one();
         }
-        // The responses for the peer's orders are still served without a link: a directory may
-        // still request them.
+        // The responses for the peer's orders are still served without a link to the peer: a
+        // directory may still request them.
         self.publish_now(&mut state, now);
     }
 
@@ -188,7 +188,7 @@ impl Exchange {
         self.publish_now(&mut self.state(), SystemTime::now());
     }
 
-    /// Sends a message to the peer if the link is up; otherwise the message is dropped.
+    /// Sends a message over the link to the peer if that is up; otherwise the message is dropped.
     pub(super) fn send(&self, message: PeerMessage) {
         if self.state().link {
             self.enqueue(message);
@@ -279,7 +279,7 @@ impl Exchange {
     }
 
     /// Sends this host's state to the peer, and returns the state's serial number; `None` if the
-    /// link is down.
+    /// link to the peer is down.
     fn publish_now(&self, state: &mut ExchangeState, now: SystemTime) -> Option<u64> {
         let settings = state.settings.as_ref()?;
         if !state.link {
@@ -309,8 +309,8 @@ impl Exchange {
     }
 
     fn enqueue(&self, message: PeerMessage) {
-        // Sending fails if the agent is stopping. The peer notices the stop because the link goes
-        // down.
+        // Sending fails if the agent is stopping. The peer notices the stop because the link
+        // between the two agents goes down.
         let _gone = self.0.messages.send(message);
     }
 

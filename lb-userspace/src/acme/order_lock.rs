@@ -1,9 +1,9 @@
 //! The lock that decides which host of a pair may order a certificate.
 //!
 //! A pure state machine, part of [`Renewal`](super::Renewal). Only the active host orders. While
-//! the link is up it claims the lock from the peer first, and the peer refuses while an order of
-//! the peer is in flight, so that no two orders overlap, however the roles change. Without a link
-//! the active host orders without asking.
+//! the link to the peer is up it claims the lock from the peer first, and the peer refuses while an
+//! order of the peer is in flight, so that no two orders overlap, however the roles change. Without
+//! that link the active host orders without asking.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,11 +12,12 @@ use std::time::{Duration, SystemTime};
 pub(super) const LONGEST_ORDER: Duration = Duration::from_secs(4000);
 /// Time limit for the peer's reply to a claim.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
-/// How long an agent that has just started, or whose link came up, waits for the peer's state
-/// before it may order.
+/// How long an agent that has just started, or whose link to the peer came up, waits for the peer's
+/// state before it may order.
 const FIRST_MESSAGE: Duration = Duration::from_secs(15);
-/// How long the lock still counts as held by the peer's order after the link went down. A link that
-/// was only interrupted recovers in this time; a dead host cannot say that its order has ended.
+/// How long the lock still counts as held by the peer's order after the link to the peer went down.
+/// A link that was only interrupted recovers in this time; a dead host cannot say that its order
+/// has ended.
 const GRACE: Duration = Duration::from_secs(30);
 /// How often the task of a certificate wakes up on a standby, which orders nothing.
 const STANDBY_INTERVAL: Duration = Duration::from_secs(24 * 3600);
@@ -54,7 +55,7 @@ struct Claim {
 #[derive(Clone, Debug)]
 pub struct OrderLock {
     role: HostRole,
-    /// Whether the peer's state was received since the link came up.
+    /// Whether the peer's state was received since the link to the peer came up.
     linked: bool,
     /// Whether the peer did not answer a claim in time. If so, this host orders without asking
     /// until the next message of the peer arrives.
@@ -96,7 +97,8 @@ impl OrderLock {
         }
     }
 
-    /// Records that the link came up. The link counts as usable when the peer's state was received.
+    /// Records that the link to the peer came up. It counts as usable when the peer's state was
+    /// received.
     pub fn link_up(&mut self, now: SystemTime) {
         self.hold_until = now + FIRST_MESSAGE;
     }
@@ -190,8 +192,8 @@ impl OrderLock {
         self.role
     }
 
-    /// Returns whether this host has a peer that cannot be asked: the link is down, or the peer
-    /// does not reply.
+    /// Returns whether this host has a peer that cannot be asked: the link between the two agents
+    /// is down, or the peer does not reply.
     pub(super) fn is_cut_off(&self) -> bool {
         self.role != HostRole::Alone && (!self.linked || self.silent)
     }

@@ -14,15 +14,15 @@ pub(super) const MOST_ACCOUNT_BYTES: usize = 64 << 10;
 /// A message about certificates from one agent of the pair to the other.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub enum PeerMessage {
-    /// The full state of the sender's certificates. It is sent when the link comes up and after
-    /// each change.
+    /// The full state of the sender's certificates. It is sent when the link between the two agents
+    /// comes up and after each change.
     State(Box<HostState>),
     /// The sender claims the order lock, to order the certificate of a service.
     Claim {
         /// The name of the service.
         service: String,
-        /// A random number. If the claims of both hosts cross on the link, the one with the higher
-        /// number is granted.
+        /// A random number. If the claims of both hosts cross on the link between their agents, the
+        /// one with the higher number is granted.
         number: u64,
     },
     /// The reply to a [`Self::Claim`].

@@ -1,5 +1,5 @@
-//! Simulates the renewal of a certificate by two hosts for months, with link failures, role
-//! changes, restarts and a directory that is down.
+//! Simulates the renewal of a certificate by two hosts for months, with failures of the link
+//! between them, role changes, restarts and a directory that is down.
 
 use proptest::prelude::*;
 
@@ -15,8 +15,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     /// Whatever happens, [`World::step`] sees no order of a standby and no overlapping orders while
-    /// the link is up; the hourly limit holds for both hosts together; and once the link is up and
-    /// one host is active, both hosts get the same certificate.
+    /// the link between the two hosts' agents is up; the hourly limit holds for both hosts
+    /// together; and once that link is up and one host is active, both hosts get the same
+    /// certificate.
     #[test]
     fn two_hosts_order_as_one(
         mut world in world(),
@@ -51,8 +52,8 @@ proptest! {
         world.assert_limit();
     }
 
-    /// The directory works most of the time; roles change, links are down for days and agents
-    /// restart. No served certificate ever expires.
+    /// The directory works most of the time; roles change, the link between the hosts is down for
+    /// days and agents restart. No served certificate ever expires.
     #[test]
     fn no_certificate_runs_out_where_the_directory_works_most_of_the_time(
         seed: u64,

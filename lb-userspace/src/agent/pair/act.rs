@@ -31,8 +31,8 @@ use crate::{
 pub(super) struct Actuators {
     adverts: Adverts,
     link: Option<Link>,
-    /// The receiver of the flows that the peer sends over the link; `None` once the packet path is
-    /// open and replication has taken it.
+    /// The receiver of the flows that the peer sends over the link between the two agents; `None`
+    /// once the packet path is open and replication has taken it.
     arriving: Option<peer::Flows>,
     replicator: Option<FlowReplicator>,
     addresses: Option<Addresses>,
@@ -321,8 +321,8 @@ impl Actuators {
         }
     }
 
-    /// Starts or ends the export of flows: the active host exports its flows while the link is up,
-    /// and imports none.
+    /// Starts or ends the export of flows: the active host exports its flows while the link to the
+    /// peer is up, and imports none.
     fn update_replication(&self) {
         let active = self.state == State::Master;
         if let Some(flows) = &self.flows {

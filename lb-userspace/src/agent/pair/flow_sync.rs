@@ -1,19 +1,20 @@
 //! Tracks whether this host has imported all flows of the peer.
 
-/// The connection of the link, and the connection over which the last full import was completed.
+/// The connection of the link to the peer, and the connection over which the last full import was
+/// completed.
 ///
 /// The two reports come from different tasks, in either order: the import of a small table can be
-/// complete before the pair thread learns that the link is up.
+/// complete before the pair thread learns that the link to the peer is up.
 #[derive(Debug, Default)]
 pub(super) struct FlowSync {
-    /// Number of the present or the last connection of the link.
+    /// Number of the present or the last connection of the link to the peer.
     session: Option<u64>,
     /// Number of the connection over which all flows were last imported.
     imported_over: Option<u64>,
 }
 
 impl FlowSync {
-    /// The link is up, with the connection of this number.
+    /// The link to the peer is up, with the connection of this number.
     pub(super) fn link_up(&mut self, session: u64) {
         self.session = Some(session);
     }
@@ -23,8 +24,9 @@ impl FlowSync {
         self.imported_over = Some(session);
     }
 
-    /// Whether all flows of the peer were imported over the present or the last connection of the link.
-    /// Flows imported over an older connection say nothing about this one.
+    /// Whether all flows of the peer were imported over the present or the last connection of the
+    /// link between the two agents. Flows imported over an older connection say nothing about this
+    /// one.
     pub(super) fn is_complete(&self) -> bool {
         self.session.is_some() && self.session == self.imported_over
     }

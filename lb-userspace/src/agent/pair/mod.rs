@@ -49,9 +49,10 @@ pub(super) enum PairCommand {
     Checked,
     /// A new configuration is in force, of which these are the parts for the pair.
     Reconfigure(Box<(Ha, Watched)>),
-    /// Send this message to the peer over the link.
+    /// Send this message over the link to the peer.
     Send(Message),
-    /// All flows of the peer were imported over the link's session of this number.
+    /// All flows of the peer were imported over the session of this number of the link between the
+    /// two agents.
     Synced(u64),
     /// Leave the pair with a goodbye, and report when it has been sent.
     Stop(oneshot::Sender<()>),
@@ -69,7 +70,7 @@ pub(super) enum Effect {
     HandedOver(Result<(), Refusal>),
     /// Take note that this host became active (true), or is no longer active (false).
     Active(bool),
-    /// Take note that the link came up (true), or went down (false).
+    /// Take note that the link to the peer came up (true), or went down (false).
     Linked(bool),
     /// Handle this message of the peer.
     Received(Message),

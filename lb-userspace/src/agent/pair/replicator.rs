@@ -1,5 +1,5 @@
-//! Replicates flows between the packet path and the link: exports this host's flows while it is
-//! active, and imports the peer's flows otherwise.
+//! Replicates flows between the packet path and the link to the peer: exports this host's flows
+//! while it is active, and imports the peer's flows otherwise.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The tasks that export and import flows. Dropping this value ends them.
 #[derive(Debug)]
 pub(super) struct FlowReplicator {
-    /// The session of the link to export flows over; `None` while this host is not active or the
-    /// link is down.
+    /// The session of the link to the peer over which flows are exported; `None` while this host is
+    /// not active or the link is down.
     export_over: watch::Sender<Option<Bulk>>,
     _tasks: JoinSet<()>,
 }
@@ -46,8 +46,8 @@ impl FlowReplicator {
         }
     }
 
-    /// Makes the task export this host's flows over this session of the link from now on; `None`
-    /// ends the export.
+    /// Makes the task export this host's flows over this session of the link to the peer from now
+    /// on; `None` ends the export.
     pub(super) fn export_over(&self, bulk: Option<Bulk>) {
         self.export_over.send_if_modified(|current| {
             let session = |bulk: &Option<Bulk>| bulk.as_ref().map(Bulk::session);
@@ -78,7 +78,8 @@ async fn export(flows: Flows, mut follow: watch::Receiver<Option<Bulk>>) {
     }
 }
 
-/// Exports all flows, and then the changes of flows, until the session of the link ends.
+/// Exports all flows, and then the changes of flows, until the session of the link to the peer
+/// ends.
 async fn export_over(flows: &Flows, bulk: &Bulk) {
     let mut chunks = match flows.export() {
         Ok(chunks) => chunks,

@@ -46,7 +46,7 @@ pub(in crate::agent) struct PairSnapshot {
 #[derive(Clone, Debug)]
 pub(in crate::agent) struct LinkSnapshot {
     pub(in crate::agent) view: peer::View,
-    /// When the link last came up or went down.
+    /// When the link to the peer last came up or went down.
     pub(in crate::agent) since: SystemTime,
     /// The peer of the present or the last session; `None` if there was none.
     pub(in crate::agent) peer: Option<PeerInfo>,

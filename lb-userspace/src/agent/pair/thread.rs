@@ -109,7 +109,7 @@ enum End {
 struct Inputs {
     commands: mpsc::UnboundedReceiver<PairCommand>,
     adverts: mpsc::Receiver<Received>,
-    /// The events of the link; `None` if no link is configured.
+    /// The events of the link to the peer; `None` if no such link is configured.
     link: Option<mpsc::Receiver<peer::Event>>,
     /// The worker that makes EC2 calls; `None` if there is no Elastic IP.
     ec2: Option<aws::Worker>,
@@ -327,9 +327,9 @@ impl PairThread {
         }
     }
 
-    /// Adds the adverts and link messages that arrived while the pair thread did not run to the
-    /// backlog. A host that was suspended must not consider the peer silent while the peer's
-    /// messages wait in a socket.
+    /// Adds the adverts, and the messages over the link to the peer, that arrived while the pair
+    /// thread did not run to the backlog. A host that was suspended must not consider the peer
+    /// silent while the peer's messages wait in a socket.
     async fn catch_up(&mut self, backlog: &mut Backlog<ThreadEvent>) {
         tokio::time::sleep(CATCHING_UP).await;
         while let Ok(received) = self.inputs.adverts.try_recv() {

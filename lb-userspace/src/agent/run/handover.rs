@@ -164,8 +164,8 @@ impl<K: Kernel> Agent<K> {
     }
 
     /// Hands the active role over to the peer, because the agent is stopping. Returns false if a
-    /// link is configured and no peer is heard over it: then this host stays active until its
-    /// requests have ended.
+    /// link to the peer is configured and no peer is heard over it: then this host stays active
+    /// until its requests have ended.
     pub(super) async fn hand_over(&mut self, signals: &mut Signals) -> bool {
         let Some(pair) = self.pair.as_ref().filter(|_| !self.lost_pair) else {
             return true;

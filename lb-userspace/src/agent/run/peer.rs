@@ -1,5 +1,5 @@
-//! Exchanges the state that the two agents share over the link: session ticket keys, operator
-//! overrides, certificates, and ACME orders.
+//! Exchanges the state that the two agents share over the link between them: session ticket keys,
+//! operator overrides, certificates, and ACME orders.
 
 use std::time::SystemTime;
 
@@ -19,7 +19,7 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Handles a message that the peer sent over the link.
+    /// Handles a message that the peer sent over the link between the two agents.
     pub(super) fn told(&mut self, message: Message) {
         match message {
             Message::Tickets(offer) => self.tickets.heard(offer),
@@ -29,7 +29,8 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Sends this host's full state to the peer, because a session of the link has begun.
+    /// Sends this host's full state to the peer, because a session of the link between the two
+    /// agents has begun.
     pub(super) fn linked(&mut self) {
         let offer = self.tickets.link_up();
         self.tell_peer(offer.map(Message::Tickets));

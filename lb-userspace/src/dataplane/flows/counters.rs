@@ -47,8 +47,8 @@ const SKIPS: [(SkipReason, &str); 8] = [
 pub struct FlowCounters {
     /// Whether this host is exporting its connections to the peer.
     pub telling: bool,
-    /// An upper bound of the age of the oldest change that the link has not taken yet. It is below
-    /// 100 ms if the link keeps up.
+    /// An upper bound of the age of the oldest change that the link to the peer has not taken yet.
+    /// It is below 100 ms if the link keeps up.
     pub lag: Duration,
     /// Number of records of connections that were sent to the peer.
     pub sent: u64,
@@ -93,8 +93,8 @@ pub(super) struct Tally {
     skipped: [AtomicU64; SKIPS.len()],
     last_pass: Mutex<(u64, Duration)>,
     last_pass_ended: Mutex<Option<Instant>>,
-    /// During an export: the time up to which all changes have been handed to the link; `None` if
-    /// there is no export.
+    /// During an export: the time up to which all changes have been handed to the link to the peer;
+    /// `None` if there is no export.
     settled: Mutex<Option<Instant>>,
 }
 
@@ -128,8 +128,8 @@ impl Tally {
             .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Records that all changes until `at` were handed to the link; `None` records that the export
-    /// ended.
+    /// Records that all changes until `at` were handed to the link to the peer; `None` records that
+    /// the export ended.
     pub(super) fn settle(&self, at: Option<Instant>) {
         *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }

@@ -40,8 +40,8 @@ use super::{
     resolve::Resolver,
 };
 
-/// Maximum number of chunks that wait for the link: together 768 KiB. While that many wait, changes
-/// stay in the ring buffer.
+/// Maximum number of chunks that wait for the link to the peer: together 768 KiB. While that many
+/// wait, changes stay in the ring buffer.
 const CHUNKS_WAITING: usize = 16;
 
 /// Exports connections to the peer and imports the peer's. This is a handle that is cheap to clone;
@@ -110,9 +110,9 @@ impl Flows {
 
     /// Exports this host's connections for as long as the returned receiver exists. The receiver
     /// delivers chunks, which the caller must pass to [`Self::import`] on the peer, all of them and
-    /// in order. Call this on the active host when the link is up; drop the receiver when the link
-    /// goes down or the role ends. A change is in the channel within 20 ms, as long as there is
-    /// room.
+    /// in order. Call this on the active host when the link to the peer is up; drop the receiver
+    /// when the link goes down or the role ends. A change is in the channel within 20 ms, as long
+    /// as there is room.
     ///
     /// During an export, this host imports nothing.
     ///

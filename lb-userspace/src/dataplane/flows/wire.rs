@@ -265,8 +265,8 @@ mod tests {
         fn a_chunk_that_lost_bytes_or_gained_some_is_refused(chunk in any_chunk(), cut in any::<prop::sample::Index>()) {
             let bytes = encode(&chunk);
             let cut = cut.index(bytes.len());
-            // The decoder cannot notice that whole records are missing: the link's integrity check
-            // must.
+            // The decoder cannot notice that whole records are missing: the integrity check of the
+            // link to the peer must.
             let whole_records = matches!(chunk, Chunk::Records(_)) && cut >= 4 && (cut - 4) % 24 == 0;
             prop_assert_eq!(decode(&bytes[..cut]).is_ok(), whole_records);
             prop_assert!(decode(&[&bytes[..], &[0]].concat()).is_err());
