@@ -66,7 +66,8 @@ impl Durations {
     }
 }
 
-/// The last failure, for an operator.
+/// The last failure of an EC2 API call, or of the preparations for the first one. It is shown to
+/// operators.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LastError {
     /// When the failure happened.
@@ -75,7 +76,7 @@ pub struct LastError {
     pub error: ApiError,
 }
 
-/// Collects the counters of calls while they are made.
+/// Counts and times the EC2 API calls while they are made.
 #[derive(Debug, Default)]
 pub(super) struct Recorder(Mutex<Records>);
 

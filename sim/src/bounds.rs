@@ -128,7 +128,7 @@ pub fn overlap_contested(plan: &Plan) -> Duration {
     SETTLE + overlap_calm(plan)
 }
 
-/// Returns the longest time for which both hosts of a pair with a link may be sure to have the
+/// Returns the longest time for which both hosts of a pair with a link may believe to have the
 /// address, whatever the network and the EC2 API do. A host that does not hear its standby steps
 /// back [`LEASE`] after the last confirmation that it has the address; that confirmation may be the
 /// answer to a slow call, and show a past state.

@@ -30,10 +30,10 @@ pub struct Figures {
     pub overlap_calm: Duration,
     /// The same as `overlap_fresh`, but when both hosts had just taken the address.
     pub overlap_contested: Duration,
-    /// Longest time that both hosts were sure to have the address, with a healthy EC2 API.
+    /// Longest time that both hosts believed to have the address, with a healthy EC2 API.
     pub overlap_sure: Duration,
-    /// Longest time that both hosts of a pair with a link were sure to have the address, whether or
-    /// not the EC2 API answered.
+    /// Longest time that both hosts of a pair with a link believed to have the address; this
+    /// includes times in which the EC2 API did not answer.
     pub overlap_blind: Duration,
     /// Longest time that no host was active although one could have been.
     pub gap: Duration,

@@ -31,7 +31,7 @@ pub(crate) struct Overlap {
     /// which there is no such bound.
     sure_bound: Option<Duration>,
     both: Option<Both>,
-    /// Since when both hosts are sure to have the address, and whether each had heard the other a
+    /// Since when both hosts believe to have the address, and whether each had heard the other a
     /// moment before.
     sure: Option<(Time, bool)>,
     /// Since when each host can hear the other; `None` while one cannot.
@@ -61,7 +61,7 @@ struct Both {
 pub(crate) struct Closer {
     /// For how long the host has not heard the other one; `None` if it never did.
     pub(crate) silent: Option<Duration>,
-    /// Whether the host is sure to have the address.
+    /// Whether the host believes to have the address.
     pub(crate) sure: bool,
 }
 

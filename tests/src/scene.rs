@@ -83,8 +83,8 @@ impl Scene {
         self.follower.wait_for(BALANCERS[balancer].1, limit)
     }
 
-    /// Returns the calls so far that associated the Elastic IP, without dry runs, in order of
-    /// arrival.
+    /// Returns the EC2 API calls so far that associated the Elastic IP, without dry runs, in order
+    /// of arrival.
     #[must_use]
     pub fn associations(&self) -> Vec<Call> {
         let mut calls = self.ec2.calls();
@@ -92,7 +92,7 @@ impl Scene {
         calls
     }
 
-    /// Checks that no agent made two concurrent calls.
+    /// Checks that no agent made two concurrent calls of the EC2 API.
     ///
     /// # Errors
     /// When an agent made two; the error names both calls.

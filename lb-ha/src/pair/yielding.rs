@@ -24,8 +24,8 @@ pub(super) struct Doubt {
     /// When this host, as master, stopped hearing the peer as a standby; `None` while it hears it
     /// as one.
     pub(super) unpaired_since: Option<Time>,
-    /// When a description first showed the address at another host; `None` without such a
-    /// description since the address was confirmed here.
+    /// When an answer of the EC2 API first showed the address at another host; `None` without such
+    /// an answer since the API confirmed that the address is here.
     pub(super) disputed: Option<Time>,
 }
 
@@ -66,7 +66,8 @@ impl Host {
         }
     }
 
-    /// Handles a description that shows the address at `owner`, although this host had it.
+    /// Handles an answer of the EC2 API that shows the address at `owner`, although this host had
+    /// it.
     pub(super) fn address_is_lost(&mut self, now: Time, owner: Owner) {
         if self.router.state() != State::Master {
             return;
@@ -77,7 +78,7 @@ impl Host {
             Owner::Us => {}
             Owner::Nobody => self.reclaim(now),
             Owner::Other => {
-                // Wait for another description: this one may be stale, the peer may have fallen
+                // Wait for another answer: this one may be stale, the peer may have fallen
                 // silent a moment ago, or two masters may be about to hear each other.
                 let patience = if both_masters {
                     self.detection() * 2
@@ -121,8 +122,8 @@ impl Host {
         end.filter(|_| self.has_address())
     }
 
-    /// Sets how often a master asks for the owner of the address: more often while it does not hear
-    /// the peer.
+    /// Sets how often a host that is master asks the EC2 API which host has the address: more often
+    /// while it does not hear the peer.
     pub(super) fn watch_silence(&mut self, now: Time) {
         let master = self.router.state() == State::Master;
         let heard = self.peer.heard();

@@ -1,4 +1,7 @@
 //! Allocates the numbers that services, backends and rows of source ports have in the BPF maps.
+//!
+//! A row is an inner map of the map `source_ports`: the source ports of the connections to one
+//! backend from one address of the balancer.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -61,7 +61,8 @@ struct Snapshot {
     last: Option<(Instant, Arc<[SourcePorts]>)>,
 }
 
-/// A backend of a service whose source ports are counted, with its rows of source ports.
+/// A backend of a service whose source ports are counted, with the numbers of its rows in the map
+/// `source_ports`: one for each address from which the balancer connects to it.
 struct Target {
     service: Name,
     backend: Name,

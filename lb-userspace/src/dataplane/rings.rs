@@ -22,7 +22,7 @@ use lb_common::{
 use super::{Error, memory::Mapped, nested};
 
 /// The index of an entry of the map `rings` that belongs to no service. It is set only in order to
-/// wait for running programs.
+/// wait until the XDP programs that are running have ended.
 const NO_SERVICE: u32 = limits::SERVICES;
 
 /// The contents of a service's ring, to be written to its map.
@@ -42,7 +42,7 @@ pub(super) struct Rings {
     /// An inner map without slots, which services without backends have.
     empty: MapData,
     placed: HashMap<ServiceId, Placed>,
-    /// How many times this value has waited for all running programs.
+    /// How many times this value has waited for the running XDP programs to end.
     waits: u64,
 }
 
@@ -89,8 +89,8 @@ impl Rings {
         })
     }
 
-    /// Writes these rings, each atomically. This waits for running programs at most once if each
-    /// service has a ring of the needed capacity already, and at most twice otherwise.
+    /// Writes these rings, each atomically. This waits for the running XDP programs to end: at most
+    /// once if each service has a ring of the needed capacity already, and at most twice otherwise.
     pub(super) fn write(&mut self, rings: &[Filled<'_>]) -> Result<(), Error> {
         let mut missing = Vec::new();
         for ring in rings {

@@ -1,5 +1,8 @@
 //! The maps of source ports and endpoints, by which a backend's replies are assigned to
 //! connections.
+//!
+//! The BPF map `source_ports` has an inner map for each backend and each address from which the
+//! balancer connects to it: a *row* of source ports, which says what connection has each port.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -121,8 +124,9 @@ impl Sources {
         })
     }
 
-    /// Creates the rows of source ports with these numbers, if they do not exist. It waits for
-    /// running programs once for all new rows.
+    /// Creates the rows with these numbers in the map `source_ports`, if they do not exist. An
+    /// update of this map returns only when the XDP programs that were running have ended; the new
+    /// rows are added together, so that this does not wait for each of them in turn.
     pub(super) fn provide_rows(&self, numbers: impl IntoIterator<Item = u16>) -> Result<(), Error> {
         let wanted: BTreeSet<u16> = numbers
             .into_iter()

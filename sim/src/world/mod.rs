@@ -50,7 +50,7 @@ pub enum Fact {
     Moved(Holder),
     /// This host began to hold new connections (true), or ended the hold (false).
     Hold(Side, bool),
-    /// This host has become sure that it has the address.
+    /// This host has begun to believe that it has the address.
     Acquired(Side),
     /// A hand-over by this host had this outcome.
     HandedOver(Side, Result<(), Refusal>),

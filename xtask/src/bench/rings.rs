@@ -70,7 +70,8 @@ struct Figures {
     works: BTreeMap<String, Work>,
 }
 
-/// The output of the example for one way in which the state changes are distributed.
+/// The output of the example [`EXAMPLE`] for one way in which the state changes of backends are
+/// distributed.
 #[derive(Deserialize, Serialize)]
 struct Work {
     /// CPU time of the process, in per cent of one core.

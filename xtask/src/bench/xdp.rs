@@ -118,7 +118,7 @@ struct Figures {
     times: Times,
 }
 
-/// The output of the example; each figure is the median over the rounds.
+/// The output of the example [`EXAMPLE`]; each figure is the median over its rounds.
 #[derive(Deserialize, Serialize)]
 struct Times {
     /// Nanoseconds per packet of an empty program, which were already subtracted from the other
@@ -142,7 +142,7 @@ struct Times {
 /// computed within each round.
 #[derive(Deserialize, Serialize)]
 struct Time {
-    /// Name of the path of a packet through the program, as the example prints it.
+    /// Name of the path of a packet through the program, as the example [`EXAMPLE`] prints it.
     path: String,
     lb_ns: Option<f64>,
     katran_ns: Option<f64>,

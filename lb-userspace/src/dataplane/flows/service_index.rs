@@ -7,8 +7,8 @@ use lb_common::{backend::BackendId, connection::NO_ROW, record::Record, service:
 
 use super::{super::layout::Layout, counters::SkipReason};
 
-/// The number of each backend and of its first row of source ports, by the backend's address and
-/// port.
+/// The number of each backend and of its first row in the BPF map `source_ports`, by the backend's
+/// address and port. A row has the source ports of the connections from one address.
 type Backends = HashMap<([u8; 4], u16), (BackendId, u16)>;
 
 /// The steered services, each with the numbers of its backends and of their first rows of source

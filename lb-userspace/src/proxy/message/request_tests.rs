@@ -1,5 +1,6 @@
-//! Tests that mistakes known from other proxies are refused, and that the outcome does not depend
-//! on how the bytes arrive.
+//! Tests that the parser of requests does not repeat the known mistakes of other proxies: it
+//! refuses malformed and ambiguous requests, and the outcome does not depend on how the bytes
+//! arrive.
 
 use proptest::prelude::*;
 

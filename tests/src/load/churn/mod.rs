@@ -157,13 +157,14 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Whether no more connections are to be opened, after the time `elapsed`.
+    /// Whether no more connections are to be opened, when the load has lasted for `elapsed`.
     fn is_over(&self, elapsed: Duration) -> bool {
         let is_last = |total| self.begun >= total;
         elapsed >= self.plan.lasts || self.plan.total.is_some_and(is_last)
     }
 
-    /// Opens connections in the free slots, as far as the rate allows after the time `elapsed`.
+    /// Opens a connection in each free slot, or in as many as the rate allows when the load has
+    /// lasted for `elapsed`. There is a slot for each concurrent connection.
     fn fill(&mut self, elapsed: Duration) {
         for index in 0..self.slots.len() {
             if self.is_over(elapsed) || !self.is_due(elapsed) {
@@ -181,7 +182,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Whether the rate allows another connection, after the time `elapsed`.
+    /// Whether the rate allows another connection, when the load has lasted for `elapsed`.
     fn is_due(&self, elapsed: Duration) -> bool {
         let due = |rate| elapsed.as_secs_f64() * f64::from(rate);
         self.plan
