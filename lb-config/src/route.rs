@@ -235,8 +235,8 @@ fn read_name(section: &Section<'_>, number: usize) -> Result<Name, Reported> {
     if *name.get_ref() == Name::default_route() || text.bytes().all(|byte| byte.is_ascii_digit()) {
         let message = format!("route name \"{text}\" is reserved");
         let hint =
-            "numbers name the routes without a name, and default the requests that no route \
-                    takes: choose another name"
+            "lb gives routes without a name their number as the name, and \"default\" stands for \
+                    the requests that no route takes: choose another name"
                 .to_owned();
         return Err(section.source().error(name.span(), message, hint));
     }

@@ -119,7 +119,7 @@ impl Remedy {
             privilege,
         } = self
         else {
-            bail!("apt's step is not one command");
+            bail!("the packages of apt are not installed by a single command");
         };
         let mut command = privilege.command(program)?;
         command
