@@ -41,8 +41,8 @@ pub struct Forged {
 }
 
 impl Forged {
-    /// Returns a valid advert from one host to another, as the lab's agents send them, but with a
-    /// higher priority.
+    /// Returns a valid advert from one host to another, as the agents in the tests send them, but
+    /// with a higher priority.
     #[must_use]
     pub fn from(source: Ipv4Addr, destination: Ipv4Addr) -> Self {
         Self {

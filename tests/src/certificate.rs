@@ -1,4 +1,6 @@
 //! Certificates of the lab, from an authority that the client trusts.
+//!
+//! The lab is the set of network namespaces that the end-to-end tests make: one for each host.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,6 @@
 //! Entering a host of a lab that another process started.
+//!
+//! The lab is a set of network namespaces, one for each host, as in the end-to-end tests.
 
 use std::{fs, os::unix::process::CommandExt as _, process::Command};
 

@@ -2,5 +2,5 @@
 
 use std::net::Ipv4Addr;
 
-/// The address of the lab's Elastic IP, to which clients connect.
+/// The address of the Elastic IP in the end-to-end tests, to which clients connect.
 pub const ELASTIC_IP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 74);

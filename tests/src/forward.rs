@@ -1,4 +1,6 @@
 //! A forwarder from the machine's loopback to a host of the lab.
+//!
+//! The lab is a set of network namespaces, one for each host, as in the end-to-end tests.
 
 use std::{
     io,

@@ -24,7 +24,7 @@ use crate::{
 /// Interval at which the gateway asks the EC2 API for the owner of the Elastic IP.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// The Internet gateway of the lab's cloud.
+/// The Internet gateway of the simulated cloud.
 ///
 /// The gateway translates as AWS's does: one address to one address in both directions, without
 /// connection tracking. When the Elastic IP moves, the next packet goes to its new owner.

@@ -1,4 +1,5 @@
-//! The real keepalived on a host of the lab, for interoperability tests and for comparison.
+//! The real keepalived on a host of the end-to-end tests, for interoperability tests and for
+//! comparison. A host is a set of namespaces of its own.
 
 use std::{fmt::Write as _, fs, net::IpAddr, time::Duration};
 

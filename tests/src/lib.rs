@@ -1,5 +1,5 @@
-//! The lab: hosts as network namespaces, real peers as processes, on the addresses of a small
-//! setup on AWS.
+//! The lab, in which the end-to-end tests run: hosts as network namespaces, real peers as
+//! processes, on the addresses of a small setup on AWS.
 //!
 //! [`Lab::raise`] starts a lab within a second or two; it ends when it is dropped, or when the process
 //! exits in any way. Labs are isolated from each other.

@@ -1,4 +1,6 @@
-//! `lb-lab`: the lab on the command line.
+//! `lb-lab` starts, uses and measures the lab from the command line.
+//!
+//! The lab is a set of network namespaces, one for each host, as in the end-to-end tests.
 
 mod connections;
 mod demo;

@@ -85,7 +85,7 @@ impl Partition {
 
 impl Drop for Partition {
     fn drop(&mut self) {
-        // Errors are ignored: the lab may be ending.
+        // Errors are ignored: the gateway may have ended, with all hosts of the test.
         drop(nft(&self.gateway, NONE));
     }
 }

@@ -1,4 +1,6 @@
 //! A lab with a pair of agents and a fake EC2 API: the start of most tests of the pair.
+//!
+//! The lab is the set of network namespaces that the end-to-end tests make: one for each host.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +17,8 @@ use crate::{
 /// Time-out for the Elastic IP to move to another host while the API works.
 const MOVING: Duration = Duration::from_secs(5);
 
-/// A lab with an EC2 API, a gateway that follows it, and a pair of agents, the first of which is active.
+/// A lab with an EC2 API, a gateway that follows it, and a pair of agents, the first of which is
+/// active.
 #[derive(Debug)]
 pub struct Scene {
     /// The agents of both balancers. This is the first field, so they are dropped before everything

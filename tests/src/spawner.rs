@@ -1,7 +1,7 @@
 //! A thread that starts the holder processes of hosts and ends only with this process.
 //!
-//! `setpriv --pdeathsig` ties a child to the *thread* that started it: a lab that was raised on a
-//! short-lived thread would die with that thread.
+//! `setpriv --pdeathsig` ties a child to the *thread* that started it: a host whose holder was
+//! started on a short-lived thread would die with that thread.
 
 use std::{
     io,

@@ -1,4 +1,5 @@
-//! The lab: the hosts, the cables between them, and their addresses.
+//! The lab, which is the set of network namespaces that the end-to-end tests make: the hosts, the
+//! cables between them, and their addresses.
 //!
 //! ```text
 //! client 198.51.100.10 ── wan 198.51.100.1 ┐

@@ -25,7 +25,7 @@ pub const LIMITED: usize = 2;
 /// Time-out for nginx to start listening.
 const STARTING: Duration = Duration::from_secs(10);
 
-/// A web server of the lab.
+/// A web server, on a host of its own in the end-to-end tests.
 ///
 /// | path | what |
 /// |---|---|

@@ -1,4 +1,4 @@
-//! Tests of the lab's own EC2 API and metadata service, which other tests rely on.
+//! Tests of the fake EC2 API and metadata service, which other tests rely on.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

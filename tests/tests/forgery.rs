@@ -6,6 +6,8 @@
 //! FIN or data anywhere within the window; no balancer can tell those from the real ones. Endpoints
 //! ignore all other forged segments or answer them with a challenge ACK, so the balancer must not end
 //! the connection because of them either.
+//!
+//! The lab is the set of network namespaces that the end-to-end tests make: one for each host.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},

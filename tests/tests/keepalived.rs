@@ -305,7 +305,7 @@ fn tshark_is_content(capture: Capture, version: u8) -> Result<()> {
     Ok(())
 }
 
-/// Shows that the lab's keepalived works as it is configured, which the other tests rely on.
+/// Shows that keepalived works as these tests configure it, which the other tests rely on.
 #[test]
 fn two_keepalived_agree_and_hand_over() -> Result<()> {
     let _alone = alone();

@@ -16,8 +16,8 @@ use lab::{
 const MAINTENANCE: &str = "/run/lb/maintenance.html";
 const SORRY: &str = "/run/lb/sorry.html";
 
-/// The pools that the routes name: one has a web server of the lab, the other an address that
-/// belongs to no host.
+/// The pools that the routes name: one has the web server of the host `web4`, the other an address
+/// that belongs to no host.
 const POOLS: &str = r#"
 [[pool]]
 name = "api"
@@ -71,7 +71,7 @@ pool = "api"
 replace_prefix = "/"
 "#;
 
-/// Returns the lab's configuration with these lines in the service `https`.
+/// Returns the configuration of these settings, with these lines in the service `https`.
 fn configuration(settings: &Settings, lines: &str) -> String {
     let toml = settings.toml();
     let mode = "mode = \"https\"\n";

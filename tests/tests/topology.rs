@@ -1,5 +1,7 @@
-//! Tests of the lab itself, with HAProxy as the balancer: they show that a failing test of `lb` is not
-//! caused by the lab.
+//! Tests of the lab itself, with HAProxy as the balancer: they show that a failing test of `lb` is
+//! not caused by the lab.
+//!
+//! The lab is the set of network namespaces that the end-to-end tests make: one for each host.
 
 use std::{
     fs,

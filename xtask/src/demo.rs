@@ -24,7 +24,8 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds everything and executes `lb-lab demo`.
+/// Builds everything and executes `lb-lab demo`, which shows the agent at work in a network of
+/// hosts that are network namespaces.
 ///
 /// # Errors
 /// The set-up or a build failed, or the demo could not be started.

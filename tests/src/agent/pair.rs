@@ -70,7 +70,7 @@ impl Pair {
         }
         for (host, settings) in hosts.iter().zip(settings) {
             host.write(CONFIG_FILE, settings.toml())?;
-            // The EC2 APIs of the lab do not verify signatures, so they accept any credentials.
+            // The EC2 APIs of the tests do not verify signatures, so they accept any credentials.
             host.write(
                 ENVIRONMENT_FILE,
                 format!(

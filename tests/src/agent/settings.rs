@@ -1,4 +1,6 @@
 //! Settings of the lab's agents, and the configuration files made from them.
+//!
+//! The lab is the set of network namespaces that the end-to-end tests make: one for each host.
 
 use std::{
     fmt::Write as _,

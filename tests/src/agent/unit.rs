@@ -10,7 +10,7 @@ use crate::Host;
 /// The systemd unit that operators install.
 const UNIT: &str = include_str!("../../../deploy/lb.service");
 
-/// User ID of the agent in the lab's hosts, which have no user `lb`.
+/// User ID of the agent in the tests, whose hosts have no user `lb`.
 const USER: &str = "65534";
 
 /// Path on a host of a copy of the binary that [`USER`] can execute.

@@ -1,4 +1,4 @@
-//! The loads of the measurement: wrk, and the lab's own generator of short connections.
+//! The loads of the measurement: wrk, and this package's own generator of short connections.
 
 use std::{
     collections::BTreeMap,

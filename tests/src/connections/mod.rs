@@ -1,5 +1,7 @@
 //! Sustained rate of short connections, and CPU time per connection: `lb`, nftables and HAProxy in
 //! front of the same four nginx, with the same clients.
+//!
+//! Each measurement has a new lab: a set of network namespaces, one for each host.
 
 mod balancer;
 mod loads;

@@ -1,4 +1,6 @@
 //! The demo: starts the lab, sends traffic, causes failures, and shows the effects.
+//!
+//! The lab is a set of network namespaces, one for each host, as in the end-to-end tests.
 
 mod pair;
 mod paired;

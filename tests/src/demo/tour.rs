@@ -1,4 +1,6 @@
 //! Prints commands to try while the demo's lab is running.
+//!
+//! The lab is a set of network namespaces, one for each host, as in the end-to-end tests.
 
 use std::net::SocketAddr;
 
@@ -12,7 +14,8 @@ use lab::{
 
 use super::{Stage, screen::Tone};
 
-/// Opens forwarders from this machine's loopback to hosts of the lab, and prints commands that use them.
+/// Opens forwarders from this machine's loopback to hosts of the lab, and prints commands that use
+/// them.
 ///
 /// # Errors
 /// When no port is available on loopback.

@@ -27,8 +27,9 @@ pub struct FakeEc2 {
 }
 
 impl FakeEc2 {
-    /// Starts the API at `address`, on a host of the lab or in the network of this process, with an
-    /// interface for each of `balancers` and an unassociated Elastic IP.
+    /// Starts the API at `address`, with an interface for each of `balancers` and an unassociated
+    /// Elastic IP. It listens in the network namespace of `host`; if that is `None`, in that of
+    /// this process.
     ///
     /// # Errors
     /// When it cannot listen at the address.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::Host;
 
-/// Name of the IAM role that all instances of the lab have.
+/// Name of the IAM role that all simulated instances have.
 const ROLE: &str = "lb";
 
 /// Maximum lifetime in seconds of a token that a request asks for.
@@ -32,7 +32,7 @@ pub struct Imds {
     _server: Server,
 }
 
-/// An instance, as the metadata service of the lab knows it.
+/// An instance, as the simulated metadata service knows it.
 #[derive(Clone, Debug)]
 pub struct Instance {
     /// The instance's only network interface, which also contains the instance's ID.
@@ -70,7 +70,8 @@ struct State {
 }
 
 impl Imds {
-    /// Starts the service at `address`, on a host of the lab or in the network of this process.
+    /// Starts the service at `address`. It listens in the network namespace of `host`; if that is
+    /// `None`, in that of this process.
     ///
     /// # Errors
     /// When the service cannot listen at the address.

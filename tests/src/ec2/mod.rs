@@ -3,6 +3,8 @@
 //! [`FakeEc2`] is a small EC2 API that can be slow, throttle, fail, hang and lag; [`Moto`] is the
 //! closest independent implementation without AWS. Both are an [`Ec2`], which the lab's Internet
 //! gateway follows. [`Imds`] is the metadata service.
+//!
+//! The lab is the set of network namespaces that the end-to-end tests make: one for each host.
 
 mod api;
 mod cloud;

@@ -48,9 +48,9 @@ impl Moto {
             })
     }
 
-    /// Starts moto on a host of the lab, waits until it serves, and creates an unassociated Elastic IP,
-    /// and for each of `balancers` an instance with a network interface. The balancers' addresses must
-    /// be in 172.31.0.0/20.
+    /// Starts moto in the network namespace of `host`, waits until it serves, and creates an
+    /// unassociated Elastic IP, and for each of `balancers` an instance with a network interface.
+    /// The balancers' addresses must be in 172.31.0.0/20.
     ///
     /// # Errors
     /// When moto is not installed, does not come up in time, or refuses.

@@ -1,5 +1,7 @@
-//! Time without service after the loss of the active host, for three pairs in the same lab: HAProxy and
-//! keepalived with usual settings, the same programs with their fastest settings, and `lb`.
+//! Time without service after the loss of the active host, for three pairs in the same lab: HAProxy
+//! and keepalived with usual settings, the same programs with their fastest settings, and `lb`.
+//!
+//! The lab is a set of network namespaces, one for each host.
 
 mod ours;
 mod peers;

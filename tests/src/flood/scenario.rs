@@ -1,5 +1,7 @@
 //! A flood against the service that the kernel steers, while established connections and legitimate
 //! clients use it.
+//!
+//! The lab is a set of network namespaces, one for each host, as in the end-to-end tests.
 
 use std::{collections::BTreeMap, net::SocketAddr, net::SocketAddrV4, thread, time::Duration};
 

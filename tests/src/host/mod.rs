@@ -1,5 +1,5 @@
 //! A host of the lab: a network, mount, PID and UTS namespace that exists as long as its holder
-//! process.
+//! process. The lab is the set of hosts that an end-to-end test makes.
 //!
 //! A host has no name that is visible outside of it: no named namespace, file or interface. When the
 //! process that created it ends, the kernel ends the holder, every process of the host, and the
@@ -129,7 +129,7 @@ impl Host {
     }
 
     /// Returns a command that will run in this host, in a separate process group, so Ctrl-C on the
-    /// terminal interrupts only the lab and not each of its processes.
+    /// terminal interrupts only the process that made the lab, and not each process in it.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
@@ -293,7 +293,7 @@ impl Host {
     }
 }
 
-/// Waits for a thread of the lab to end, and returns its result.
+/// Waits for a thread of this process to end, and returns its result.
 ///
 /// # Errors
 /// The thread's error, or that it panicked.

@@ -1,4 +1,4 @@
-//! Processes on a host of the lab.
+//! Processes on a host of the end-to-end tests: in its namespaces.
 
 use std::{
     fs::{self, File},

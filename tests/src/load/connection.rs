@@ -17,7 +17,7 @@ use crate::certificate::Authority;
 /// Maximum number of header fields in a response.
 const MOST_HEADERS: usize = 64;
 
-/// Returns a TLS configuration for HTTP/1.1 that trusts only the lab's authority.
+/// Returns a TLS configuration for HTTP/1.1 that trusts only the certificates of this authority.
 ///
 /// # Errors
 /// When the authority's certificate cannot be parsed.

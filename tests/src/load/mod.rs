@@ -103,7 +103,7 @@ impl Plan {
     /// Returns a plan for the site over `https://`; otherwise the same as [`Plan::http`].
     ///
     /// # Errors
-    /// When the lab's authority cannot be trusted.
+    /// When the certificate of the authority in `lab` cannot be parsed.
     pub fn https(lab: &Lab) -> Result<Self> {
         Ok(Self {
             address: SocketAddr::from((ELASTIC_IP, 443)),

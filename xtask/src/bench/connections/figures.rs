@@ -1,4 +1,5 @@
-//! The figures of the sustained-load benchmark, as `lb-lab connections` measures them.
+//! The figures of the sustained-load benchmark, as `lb-lab connections` measures them between hosts
+//! that are network namespaces.
 
 use std::collections::BTreeMap;
 
