@@ -11,11 +11,14 @@ use tokio::{
 };
 
 use super::{Source, history::History, page};
+use crate::events::{Event, Filter};
 
 /// Time between two renderings of the page.
 const EVERY: Duration = Duration::from_secs(1);
 /// Number of renderings for each point of the history: one every 5 s.
 const TICKS_PER_POINT: u32 = 5;
+/// Number of events on the page.
+const EVENTS: usize = 50;
 
 /// The status page, kept up to date.
 #[derive(Clone)]
@@ -47,12 +50,22 @@ impl Live {
 
     /// Renders the whole document. Blocks for some milliseconds.
     pub(super) fn document(&self) -> String {
-        let status = self.source.status();
+        let (status, events) = (self.source.status(), self.events());
         page::render(page::View {
             status: &status,
             history: &self.history(),
+            events: &events,
             has_actions: self.has_actions,
         })
+    }
+
+    /// Returns the events that the page shows, the oldest first.
+    fn events(&self) -> Vec<Event> {
+        let filter = Filter {
+            most: Some(EVENTS),
+            ..Filter::default()
+        };
+        self.source.events(&filter).events
     }
 
     /// Records and renders until the task is aborted.
@@ -80,9 +93,11 @@ impl Live {
             history.record(status.clone());
         }
         if self.rendered.receiver_count() > 0 {
+            let events = self.events();
             let view = page::View {
                 status: &status,
                 history: &history,
+                events: &events,
                 has_actions: self.has_actions,
             };
             self.rendered.send_replace(page::render_main(view).into());

@@ -13,12 +13,14 @@ use super::{
 };
 
 mod escaped;
+mod events;
 mod graph;
 mod pair;
 mod pools;
 mod services;
 mod table;
 
+use crate::events::Event;
 use escaped::Escaped;
 use table::Table;
 
@@ -34,6 +36,8 @@ pub(super) struct View<'a> {
     pub(super) status: &'a Status,
     /// The graphs.
     pub(super) history: &'a History,
+    /// The latest events, the oldest first.
+    pub(super) events: &'a [Event],
     /// Whether the page has buttons that change something.
     pub(super) has_actions: bool,
 }
@@ -82,7 +86,8 @@ fn write_main(page: &mut String, view: View<'_>) -> fmt::Result {
         pools::write(page, pool, view)?;
     }
     write_packets(page, &status.xdp, history)?;
-    write_certificates(page, status)
+    write_certificates(page, status)?;
+    events::write(page, view)
 }
 
 fn write_head(page: &mut String, status: &Status) -> fmt::Result {

@@ -1,7 +1,10 @@
 //! Tests of the status page as a whole.
 
 use super::*;
-use crate::admin::status::examples;
+use crate::{
+    admin::status::examples,
+    events::{Kind, Severity},
+};
 
 /// Renders the page of a host whose page changes nothing.
 pub(super) fn render(status: &Status) -> String {
@@ -19,6 +22,7 @@ fn rendered(status: &Status, has_actions: bool) -> String {
     super::render(View {
         status,
         history: &history,
+        events: &[],
         has_actions,
     })
 }
@@ -97,6 +101,7 @@ fn graphs_show_their_values_as_text_too() {
     let page = super::render(View {
         status: &status,
         history: &history,
+        events: &[],
         has_actions: false,
     });
     for wanted in [
@@ -121,5 +126,62 @@ fn every_tag_that_is_opened_is_closed() {
         let opened =
             page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
         assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
+    }
+}
+
+#[test]
+fn events_are_shown_newest_first_with_their_cause() {
+    let status = examples::status();
+    let event = |seconds: u64, kind, severity, subject: &str, cause: &str, count| {
+        let time = status.now.0 - std::time::Duration::from_secs(seconds);
+        Event {
+            id: seconds,
+            revision: seconds,
+            time,
+            last: time,
+            count,
+            kind,
+            severity,
+            subject: subject.to_owned(),
+            cause: cause.to_owned(),
+            message: String::new(),
+            fields: serde_json::Map::new(),
+        }
+    };
+    let events = [
+        event(
+            70,
+            Kind::AgentStarted,
+            Severity::Info,
+            "lb-a",
+            "the agent started",
+            1,
+        ),
+        event(
+            5,
+            Kind::BackendDown,
+            Severity::Warn,
+            "<web1>",
+            "connection refused",
+            3,
+        ),
+    ];
+    let page = super::render(View {
+        status: &status,
+        history: &History::default(),
+        events: &events,
+        has_actions: false,
+    });
+    let newest = page.find("5s ago").expect("the newest");
+    let oldest = page.find("1m 10s ago").expect("the oldest");
+    assert!(newest < oldest, "{page}");
+    for wanted in [
+        "title=\"2027-01-15T07:59:55Z\"",
+        "class=\"draining\">backend down</td>",
+        "&lt;web1&gt;",
+        "connection refused",
+        "(3 times since",
+    ] {
+        assert!(page.contains(wanted), "{wanted} is missing:\n{page}");
     }
 }
