@@ -62,12 +62,20 @@ impl Authority {
     /// # Errors
     /// When `name` is not a DNS name.
     pub fn certify(&self, name: &str) -> Result<Certificate> {
+        self.certify_for(name, LIFETIME)
+    }
+
+    /// Issues a certificate as [`Authority::certify`] does, which expires after `lifetime`.
+    ///
+    /// # Errors
+    /// As [`Authority::certify`].
+    pub fn certify_for(&self, name: &str, lifetime: Duration) -> Result<Certificate> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
         let now = date_time_ymd(1970, 1, 1) + SystemTime::now().duration_since(UNIX_EPOCH)?;
         // The certificate is valid from an hour ago, to tolerate clocks that differ slightly.
         params.not_before = now - Duration::from_secs(3600);
-        params.not_after = now + LIFETIME;
+        params.not_after = now + lifetime;
         Ok(Certificate {
             chain: params.signed_by(&key, &self.issuer)?.pem(),
             key: key.serialize_pem(),

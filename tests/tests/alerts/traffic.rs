@@ -1,0 +1,363 @@
+//! Alerts about backends, requests, connections, certificates and the host.
+
+use std::{
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{
+    Host, Lab, Process,
+    agent::{Agent, CERTIFICATE_FILE, Settings},
+    host::joined,
+    load::{Body, Load, Plan, Reuse},
+    monitoring::Pace,
+    topology::{BALANCERS, ELASTIC_IP, SITE},
+    web::{BROKEN, SLOW_BYTES},
+};
+
+use super::{OF_TRAFFIC, SOON, Watched};
+
+/// Directory of the access log, on a small disk.
+const LOGS: &str = "/run/lb/log";
+
+/// The agent's `tcp` service with one backend, and its `http` service for slow requests.
+const FEW: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(ELASTIC_IP), 8080);
+const PLAIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(ELASTIC_IP), 8081);
+
+/// The agent's `tcp` service whose backend does not exist.
+const GONE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(ELASTIC_IP), 8082);
+
+/// Number of source ports of each backend.
+const SOURCE_PORTS: usize = 2048;
+
+/// Address of the ACME directory, on the gateway, and the port by which it validates.
+const DIRECTORY: &str = "172.31.0.1";
+const DIRECTORY_PORT: u16 = 14_000;
+const SITE_PORT: u16 = 9443;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Limits of the pool `app` that are easily reached.
+const APP: &str = r#"max_connections = 2
+queue = { size = 4 }
+outlier = { consecutive_failures = 3, ejection_time = "2s" }
+retry_budget = "0%"
+min_retries_per_second = 0"#;
+
+pub(super) fn backends_requests_connections_and_certificates() -> Result<()> {
+    let mut site = Site::raise()?;
+    let overdue = ["LbCertificateRenewalOverdue"];
+    let mut watched = Watched::raise(&site.lab, OF_TRAFFIC, 9.0, &overdue)?;
+    // No certificate has been obtained since the start, because there is no directory.
+    watched.fire(&overdue, SOON)?;
+
+    site.backends_fail(&mut watched)?;
+    site.requests_fail(&mut watched)?;
+    site.handshakes_fail(&mut watched)?;
+    site.connections_find_no_room(&mut watched)?;
+    site.a_backend_is_unreachable(&mut watched)?;
+    site.the_disk_is_full(&mut watched)?;
+    site.descriptors_run_low(&mut watched)?;
+    site.certificates_expire(&mut watched)?;
+
+    watched
+        .monitor
+        .reconfigure(Pace::TEST, Some("nonsense: true\n"))?;
+    watched.fire(&["PrometheusConfigReloadFailed"], SOON)?;
+    watched.monitor.reconfigure(Pace::TEST, None)?;
+    watched.clear(&["PrometheusConfigReloadFailed"], SOON)?;
+
+    let _directory = site.a_certificate_is_obtained()?;
+    watched.clear(&overdue, SOON)?;
+    watched.end()
+}
+
+struct Site {
+    agent: Agent,
+    _other: Agent,
+    lab: Lab,
+}
+
+impl Site {
+    /// Starts a single agent on each balancer. That of `lb-a` has all services and low limits.
+    fn raise() -> Result<Self> {
+        let lab = Lab::raise()?;
+        let host = lab.lb_a();
+        host.script(&format!(
+            "mkdir -p {LOGS}\nmount -t tmpfs -o size=32m tmpfs {LOGS}"
+        ))?;
+        host.write("/run/lb/acme-ca.pem", lab.authority.certificate_pem())?;
+        let settings = Settings::of(&lab).with_app(APP).monitored();
+        let settings = Settings {
+            more: format!("{}{}", settings.more, more()),
+            ..settings
+        };
+        let other = Settings {
+            balancer: 1,
+            listen: BALANCERS[1].1,
+            ..Settings::of(&lab).monitored()
+        };
+        Ok(Self {
+            agent: Agent::start(&lab, &settings)?,
+            _other: Agent::start(&lab, &other)?,
+            lab,
+        })
+    }
+
+    /// A web server that does not answer, and then none that accepts connections.
+    fn backends_fail(&mut self, watched: &mut Watched) -> Result<()> {
+        let load = self.app()?;
+        self.lab.web("web2")?.pull_cable()?;
+        watched.fire(&["LbBackendDown", "LbRetriesRefused"], SOON)?;
+        self.lab.web("web2")?.plug_cable()?;
+        for web in &mut self.lab.webs {
+            web.kill()?;
+        }
+        watched.fire(&["LbPoolAllDown", "LbHttpErrors"], SOON)?;
+        for web in &mut self.lab.webs {
+            web.start()?;
+        }
+        watched.clear(&["LbBackendDown", "LbPoolAllDown"], SOON)?;
+        drop(load);
+        Ok(())
+    }
+
+    /// A web server whose check passes and that fails requests; slow requests; more than there is room for.
+    fn requests_fail(&mut self, watched: &mut Watched) -> Result<()> {
+        let load = self.app()?;
+        let web3 = self.lab.web("web3")?.host().clone();
+        web3.write(BROKEN, "")?;
+        // nginx's worker runs as root, which may read the file.
+        watched.fire(&["LbBackendEjected"], SOON)?;
+        web3.run("rm", &[BROKEN])?;
+        drop(load);
+
+        let slow = Plan {
+            address: PLAIN,
+            path: "/slow".to_owned(),
+            body: Body::Filled(b'y', SLOW_BYTES),
+            patience: SOON,
+            ..Plan::http()
+        };
+        let slow = slow.start(&self.lab.client);
+        let crowd = Plan {
+            path: "/limited".to_owned(),
+            body: Body::Filled(b'y', SLOW_BYTES),
+            connections: 24,
+            reuse: Reuse::Never,
+            patience: SOON,
+            requests: Some(48),
+            ..Plan::app(&self.lab)?
+        };
+        let crowd = crowd.start(&self.lab.client);
+        watched.fire(&["LbQueueRejects", "LbHttpSlow"], SOON)?;
+        drop((slow, crowd));
+        Ok(())
+    }
+
+    /// Clients that do not trust the certificate.
+    fn handshakes_fail(&self, watched: &mut Watched) -> Result<()> {
+        let script = format!(
+            "for i in $(seq 60); do curl -s -o /dev/null https://{SITE}:443/ || true; done"
+        );
+        self.lab.client.script(&script)?;
+        watched.fire(&["LbTlsHandshakesFail"], SOON)
+    }
+
+    /// More connections than there are source ports, and then more than the table has places for.
+    fn connections_find_no_room(&self, watched: &mut Watched) -> Result<()> {
+        let most = SOURCE_PORTS + 200;
+        let few = joined(self.lab.client.inside(move || Ok(open(FEW, most))))?;
+        ensure!(
+            few.len() > SOURCE_PORTS * 9 / 10,
+            "{} connections were opened",
+            few.len()
+        );
+        watched.fire(&["LbSourcePortsLow", "LbSourcePortsExhausted"], SOON)?;
+        let http = SocketAddr::from((ELASTIC_IP, 80));
+        let many = joined(self.lab.client.inside(move || Ok(open(http, 3000))))?;
+        println!("{} and {} connections", few.len(), many.len());
+        watched.fire(&["LbConnectionTableFull"], SOON)?;
+        drop((few, many));
+        watched.clear(&["LbSourcePortsLow"], SOON)
+    }
+
+    /// A backend in the balancers' own network that does not exist, and so has no neighbour entry.
+    fn a_backend_is_unreachable(&self, watched: &mut Watched) -> Result<()> {
+        let knock = || {
+            for _ in 0..60 {
+                drop(TcpStream::connect_timeout(&GONE, Duration::from_millis(50)));
+            }
+            Ok(())
+        };
+        joined(self.lab.client.inside(knock))?;
+        watched.fire(&["LbNextHopUnreachable"], SOON)
+    }
+
+    /// The disk of the access log is full.
+    fn the_disk_is_full(&self, watched: &mut Watched) -> Result<()> {
+        let host = self.lab.lb_a();
+        host.script(&format!("cat /dev/zero >{LOGS}/other || true"))?;
+        let load = self.app()?;
+        watched.fire(&["NodeDiskFull", "LbAccessLogDropped"], SOON)?;
+        drop(load);
+        host.run("rm", &[&format!("{LOGS}/other")])?;
+        watched.clear(&["NodeDiskFull"], SOON)
+    }
+
+    /// The agent may have hardly more file descriptors than it uses.
+    fn descriptors_run_low(&self, watched: &mut Watched) -> Result<()> {
+        let open = self.agent.metrics()?.sum("process_open_fds", &[]);
+        let limit = |most: f64| {
+            let command = format!("prlimit --pid $(pgrep -o -x lb) --nofile={most}:20000");
+            self.lab.lb_a().script(&command).map(drop)
+        };
+        limit(open + 10.0)?;
+        watched.fire(&["LbFileDescriptorsLow"], SOON)?;
+        limit(20_000.0)?;
+        watched.clear(&["LbFileDescriptorsLow"], SOON)
+    }
+
+    /// A certificate with few days left, one with few hours left, and a new one.
+    fn certificates_expire(&self, watched: &mut Watched) -> Result<()> {
+        let alerts = ["LbCertificateExpiresSoon", "LbCertificateExpiresToday"];
+        self.install(3 * DAY)?;
+        watched.fire(&alerts[..1], SOON)?;
+        self.install(DAY / 2)?;
+        watched.fire(&alerts[1..], SOON)?;
+        self.install(90 * DAY)?;
+        watched.clear(&alerts, SOON)
+    }
+
+    fn install(&self, lifetime: Duration) -> Result<()> {
+        let certificate = self.lab.authority.certify_for(SITE, lifetime)?;
+        self.lab.lb_a().write(CERTIFICATE_FILE, certificate.pem())
+    }
+
+    /// A directory starts, and the agent obtains its first certificate there.
+    fn a_certificate_is_obtained(&self) -> Result<[Process; 2]> {
+        let internet = self.lab.internet_gateway.host();
+        let directory = start_directory(&self.lab, internet)?;
+        let renew = ["certificate", "renew", "site"];
+        let renewed = self.agent.operate(&renew);
+        renewed.with_context(|| format!("the directory logged: {}", directory[1].log()))?;
+        Ok(directory)
+    }
+
+    /// Starts some forty requests a second to the pool `app`.
+    fn app(&self) -> Result<Load> {
+        let plan = Plan {
+            pause: Duration::from_millis(100),
+            patience: SOON,
+            ..Plan::app(&self.lab)?
+        };
+        Ok(plan.start(&self.lab.client))
+    }
+}
+
+/// Opens up to `most` connections, until ten have failed.
+fn open(to: SocketAddr, most: usize) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    let mut failed = 0;
+    while streams.len() < most && failed < 10 {
+        match TcpStream::connect_timeout(&to, Duration::from_millis(100)) {
+            Ok(stream) => streams.push(stream),
+            Err(_) => failed += 1,
+        }
+    }
+    streams
+}
+
+/// Tables of the configuration besides those of [`Settings`].
+fn more() -> String {
+    let listen = BALANCERS[0].1;
+    let to = SOURCE_PORTS + 10_239;
+    format!(
+        r#"
+[dataplane]
+source_ports = "10240-{to}"
+max_connections = 1024
+
+[http.timeouts]
+connect = "300ms"
+
+[log.access]
+to = "{LOGS}/access.log"
+
+[acme]
+directory = "https://{DIRECTORY}:{DIRECTORY_PORT}/dir"
+challenges = ["tls-alpn-01"]
+storage = "/run/lb/acme"
+ca_file = "/run/lb/acme-ca.pem"
+
+[[pool]]
+name = "few"
+backends = ["10.0.0.19:80"]
+
+[[service]]
+name = "few"
+listen = "{listen}:8080"
+mode = "tcp"
+pool = "few"
+
+[[pool]]
+name = "gone"
+backends = ["172.31.0.99:80"]
+
+[[service]]
+name = "gone"
+listen = "{listen}:8082"
+mode = "tcp"
+pool = "gone"
+
+[[service]]
+name = "plain"
+listen = "{listen}:8081"
+mode = "http"
+pool = "web"
+
+[[service]]
+name = "site"
+listen = "{listen}:{SITE_PORT}"
+mode = "https"
+pool = "web"
+domains = ["www.example.org"]
+"#
+    )
+}
+
+/// Starts pebble and its name server, by whose answer every name is at `lb-a`.
+fn start_directory(lab: &Lab, internet: &Host) -> Result<[Process; 2]> {
+    let own = lab.authority.certify(DIRECTORY)?;
+    internet.write("/run/pebble.pem", &own.chain)?;
+    internet.write("/run/pebble.key", &own.key)?;
+    internet.write(
+        "/run/pebble.json",
+        format!(
+            r#"{{"pebble": {{
+                "listenAddress": "{DIRECTORY}:{DIRECTORY_PORT}",
+                "managementListenAddress": "127.0.0.1:15000",
+                "certificate": "/run/pebble.pem", "privateKey": "/run/pebble.key",
+                "httpPort": 8081, "tlsPort": {SITE_PORT},
+                "ocspResponderURL": "", "externalAccountBindingRequired": false
+            }}}}"#
+        ),
+    )?;
+    let address = BALANCERS[0].1.to_string();
+    let mut arguments = vec!["-http01", "", "-https01", "", "-tlsalpn01", ""];
+    arguments.extend(["-dns01", "127.0.0.1:8053", "-management", "127.0.0.1:8055"]);
+    arguments.extend(["-defaultIPv6", "", "-defaultIPv4", &address]);
+    let names = internet.spawn("names", "pebble-challtestsrv", &arguments)?;
+    let mut arguments = vec!["PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0", "pebble"];
+    arguments.extend([
+        "-config",
+        "/run/pebble.json",
+        "-dnsserver",
+        "127.0.0.1:8053",
+    ]);
+    let pebble = internet.spawn("pebble", "env", &arguments)?;
+    let listens = (DIRECTORY.parse::<std::net::IpAddr>()?, DIRECTORY_PORT);
+    internet.wait_for_port(listens.into(), SOON)?;
+    Ok([names, pebble])
+}
