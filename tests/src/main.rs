@@ -28,6 +28,9 @@ enum Command {
         /// End after the last step with an exit status, instead of keeping the lab running.
         #[arg(long)]
         once: bool,
+        /// Run Prometheus beside the lab, with node_exporter on its hosts, and print its address.
+        #[arg(long)]
+        monitoring: bool,
     },
     /// Starts the lab without a balancer, prints each host and how to enter it, and keeps running.
     Up,
@@ -78,7 +81,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let (done, told) = match Arguments::parse().command {
-        Command::Demo { once } => (demo::run(once), true),
+        Command::Demo { once, monitoring } => (demo::run(once, monitoring), true),
         Command::Up => (up(), false),
         Command::Failover { rounds, setups } => (failover::run(rounds, &setups), false),
         Command::Connections {

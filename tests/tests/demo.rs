@@ -52,6 +52,28 @@ fn a_demo_whose_agent_does_not_start_ends_with_1() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_demo_runs_prometheus_and_prints_its_address() -> Result<()> {
+    let _alone = alone();
+    let output = demo()?.arg("--monitoring").output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    ensure!(
+        output.status.success(),
+        "the demo ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for told in [
+        "Prometheus: http://127.0.0.1:",
+        "targets that answer                9 of 9",
+        "alerts that fire",
+    ] {
+        ensure!(said.contains(told), "it does not say {told:?}");
+    }
+    Ok(())
+}
+
 fn run_once() -> Result<()> {
     let output = demo()?.output()?;
     let said = String::from_utf8_lossy(&output.stdout);

@@ -29,8 +29,11 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The set-up or a build failed, or the demo could not be started.
-pub(crate) fn demo(workspace: &Workspace, once: bool) -> anyhow::Result<()> {
+pub(crate) fn demo(workspace: &Workspace, once: bool, monitoring: bool) -> anyhow::Result<()> {
     setup::ensure(Purpose::Demo)?;
+    if monitoring {
+        setup::ensure(Purpose::Monitoring)?;
+    }
     ebpf::build_and_report(workspace)?;
     let binaries = ["--bin", "lb", "--bin", "lb-lab"];
     release(workspace, &[&HOST_PACKAGES[..], &binaries].concat())?;
@@ -41,7 +44,8 @@ pub(crate) fn demo(workspace: &Workspace, once: bool) -> anyhow::Result<()> {
     demo.arg(binary)
         .arg(workspace.release_binary("lb-lab"))
         .arg("demo")
-        .args(once.then_some("--once"));
+        .args(once.then_some("--once"))
+        .args(monitoring.then_some("--monitoring"));
     let failure = demo.exec();
     Err(failure).with_context(|| format!("could not start `{}`", child::line(&demo)))
 }

@@ -54,6 +54,9 @@ enum Task {
         /// Run once without interaction; exit status 0 if every step succeeded
         #[arg(long)]
         once: bool,
+        /// Run Prometheus beside the lab, with node_exporter on its hosts, and print its address
+        #[arg(long)]
+        monitoring: bool,
     },
     /// Check the code and run all tests: unit, property, kernel, end to end
     Test,
@@ -82,8 +85,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Setup { purposes, dry_run } => setup::run(&purposes, dry_run),
         Task::BuildEbpf => ebpf::build_and_report(&workspace),
         Task::Build => demo::build(&workspace),
-        Task::Package(arguments) => package::run(&workspace, arguments),
-        Task::Demo { once } => demo::demo(&workspace, once),
+        Task::Demo { once, monitoring } => demo::demo(&workspace, once, monitoring),
         Task::Test => test::run(&workspace),
         Task::Sim(arguments) => sim::run(&workspace, &arguments),
         Task::Bench(bench) => bench::run(&workspace, &bench),

@@ -2,6 +2,7 @@
 //!
 //! The lab is a set of network namespaces, one for each host, as in the end-to-end tests.
 
+mod monitoring;
 mod pair;
 mod paired;
 mod roles;
@@ -14,6 +15,7 @@ use anyhow::{Context as _, Result};
 use lab::{
     Lab,
     agent::{Agent, Settings},
+    monitoring::Monitor,
 };
 use paired::Paired;
 use screen::Screen;
@@ -27,23 +29,28 @@ pub(crate) struct Stage {
     agent: Option<Agent>,
     /// Both agents, after the second balancer has joined; `None` before.
     paired: Option<Paired>,
+    /// Prometheus; `None` unless it was asked for.
+    monitor: Option<Monitor>,
 }
 
 /// Runs the demo. With `once` it ends after the last step; otherwise the lab runs until a signal.
 ///
 /// # Errors
 /// When a step fails; later steps are not run.
-pub(crate) fn run(once: bool) -> Result<()> {
+pub(crate) fn run(once: bool, monitoring: bool) -> Result<()> {
     let screen = Screen::new();
-    let shown = show(screen, once);
+    let shown = show(screen, once, monitoring);
     if let Err(error) = &shown {
         screen.failed(&format!("{error:#}"));
     }
     shown
 }
 
-fn show(screen: Screen, once: bool) -> Result<()> {
-    let mut stage = steps::raise(screen)?;
+fn show(screen: Screen, once: bool, monitoring: bool) -> Result<()> {
+    let mut stage = steps::raise(screen, monitoring)?;
+    if monitoring {
+        monitoring::begin(&mut stage)?;
+    }
     steps::http(&stage)?;
     steps::https(&stage)?;
     steps::backend_fails(&mut stage)?;
@@ -53,6 +60,7 @@ fn show(screen: Screen, once: bool) -> Result<()> {
     pair::active_host_dies(&stage)?;
     pair::operator_hands_over(&stage)?;
     steps::status(&stage)?;
+    monitoring::look(&stage)?;
     if once {
         screen.headline("All checks passed.");
         return Ok(());

@@ -47,7 +47,10 @@ pub(crate) fn lb_b_joins(stage: &mut Stage) -> Result<()> {
     ensure!(status.success(), "the agent ended with {status}");
     screen.doing("starting both agents");
     let began = Instant::now();
-    let settings = Settings::elastic_pair(&stage.lab, &*ec2);
+    let mut settings = Settings::elastic_pair(&stage.lab, &*ec2);
+    if stage.monitor.is_some() {
+        settings = settings.map(Settings::monitored);
+    }
     let pair = Pair::start(&stage.lab, &settings)?.quiet();
     let took = milliseconds(began.elapsed());
     screen.done("two agents with their roles agreed", &took);

@@ -30,7 +30,7 @@ const TOLERANCE: f64 = 2.0;
 /// Time-out for a change of a backend's state: generous, because the demo prints the time that it took.
 const NOTICING: Duration = Duration::from_secs(10);
 
-pub(crate) fn raise(screen: Screen) -> Result<Stage> {
+pub(crate) fn raise(screen: Screen, monitoring: bool) -> Result<Stage> {
     screen.headline("The lab");
     if cfg!(debug_assertions) {
         screen
@@ -50,7 +50,10 @@ pub(crate) fn raise(screen: Screen) -> Result<Stage> {
     }
     screen.doing("starting the agent");
     let began = Instant::now();
-    let settings = Settings::of(&lab);
+    let mut settings = Settings::of(&lab);
+    if monitoring {
+        settings = settings.monitored();
+    }
     let agent = Agent::start(&lab, &settings)?.quiet();
     let took = milliseconds(began.elapsed());
     screen.done("agent on lb-a, all backends up", &took);
@@ -60,6 +63,7 @@ pub(crate) fn raise(screen: Screen) -> Result<Stage> {
         settings,
         agent: Some(agent),
         paired: None,
+        monitor: None,
     })
 }
 
