@@ -144,7 +144,7 @@ fn an_upgrade_and_a_downgrade_lose_no_request_and_a_removal_keeps_what_is_the_us
         said(&refused)
     );
     wait_until_served(&lab)?;
-    end(&lab, agent)?;
+    end(&lab, &agent)?;
     remove_and_purge(&debian)?;
     let left: Vec<_> = debian.files()?.difference(&before).cloned().collect();
     ensure!(left.is_empty(), "purged, it left {left:#?}");
@@ -202,13 +202,17 @@ fn the_rpm_has_the_same_files_and_scriptlets_that_a_shell_accepts() -> Result<()
     }
     let kept = query(&["--configfiles"])?;
     ensure!(kept.contains("/etc/lb/lb.toml"), "{kept}");
-    for (script, has) in [
+    for (script, calls) in [
         ("POSTIN", "upgrade_agent"),
         ("PREUN", "unload"),
-        ("POSTUN", "daemon-reload"),
+        ("POSTUN", "systemctl daemon-reload"),
     ] {
         let scriptlet = query(&["--queryformat", &format!("%{{{script}}}")])?;
-        ensure!(scriptlet.contains(has), "{script}: {scriptlet}");
+        let mut lines = scriptlet.lines();
+        ensure!(
+            lines.any(|line| line.trim() == calls),
+            "{script}: {scriptlet}"
+        );
         let file = folder.join(format!("../{script}.sh"));
         fs::write(&file, &scriptlet)?;
         text(Command::new("sh").arg("-n").arg(&file))?;
@@ -293,7 +297,7 @@ fn wait_until_served(lab: &Lab) -> Result<()> {
 }
 
 /// Ends the process that runs now, as systemd would end the unit's main process.
-fn end(lab: &Lab, first: Process) -> Result<()> {
+fn end(lab: &Lab, first: &Process) -> Result<()> {
     drop(first.signal(Signal::SIGTERM));
     lab.lb_a().script("pkill -TERM -x lb || true")?;
     wait::until_true("no agent", ENDING, || Ok(processes(lab)?.is_empty()))

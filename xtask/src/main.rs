@@ -85,6 +85,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Setup { purposes, dry_run } => setup::run(&purposes, dry_run),
         Task::BuildEbpf => ebpf::build_and_report(&workspace),
         Task::Build => demo::build(&workspace),
+        Task::Package(arguments) => package::run(&workspace, arguments),
         Task::Demo { once, monitoring } => demo::demo(&workspace, once, monitoring),
         Task::Test => test::run(&workspace),
         Task::Sim(arguments) => sim::run(&workspace, &arguments),
