@@ -1,6 +1,7 @@
 //! Installs the tools that are needed to build, try and test what is in this repository.
 
 mod apt;
+mod debian;
 mod install;
 mod need;
 mod probe;

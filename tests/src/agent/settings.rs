@@ -36,6 +36,8 @@ pub struct Settings {
     pub listen: Ipv4Addr,
     /// Address and port of `[admin]`.
     pub admin: &'static str,
+    /// Additional keys of `[admin]`, which are written as they are.
+    pub admin_more: &'static str,
     /// Interval of the checks.
     pub interval: Duration,
     /// Time-out of a health check.
@@ -107,6 +109,7 @@ impl Settings {
             interfaces: vec!["eth0".to_owned()],
             listen: BALANCERS[0].1,
             admin: ADMIN,
+            admin_more: "",
             interval: Duration::from_millis(200),
             timeout: Duration::from_millis(100),
             rise: 2,
@@ -245,6 +248,7 @@ certificates = ["{CERTIFICATE_FILE}"]
         let Self {
             listen,
             admin,
+            admin_more,
             rise,
             fall,
             forward,
@@ -266,6 +270,7 @@ name = "{name}"
 
 [admin]
 listen = "{admin}"
+{admin_more}
 
 [[service]]
 name = "http"

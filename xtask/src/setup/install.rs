@@ -6,9 +6,9 @@ use anyhow::{Context as _, bail};
 
 use super::{
     apt,
+    debian::{DEBIAN_ROOT, DEBIAN_SUITE},
     need::{
-        CARGO_DENY, CLIPPY_PACKAGE, COMPILER_PACKAGES, DEBIAN_ROOT, DEBIAN_SUITE, LINKER_PACKAGES,
-        Need, Source, VENV_PACKAGE,
+        CARGO_DENY, CLIPPY_PACKAGE, COMPILER_PACKAGES, LINKER_PACKAGES, Need, Source, VENV_PACKAGE,
     },
     python::PythonPackage,
 };

@@ -4,8 +4,9 @@ use std::fmt;
 
 use super::{
     Purpose::{self, Bench, Build, Demo, Monitoring, Package, Test},
+    debian::{DEBIAN_ROOT, DEBIAN_SUITE},
     probe::Probe,
-    python::{GRAFANA_MODEL, MOTO, PythonPackage, TYPOS},
+    python::{GRAFANA_MODEL, MOTO, PLAYWRIGHT, PythonPackage, TYPOS},
 };
 use crate::ebpf::toolchain::BPF_LINKER;
 
@@ -61,12 +62,6 @@ pub(crate) const CARGO_DENY: &str = "0.20.2";
 
 /// Debian's packages that bpf-linker is built against.
 pub(crate) const LINKER_PACKAGES: &[&str] = &["llvm-22-dev", "libzstd-dev", "zlib1g-dev"];
-
-/// The directory of the clean Debian system, within the target directory.
-pub(crate) const DEBIAN_ROOT: &str = "debian-root";
-
-/// The release of that system.
-pub(crate) const DEBIAN_SUITE: &str = "bookworm";
 
 impl Source {
     /// Returns whether this source may install packages of the distribution.
@@ -285,8 +280,22 @@ pub(crate) const NEEDS: &[Need] = &[
     Need {
         name: "Grafana's model",
         why: "judges the dashboards",
-        probe: Probe::GrafanaModel,
+        probe: Probe::PythonPackage(GRAFANA_MODEL.directory, "grafana_foundation_sdk"),
         source: Source::Python(GRAFANA_MODEL),
+        purposes: &[Test],
+    },
+    Need {
+        name: "chromium",
+        why: "opens the status page",
+        probe: Probe::Program("chromium"),
+        source: Source::Packages(&["chromium"]),
+        purposes: &[Test],
+    },
+    Need {
+        name: "Playwright",
+        why: "operates the status page in chromium",
+        probe: Probe::PythonPackage(PLAYWRIGHT.directory, "playwright"),
+        source: Source::Python(PLAYWRIGHT),
         purposes: &[Test],
     },
     Need {

@@ -3,8 +3,8 @@
 use std::{env, fs, path::PathBuf};
 
 use super::{
-    need::DEBIAN_ROOT,
-    python::{GRAFANA_MODEL, MOTO, TYPOS},
+    debian::DEBIAN_ROOT,
+    python::{MOTO, TYPOS},
 };
 use crate::{
     child,
@@ -34,8 +34,9 @@ pub(crate) enum Probe {
     Typos,
     /// A complete Debian system in the target directory.
     DebianRoot,
-    /// Grafana's model of dashboards, in its virtual environment.
-    GrafanaModel,
+    /// A package of Python in its virtual environment: the environment's directory within the target
+    /// directory, and the package's name.
+    PythonPackage(&'static str, &'static str),
 }
 
 impl Probe {
@@ -58,7 +59,7 @@ impl Probe {
             Self::Moto => moto(),
             Self::Typos => Some(typos()?.display().to_string()),
             Self::DebianRoot => debian_root(),
-            Self::GrafanaModel => grafana_model(),
+            Self::PythonPackage(directory, name) => python_package(directory, name),
         }
     }
 }
@@ -111,13 +112,11 @@ fn debian_root() -> Option<String> {
     complete.then(|| root.display().to_string())
 }
 
-/// Finds the virtual environment with Grafana's model, and the version of the model.
-fn grafana_model() -> Option<String> {
-    let python = Workspace::find()
-        .ok()?
-        .python(GRAFANA_MODEL.directory, "python3");
-    let version = "import importlib.metadata as m; print(m.version('grafana_foundation_sdk'))";
-    child::output(child::command(python.to_str()?).args(["-c", version])).ok()
+/// Returns the version of a package of Python in its virtual environment; `None` if it is not there.
+fn python_package(directory: &str, name: &str) -> Option<String> {
+    let python = Workspace::find().ok()?.python(directory, "python3");
+    let version = format!("import importlib.metadata as m; print(m.version('{name}'))");
+    child::output(child::command(python.to_str()?).args(["-c", &version])).ok()
 }
 
 /// Finds the spell checker typos; `None` if it is not installed.

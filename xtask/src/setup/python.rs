@@ -22,6 +22,12 @@ pub(crate) const GRAFANA_MODEL: PythonPackage = PythonPackage {
     directory: "grafana",
 };
 
+/// Playwright, which drives a browser. The browser itself is a package of the distribution.
+pub(crate) const PLAYWRIGHT: PythonPackage = PythonPackage {
+    requirement: "playwright==1.*",
+    directory: "playwright",
+};
+
 /// typos, which checks spelling.
 pub(crate) const TYPOS: PythonPackage = PythonPackage {
     requirement: "typos==1.52.*",

@@ -1,0 +1,137 @@
+//! The status page in a real browser: live, readable on every screen, and the operator's actions.
+
+use std::{env, fs, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{
+    Host, Lab,
+    agent::{Agent, Pair, Settings},
+    load::Plan,
+    wait,
+};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const TOKEN_FILE: &str = "/run/lb/token";
+const LIMIT: Duration = Duration::from_secs(20);
+const URL: &str = "http://127.0.0.1:9145/";
+
+#[test]
+fn the_page_is_live_readable_on_every_screen_and_complete_without_scripts() -> Result<()> {
+    let mut lab = Lab::raise()?;
+    let agent = Agent::start(&lab, &Settings::of(&lab))?;
+    let load = Plan {
+        pause: Duration::from_millis(20),
+        ..Plan::http()
+    };
+    let load = load.start(&lab.client);
+    let folder = pictures("page")?;
+    let seen = browse(lab.lb_a(), URL, &["look", &folder])?;
+    ensure!(seen.lines().count() == 4, "{seen}");
+    let titles = browse(lab.lb_a(), URL, &["scripts_off"])?;
+    for title in ["Services", "Pool web", "Packets", "Certificates", "Events"] {
+        ensure!(titles.contains(title), "{titles}");
+    }
+    // Read-only without a token: there is no button.
+    let page = lab.lb_a().run("curl", &["-sS", "--fail", URL])?;
+    ensure!(!page.contains("<button"), "{page}");
+
+    let host = lab.lb_a().clone();
+    let follower = std::thread::spawn(move || browse(&host, URL, &["follow", "backend down"]));
+    wait::until_true("the browser follows the page", LIMIT, || {
+        Ok(agent.metrics_text().is_ok() && follows(&lab)?)
+    })?;
+    lab.webs[1].kill()?;
+    let seen = follower.join().map_err(|_| anyhow::anyhow!("a panic"))??;
+    ensure!(seen.contains("saw backend down"), "{seen}");
+    drop(load);
+    Ok(())
+}
+
+#[test]
+fn an_operator_with_the_token_drains_and_hands_over_from_the_page() -> Result<()> {
+    let lab = Lab::raise()?;
+    for balancer in &lab.balancers {
+        balancer.write(TOKEN_FILE, TOKEN)?;
+        balancer.run("chmod", &["600", TOKEN_FILE])?;
+    }
+    let settings = Settings::virtual_pair(&lab).map(|settings| Settings {
+        admin_more: "token_file = \"/run/lb/token\"",
+        ..settings
+    });
+    let pair = Pair::start(&lab, &settings)?;
+    let seen = browse(lab.lb_a(), URL, &["drain", "web/web2", TOKEN])?;
+    ensure!(
+        seen.contains("backend web/web2 is draining now")
+            && seen.contains("backend web/web2 is ready now"),
+        "{seen}"
+    );
+    let folder = pictures("failover")?;
+    let seen = browse(lab.lb_a(), URL, &["failover", &folder, TOKEN])?;
+    ensure!(seen.contains("backup"), "{seen}");
+    pair.wait_until_agreed(1)
+}
+
+#[test]
+fn the_listener_speaks_https_with_a_certificate() -> Result<()> {
+    let lab = Lab::raise()?;
+    let _agent = Agent::start(
+        &lab,
+        &Settings {
+            admin_more: "certificate = \"/run/lb/tls/site.pem\"",
+            ..Settings::of(&lab)
+        },
+    )?;
+    let url = "https://127.0.0.1:9145/";
+    let titles = browse(lab.lb_a(), url, &["scripts_off"])?;
+    ensure!(titles.contains("Services"), "{titles}");
+    let plain = lab.lb_a().run("curl", &["-sS", "--fail", "-m", "5", URL]);
+    ensure!(plain.is_err(), "plain HTTP was answered: {plain:?}");
+    Ok(())
+}
+
+/// Whether a browser is connected to the stream of the page on `lb-a`.
+fn follows(lab: &Lab) -> Result<bool> {
+    let connections = lab.lb_a().run(
+        "ss",
+        &["-Htn", "state", "established", "sport", "=", "9145"],
+    )?;
+    Ok(!connections.trim().is_empty())
+}
+
+/// Runs a scene of `tests/page/browser.py` on a host.
+fn browse(host: &Host, url: &str, arguments: &[&str]) -> Result<String> {
+    let python = python()?;
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("page/browser.py");
+    let script = script.to_str().context("a path that is not UTF-8")?;
+    let all: Vec<_> = [script, url]
+        .into_iter()
+        .chain(arguments.iter().copied())
+        .collect();
+    host.run(python.to_str().context("a path that is not UTF-8")?, &all)
+}
+
+/// The folder for the pictures of a test, in the target directory.
+fn pictures(name: &str) -> Result<String> {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join("pictures")
+        .join(name);
+    fs::create_dir_all(&folder)?;
+    folder
+        .to_str()
+        .map(str::to_owned)
+        .context("a path that is not UTF-8")
+}
+
+/// The Python of the virtual environment that `cargo xtask setup` makes for Playwright, in the target
+/// directory, or the one that `LB_PLAYWRIGHT_PYTHON` names.
+fn python() -> Result<PathBuf> {
+    if let Some(named) = env::var_os("LB_PLAYWRIGHT_PYTHON") {
+        return Ok(PathBuf::from(named));
+    }
+    let ours = env::current_exe()?;
+    let found = ours
+        .ancestors()
+        .map(|folder| folder.join("playwright/bin/python3"))
+        .find(|python| python.exists());
+    found.context("no Playwright in the target directory: run `cargo xtask setup`")
+}

@@ -1,0 +1,7 @@
+//! The clean Debian system in which the tests of the packages install them.
+
+/// The directory of the system, within the target directory.
+pub(crate) const DEBIAN_ROOT: &str = "debian-root";
+
+/// The release of Debian.
+pub(crate) const DEBIAN_SUITE: &str = "bookworm";
