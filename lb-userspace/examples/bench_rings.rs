@@ -1,8 +1,9 @@
-//! Cost of state changes for the agent; run by `cargo xtask bench rings`.
+//! Cost of state changes of backends for the agent; run by `cargo xtask bench rings`.
 //!
 //! Many pools, one per service, whose backends all go down and up repeatedly. The outcomes of
-//! checks enter the registry, and its changes go to the kernel, as in the agent's loop; the checks
-//! themselves are left out. CPU time is that of this process.
+//! health checks enter the registry of backends, and the changes of state that the registry reports
+//! go to the kernel, as in the agent's loop; the health checks themselves are left out. CPU time is
+//! that of this process.
 
 use std::{
     net::SocketAddr,
@@ -50,8 +51,8 @@ fn main() {
     ]
     .into_iter()
     .map(|(name, balance, arrive)| {
-        // Each measurement has its own thread, because a stage moves its thread to a network
-        // namespace.
+        // Each measurement has its own thread, because the test stage that it creates moves its
+        // thread to a network namespace.
         let measured = thread::spawn(move || {
             let mut bench = Bench::raise(pools, backends, balance);
             bench.flap(seconds, arrive)
@@ -63,12 +64,12 @@ fn main() {
     println!("{{{}}}", figures.join(", "));
 }
 
-/// Arrival of the outcomes of checks.
+/// How the outcomes of the health checks of all backends arrive within each second.
 #[derive(Clone, Copy)]
 enum Arrive {
-    /// Spread evenly over the second.
+    /// The outcomes are spread evenly over the second.
     OneByOne,
-    /// All at the beginning of the second.
+    /// All outcomes arrive at the beginning of the second.
     Together,
 }
 

@@ -1,4 +1,5 @@
-//! The HTTP front without XDP, checks and configuration file, for measurements and experiments.
+//! The HTTP front without XDP, health checks and configuration file, for measurements and
+//! experiments.
 //!
 //! `front WORKERS LISTEN CERTIFICATE.pem|plain BACKEND…`, addresses as `IP:PORT`.
 

@@ -27,9 +27,9 @@ pub(crate) trait Balancer: Sync {
     fn before_new(&self) {}
 }
 
-/// `lb`, which sees both directions.
+/// The balancer `lb`, which sees both directions of a connection.
 pub(crate) struct Lb<'a> {
-    /// The loaded program.
+    /// The test stage on which the XDP program of `lb` is loaded.
     pub(crate) stage: &'a Stage,
 }
 

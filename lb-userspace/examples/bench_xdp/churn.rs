@@ -17,9 +17,9 @@ const WARM_UP: Duration = Duration::from_millis(50);
 /// Connections that open and close at a given rate.
 #[derive(Clone, Copy)]
 pub(crate) struct Churn {
-    /// CPU that their packets arrive on.
+    /// CPU on which the packets of these connections arrive.
     pub(crate) cpu: usize,
-    /// Connections a second.
+    /// Number of connections that open and close per second.
     pub(crate) rate: u32,
 }
 
@@ -27,7 +27,8 @@ pub(crate) struct Churn {
 pub(crate) struct Churned {
     /// Connections that opened and closed.
     pub(crate) connections: u32,
-    /// Rate per second; lower than requested if other work runs on the CPU.
+    /// Connections that opened and closed per second; fewer than requested if other work runs on
+    /// the CPU.
     pub(crate) rate: f64,
 }
 

@@ -8,7 +8,7 @@ use nix::{
     unistd::Pid,
 };
 
-/// Returns the CPUs that this thread may run on; a stage uses the first.
+/// Returns the CPUs that this thread may run on. A test stage pins its thread to the first of them.
 pub(crate) fn allowed() -> anyhow::Result<Vec<usize>> {
     let set = sched_getaffinity(THIS_THREAD).context("cannot read this thread's CPUs")?;
     Ok((0..CpuSet::count())

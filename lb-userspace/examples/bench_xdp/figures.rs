@@ -21,34 +21,37 @@ pub(crate) struct Figures {
     pub(crate) empty_ns: f64,
     /// Number of rounds.
     pub(crate) rounds: u32,
-    /// Capacity of the tables in connections.
+    /// Capacity of the connection tables, in connections.
     pub(crate) max_connections: u32,
     /// Number of CPUs.
     pub(crate) cpus: usize,
-    /// Requested rate of connections that open and close.
+    /// Requested rate of connections that open and close, in connections per second.
     pub(crate) churn_rate: u32,
     /// The lowest rate in any round at which connections opened and closed, in connections per
     /// second.
     pub(crate) lowest_churn_rate: Option<f64>,
-    /// Share of new connections that were dropped with 70% of the source ports in use.
+    /// Share of new connections that were dropped with 70% of the source ports in use; `None` if
+    /// this was not measured.
     pub(crate) occupied_refused: Option<f64>,
-    /// The figures of each path.
+    /// The figures of each measured path.
     pub(crate) paths: Vec<Figure>,
 }
 
-/// One path. Ratios are formed within each round.
+/// The figures of one path. Each ratio is the median of the ratios within single rounds.
 #[derive(Serialize)]
 pub(crate) struct Figure {
     path: Path,
-    /// Nanoseconds of a packet through `lb`, less the empty program's.
+    /// Nanoseconds of a packet through `lb`, less the empty program's; `None` if not measured.
     lb_ns: Option<f64>,
-    /// Nanoseconds of a packet through Katran, less the empty program's.
+    /// Nanoseconds of a packet through Katran, less the empty program's; `None` if not measured.
     katran_ns: Option<f64>,
-    /// Ratio of `lb`'s figure to Katran's.
+    /// Ratio of `lb`'s nanoseconds to Katran's; `None` unless both were measured.
     ratio: Option<f64>,
-    /// Ratio of `lb`'s figure to its own on the same path without churn.
+    /// Ratio of `lb`'s nanoseconds to those on the same path without churn; `None` if the path has
+    /// no churn.
     lb_to_quiet: Option<f64>,
-    /// Ratio of Katran's figure to its own on the same path without churn.
+    /// Ratio of Katran's nanoseconds to those on the same path without churn; `None` if the path
+    /// has no churn.
     katran_to_quiet: Option<f64>,
 }
 
@@ -91,7 +94,8 @@ impl Rounds {
     }
 }
 
-/// Returns the median of the rounds' ratios, if both have figures.
+/// Returns the median, over the rounds, of the ratios of `of` to `to`; `None` if there are no
+/// rounds with both figures.
 fn ratio(of: &[f64], to: &[f64]) -> Option<f64> {
     median(of.iter().zip(to).map(|(of, to)| of / to).collect())
 }

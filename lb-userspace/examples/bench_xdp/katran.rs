@@ -203,7 +203,7 @@ impl Balancer for Katran {
     }
 }
 
-/// Size of the tables of CPUs that see only one or two connections.
+/// Capacity of the connection tables of CPUs that see only one or two connections.
 const OTHER_CPUS: u32 = 1 << 12;
 
 /// Fills the maps of services, their rings, the real servers, and the router that everything goes
@@ -218,7 +218,7 @@ fn steer(loaded: &mut Ebpf, services: &[(u16, &[u8])], max_vips: u32) -> anyhow:
 
     let [a, b, c, d, e, f] = ROUTER_MAC;
     control.set(0, [a, b, c, d, e, f, 0, 0], 0)?;
-    // Number 0 stands for "none".
+    // Real servers are numbered from 1, because Katran reads number 0 as "none".
     let mut first = 1;
     for (number, (port, backends)) in (0_u32..).zip(services) {
         let count = u32::try_from(backends.len())?;

@@ -13,7 +13,7 @@ use crate::{
 
 /// The share of the source ports that established connections hold.
 const TAKEN: f64 = 0.7;
-/// Connections opened in one round: few, because they use ports, too.
+/// Connections opened in one round: few, because the new connections use source ports, too.
 const BEGUN: u32 = 64;
 
 /// The service most of whose source ports are in use.

@@ -12,7 +12,8 @@ pub(crate) const FIN_ACK: u8 = 0x11;
 pub(crate) const XDP_PASS: u32 = 2;
 pub(crate) const XDP_TX: u32 = 3;
 
-/// The port of the service whose connections are few: the known ones and the new ones.
+/// The port of the service with few connections: those of the paths that measure known connections,
+/// and those that are opened during a measurement.
 pub(crate) const FEW: u16 = 80;
 /// The port of the service that holds a million connections.
 pub(crate) const BULK: u16 = 8001;
@@ -46,9 +47,9 @@ const fn octets<const COUNT: usize>(first: u8) -> [u8; COUNT] {
 /// A network of clients of one service.
 #[derive(Clone, Copy)]
 pub(crate) struct Clients {
-    /// The lowest address.
+    /// The lowest IP address of the network.
     network: [u8; 4],
-    /// Number of addresses, a power of two.
+    /// Number of bits of an IP address that differ between the clients of the network.
     bits: u32,
     service: u16,
 }

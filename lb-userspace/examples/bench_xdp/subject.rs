@@ -16,14 +16,15 @@ use crate::{
 
 /// Number of packets per figure and round.
 const RUNS: u32 = 4000;
-/// Number of packets per figure and round on paths that change the tables.
+/// Number of packets per figure and round on paths that change the connection tables.
 const NEW_RUNS: u32 = 500;
 /// Number of packets per figure during churn: enough for many connections to open and close.
 const LONG_RUNS: u32 = 20_000;
 const THOUSAND: u32 = 1000;
 const MANY: u32 = 16_384;
 const MILLION: u32 = 1_000_000;
-/// Connections that Katran opens before its counter must be reset.
+/// Number of connections that Katran opens before its counter of new connections must be reset, so
+/// that Katran assumes no flood.
 const BEFORE_A_FLOOD: u32 = 50_000;
 /// Numbers of the clients of [`Clients::KNOWN`]: the client of the known connection, the client to
 /// which the backend sends, the client whose packets come in on all CPUs, and the first of the
@@ -36,7 +37,7 @@ const OF_CPUS: u32 = 3;
 /// What the measurements of all balancers have in common.
 #[derive(Clone, Copy)]
 pub(crate) struct Setting<'a> {
-    /// The stage that has the empty program.
+    /// The test stage that runs the empty program.
     pub(crate) stage: &'a Stage,
     /// All CPUs; the first is this thread's.
     pub(crate) cpus: &'a [usize],
@@ -128,7 +129,7 @@ impl<'a, B: Balancer> Subject<'a, B> {
             }
             Path::NotOurs => self.passed(&packets::not_ours()),
             Path::Elsewhere => self.passed(&packets::elsewhere()),
-            // For these two paths, the empty program is measured again, also during churn.
+            // On the two paths with churn, the empty program is measured during the churn, too.
             Path::Churn => return self.beside_churn(Self::known).map(Some),
             Path::ChurnThousand => return self.beside_churn(Self::thousand).map(Some),
             Path::AllCpus => return self.on_all_cpus(|position| OF_CPUS + position).map(Some),
@@ -159,8 +160,9 @@ impl<'a, B: Balancer> Subject<'a, B> {
         })
     }
 
-    /// Measures the path and the empty program during churn: the difference is the cost for the
-    /// program, not for the CPU.
+    /// Measures the path and the empty program during churn, and returns the difference in
+    /// nanoseconds per packet: what the churn costs the CPU in general is in both figures, and
+    /// cancels out.
     fn beside_churn(
         &mut self,
         path: impl Fn(&mut Self, u32) -> anyhow::Result<f64>,
@@ -204,7 +206,8 @@ impl<'a, B: Balancer> Subject<'a, B> {
 }
 
 impl Subject<'_, Lb<'_>> {
-    /// Packets of an established connection in the other direction, `back` from its backend.
+    /// Measures packets of an established connection from the backend to the client. `back` is such
+    /// a packet. Returns nanoseconds per packet, less those of the empty program (`empty`).
     pub(crate) fn time_back(&mut self, back: &[u8], empty: f64) -> anyhow::Result<f64> {
         let whole = mean(RUNS, XDP_TX, || self.balancer.feed(back, &mut self.out))?;
         Ok(whole - empty)
@@ -224,13 +227,13 @@ impl Subject<'_, Katran> {
     pub(crate) fn time_flood(&mut self, empty: f64) -> anyhow::Result<f64> {
         self.balancer.flood()?;
         let whole = self.opening()?;
-        // The connections of later paths are stored again.
+        // Ends the assumed flood, so that Katran stores the connections of later paths again.
         self.balancer.before_new();
         Ok(whole - empty)
     }
 }
 
-/// Connections that are used in turn.
+/// Established connections whose packets are fed in turn.
 #[derive(Clone, Copy)]
 struct Turns {
     clients: Clients,
@@ -259,7 +262,8 @@ impl Turns {
     }
 }
 
-/// A prime that none of the counts is a multiple of: every connection has its turn.
+/// The distance from one connection to the next in the order of packets: a prime that divides none
+/// of the numbers of connections, so every connection has its turn.
 const STRIDE: u64 = 618_041;
 
 fn turns(
