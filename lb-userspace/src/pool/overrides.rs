@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::{AdminState, BackendKey};
 use crate::config::Name;
 
-/// When an override was set, in milliseconds since 1970 or later; zero if it never was set.
+/// When an override was set, in milliseconds since 1970; higher than the clock showed if the host
+/// had seen a newer stamp before; zero if the override never was set.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
@@ -29,8 +30,8 @@ impl Stamp {
         Self(clock.max(newest.0.saturating_add(1)))
     }
 
-    /// Returns the stamp of an override that was set at an unknown time; zero if it is
-    /// [`AdminState::Ready`].
+    /// Returns a stamp that is older than any other, for an override that was set at an unknown
+    /// time; zero (never set) if the override is [`AdminState::Ready`].
     pub(super) fn oldest(order: AdminState) -> Self {
         Self(u64::from(order != AdminState::Ready))
     }

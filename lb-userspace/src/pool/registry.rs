@@ -4,8 +4,9 @@
 //! - one that an earlier agent knew: health and override as saved by that agent;
 //! - any other: up, as in HAProxy.
 //!
-//! In either case the first check alone decides ([`lb_ha::streak::Streak`]), so that a wrong
-//! initial state lasts for one check. A backend without a check is always healthy.
+//! In either case the backend's first health check alone decides ([`lb_ha::streak::Streak`]), so
+//! that a wrong initial state lasts for one check. A backend without a health check is always
+//! healthy.
 
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
@@ -173,8 +174,8 @@ impl BackendRegistry {
         Ok(self.put(place, StampedOverride { stamp, order }, now))
     }
 
-    /// Returns all operator overrides as a message to the peer, which is sent when the link comes
-    /// up and after each override.
+    /// Returns all operator overrides as a message to the peer, which is sent when the link to the
+    /// peer comes up and after each override.
     #[must_use]
     pub fn overrides_message(&self) -> OverridesMessage {
         OverridesMessage::all(&self.overrides())

@@ -67,7 +67,8 @@ struct Line {
     pool: String,
     address: SocketAddr,
     order: AdminState,
-    /// When the override was set, in milliseconds since 1970 or later: see [`Stamp`].
+    /// When the override was set, in milliseconds since 1970, or later than that time: see
+    /// [`Stamp`].
     #[serde(default)]
     given: Stamp,
     healthy: bool,

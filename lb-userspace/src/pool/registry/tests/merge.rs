@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Exchanges overrides as when the link comes up: each host sends all of its overrides, and replies
-/// with those that the other host lacks.
+/// Exchanges overrides as when the link between the two agents comes up: each host sends all of its
+/// overrides, and replies with those that the other host lacks.
 fn exchange(a: &mut BackendRegistry, b: &mut BackendRegistry, now: SystemTime) {
     let (from_a, from_b) = (a.overrides_message(), b.overrides_message());
     let (heard_a, heard_b) = (
