@@ -42,7 +42,7 @@ const FIRST_REQUEST_IN_A_CROWD: Duration = Duration::from_millis(100);
 /// Interval at which a worker without room for another client searches for connections that may be
 /// closed by now.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
-/// Interval at which it is logged at most that a limit is reached.
+/// Minimum time between two log messages that a limit is reached.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The limits of one worker's connections.

@@ -20,7 +20,7 @@ pub struct EndedEarly {
     pub time: SystemTime,
     /// Why the request, handshake, connection or tunnel ended early.
     pub reason: Reason,
-    /// The service whose client it was.
+    /// The service that the client was connected to.
     pub service: Name,
     /// The address and port of the client.
     pub client: SocketAddr,

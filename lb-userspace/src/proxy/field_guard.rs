@@ -180,8 +180,8 @@ impl<S> FieldGuard<S> {
         }
     }
 
-    /// Returns how many of the bytes `new` belong to frames without fields, and may pass to the
-    /// library where they are.
+    /// Returns how many of the bytes `new`, which are in the library's read buffer, belong to frames
+    /// without fields, and may stay in that buffer uninspected.
     fn without_fields(&mut self, new: &[u8]) -> usize {
         let mut at = 0;
         loop {

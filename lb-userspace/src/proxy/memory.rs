@@ -199,8 +199,8 @@ impl Drop for CountedBytes {
 #[derive(Debug, Default)]
 pub(super) struct BufferPool {
     buffers: RefCell<Vec<Buffer>>,
-    /// The fewest unused buffers that there were at any time since the last sweep: that many are
-    /// not needed.
+    /// The fewest unused buffers that there were at any time since the last call of `sweep`: that
+    /// many are not needed.
     fewest: Cell<usize>,
     memory: Rc<MemoryBudget>,
 }
@@ -219,7 +219,7 @@ impl BufferPool {
         &self.memory
     }
 
-    /// Frees as many buffers as were unused all the time since the last sweep.
+    /// Frees as many buffers as were unused all the time since the last call of this method.
     pub(super) fn sweep(&self) {
         let mut buffers = self.buffers.borrow_mut();
         let keep = buffers.len().saturating_sub(self.fewest.get());

@@ -135,8 +135,9 @@ fn workers_that_see_failures_at_once_decide_one_after_another() {
                     start.wait();
                     let states = || {
                         most.fetch_max(deciding.fetch_add(1, Relaxed) + 1, Relaxed);
-                        // This gives other threads time to decide at the same time, which `most`
-                        // would show.
+                        // This gives other threads time to decide about an ejection at the same
+                        // time. If they do, `most`, the highest number of concurrent decisions,
+                        // exceeds 1.
                         (0..4).for_each(|_| thread::yield_now());
                         deciding.fetch_sub(1, Relaxed);
                         pool.states()

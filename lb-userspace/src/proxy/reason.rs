@@ -391,8 +391,8 @@ mod tests {
         table
     }
 
-    /// Compares the table with the page; `UPDATE=1 cargo test -p lb-userspace --lib reason` writes
-    /// it.
+    /// Compares the table of reasons with the page `docs/reasons.md`; `UPDATE=1 cargo test -p
+    /// lb-userspace --lib reason` writes that page.
     #[test]
     fn the_page_has_every_reason() {
         let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/reasons.md");

@@ -41,8 +41,8 @@ use crate::{
 
 /// Interval at which stale connections to backends are closed and unused buffers freed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// How long an idle connection stays open during a hand-over, so that a client that is sending a
-/// request at that moment gets a response.
+/// How long an idle connection stays open after draining has begun, so that a client that is
+/// sending a request at that moment gets a response.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// How long a worker pauses in accepting connections when the process has no file descriptor left.
 const OUT_OF_FILES_PAUSE: Duration = Duration::from_millis(50);
