@@ -81,8 +81,8 @@ pub(crate) fn pinned<const N: usize>(name: &str) -> Array<MapData, [u8; N]> {
 }
 
 /// Returns the live connections of the connection table, which must not change meanwhile. Asserts
-/// that no entry is claimed, that a client has one entry, and that source ports name exactly the
-/// entries that hold them.
+/// that no CPU still claims an entry for a new connection, that a client has one entry, and that
+/// source ports name exactly the entries that hold them.
 fn at_rest() -> Vec<Connection> {
     let mut held = HashSet::new();
     let mut connections: Vec<Connection> = Vec::new();

@@ -126,7 +126,8 @@ fn compare(
             "packet {number} ({verdict:?} on the host): {packet:02x?}"
         );
         traffic.learn(verdict, &packet, &bytes);
-        // The ring buffer of changes is read here, before it overflows.
+        // The kernel's ring buffer of exported changes of connections is read here, before it
+        // overflows.
         if number % 1000 == 999 {
             told_by_host.extend(host.take_exported());
             told_by_kernel.extend(records(&told(&mut changes)));
@@ -167,7 +168,8 @@ fn compare(
     kernel
 }
 
-/// Holds new connections during a tenth of the packets, both in the kernel and in the library.
+/// Makes both the program in the kernel and the library hold new connections (drop their SYNs)
+/// during the last hundred of every thousand packets.
 fn hold_now_and_then(number: usize, stage: &Stage, host: &mut HostTables) {
     let turn = number % 1000;
     if turn == 900 || turn == 0 {

@@ -1,4 +1,5 @@
-//! Tests that new connections are held during a hand-over.
+//! Tests that the XDP program holds new connections (drops their SYNs) while a host hands the
+//! active role over to its peer.
 
 use lb::{
     config::{self, Balance},
@@ -46,8 +47,8 @@ fn the_next_agent_ends_a_hold_and_its_flows_go_on() {
         let back = opened(&stage, client(1));
         stage.dataplane.hold(true).expect("the kernel agrees");
         assert_eq!(sent(&stage, client(2), SYN).0, XDP_DROP);
-        // The agent is replaced while the hold is on. Dropping the first agent's data plane
-        // releases the lock on the pins.
+        // The agent is replaced while it holds new connections. Dropping the first agent's data
+        // plane releases the lock on the pins.
         stage.dataplane = replaced(stage.dataplane, &stage::settings());
         assert!(stage.dataplane.adopted());
         assert_eq!(sent(&stage, client(2), SYN).0, XDP_TX);
@@ -55,7 +56,8 @@ fn the_next_agent_ends_a_hold_and_its_flows_go_on() {
     });
 }
 
-/// Replaces an agent by the next one: returns a data plane that has adopted the pins of the first.
+/// Replaces an agent by another one: drops its data plane `dataplane`, and returns a data plane
+/// that has adopted the pins of the first.
 pub(crate) fn replaced(dataplane: Dataplane, settings: &config::Dataplane) -> Dataplane {
     drop(dataplane);
     Dataplane::open(&stage::node(), settings, None).expect("the pins are adopted")

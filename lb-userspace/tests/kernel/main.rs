@@ -30,7 +30,8 @@ const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 
-/// Runs a closure on a new thread, which the closure's stage moves to a network namespace.
+/// Runs a closure on a new thread. The test stage that the closure creates moves that thread to a
+/// network namespace.
 fn on_a_host<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     thread::spawn(act)
         .join()

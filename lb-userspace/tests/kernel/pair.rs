@@ -31,7 +31,8 @@ fn other_host() -> Stage {
     Stage::raise_before(Balance::RoundRobin, &backends)
 }
 
-/// Returns the chunks of flows that the active host has sent since the last call.
+/// Returns the chunks of flow records that the active host has sent to its peer since the last
+/// call.
 pub(crate) fn told(chunks: &mut Receiver<Vec<u8>>) -> Vec<Vec<u8>> {
     std::iter::from_fn(|| match chunks.try_recv() {
         Ok(chunk) => Some(chunk),
@@ -45,7 +46,8 @@ fn is_end(chunk: &[u8]) -> bool {
     matches!(decode(chunk), Ok(Chunk::End { whole: true, .. }))
 }
 
-/// Returns the chunks of flows that the active host sends until a pass over its table ends.
+/// Returns the chunks of flow records that the active host sends to its peer until it has sent all
+/// flows of its connection table once (a pass).
 pub(crate) fn pass(chunks: &mut Receiver<Vec<u8>>) -> Vec<Vec<u8>> {
     let mut pass = Vec::new();
     eventually("a pass ends", SOON, || {
@@ -156,8 +158,8 @@ fn connections_through_a_further_source_address_are_counted_and_not_told_of() {
             source_addresses: &[FURTHER],
         });
         let open = |number| opened(&stage, client(number));
-        // Half of the connections are sent in the pass over the table, the other half when they are
-        // established.
+        // Half of the connections are sent in the first pass over the connection table, the other
+        // half when they are established.
         let mut connections: Vec<FlowKey> = (0..50).map(open).collect();
         let mut receiver = stage.dataplane.flows().export().expect("it tells");
         let mut chunks = pass(&mut receiver);
@@ -272,8 +274,9 @@ fn a_whole_pass_removes_what_the_peer_no_longer_tells_of() {
         eventually("one connection goes", SOON, || {
             passes += 1;
             import(&stage, &pass(passes, &[stays], true));
-            // The sweep that removes flows which a pass did not contain ends when the next pass
-            // begins.
+            // In the background, the host removes the flows that a whole pass over the peer's
+            // connections did not contain. It stops doing so when the next pass begins, so this
+            // pause comes before that.
             std::thread::sleep(Duration::from_millis(300));
             removed() == 1
         });
@@ -359,7 +362,8 @@ fn a_host_that_is_active_takes_nothing_in_even_without_a_peer_to_tell() {
         assert_eq!(flows.import(&chunk).expect("it is read").flows, 0);
         let skipped = flows.counters().skipped;
         assert!(skipped.contains(&("active", 1)), "{skipped:?}");
-        // An export that began and ended with the link does not allow imports again.
+        // An export of flows that began and ended with the link to the peer does not make an active
+        // host accept imported flows.
         let mut receiver = flows.export().expect("it tells");
         pass(&mut receiver);
         drop(receiver);

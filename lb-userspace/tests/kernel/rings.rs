@@ -27,11 +27,11 @@ use crate::{
     stage::{self, Stage, VIP},
 };
 
-/// The last octets of the addresses of the backends in three sets, which the ring has in turn. Each
-/// half of the ring is filled at every second flip, so it held another set before. The sets differ
-/// in size, and share no backend.
+/// The last octets of the addresses of the backends in three sets, which the ring of the pool has
+/// in turn. A flip makes the program use the other half of the ring, so each half is filled at
+/// every second flip, and held another set before. The sets differ in size, and share no backend.
 const SETS: [std::ops::Range<u8>; 3] = [2..18, 18..21, 21..28];
-/// Number of packets between two flips of the ring.
+/// Number of packets between two flips, which replace the backends of the ring.
 const BETWEEN: u32 = 50;
 const FLIPS: u32 = 150;
 
@@ -42,8 +42,8 @@ fn no_packet_sees_a_mixture_of_two_rings() {
     }
 }
 
-/// Progress of the flips from one ring to the next: the number of flips that have ended, and the
-/// number that have begun.
+/// Progress of the flips, each of which replaces the backends of a ring: the number of flips that
+/// have ended, and the number that have begun.
 #[derive(Default)]
 struct Flips {
     ended: AtomicU32,

@@ -102,8 +102,8 @@ impl Seen {
     }
 
     /// Opens a first connection in the kernel and in the library, and sets the clock of the
-    /// library's tables to the time that the kernel recorded for it: the rest of a source port
-    /// counts whole seconds of that clock.
+    /// library's tables to the time that the kernel recorded for it: the time for which a source
+    /// port rests after a connection counts whole seconds of that clock.
     pub(super) fn set_clock(&self, clock: &mut Clock, stage: &Stage, host: &mut HostTables) {
         let key = TcpPacket::key(([198, 51, 100, 9], 40_000), (VIP, 80));
         let mut packet = TcpPacket::new(key, 0x02).bytes();

@@ -39,8 +39,8 @@ pub(super) const ENTRIES: u32 = 4096;
 pub(super) const DNAT_PORT: u16 = 81;
 
 /// Creates a stage and its tables for a small host. It has sixteen buckets of connections, one line
-/// of source ports, a service with DNAT beside the one with NAT, and one backend of each service at
-/// a second interface.
+/// (sixteen) of source ports for each backend, a service with DNAT beside the one with NAT, and one
+/// backend of each service at a second interface.
 pub(super) fn small(balance: Balance, pick: Pick) -> (Stage, HostTables) {
     let node = Node {
         interfaces: Interfaces::new(vec!["eth0".into(), "eth1".into()]).expect("two names"),
@@ -169,7 +169,8 @@ fn service(name: &str, port: u16, mode: Mode, pool: &Arc<Pool>) -> config::Servi
     }
 }
 
-/// Returns the slots of a ring whose backends all have weight 1.
+/// Returns the slots of a pool's ring, by which new flows find a backend; all backends have weight
+/// 1.
 fn slots(members: &[Member], pick: Pick) -> Vec<BackendId> {
     let weights = vec![1; members.len()];
     if pick == Pick::RoundRobin {
