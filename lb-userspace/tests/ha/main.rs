@@ -1,5 +1,5 @@
-//! Tests of the room `ha` in private network namespaces: addresses that move, tracking, and notify
-//! commands.
+//! Tests of the room (module) `ha` of the agent in private network namespaces: addresses that move,
+//! tracking, and notify commands.
 
 mod address;
 mod namespace;

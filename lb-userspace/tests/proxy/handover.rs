@@ -1,5 +1,5 @@
-//! Tests that client connections are drained while the listeners stay, as a host does in a
-//! hand-over.
+//! Tests that client connections are drained while the listeners stay, as a host does before it
+//! hands the active role over to its peer.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ fn a_connection_is_answered_once_more_and_told_that_it_ends() {
     let mut client = TlsClient::tls(site.address);
     assert!(!client.get("/").head.contains("Connection: close"));
     site.proxy().let_connections_end(true);
-    // The pause lets the command reach each worker's thread. After that, an idle connection stays
-    // open for another second.
+    // The pause lets the command to drain reach each worker's thread. After that, an idle
+    // connection stays open for another second.
     std::thread::sleep(Duration::from_millis(100));
     let response = client.get("/");
     assert_eq!(response.text(), "a");

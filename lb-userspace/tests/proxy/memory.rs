@@ -89,8 +89,8 @@ fn many_clients_that_read_nothing_leave_room_for_one_that_does() {
         limits.buffer_bytes = 2 * bound;
     });
     let clients: Vec<_> = (0..8).map(|_| greedy(&site)).collect();
-    // The bound may be exceeded by the amount that each connection may buffer in any case, and by
-    // the first read of each response.
+    // The memory bound of each of the two workers may be exceeded by the amount that each
+    // connection may buffer in any case, and by the first read of each response.
     let most = 2 * bound + 8 * (16 + 64 + 100 * 8) * KIB;
     let kept = settled(&site);
     assert!(kept <= most, "{kept} bytes of {most}");

@@ -18,8 +18,8 @@ use crate::{
 
 /// Size of a response's body in bytes, larger than the kernel's socket buffers.
 const BYTES: usize = 5_250_000;
-/// Bytes that a slow client reads at a time. At this pace, the client takes longer than `LIMIT` to
-/// empty a full buffer.
+/// Number of bytes that a slow client reads at a time, every `STEP`. At this pace, the client takes
+/// longer than the time-out `LIMIT` to empty a full buffer.
 const PART: usize = 75_000;
 const LIMIT: Duration = Duration::from_millis(600);
 const STEP: Duration = Duration::from_millis(80);

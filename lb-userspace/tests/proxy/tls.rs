@@ -127,7 +127,7 @@ impl Hosts {
         }
     }
 
-    /// Exchanges the hosts' ticket keys, as the agents do when the link comes up.
+    /// Exchanges the hosts' ticket keys, as the agents do when the link between them comes up.
     fn exchange(&self) {
         let (a, b) = (&self.a.1, &self.b.1);
         let (from_a, from_b) = (a.link_up(), b.link_up());

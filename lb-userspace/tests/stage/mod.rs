@@ -96,7 +96,8 @@ impl Stage {
         Self::raise_on(&node(), &setup.settings(), "", setup)
     }
 
-    /// Like [`Self::raise_as`], on `node` with `settings`, after running the additional commands of `scene`.
+    /// Like [`Self::raise_as`], with the sections `[node]` and `[dataplane]` of the configuration
+    /// as given in `node` and `settings`, after running the additional commands of `scene`.
     pub(crate) fn raise_on(
         node: &Node,
         settings: &config::Dataplane,
