@@ -40,13 +40,13 @@ pub const TAKING: Duration = Duration::from_secs(15);
 /// has moved the address.
 pub const ARRIVING: Duration = Duration::from_secs(1);
 
-/// Time after the end of the last trouble within which the pair is calm. The longest preemption
+/// Longest time from the end of the last trouble until the pair is calm. The longest preemption
 /// delay of the hosts is added to it.
 ///
-/// A host that starts may wait 10 s for the checks of its backends. Asking the other host for the
-/// role takes as long as requests may take to end and 5 s more; a hand-over in which the address
-/// does not arrive takes 15 s more. The EC2 API may answer DescribeAddresses, for 10 s after it has
-/// associated the address with a host, as if it had not.
+/// A host that starts may wait 10 s for the health checks of its backends. Asking the other host
+/// for the role takes as long as requests may take to end and 5 s more; a hand-over in which the
+/// address does not arrive takes 15 s more. The EC2 API may answer DescribeAddresses, for 10 s
+/// after it has associated the address with a host, as if it had not.
 pub const CALM_WITHIN: Duration = Duration::from_secs(30);
 
 /// Longest time after which a host that stepped back, and hears the other host by adverts alone,
@@ -128,10 +128,10 @@ pub fn overlap_contested(plan: &Plan) -> Duration {
     SETTLE + overlap_calm(plan)
 }
 
-/// Returns the longest time for which both hosts of a pair with a link may believe to have the
-/// address, whatever the network and the EC2 API do. A host that does not hear its standby steps
-/// back [`LEASE`] after the last confirmation that it has the address; that confirmation may be the
-/// answer to a slow call, and show a past state.
+/// Returns the longest time for which both hosts of a pair whose agents have a link may believe to
+/// have the address, whatever the network and the EC2 API do. A host that does not hear its standby
+/// steps back [`LEASE`] after the last confirmation that it has the address; that confirmation may
+/// be the answer to a slow call, and show a past state.
 #[must_use]
 pub fn overlap_sure(plan: &Plan) -> Duration {
     LEASE + SETTLE + CALL_LIMIT + detection(plan) + MARGIN

@@ -9,31 +9,34 @@ pub struct Figures {
     pub runs: u64,
     /// Simulated time of all runs together.
     pub simulated: Duration,
-    /// Number of steps that the state machines of both hosts took.
+    /// Number of events that the state machines of both hosts handled.
     pub steps: u64,
     /// Number of times that a host became active.
     pub failovers: u64,
-    /// Number of times that a host's call moved the address.
+    /// Number of times that a host's call of the EC2 API moved the address.
     pub moves: u64,
     /// Highest number of moves of the address in one run.
     pub most_moves: u64,
     /// Number of hand-overs that succeeded.
     pub handed_over: u64,
-    /// Number of times that a host stepped back.
+    /// Number of times that a host stepped back: it left the active role because another host might
+    /// have the address.
     pub stepped_back: u64,
     /// Longest time that both hosts were active while each could hear the other.
     pub overlap_hearing: Duration,
     /// Longest time that both hosts were active without hearing each other, with a healthy EC2 API,
     /// shortly after they had heard each other.
     pub overlap_fresh: Duration,
-    /// The same as `overlap_fresh`, but when the hosts had not heard each other for long, or never.
+    /// Longest time that both hosts were active without hearing each other, with a healthy EC2 API,
+    /// when they had not heard each other for long, or never.
     pub overlap_calm: Duration,
-    /// The same as `overlap_fresh`, but when both hosts had just taken the address.
+    /// Longest time that both hosts were active without hearing each other, with a healthy EC2 API,
+    /// when both had just taken the address.
     pub overlap_contested: Duration,
     /// Longest time that both hosts believed to have the address, with a healthy EC2 API.
     pub overlap_sure: Duration,
-    /// Longest time that both hosts of a pair with a link believed to have the address; this
-    /// includes times in which the EC2 API did not answer.
+    /// Longest time that both hosts of a pair whose agents have a link believed to have the
+    /// address; this includes times in which the EC2 API did not answer.
     pub overlap_blind: Duration,
     /// Longest time that no host was active although one could have been.
     pub gap: Duration,

@@ -124,7 +124,8 @@ fn show_progress(work: &Work, count: u64) {
     let _shown = std::io::stdout().flush();
 }
 
-/// Runs seeds, one after another, until no more are left or enough runs have failed.
+/// Runs the simulation of one seed after another, until no more are left or enough runs have
+/// failed.
 fn labour(work: &Work) {
     let mut figures = Figures::default();
     while !work.enough.load(Ordering::Relaxed) {

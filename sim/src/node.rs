@@ -98,8 +98,8 @@ impl Node {
         self.runs() && self.state() == Some(State::Master)
     }
 
-    /// Returns whether the agent runs, is not suspended, and could be active: its backends are
-    /// checked and no tracked object has failed.
+    /// Returns whether the agent runs, is not suspended, and could be active: the first health
+    /// checks of its backends are complete and no tracked object has failed.
     #[must_use]
     pub(crate) fn is_able(&self) -> bool {
         self.runs() && self.health.checked && !self.fault

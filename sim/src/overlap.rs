@@ -27,8 +27,8 @@ pub(crate) struct Overlap {
     fresh_bound: Duration,
     calm_bound: Duration,
     contested_bound: Duration,
-    /// The bound that applies whatever the EC2 API does; `None` for a pair without a link, for
-    /// which there is no such bound.
+    /// The bound that applies whatever the EC2 API does; `None` for a pair whose agents have no
+    /// link, for which there is no such bound.
     sure_bound: Option<Duration>,
     both: Option<Both>,
     /// Since when both hosts believe to have the address, and whether each had heard the other a
@@ -39,11 +39,11 @@ pub(crate) struct Overlap {
     /// The time from which on the EC2 API is healthy and its earlier troubles have no consequences
     /// any more; `None` while it is not healthy.
     api: Option<Time>,
-    /// For each host, when an association by it was last accepted.
+    /// For each host, when the EC2 API last accepted its call to associate the address with it.
     took: [Option<Time>; 2],
-    /// For each host, when its suspended agent received the answer that its association was
-    /// accepted, long after it was: from then on, the agent has to assume that answers to
-    /// DescribeAddresses may be stale.
+    /// For each host, when its suspended agent received the answer that the EC2 API had accepted
+    /// its call to associate the address, long after that: from then on, the agent has to assume
+    /// that answers to DescribeAddresses may be stale.
     told_late: [Option<Time>; 2],
     figures: Figures,
 }
@@ -123,12 +123,13 @@ impl Overlap {
         }
     }
 
-    /// Notes that an association by this host was accepted.
+    /// Notes that the EC2 API accepted a call of this host to associate the address with it.
     pub(crate) fn took(&mut self, now: Time, side: Side) {
         self.took[side.index()] = Some(now);
     }
 
-    /// Notes that this host's agent learns that its association was accepted.
+    /// Notes that this host's agent receives the answer that its call to associate the address was
+    /// accepted.
     pub(crate) fn told(&mut self, now: Time, side: Side) {
         let took = self.took[side.index()];
         if took.is_some_and(|took| now.since(took) > bounds::CALL_LIMIT) {

@@ -77,7 +77,7 @@ pub struct Plan {
     pub holder: Holder,
     /// The troubles of the run, in the order in which they were added.
     pub troubles: Vec<Trouble>,
-    /// When the last trouble ends, from the beginning of the run.
+    /// Time from the beginning of the run to the end of the last trouble.
     pub healed: Duration,
 }
 
@@ -90,9 +90,10 @@ pub struct HostPlan {
     pub handover: Duration,
     /// When the agent of the host starts for the first time, from the beginning of the run.
     pub start: Duration,
-    /// How long after each start of the agent its backends have been checked.
+    /// How long each start of the agent takes until the first health checks of its backends are
+    /// complete.
     pub checked: Duration,
-    /// How long after each start the agent has the other host's flows.
+    /// How long each start of the agent takes until it has the other host's flows.
     pub synced: Duration,
     /// How long requests go on after the host begins to hold new connections; `None`: they never
     /// end.

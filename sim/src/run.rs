@@ -66,9 +66,8 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), Violation> {
     one_owner(world, plan)
 }
 
-/// Runs the world until neither host waits any more before it takes over by its priority, as a host
-/// does that stepped back and hears the peer by adverts alone. Returns the time at which the
-/// waiting is over.
+/// Runs the world until no host that stepped back and hears its peer by adverts alone delays its
+/// takeover any more. Returns the time at which the last such delay ends.
 fn await_holds(world: &mut World, calm: Duration) -> Result<Duration, Violation> {
     let limit = calm + bounds::HOLD_LIMIT;
     let mut now = calm;

@@ -19,13 +19,14 @@ use crate::{
 /// Checks the invariants after every step, and keeps the first violation.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// Longest time from an order to hand over to the outcome of the hand-over.
+    /// Upper limit of the time from an order to hand over to the outcome of the hand-over.
     outcome: Duration,
     sides: [Seen; 2],
     overlap: Overlap,
-    /// Since when no host is active although one could be; `None` while that is not so.
+    /// Since when no host is active although one could be; `None` if a host is active or none could
+    /// be.
     none: Option<Time>,
-    /// Longest time that no host was active although one could be.
+    /// The longest time so far for which no host was active although one could be.
     gap: Duration,
     failure: Option<String>,
 }
@@ -199,8 +200,8 @@ impl Watch {
                 continue;
             };
             if !running[side.index()] {
-                // A suspended agent cannot report an outcome, so the time until the outcome begins
-                // again.
+                // A suspended agent cannot report the outcome of its hand-over, so the time limit
+                // for the outcome starts again.
                 *ordered = now;
             } else if now.since(*ordered) > self.outcome {
                 self.fail(format!("{side:?}: no outcome of an order to hand over"));
