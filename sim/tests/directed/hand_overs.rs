@@ -1,4 +1,4 @@
-//! Tests of hand-overs.
+//! Tests of hand-overs, in which the operator makes the active host give its role to the standby.
 
 use super::*;
 

@@ -199,8 +199,8 @@ fn a_host_that_did_not_run_during_a_hand_over_takes_the_role_and_keeps_it() {
         let at = |wanted: fn(&Fact) -> bool| when(&world, EVENT, wanted);
         let took_back = at(|fact| matches!(fact, Fact::Became(Side::A, State::Master, _)));
         if took_back.is_some_and(|after| after <= pause + bounds::MARGIN) {
-            // In this run the active host gave up waiting for the standby and took the role back,
-            // so it shows nothing.
+            // In this run the active host gave up waiting for the suspended standby and took the
+            // role back, so the run is not what the test is about, and is skipped.
             continue;
         }
         tried += 1;
