@@ -6,7 +6,7 @@ use crate::{root, source::rust_files};
 
 const MOST_LINES: usize = 500;
 
-/// The text at the head of a longer file that its reason follows.
+/// The text that comes before the reason at the head of a file of more than 500 lines.
 const REASON: &str = "Longer than 500 lines";
 
 #[test]

@@ -1,6 +1,6 @@
 //! Tests that the source has the structure that `docs/architecture.md` describes: which package and
-//! which room may use which other, that files have no circular dependencies, that names and paths
-//! in the document exist, and how long a file may be.
+//! which room (top-level module of the agent) may use which other, that files have no circular
+//! dependencies, that names and paths in the document exist, and how long a file may be.
 
 mod circles;
 mod document;

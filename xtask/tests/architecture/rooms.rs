@@ -1,4 +1,5 @@
-//! Tests that the rooms of the agent use each other only as `docs/architecture.md` says.
+//! Tests that the rooms (top-level modules) of the agent use each other only as
+//! `docs/architecture.md` says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
