@@ -21,7 +21,8 @@ const EXAMPLE: &str = "bench_rings";
 /// Builds the XDP program and runs the example [`EXAMPLE`].
 ///
 /// # Errors
-/// The set-up or a build failed, or the rings could not be written.
+/// The set-up or a build failed, or the rings, by which the XDP program chooses backends, could not
+/// be written.
 pub(crate) fn run(workspace: &Workspace, arguments: &RingsArguments) -> anyhow::Result<()> {
     setup::ensure(Purpose::Bench)?;
     ebpf::build_and_report(workspace)?;
@@ -74,9 +75,10 @@ struct Figures {
 /// distributed.
 #[derive(Deserialize, Serialize)]
 struct Work {
-    /// CPU time of the process, in per cent of one core.
+    /// CPU time of the process that stands for the agent, in per cent of one core.
     cpu_percent: f64,
-    /// Median time from a state change until the ring with it is in force, in milliseconds.
+    /// Median time from a state change of a backend until the XDP program chooses backends
+    /// accordingly, in milliseconds.
     delay_median_ms: f64,
     delay_worst_ms: f64,
     /// Time that it took to apply all services for the first time, in milliseconds.
