@@ -45,19 +45,19 @@ pub(crate) struct PackageArguments {
     quick: bool,
 }
 
-/// What all formats have in common.
+/// What the packages of all formats have in common.
 struct Release {
-    /// The version, without a revision of the package.
+    /// The version of `lb`, without a revision of the package.
     version: String,
-    /// Seconds since 1970: the time of every file.
+    /// The modification time of every packaged file, as decimal seconds since 1970.
     epoch: String,
-    /// Whether to compress little.
+    /// Whether to compress the packages little, which saves time in tests.
     quick: bool,
     /// Folder of the packaging files, `deploy/package`.
     sources: PathBuf,
     /// Folder for intermediate files.
     scratch: PathBuf,
-    /// Folder of the packages.
+    /// Folder into which the finished packages are written.
     out: PathBuf,
 }
 
@@ -124,9 +124,9 @@ struct Parts {
     binary: PathBuf,
     /// Folder of the manual pages.
     man: PathBuf,
-    /// Folder of the completions.
+    /// Folder of the completions for shells.
     completions: PathBuf,
-    /// The bill of materials.
+    /// Path of the bill of materials.
     sbom: PathBuf,
 }
 
@@ -141,7 +141,7 @@ impl Parts {
                 .args([&stripped, binary]),
         )?;
         let generated = release.scratch.join("generated");
-        // The binary itself writes its pages, so they match it.
+        // The binary itself writes its manual pages and completions, so they match it.
         child::run(release.command(binary).arg("generate").arg(&generated))?;
         let man = generated.join("man");
         for page in sorted(&man)? {
@@ -158,7 +158,8 @@ impl Parts {
     }
 }
 
-/// Returns the time that all files get: `SOURCE_DATE_EPOCH`, else the time of the last commit.
+/// Returns the modification time that all packaged files get: `SOURCE_DATE_EPOCH`, else the time of
+/// the last commit.
 fn epoch(workspace: &Workspace) -> anyhow::Result<String> {
     if let Ok(named) = env::var("SOURCE_DATE_EPOCH") {
         ensure!(

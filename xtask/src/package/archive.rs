@@ -19,7 +19,8 @@ pub(super) fn build(release: &Release, tree: &Tree) -> anyhow::Result<String> {
         .args(["--sort=name", "--format=gnu", "--numeric-owner"])
         .args(["--owner=0", "--group=0"])
         .arg(format!("--mtime=@{}", release.epoch))
-        // The binary's package scripts are in DEBIAN, which the tarball does not need.
+        // The Debian package's scripts and lists are in the folder DEBIAN, which the tarball does
+        // not need.
         .arg("--exclude=./DEBIAN")
         .arg(format!("--transform=s,^\\.,{folder},"))
         .arg("--directory")

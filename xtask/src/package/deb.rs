@@ -46,7 +46,8 @@ pub(super) fn build(release: &Release, tree: &Tree) -> anyhow::Result<String> {
     Ok(name)
 }
 
-/// xz, because the dpkg of every supported release reads it.
+/// Returns the options of `dpkg-deb` for the compression: xz, because the dpkg of every supported
+/// release reads it, or fast gzip in tests.
 fn compression(release: &Release) -> [&'static str; 2] {
     if release.quick {
         ["-Zgzip", "-z1"]
@@ -76,9 +77,10 @@ fn fields(release: &Release, tree: &Tree, architecture: &str) -> anyhow::Result<
     ))
 }
 
-/// Returns the libraries that the binary needs, as packages with versions.
+/// Returns the packages with the libraries that the binary needs, each with its minimum version, as
+/// the field `Depends` lists them.
 fn libraries(release: &Release, binary: &Path) -> anyhow::Result<String> {
-    // dpkg-shlibdeps works in the folder of a source package.
+    // dpkg-shlibdeps works only in the folder of a source package, so a minimal one is created.
     let source = release.scratch.join("source");
     fs::create_dir_all(source.join("debian"))?;
     fs::copy(
@@ -99,7 +101,8 @@ fn configuration_files(tree: &Tree) -> String {
     files.map(|file| format!("/{}\n", file.path)).collect()
 }
 
-/// Returns what `dpkg --verify` compares with: all files but those of the configuration.
+/// Returns the content of the file `md5sums`, with which `dpkg --verify` compares: the sums of all
+/// files but those of the configuration.
 fn md5_sums(release: &Release, tree: &Tree) -> anyhow::Result<String> {
     let files = tree.files.iter().filter(|file| !file.configuration);
     let paths: Vec<PathBuf> = files.map(|file| PathBuf::from(&file.path)).collect();

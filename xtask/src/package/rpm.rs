@@ -1,4 +1,4 @@
-//! The RPM.
+//! Builds the RPM package.
 
 use std::{fs, path::Path};
 
@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::{Release, tree::Tree};
 use crate::child;
 
-/// The folders that belong to the package alone.
+/// The folders that belong to this package alone, so that removing the package removes them.
 const FOLDERS: [&str; 5] = [
     "/etc/lb",
     "/usr/share/doc/lb",

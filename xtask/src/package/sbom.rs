@@ -51,11 +51,11 @@ struct Dependency {
 
 #[derive(Deserialize)]
 struct Kind {
-    /// `None` for an ordinary dependency, otherwise `build` or `dev`.
+    /// The kind of the dependency: `None` for an ordinary one, otherwise `build` or `dev`.
     kind: Option<String>,
 }
 
-/// The part of `Cargo.lock` that is used.
+/// The part of `Cargo.lock` that the bill of materials uses.
 #[derive(Deserialize)]
 struct Lock {
     package: Vec<Locked>,
@@ -129,7 +129,8 @@ fn bill(metadata: &Metadata, lock: &Lock, version: &str) -> Value {
     })
 }
 
-/// Returns what each package ordinarily depends on: what only builds or tests use is not in the binary.
+/// Returns, for the ID of each package, the IDs of its ordinary dependencies: those that only
+/// builds or tests use are not in the binary.
 fn edges(resolve: &Resolve) -> BTreeMap<&str, Vec<&str>> {
     let ordinary =
         |dependency: &&Dependency| (dependency.dep_kinds.iter()).any(|kind| kind.kind.is_none());
@@ -167,7 +168,7 @@ fn component(package: &Package, checksums: &BTreeMap<(&str, &str), &str>) -> Val
         "purl": purl(package),
     });
     if let Some(licence) = &package.license {
-        // Some crates separate alternatives by a slash, as cargo once documented.
+        // Some crates separate alternative licences by a slash, as cargo once documented.
         component["licenses"] = json!([{"expression": licence.replace('/', " OR ")}]);
     }
     let key = (package.name.as_str(), package.version.as_str());

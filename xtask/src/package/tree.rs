@@ -11,7 +11,8 @@ use anyhow::Context as _;
 use super::{Parts, Release, sorted};
 use crate::workspace::Workspace;
 
-/// The family of distributions that a package is for. Some files have other places in each.
+/// The family of distributions that a package is for: some files are installed at other paths in
+/// one family than in the other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Family {
     /// Debian and its relatives.
@@ -45,19 +46,20 @@ impl Family {
 
 /// A folder with the files of a package.
 pub(super) struct Tree {
-    /// The folder.
+    /// Path of the folder.
     pub(super) root: PathBuf,
-    /// Every file, sorted by path.
+    /// Every file in the folder, sorted by path.
     pub(super) files: Vec<File>,
 }
 
 /// A file of a package.
 pub(super) struct File {
-    /// The path below the root of the file system, without a leading slash.
+    /// The path at which the file will be installed, without a leading slash.
     pub(super) path: String,
-    /// Permissions.
+    /// The permission bits of the file, such as 0o644.
     pub(super) mode: u32,
-    /// Whether it is a configuration file, which an upgrade keeps if an administrator changed it.
+    /// Whether the file is a configuration file, which an upgrade keeps if an administrator changed
+    /// it.
     pub(super) configuration: bool,
 }
 
@@ -120,7 +122,7 @@ impl Tree {
         Ok(tree)
     }
 
-    /// The size of all files in KiB, each rounded up.
+    /// Returns the total size of all files in KiB, each file rounded up to full KiB.
     pub(super) fn kibibytes(&self) -> anyhow::Result<u64> {
         let size = |file: &File| {
             Ok(fs::metadata(self.root.join(&file.path))?

@@ -32,11 +32,10 @@ pub(crate) enum Probe {
     Moto,
     /// The spell checker typos is found in its virtual environment or on `PATH`.
     Typos,
-    /// A complete Debian system in the target directory.
+    /// A complete clean Debian system is found in the target directory.
     DebianRoot,
-    /// A package of Python in its virtual environment: the environment's directory within the target
-    /// directory, and the package's name.
-    PythonPackage(&'static str, &'static str),
+    /// The Python package with Grafana's model of dashboards is found in its virtual environment.
+    GrafanaModel,
 }
 
 impl Probe {
@@ -104,7 +103,8 @@ fn moto() -> Option<String> {
     program("moto_server")
 }
 
-/// Finds the system that debootstrap made. It leaves a log in the target directory if it fails.
+/// Returns the path of the Debian system that debootstrap made; `None` if it is missing or
+/// incomplete. A debootstrap that failed leaves a folder `debootstrap` in the system.
 fn debian_root() -> Option<String> {
     let root = Workspace::find().ok()?.target.join(DEBIAN_ROOT);
     let complete =
@@ -112,11 +112,14 @@ fn debian_root() -> Option<String> {
     complete.then(|| root.display().to_string())
 }
 
-/// Returns the version of a package of Python in its virtual environment; `None` if it is not there.
-fn python_package(directory: &str, name: &str) -> Option<String> {
-    let python = Workspace::find().ok()?.python(directory, "python3");
-    let version = format!("import importlib.metadata as m; print(m.version('{name}'))");
-    child::output(child::command(python.to_str()?).args(["-c", &version])).ok()
+/// Returns the version of the Python package with Grafana's model of dashboards in its virtual
+/// environment; `None` if it is not installed.
+fn grafana_model() -> Option<String> {
+    let python = Workspace::find()
+        .ok()?
+        .python(GRAFANA_MODEL.directory, "python3");
+    let version = "import importlib.metadata as m; print(m.version('grafana_foundation_sdk'))";
+    child::output(child::command(python.to_str()?).args(["-c", version])).ok()
 }
 
 /// Finds the spell checker typos; `None` if it is not installed.

@@ -15,8 +15,8 @@ pub(crate) const MOTO: PythonPackage = PythonPackage {
     directory: "moto",
 };
 
-/// Grafana's published model of dashboards. The number before the exclamation mark is the release of the
-/// package, the one behind it the version of Grafana.
+/// The Python package with Grafana's published model of dashboards. The number before the
+/// exclamation mark is the release of the package, the one behind it the version of Grafana.
 pub(crate) const GRAFANA_MODEL: PythonPackage = PythonPackage {
     requirement: "grafana-foundation-sdk==1769699998!10.1.0",
     directory: "grafana",
