@@ -135,7 +135,8 @@ impl Waiter {
     }
 }
 
-/// Wakes the first queued request that is not woken yet, apart from the first `behind` requests.
+/// Wakes the first queued request that is not woken yet, skipping the first `behind` requests of
+/// the queue.
 fn wake_first(queue: &VecDeque<Arc<Waiter>>, behind: usize) {
     let mut behind = queue.iter().skip(behind);
     if let Some(waiter) = behind.find(|waiter| !waiter.woken.load(SeqCst)) {

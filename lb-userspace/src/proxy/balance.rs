@@ -149,7 +149,7 @@ impl Balancer {
     fn by_hash(&self, eligible: impl Fn(usize) -> bool, hash: u64) -> Option<usize> {
         let score = |number: usize| {
             let mixed = mix(hash ^ self.seeds[number]);
-            // The upper 53 bits, as a number between 0 and 1, both exclusive.
+            // The upper 53 bits of the mixed hash, as a number between 0 and 1, both exclusive.
             let share = ((mixed >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
             -f64::from(self.weights[number]) / share.ln()
         };

@@ -1,7 +1,7 @@
-//! Inspects the field blocks of an HTTP/2 connection before the library decodes them, because the
-//! library ends the whole connection for one malformed field and strips fragments from paths. Valid
-//! blocks pass unchanged; in others the malformed parts are replaced, and a notice is left for
-//! their stream.
+//! Inspects the field blocks of an HTTP/2 connection before the HTTP/2 library decodes them,
+//! because that library ends the whole connection for one malformed field and strips fragments from
+//! paths. Valid blocks pass unchanged; in others the malformed parts are replaced, and a notice is
+//! left for their stream.
 
 use std::{
     cell::RefCell,
@@ -28,7 +28,7 @@ const KEPT_BYTES: usize = 1024;
 /// The lowest limit of a field block with its frame headers that a caller can set, in bytes.
 const MIN_LIMIT: usize = 64 * 1024;
 /// Limit of the notices of a connection that wait for their streams to be served. More than this
-/// can accumulate only if the library refused the streams.
+/// can accumulate only if the HTTP/2 library refused the streams.
 const MAX_NOTICES: usize = 1024;
 
 const HEADERS: u8 = 1;
@@ -73,22 +73,22 @@ pub(super) struct FieldGuard<S> {
     notices: Rc<Notices>,
     /// Number of bytes that pass without inspection: the rest of a frame that has no fields.
     passing: usize,
-    /// Received bytes that the library has not got yet: at most one field block, and what follows
-    /// it.
+    /// Received bytes that the HTTP/2 library has not got yet: at most one field block, and what
+    /// follows it.
     held: Vec<u8>,
     /// Offset in `held` of the next frame of the field block with which `held` begins.
     scanned: usize,
     /// The field block with which `held` begins, as far as it is scanned, without frame headers.
     block: Vec<u8>,
-    /// Bytes that the library may read, from the offset `passed` on.
+    /// Bytes that the HTTP/2 library may read, from the offset `passed` on.
     out: Vec<u8>,
     passed: usize,
     /// Limit of a field block with its frame headers, in bytes.
     limit: usize,
     /// The highest ID of a stream that had a request.
     last_stream: u32,
-    /// Whether the client violated the protocol: the library gets the violation and nothing after
-    /// it.
+    /// Whether the client violated the protocol: the HTTP/2 library gets the violation and nothing
+    /// after it.
     broken: bool,
 }
 
@@ -144,7 +144,7 @@ impl<S> FieldGuard<S> {
         Rc::clone(&self.notices)
     }
 
-    /// Lets the held bytes pass to the library as far as they are valid and complete.
+    /// Lets the held bytes pass to the HTTP/2 library as far as they are valid and complete.
     fn process(&mut self) {
         loop {
             let passing = self.passing.min(self.held.len());
@@ -180,8 +180,8 @@ impl<S> FieldGuard<S> {
         }
     }
 
-    /// Returns how many of the bytes `new`, which are in the library's read buffer, belong to frames
-    /// without fields, and may stay in that buffer uninspected.
+    /// Returns how many of the bytes `new`, which are in the read buffer of the HTTP/2 library,
+    /// belong to frames without fields, and may stay in that buffer uninspected.
     fn without_fields(&mut self, new: &[u8]) -> usize {
         let mut at = 0;
         loop {
@@ -203,7 +203,8 @@ impl<S> FieldGuard<S> {
         }
     }
 
-    /// Passes the held bytes, which make the library end the connection, and nothing after them.
+    /// Passes the held bytes, which make the HTTP/2 library end the connection, and nothing after
+    /// them.
     fn fail(&mut self) {
         self.pass(self.held.len());
         self.broken = true;

@@ -145,8 +145,8 @@ fn note_end(front: &Front, client: &Client, error: &h2::Error) {
     if error.is_remote() || error.is_io() {
         return;
     }
-    // With this reason, the library's own limit of requests cancelled before they were accepted was
-    // exceeded.
+    // With this reason, the HTTP/2 library's own limit of requests cancelled before they were
+    // accepted was exceeded.
     let reason = if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
         Why::LbHeadCancellations
     } else {
@@ -253,7 +253,8 @@ impl Stream {
             Ok((request.framing, routed))
         });
         let method = Method(parts.method.as_str());
-        // The head for the backend has all fields: the library's copy of them can be freed.
+        // The head for the backend has all fields of the request: the HTTP/2 library's copy of them
+        // can be freed.
         parts.headers = HeaderMap::new();
         let is_empty = matches!(judged, Ok((Framing::Empty, _)));
         let mut body = Http2Body::new(body, is_empty);

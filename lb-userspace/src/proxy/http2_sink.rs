@@ -88,7 +88,7 @@ impl Responder {
     pub(super) fn written(&mut self) -> impl Future<Output = ()> + use<> {
         let (marker, gone) = oneshot::channel();
         if let Self::Begun(stream) = self {
-            // If the stream has ended, the library drops the marker immediately.
+            // If the stream has ended, the HTTP/2 library drops the marker immediately.
             let _sent = stream.send_data(CountedBytes::marker(marker), false);
         }
         async move {
@@ -109,8 +109,8 @@ impl Responder {
             Self::Waiting(_) => return Poll::Ready(Err(ClientGone(Disconnect::Closed))),
             Self::Discarding(left) => return Poll::Ready(Ok((*left).max(1))),
         };
-        // The library is asked for flow-control capacity only after the backlog has room: capacity
-        // that one stream reserves is not available to other streams.
+        // The HTTP/2 library is asked for flow-control capacity only after the backlog has room:
+        // capacity that one stream reserves is not available to other streams.
         let room = ready!(backlog.poll_room(context));
         let mut capacity = stream.capacity();
         if capacity == 0 {

@@ -169,7 +169,8 @@ mod tests {
             let began = Instant::now();
             let mut budget = RetryBudget::new(began);
             let mut at = 0;
-            // The second, the number of its requests, and the number of its granted retries.
+            // For each step: its second, the number of its requests, and the number of its granted
+            // retries.
             let mut seen: Vec<(u64, u64, u64)> = Vec::new();
             for (pause, requests, tries) in steps {
                 at += pause;

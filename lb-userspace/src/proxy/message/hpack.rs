@@ -138,7 +138,7 @@ impl Default for FieldReader {
 impl FieldReader {
     /// Decodes a complete field block. Returns the notice about it and, if something in it is
     /// malformed, a rewritten block. That block has valid strings of the same lengths, so that the
-    /// library's decoder, which reads it next, has the same dynamic table.
+    /// decoder of the HTTP/2 library, which reads it next, has the same dynamic table.
     ///
     /// # Errors
     /// The block cannot be decoded.
@@ -309,7 +309,7 @@ impl Name {
     fn check_value(self, value: &[u8]) -> (Option<Fault>, Option<Vec<u8>>) {
         let good = match self {
             Self::Path => {
-                // An empty path is left as it is, because for it the library resets only the
+                // An empty path is left as it is, because for it the HTTP/2 library resets only the
                 // stream.
                 value.is_empty() || is_plain_path(value) || {
                     let path = http::uri::PathAndQuery::try_from(value);

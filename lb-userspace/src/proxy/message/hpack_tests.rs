@@ -1,5 +1,5 @@
 //! Tests that malformed fields are found, and that the dynamic tables of this decoder and of the
-//! library's decoder stay equal.
+//! HTTP/2 library's decoder stay equal.
 
 use proptest::prelude::*;
 
