@@ -27,17 +27,17 @@ pub const CALM_LOOK: Duration = Duration::from_secs(6);
 pub const SETTLE: Duration = Duration::from_secs(10);
 
 /// How long a master that does not hear its standby assumes, without a confirmation, that it still
-/// has the address.
+/// has the Elastic IP.
 pub const LEASE: Duration = Duration::from_secs(30);
 
 /// Longest time that an agent waits for the answer to a call of the EC2 API.
 pub const CALL_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a host that handed over its role waits for the peer to have the address.
+/// How long a host that handed over its role waits for the peer to have the Elastic IP.
 pub const TAKING: Duration = Duration::from_secs(15);
 
 /// For how much longer a host that handed over accepts packets that still arrive after the EC2 API
-/// has moved the address.
+/// has moved the Elastic IP.
 pub const ARRIVING: Duration = Duration::from_secs(1);
 
 /// Longest time from the end of the last trouble until the pair is calm. The longest preemption
@@ -53,7 +53,8 @@ pub const CALM_WITHIN: Duration = Duration::from_secs(30);
 /// takes over by its priority.
 pub const HOLD_LIMIT: Duration = Duration::from_secs(600);
 
-/// Time, after the pair has become calm, in which no state changes and the address does not move.
+/// Time, after the pair has become calm, in which no state changes and the Elastic IP does not
+/// move.
 pub const STAYS_CALM: Duration = Duration::from_secs(60);
 
 /// Returns the longest time in which a host of this run detects that the other one is lost: three

@@ -34,7 +34,7 @@ pub struct Api {
     pub reachable: bool,
     /// Shortest and longest duration of a call of the API.
     pub takes: (Duration, Duration),
-    /// How long ago the state of the address was, at most, with which the EC2 API answers
+    /// How long ago the state of the Elastic IP was, at most, with which the EC2 API answers
     /// DescribeAddresses.
     pub stale: Duration,
     /// Percentage of the calls that the API throttles.

@@ -13,14 +13,14 @@ pub struct Figures {
     pub steps: u64,
     /// Number of times that a host became active.
     pub failovers: u64,
-    /// Number of times that a host's call of the EC2 API moved the address.
+    /// Number of times that a host's call of the EC2 API moved the Elastic IP.
     pub moves: u64,
-    /// Highest number of moves of the address in one run.
+    /// Highest number of moves of the Elastic IP in one run.
     pub most_moves: u64,
-    /// Number of hand-overs that succeeded.
+    /// Number of hand-overs of the active role that succeeded.
     pub handed_over: u64,
     /// Number of times that a host stepped back: it left the active role because another host might
-    /// have the address.
+    /// have the Elastic IP.
     pub stepped_back: u64,
     /// Longest time that both hosts were active while each could hear the other.
     pub overlap_hearing: Duration,
@@ -31,12 +31,12 @@ pub struct Figures {
     /// when they had not heard each other for long, or never.
     pub overlap_calm: Duration,
     /// Longest time that both hosts were active without hearing each other, with a healthy EC2 API,
-    /// when both had just taken the address.
+    /// when both had just taken the Elastic IP.
     pub overlap_contested: Duration,
-    /// Longest time that both hosts believed to have the address, with a healthy EC2 API.
+    /// Longest time that both hosts believed to have the Elastic IP, with a healthy EC2 API.
     pub overlap_sure: Duration,
-    /// Longest time that both hosts of a pair whose agents have a link believed to have the
-    /// address; this includes times in which the EC2 API did not answer.
+    /// Longest time that both hosts of a pair whose agents have a link believed to have the Elastic
+    /// IP; this includes times in which the EC2 API did not answer.
     pub overlap_blind: Duration,
     /// Longest time that no host was active although one could have been.
     pub gap: Duration,

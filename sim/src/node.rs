@@ -32,9 +32,9 @@ pub(crate) struct Node {
     pub(crate) timer: Option<(Time, Time)>,
     /// The call of the EC2 API that the agent waits for; `None` if it waits for none.
     pub(crate) call: Option<Call>,
-    /// Whether the host holds new connections.
+    /// Whether the host holds back new connections.
     pub(crate) holding: bool,
-    /// Number of times that the host began to hold new connections.
+    /// Number of times that the host began to hold back new connections.
     pub(crate) holds: u32,
     /// The health of the host's backends and tracked objects.
     pub(crate) health: LocalHealth,

@@ -31,7 +31,7 @@ pub(crate) struct Overlap {
     /// link, for which there is no such bound.
     sure_bound: Option<Duration>,
     both: Option<Both>,
-    /// Since when both hosts believe to have the address, and whether each had heard the other a
+    /// Since when both hosts believe to have the Elastic IP, and whether each had heard the other a
     /// moment before.
     sure: Option<(Time, bool)>,
     /// Since when each host can hear the other; `None` while one cannot.
@@ -39,10 +39,10 @@ pub(crate) struct Overlap {
     /// The time from which on the EC2 API is healthy and its earlier troubles have no consequences
     /// any more; `None` while it is not healthy.
     api: Option<Time>,
-    /// For each host, when the EC2 API last accepted its call to associate the address with it.
+    /// For each host, when the EC2 API last accepted its call to associate the Elastic IP with it.
     took: [Option<Time>; 2],
     /// For each host, when its suspended agent received the answer that the EC2 API had accepted
-    /// its call to associate the address, long after that: from then on, the agent has to assume
+    /// its call to associate the Elastic IP, long after that: from then on, the agent has to assume
     /// that answers to DescribeAddresses may be stale.
     told_late: [Option<Time>; 2],
     figures: Figures,
@@ -56,12 +56,12 @@ struct Both {
     fresh: bool,
 }
 
-/// What an active host knows of the other host and of the address.
+/// What an active host knows of the other host and of the Elastic IP.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Closer {
     /// For how long the host has not heard the other one; `None` if it never did.
     pub(crate) silent: Option<Duration>,
-    /// Whether the host believes to have the address.
+    /// Whether the host believes to have the Elastic IP.
     pub(crate) sure: bool,
 }
 
@@ -106,7 +106,7 @@ impl Overlap {
         self.api = api.then(|| self.api.unwrap_or(now + AFTERMATH));
     }
 
-    /// Notes that the address was moved by hand, which the pair has to find out.
+    /// Notes that the Elastic IP was moved by hand, which the pair has to find out.
     pub(crate) fn moved_by_hand(&mut self, now: Time) {
         self.api = self.api.map(|since| since.max(now + AFTERMATH));
     }
@@ -123,13 +123,13 @@ impl Overlap {
         }
     }
 
-    /// Notes that the EC2 API accepted a call of this host to associate the address with it.
+    /// Notes that the EC2 API accepted a call of this host to associate the Elastic IP with it.
     pub(crate) fn took(&mut self, now: Time, side: Side) {
         self.took[side.index()] = Some(now);
     }
 
-    /// Notes that this host's agent receives the answer that its call to associate the address was
-    /// accepted.
+    /// Notes that this host's agent receives the answer that its call to associate the Elastic IP
+    /// was accepted.
     pub(crate) fn told(&mut self, now: Time, side: Side) {
         let took = self.took[side.index()];
         if took.is_some_and(|took| now.since(took) > bounds::CALL_LIMIT) {

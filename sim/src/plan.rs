@@ -73,7 +73,7 @@ pub struct Plan {
     pub link: bool,
     /// What decides which of the hosts has the address that moves.
     pub arbiter: Arbiter,
-    /// The holder of the address at the beginning of the run.
+    /// The holder of the Elastic IP at the beginning of the run.
     pub holder: Holder,
     /// The troubles of the run, in the order in which they were added.
     pub troubles: Vec<Trouble>,
@@ -86,7 +86,7 @@ pub struct Plan {
 pub struct HostPlan {
     /// The settings of the host's virtual router.
     pub vrrp: vrrp::Settings,
-    /// How long requests may take to end in a hand-over.
+    /// How long requests may take to end before this host hands the active role over.
     pub handover: Duration,
     /// When the agent of the host starts for the first time, from the beginning of the run.
     pub start: Duration,
@@ -95,8 +95,8 @@ pub struct HostPlan {
     pub checked: Duration,
     /// How long each start of the agent takes until it has the other host's flows.
     pub synced: Duration,
-    /// How long requests go on after the host begins to hold new connections; `None`: they never
-    /// end.
+    /// How long requests go on after the host begins to hold back new connections; `None`: they
+    /// never end.
     pub quiet: Option<Duration>,
 }
 
@@ -215,7 +215,7 @@ pub enum What {
     },
     /// Calls of the EC2 API take up to this long.
     ApiSlow(Duration),
-    /// The EC2 API answers DescribeAddresses with a state of the address up to this long ago.
+    /// The EC2 API answers DescribeAddresses with a state of the Elastic IP up to this long ago.
     ApiStale(Duration),
     /// The EC2 API throttles this percentage of the calls.
     ApiThrottled(u8),
@@ -223,7 +223,7 @@ pub enum What {
     ApiFails(u8),
     /// The EC2 API cannot be reached from this host.
     ApiUnreachable(Side),
-    /// Somebody moves the address by hand to this holder.
+    /// Somebody moves the Elastic IP by hand to this holder.
     MovedByHand(Holder),
     /// The operator runs `lb failover` on this host.
     HandOver(Side),

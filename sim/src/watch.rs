@@ -38,7 +38,7 @@ struct Seen {
     /// Whether the addresses that move are on the host's interface.
     addresses: bool,
     /// Whether the host stepped back, and since then neither heard the other host nor was told that
-    /// the address is free or its own.
+    /// the Elastic IP is free or its own.
     stepped_back: bool,
     /// When the first of the orders to hand over was given that have no outcome yet: one outcome
     /// may answer two orders.
@@ -111,7 +111,8 @@ impl Watch {
         }
     }
 
-    /// Notes that the state of this host has changed. `holding`: whether it holds new connections.
+    /// Notes that the state of this host has changed. `holding`: whether the host holds back new
+    /// connections.
     pub(crate) fn became(&mut self, side: Side, state: State, cause: Cause, holding: bool) {
         let seen = &mut self.sides[side.index()];
         let before = seen.state.replace(state);
@@ -132,7 +133,7 @@ impl Watch {
     }
 
     /// Checks, after a step of a host, that the addresses are on its interface exactly when they
-    /// should be. `seen_here`: whether the host was last told that the address is here.
+    /// should be. `seen_here`: whether the host was last told that the Elastic IP is here.
     pub(crate) fn stepped(&mut self, side: Side, state: State, seen_here: bool) {
         let here = self.sides[side.index()].addresses;
         let right = match state {
@@ -147,7 +148,8 @@ impl Watch {
         }
     }
 
-    /// Notes that a host calls the API for the address, which belongs to `holder` at this time.
+    /// Notes that a host calls the EC2 API to get the Elastic IP, which belongs to `holder` at this
+    /// time.
     pub(crate) fn takes_address(&mut self, side: Side, holder: Holder) {
         let elsewhere = holder != Holder::Nobody && holder != Holder::Host(side);
         if self.sides[side.index()].stepped_back && elsewhere {
@@ -157,7 +159,7 @@ impl Watch {
         }
     }
 
-    /// Notes that a hand-over by this host has an outcome.
+    /// Notes that a hand-over of the active role by this host has an outcome.
     pub(crate) fn handed_over(&mut self, side: Side, outcome: Result<(), Refusal>) {
         if outcome == Err(Refusal::UnderWay) {
             return;

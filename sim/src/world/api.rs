@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    /// Records the new holder of the address as an event.
+    /// Records the new holder of the Elastic IP as an event.
     pub(super) fn address_moved(&mut self) {
         self.fact(Fact::Moved(self.cloud.holder()));
     }

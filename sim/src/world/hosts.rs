@@ -70,7 +70,8 @@ impl World {
         }
     }
 
-    /// Changes the health of backends and tracked objects, if the agent of this boot still runs.
+    /// Changes the health of backends and tracked objects, if the agent with this boot number still
+    /// runs.
     pub(super) fn track(&mut self, side: Side, boot: u32, change: impl FnOnce(&mut LocalHealth)) {
         let node = &mut self.nodes[side.index()];
         if node.boot == boot && node.host.is_some() {
@@ -201,7 +202,8 @@ impl World {
         }
     }
 
-    /// Stops the agent of this host, which has waited for the outcome of its hand-over.
+    /// Stops the agent of this host, which has waited for the outcome of its hand-over of the
+    /// active role.
     pub(super) fn stop(&mut self, side: Side) {
         self.nodes[side.index()].stopping = false;
         self.step_now(side, Event::Stop);

@@ -44,15 +44,15 @@ pub struct Violation {
 pub enum Fact {
     /// This host's state became this one, for this cause.
     Became(Side, State, Cause),
-    /// This host's call for the address was accepted by the EC2 API.
+    /// The EC2 API accepted this host's call to associate the Elastic IP with it.
     Accepted(Side),
-    /// The address has this new holder.
+    /// The Elastic IP has this new holder.
     Moved(Holder),
-    /// This host began to hold new connections (true), or ended the hold (false).
+    /// This host began to hold back new connections (true), or ended that (false).
     Hold(Side, bool),
-    /// This host has begun to believe that it has the address.
+    /// This host has begun to believe that it has the Elastic IP.
     Acquired(Side),
-    /// A hand-over by this host had this outcome.
+    /// A hand-over of the active role by this host to the other one had this outcome.
     HandedOver(Side, Result<(), Refusal>),
     /// The agent of this host has started (true), or has ended (false).
     Runs(Side, bool),
@@ -68,24 +68,25 @@ enum Happening {
     Resume(Side, Option<Left>),
     /// This advert arrives at this host.
     Advert(Side, Heard),
-    /// This host's end of the connection with this number is told this.
+    /// The agent at this host's end of the link is told this about the connection with this number.
     Link(Side, u32, News),
     /// The agents try to connect to each other.
     LinkTry,
-    /// This host's end closes the connection with this number, unless the network is healthy again
-    /// by then.
+    /// This host's end of the link closes the connection with this number, unless the network is
+    /// healthy again by then.
     LinkGivesUp(Side, u32),
-    /// A call of this host's agent of this boot reaches the EC2 API. The answer arrives at the last
-    /// time; `None`: it is lost.
+    /// A call of this host's agent, which has this boot number, reaches the EC2 API. The answer
+    /// arrives at the time given last; `None`: the answer is lost.
     Served(Side, u32, Call, Option<Time>),
-    /// The answer to a call arrives at this host, for the agent of this boot.
+    /// The answer to a call arrives at this host, for the agent with this boot number.
     Answer(Side, u32, Answer),
-    /// All requests have ended since this hold of new connections began. The numbers are those of
-    /// the agent's boot and of the hold.
+    /// All requests have ended since this host began to hold back new connections. The numbers are
+    /// the agent's boot number and the number of the hold.
     Quiet(Side, u32, u32),
-    /// The backends of this host have been checked by the agent of this boot.
+    /// The first health checks of this host's backends by the agent with this boot number are
+    /// complete.
     Checked(Side, u32),
-    /// The agent of this boot on this host has the other host's flows.
+    /// The agent with this boot number on this host has the other host's flows.
     Synced(Side, u32),
     /// The trouble with this index in the plan begins.
     Begin(usize),
@@ -98,7 +99,7 @@ enum Happening {
 struct Left {
     /// When the process ended.
     at: Time,
-    /// Whether it was confirmed that the host has the address.
+    /// Whether it was confirmed that the host has the Elastic IP.
     has_address: bool,
 }
 
@@ -193,7 +194,7 @@ impl World {
         &self.facts
     }
 
-    /// Returns the present holder of the address.
+    /// Returns the present holder of the Elastic IP.
     #[must_use]
     pub fn holder(&self) -> Holder {
         self.cloud.holder()
@@ -224,7 +225,7 @@ impl World {
         }
     }
 
-    /// Returns whether a host holds new connections.
+    /// Returns whether a host holds back new connections.
     #[must_use]
     pub fn holds(&self, side: Side) -> bool {
         self.nodes[side.index()].holding

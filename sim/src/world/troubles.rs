@@ -84,7 +84,7 @@ impl World {
         })
     }
 
-    /// Gives the address back to a host, as a person does who had moved it.
+    /// Gives the Elastic IP back to a host, as a person does who had moved it.
     pub fn bring_back(&mut self, side: Side) {
         self.note(|| format!("---- the address is brought back to {side:?}"));
         self.move_by_hand(Holder::Host(side));
@@ -116,7 +116,7 @@ impl World {
 
     /// Ends the process of an agent without a goodbye, for an upgrade. The process that continues
     /// it starts at the time `resumes`, with the state that the first one left. An upgrade does not
-    /// interrupt a hand-over.
+    /// interrupt a hand-over of the active role.
     fn upgrade(&mut self, side: Side, resumes: Time) {
         let node = &self.nodes[side.index()];
         let Some(view) = self.view(side).filter(|_| node.runs() && !node.holding) else {

@@ -9,7 +9,7 @@ fn an_address_that_somebody_moved_comes_back_with_one_move() {
             let plan = calm(seed).with(EVENT, seconds(1), What::MovedByHand(holder));
             let world = live(&plan, EVENT + seconds(60));
             is_calm(&world, Side::A);
-            // The address moved twice: by hand, and then back to host A by the pair.
+            // The Elastic IP moved twice: by hand, and then back to host A by the pair.
             assert_eq!(moves(&world, EVENT), 2, "seed {seed}: {holder:?}");
             let back = |fact: &Fact| *fact == Fact::Moved(Holder::Host(Side::A));
             let back = when(&world, EVENT, back).expect("comes back");

@@ -18,8 +18,8 @@ fn an_ordered_hand_over_ends_requests_first_and_leaves_a_short_gap() {
         let served = at(Fact::Hold(Side::A, false));
         assert!(held <= gave && gave <= moved && moved <= sure && sure <= served);
         assert_eq!(at(Fact::HandedOver(Side::A, Ok(()))), served);
-        // From the beginning of the hold until the address has moved, no host accepts new
-        // connections.
+        // From the time when A begins to hold back new connections until the Elastic IP has moved,
+        // no host accepts new connections.
         let quiet = plan.hosts[0].quiet.expect("requests end");
         assert!(
             moved <= quiet + CALL + bounds::MARGIN,

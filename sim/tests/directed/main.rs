@@ -70,8 +70,8 @@ fn takes_over(world: &World, side: Side) -> Duration {
     when(world, EVENT, became).expect("takes over")
 }
 
-/// Asserts that the host `active` is active and has the address, that the other host is its
-/// standby, and that neither holds new connections.
+/// Asserts that the host `active` is active and has the Elastic IP, that the other host is its
+/// standby, and that neither holds back new connections.
 fn is_calm(world: &World, active: Side) {
     assert_eq!(world.active(), Some(active));
     assert_eq!(world.state(active.other()), Some(State::Backup));

@@ -7,7 +7,7 @@ fn a_partition_moves_the_address_once_and_its_end_at_most_once() {
     for seed in SEEDS {
         let plan = calm(seed).with(EVENT, seconds(60), ALL);
         let mut world = live(&plan, EVENT + seconds(59));
-        // The host that has the address is active, and the other host has stepped back.
+        // The host that has the Elastic IP is active, and the other host has stepped back.
         let active = world.active().expect("one is active");
         assert_eq!(active, Side::B);
         assert_eq!(world.holder(), Holder::Host(Side::B));
