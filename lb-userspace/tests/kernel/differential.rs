@@ -1,5 +1,5 @@
-//! Differential test: the program in the kernel and the library on the host give the same packets
-//! the same bytes and the same verdicts.
+//! Differential test: the XDP program in the kernel, and the same packet logic compiled as a
+//! library for the host, turn the same packets into the same bytes with the same verdicts.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -86,8 +86,8 @@ fn host_and_kernel_agree_where_tables_fill_and_ports_run_out() {
     }
 }
 
-/// Feeds packets to the kernel's program and to the library, compares the results, and returns the
-/// kernel's counters.
+/// Feeds packets to the XDP program in the kernel and to the library with the same packet logic,
+/// compares the results, and returns the kernel's counters.
 fn compare(
     stage: &Stage,
     mut host: HostTables,
@@ -168,8 +168,8 @@ fn compare(
     kernel
 }
 
-/// Makes both the program in the kernel and the library hold new connections (drop their SYNs)
-/// during the last hundred of every thousand packets.
+/// Makes both the XDP program in the kernel and the library with the same packet logic hold new
+/// connections (drop their SYNs) during the last hundred of every thousand packets.
 fn hold_now_and_then(number: usize, stage: &Stage, host: &mut HostTables) {
     let turn = number % 1000;
     if turn == 900 || turn == 0 {

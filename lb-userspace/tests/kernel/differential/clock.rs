@@ -101,8 +101,8 @@ impl Seen {
         Tick(now.0.wrapping_add(ahead.cast_unsigned()))
     }
 
-    /// Opens a first connection in the kernel and in the library, and sets the clock of the
-    /// library's tables to the time that the kernel recorded for it: the time for which a source
+    /// Opens a first connection in the kernel's tables and in the test's own tables, and sets the
+    /// clock of the latter to the time that the kernel recorded for it: the time for which a source
     /// port rests after a connection counts whole seconds of that clock.
     pub(super) fn set_clock(&self, clock: &mut Clock, stage: &Stage, host: &mut HostTables) {
         let key = TcpPacket::key(([198, 51, 100, 9], 40_000), (VIP, 80));

@@ -1,4 +1,5 @@
-//! Generates packets of all kinds for the differential test of kernel and host.
+//! Generates packets of all kinds for the differential test of the packet logic in the kernel and
+//! on the host.
 
 use std::net::Ipv4Addr;
 
@@ -21,7 +22,8 @@ pub(super) struct Traffic {
     /// The next packets of a connection, the last one first: their addresses and ports, and their
     /// TCP flags.
     next: Vec<(FlowKey, u8)>,
-    /// Number of changes of connections that kernel and host have exported.
+    /// Number of changes of connections that the XDP program and the library on the host have
+    /// exported.
     pub(super) told: usize,
 }
 
