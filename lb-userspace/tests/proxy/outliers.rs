@@ -47,7 +47,7 @@ fn ejections(site: &Site) -> u64 {
     backends.iter().map(|one| one.ejections).sum()
 }
 
-/// Returns for each backend of the site, in order, whether it is ejected now.
+/// Returns for each backend of the front under test, in order, whether it is ejected now.
 fn ejected(site: &Site) -> Vec<bool> {
     let pool = site.pool();
     let usage = site.proxy().usage(&pool);

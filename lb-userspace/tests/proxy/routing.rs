@@ -24,8 +24,8 @@ use crate::{
     site::{Site, name, wait_until},
 };
 
-/// Parses a `[[service]]` for a site. `pool` is the line that sets the service's pool, or empty if
-/// it has none; `lines` follow it, and may name the pools `pool` and `api`.
+/// Parses a `[[service]]` for the front under test. `pool` is the line that sets the service's
+/// pool, or empty if it has none; `lines` follow it, and may name the pools `pool` and `api`.
 fn service(site: &Site, pool: &str, lines: &str) -> Service {
     let text = format!(
         r#"
@@ -55,8 +55,8 @@ mode = "http"
     }
 }
 
-/// Starts a site whose pools `pool` and `api` have these backends, and whose `[[service]]` has
-/// these lines.
+/// Starts a front under test whose pools `pool` and `api` have these backends, and whose
+/// `[[service]]` has these lines.
 fn site(pool: &[SocketAddr], api: &[SocketAddr], lines: &str) -> Site {
     let mut site = Site::https(pool);
     site.add_pool("api", api);

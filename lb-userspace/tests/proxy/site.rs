@@ -161,12 +161,12 @@ impl Site {
         self.view.send_replace(Arc::new(view));
     }
 
-    /// Returns the pool of the site as it is configured now.
+    /// Returns the pool of the front under test, as it is configured now.
     pub(crate) fn pool(&self) -> Arc<Pool> {
         Arc::clone(&self.view.borrow().pool)
     }
 
-    /// Changes the pool of the site, as a reload does.
+    /// Changes the pool of the front under test, as a reload does.
     pub(crate) fn change_pool(&self, change: impl FnOnce(&mut Pool)) {
         let mut view = (**self.view.borrow()).clone();
         change(Arc::make_mut(&mut view.pool));

@@ -45,7 +45,7 @@ fn far_but(change: impl Fn(&mut Timeouts)) -> Timeouts {
     timeouts
 }
 
-/// A site with one short time-out, which a reload has set, and with an access log.
+/// A front under test with one short time-out, which a reload has set, and with an access log.
 struct Case {
     site: Site,
     file: PathBuf,

@@ -21,7 +21,8 @@ use crate::{
     site::Site,
 };
 
-/// Starts a site with these TLS settings, whose backend answers with the head of each request.
+/// Starts a front under test with these TLS settings, whose backend answers with the head of each
+/// request.
 fn site(settings: Tls) -> Site {
     let backend = Backend::answering(|seen| ok(seen.head.as_bytes()));
     let site = Site::https(&[backend.address]);
@@ -96,7 +97,7 @@ fn the_key_exchange_that_withstands_quantum_computers_is_preferred() {
         },
     );
     assert_eq!(group(&site), NamedGroup::secp256r1);
-    // A client that speaks only TLS 1.2 cannot connect to this site.
+    // A client that speaks only TLS 1.2 cannot connect to this front.
     let config = Arc::new(client_config(&TLS12));
     let client = TlsClient::tls_with(site.address, &config, "localhost");
     let version = client.session().protocol_version();

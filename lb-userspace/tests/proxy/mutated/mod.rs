@@ -93,8 +93,8 @@ fn attack(clients: &Clients, numbers: std::ops::Range<u64>) {
     });
 }
 
-/// Waits until nothing is open, in use or buffered, and asserts that nothing panicked. Returns how
-/// many requests were answered, refused and aborted.
+/// Waits until the front has no connection open or in use and buffers nothing, and asserts that
+/// nothing panicked. Returns how many requests were answered, refused and aborted.
 fn settle(front: &mut Front) -> [u64; 3] {
     let deadline = Instant::now() + SOON;
     loop {
