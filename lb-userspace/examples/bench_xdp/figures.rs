@@ -56,7 +56,7 @@ pub(crate) struct Figure {
 }
 
 impl Rounds {
-    /// Records the time of the empty program.
+    /// Records the time of a packet in the empty program, in nanoseconds, in one round.
     pub(crate) fn note_empty(&mut self, empty: f64) {
         self.empty.push(empty);
     }

@@ -149,7 +149,7 @@ impl Katran {
         Ok(())
     }
 
-    /// Returns a counter, summed over the CPUs.
+    /// Returns both values of a counter of the map `stats`, each summed over the CPUs.
     fn counted(&self, counter: u32) -> anyhow::Result<[u64; 2]> {
         let stats = self.stats.lock().expect("no thread has panicked");
         let values = stats.get(&(self.max_vips + counter), 0)?;

@@ -35,7 +35,7 @@ use path::Path;
 use stage::{Setup, Stage};
 use subject::{Setting, Subject, answered};
 
-/// Packets of the empty program in a round.
+/// Number of packets that are fed to the empty program in a round.
 const EMPTY_RUNS: u32 = 4000;
 
 /// Times the XDP program and prints the figures as JSON.

@@ -19,11 +19,11 @@ const BEGUN: u32 = 64;
 /// The service most of whose source ports are in use.
 pub(crate) struct Occupied {
     next: u32,
-    /// SYNs that were measured.
+    /// Number of SYNs that were measured.
     begun: u32,
-    /// Measured SYNs that were dropped.
+    /// Number of measured SYNs that were dropped.
     refused: u32,
-    /// SYNs that were dropped while the ports were being filled.
+    /// Number of SYNs that were dropped while the ports were being filled.
     refused_before: u32,
 }
 

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// What is fed to the program.
+/// The packets that are fed to the measured XDP program, and what else happens meanwhile.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Path {
@@ -47,7 +47,7 @@ impl Path {
         }
     }
 
-    /// Whether the path needs a second CPU.
+    /// Returns whether packets must arrive on a second CPU, too, to measure the path.
     pub(crate) fn is_parallel(self) -> bool {
         matches!(
             self,
