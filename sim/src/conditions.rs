@@ -37,9 +37,9 @@ pub struct Api {
     /// How long ago the state of the Elastic IP was, at most, with which the EC2 API answers
     /// DescribeAddresses.
     pub stale: Duration,
-    /// Percentage of the calls that the API throttles.
+    /// Percentage of the calls of the EC2 API that it throttles.
     pub throttled: u8,
-    /// Percentage of the calls that fail.
+    /// Percentage of the calls of the EC2 API that fail.
     pub failing: u8,
 }
 

@@ -18,7 +18,7 @@ pub(crate) enum News {
     Down,
 }
 
-/// What happens to a message that one end sends.
+/// What happens to a message that one end of the link sends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Said {
     /// The message arrives at this time, over the connection with this number.

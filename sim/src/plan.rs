@@ -58,7 +58,7 @@ pub enum Holder {
     Host(Side),
     /// A machine that is not in the pair.
     Stranger,
-    /// The address is associated with no machine.
+    /// The Elastic IP is associated with no machine.
     Nobody,
 }
 

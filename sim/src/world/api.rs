@@ -12,7 +12,7 @@ use lb_ha::{
 use super::{Fact, Happening, World};
 use crate::plan::{Holder, Side};
 
-/// How long an agent waits for the answer to a call.
+/// How long an agent waits for the answer to a call of the EC2 API.
 const LIMIT: Duration = Duration::from_secs(5);
 /// How long after a call the client of the API sends the call again, while the first one may still
 /// be in flight.
