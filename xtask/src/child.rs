@@ -123,7 +123,8 @@ pub(crate) fn line(command: &Command) -> String {
 }
 
 fn left_behind_by_cargo(name: &OsStr) -> bool {
-    // The variables that are kept: the user's settings of cargo's directories and network.
+    // These variables of cargo, most of them given by a prefix, are not removed from the
+    // environment: they are the user's settings, such as those of directories and network.
     const KEPT: [&str; 8] = [
         "CARGO_HOME",
         "CARGO_BUILD_JOBS",

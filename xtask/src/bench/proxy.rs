@@ -17,7 +17,7 @@ use super::{
 };
 use crate::child;
 
-/// A proxy.
+/// A proxy that the HTTPS benchmark measures.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {

@@ -66,7 +66,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Workers that outlive the killed main process end with the namespace of processes.
+        // Workers that outlive the killed main process end with the process namespace of the
+        // measurement.
         let killed = self.child.kill();
         let waited = self.child.wait();
         if let Err(error) = killed.and(waited) {

@@ -53,7 +53,8 @@ impl Toolchain {
                 // `cargo clippy` starts the first clippy-driver in the path, which must belong to
                 // this compiler.
                 cargo.env("PATH", child::path_with_first("/usr/bin"));
-                // aya-ebpf enables `asm_experimental_arch`, which a stable compiler rejects.
+                // aya-ebpf enables `asm_experimental_arch`, which a stable compiler rejects unless
+                // RUSTC_BOOTSTRAP is set.
                 cargo.env("RUSTC_BOOTSTRAP", "1").arg(subcommand);
                 cargo
             }
