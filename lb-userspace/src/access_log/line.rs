@@ -89,7 +89,7 @@ enum Value<'a> {
 }
 
 impl Line<'_> {
-    /// Appends the line in this format to `out`, without a line feed.
+    /// Appends the line in the log format `format` to `out`, without a line feed.
     pub fn write_to(&self, format: &AccessFormat, out: &mut Vec<u8>) {
         match format {
             AccessFormat::Json => self.write_json(out),
@@ -118,8 +118,8 @@ impl Line<'_> {
         out.push(b'}');
     }
 
-    /// Appends the line to `out` in Apache's combined format:
-    /// `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-agent}i"`.
+    /// Appends the line in Apache's combined format to `out`: `%h %l %u %t "%r" %>s %b
+    /// "%{Referer}i" "%{User-agent}i"`.
     fn write_combined(&self, out: &mut Vec<u8>) {
         let text = |field| self.value(field);
         text(AccessField::Client).write_text(out);
@@ -210,7 +210,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Appends the value as all formats but JSON have it: as text, or as `-` if it is absent.
+    /// Appends the value of a field as all log formats but JSON have it: as text, or as `-` if it
+    /// is absent.
     fn write_text(&self, out: &mut Vec<u8>) {
         // Writing to a buffer in memory does not fail.
         let _written = match self {

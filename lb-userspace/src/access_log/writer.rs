@@ -23,7 +23,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 const DEV_LOG: &str = "/dev/log";
 /// The priority of syslog messages: facility `local0`, severity `info` (RFC 5424 §6.2.1).
 const PRIORITY: u8 = 16 * 8 + 6;
-/// The mode of a new log file.
+/// The permission bits of a new log file.
 const MODE: u32 = 0o640;
 
 /// Where the thread writes the lines to.
