@@ -131,8 +131,8 @@ impl CertificateTask {
         };
         self.exchange.publish();
         let outcome = match kept {
-            // Without the order record on disk, an agent that restarts in a loop would place an
-            // order at each start.
+            // An order whose record cannot be written to disk fails before it begins: without the
+            // record, an agent that restarts in a loop would place an order at each start.
             Err(error) => Err(OrderError::Store(error)),
             Ok(()) => self.obtain(session, failures).await,
         };
@@ -167,7 +167,8 @@ impl CertificateTask {
                         %service, domains, %until, event = "certificate_renewed", "renewed a certificate"
                     );
                 }
-                // If the agent is stopping and nothing receives this, its successor finds the file.
+                // If the agent is stopping and nothing receives the service's name, the agent that
+                // is started next finds the new certificate file.
                 let _gone = self.renewed.send(service.clone());
                 Ok(format!(
                     "service {service} has a new certificate, valid until {until}"

@@ -183,8 +183,8 @@ impl Challenges {
     }
 
     fn answers(&self) -> MutexGuard<'_, Answers> {
-        // Each change is one insertion or removal, so the maps are consistent even if a thread
-        // panicked.
+        // A poisoned lock is used as it is: each change of the maps of responses is one insertion
+        // or removal, so they are consistent even if a thread panicked.
         self.0
             .answers
             .lock()

@@ -217,8 +217,8 @@ impl Exchange {
                 let refused = refused.map(|wait| Duration::from_secs(wait.into()));
                 let waited = certificates::answered(&state, &service, (number, refused), now);
                 if !waited {
-                    // This host no longer waits for this reply: its new state tells the peer that
-                    // no order began on the claim.
+                    // This host no longer waits for the peer's reply to this claim of the order
+                    // lock: its new state tells the peer that no order began on the claim.
                     self.publish_now(&mut state, now);
                 }
             }

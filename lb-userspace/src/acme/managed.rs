@@ -89,7 +89,8 @@ impl ManagedCertificate {
         }
     }
 
-    /// Locks the state. A caller that holds this lock must not call the exchange.
+    /// Locks the state. A caller that holds this lock must not call the exchange with the peer,
+    /// which locks the state itself.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // A poisoned lock is used as it is: after a panic the state is as before or after a complete
         // change.

@@ -90,8 +90,8 @@ impl Drop for RunningTask {
 }
 
 impl Acme {
-    /// Creates the manager of certificates, which has none yet. `in_pair` says that the host has a
-    /// peer. It counts as not active then until [`Self::set_active`] is called.
+    /// Creates the manager of certificates, which manages none yet. `in_pair` says that this host
+    /// has a peer; the host then counts as not active until [`Self::set_active`] is called.
     #[must_use]
     pub fn new(challenges: Challenges, inspect: Inspect, in_pair: bool) -> (Self, AcmeEvents) {
         let (renewed, files) = mpsc::unbounded_channel();

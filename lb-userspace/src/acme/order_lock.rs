@@ -88,7 +88,7 @@ impl OrderLock {
         }
     }
 
-    /// Sets this host's role in ordering.
+    /// Sets this host's role in ordering certificates.
     pub fn set_role(&mut self, role: HostRole) {
         self.role = role;
         if role == HostRole::Standby {
@@ -186,7 +186,7 @@ impl OrderLock {
         self.claim.is_some()
     }
 
-    /// Returns this host's role in ordering.
+    /// Returns this host's role in ordering certificates.
     #[must_use]
     pub fn role(&self) -> HostRole {
         self.role
@@ -243,8 +243,8 @@ impl OrderLock {
         Some(left.min(LONGEST_ORDER))
     }
 
-    /// Clears times that have passed, and times that are too far in the future because the clock
-    /// was set back.
+    /// Clears those limits of waiting and of orders in flight that have passed, and those that are
+    /// too far in the future because the clock was set back.
     fn clear_expired(&mut self, now: SystemTime) {
         let is_ahead = |until: SystemTime, most: Duration| until > now && until <= now + most;
         self.peer_until = self

@@ -26,9 +26,9 @@ pub struct Validity {
 /// The time span in which the directory suggests to renew a certificate (RFC 9773 §4.2).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Window {
-    /// When the suggested time span begins.
+    /// When the time span begins in which the directory suggests to renew the certificate.
     pub start: SystemTime,
-    /// When the suggested time span ends.
+    /// When the time span ends in which the directory suggests to renew the certificate.
     pub end: SystemTime,
 }
 
@@ -38,9 +38,9 @@ pub struct Window {
 pub struct Suggestion {
     /// When the certificate that the window applies to becomes valid (`notBefore`).
     pub certificate: u64,
-    /// When the window begins.
+    /// When the suggested renewal window begins, in seconds since 1970.
     pub start: u64,
-    /// When the window ends.
+    /// When the suggested renewal window ends, in seconds since 1970.
     pub end: u64,
 }
 

@@ -124,8 +124,9 @@ impl Renewal {
             match self.order_lock.permit(now) {
                 OrderPermit::Claim => return Step::Claim,
                 OrderPermit::Wait(until) => order_at = until,
-                // Computed again, because `permit` may have found that the peer is silent: then the
-                // lower hourly limit for a host that cannot ask its peer applies.
+                // The time of the order is computed again, because `permit` may have found that the
+                // peer is silent: then the lower hourly limit for a host that cannot ask its peer
+                // applies.
                 OrderPermit::Begin => order_at = self.order_at(now),
             }
             if order_at <= now {
@@ -183,8 +184,9 @@ impl Renewal {
     }
 
     /// Records what the directory answered about its renewal window. `window` is `None` if the
-    /// directory offers none or did not answer; the previous window then stays. `again` is how long
-    /// the answer is valid, or `None` for the default.
+    /// directory offers none or did not answer; the previous window then stays. `again` is after
+    /// how long to ask again, or `None` if the directory named no interval: [`ASK_AGAIN`] then
+    /// applies.
     pub fn asked_for_window(
         &mut self,
         now: SystemTime,
@@ -309,7 +311,8 @@ impl Renewal {
         self.record.next_allowed(self.order_lock.is_cut_off())
     }
 
-    /// Clears times that are too far in the future because the clock was set back.
+    /// Clears recorded times of orders and requests that are too far in the future because the
+    /// clock was set back.
     fn forget_future_times(&mut self, now: SystemTime) {
         self.record.clamp_to(now);
         if self.ask_at.is_some_and(|ask_at| ask_at > now + DAY) {

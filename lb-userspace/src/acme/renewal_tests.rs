@@ -249,7 +249,8 @@ proptest! {
             }
         }
         for window in world.began.windows(MOST_ORDERS_AN_HOUR + 1) {
-            // Orders are recorded in whole seconds, so the span may seem a second shorter.
+            // Orders are recorded in whole seconds, so the time between two recorded orders may be
+            // up to a second too short.
             let span = window[MOST_ORDERS_AN_HOUR].duration_since(window[0]).expect("in order");
             prop_assert!(span + Duration::from_secs(1) >= HOUR, "{MOST_ORDERS_AN_HOUR} and one in {span:?}");
         }

@@ -178,7 +178,8 @@ impl Session {
         if let Err(error) = &outcome
             && (error.is_unreachable() || matches!(error, OrderError::NoProfile { .. }))
         {
-            // The directory's URLs or profiles may have changed: the next order reads them again.
+            // After a failure that may come from changed URLs or profiles of the directory, the
+            // next order reads them again.
             self.account = None;
         }
         outcome

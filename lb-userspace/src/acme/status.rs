@@ -51,8 +51,8 @@ impl StatusRegistry {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, CertificateStatus>> {
-        // Each change assigns independent fields of one status, so it is consistent even if a
-        // thread panicked.
+        // A poisoned lock is used as it is: each change assigns independent fields of one status,
+        // so the statuses are consistent even if a thread panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

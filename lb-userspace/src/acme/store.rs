@@ -151,7 +151,8 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".new");
     let draft = PathBuf::from(draft);
-    // A draft that an earlier crash left may have another mode.
+    // The draft is the temporary file that is renamed to `path` at the end. One that an earlier
+    // crash left may have another mode, so it is removed.
     match fs::remove_file(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -179,7 +180,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a/b/key.pem");
         write(&path, b"old").expect("written");
-        // A draft that a crash left.
+        // A crash has left a draft, the temporary file that is renamed to `path` at the end.
         fs::write(folder.path().join("a/b/key.pem.new"), "half").expect("written");
         write(&path, b"new").expect("written");
         assert_eq!(fs::read(&path).expect("read"), b"new");

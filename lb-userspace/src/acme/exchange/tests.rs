@@ -300,7 +300,8 @@ async fn an_answer_is_served_by_both_before_it_counts_and_withdrawn_from_both() 
     };
     assert_eq!(other.http_answer().as_deref(), Some("token.thumbprint"));
     assert!(one.http_answer().is_some());
-    // Other state messages that arrive in between do not end the serving of the response.
+    // State messages that the host sends while a challenge response is served do not end the
+    // serving.
     one.exchange.publish();
     talk([&mut one, &mut other]);
     assert!(other.http_answer().is_some());

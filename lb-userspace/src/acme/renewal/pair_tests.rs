@@ -97,11 +97,12 @@ fn weeks_without_a_directory_cost_nothing_while_the_certificate_lasts() {
         assert_eq!(world.hosts[index].certificate, first, "it serves on");
         assert_eq!(world.hosts[index].expired, Duration::ZERO);
     }
-    // From the time at which the certificate is due, two thirds of its lifetime, at most one order
-    // begins in an hour.
+    // From the time at which the certificate is due for renewal, after two thirds of its lifetime,
+    // at most one order begins in an hour.
     let tries = world.began.len() - orders;
     assert!((24..=24 * 28).contains(&tries), "{tries} orders");
-    // The condition of the alerts in deploy/prometheus/rules.
+    // The state of the certificate fulfils the condition of the alerts in deploy/prometheus/rules:
+    // its renewal is overdue.
     let overdue = world.now.duration_since(world.hosts[1].renewal.renew_at());
     assert!(overdue.is_ok_and(|overdue| overdue > DAY));
     let left = world.hosts[1].renewal.certificate.map(|one| one.not_after);

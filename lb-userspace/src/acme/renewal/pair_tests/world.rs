@@ -347,8 +347,8 @@ impl World {
                 continue;
             };
             let span = last.duration_since(*first).expect("in order");
-            // Orders are recorded in whole seconds, at the time of the claim, so the span may seem
-            // shorter.
+            // Orders are recorded in whole seconds, at the time of the claim of the order lock, so
+            // the time between the recorded orders may be up to two seconds too short.
             assert!(
                 span + 2 * SECOND >= HOUR,
                 "{MOST_ORDERS_AN_HOUR} and one in {span:?}"
