@@ -35,7 +35,7 @@ impl Shutdown {
         Self(None)
     }
 
-    /// Waits for the signal.
+    /// Waits until the shutdown signal is given.
     pub(super) async fn given(&mut self) {
         match &mut self.0 {
             // No value is ever sent: an error means that the sender was dropped, which is the

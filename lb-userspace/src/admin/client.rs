@@ -11,8 +11,8 @@ use super::{Answer, EndedEarlyStatus, Request, Status};
 use crate::events;
 
 /// Time limit for the agent's answer to a request. A reload reads certificates and fills BPF maps;
-/// a hand-over takes up to 45 seconds: 30 for requests to end (the largest `handover_timeout`), and
-/// 15 to move the address.
+/// a hand-over of the active role to the peer takes up to 45 seconds: 30 for requests to end (the
+/// largest `handover_timeout`), and 15 to move the Elastic IP or virtual IPs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Time limit for the answer to [`Request::Renew`]: five minutes for the ACME order, and as long

@@ -24,12 +24,12 @@ impl Series {
         self.0.iter().copied()
     }
 
-    /// Returns the newest value.
+    /// Returns the newest value; `None` if it is not known.
     pub(super) fn last(&self) -> Option<f32> {
         self.0.back().copied().flatten()
     }
 
-    /// Returns the largest value; `None` without any.
+    /// Returns the largest value; `None` if no value is known.
     pub(super) fn peak(&self) -> Option<f32> {
         self.0.iter().flatten().copied().reduce(f32::max)
     }
@@ -40,12 +40,12 @@ impl Series {
 pub(super) struct ServiceHistory {
     /// Requests per second; new connections per second for a service that the kernel steers.
     pub(super) rate: Series,
-    /// Mean duration of the requests that ended since the point before, in seconds; empty for a service that
-    /// the kernel steers.
+    /// Mean duration of the requests that ended since the previous point of the graph, in seconds;
+    /// empty for a service that the kernel steers.
     pub(super) latency: Series,
 }
 
-/// The history of a host.
+/// The history of a host, for all graphs of the status page.
 #[derive(Debug, Default)]
 pub(super) struct History {
     /// Packets that the XDP program saw, per second.
@@ -55,12 +55,13 @@ pub(super) struct History {
     services: HashMap<String, ServiceHistory>,
     /// Requests and connections per second, by pool and backend.
     backends: HashMap<(String, String), Series>,
-    /// The status of the point before.
+    /// The agent's status at the previous point of the graphs; `None` before the first point.
     before: Option<Status>,
 }
 
 impl History {
-    /// Adds a point. Services and backends that are no longer configured lose their history.
+    /// Adds a point to each graph, from the agent's present status. Services and backends that are
+    /// no longer configured lose their history.
     pub(super) fn record(&mut self, status: Status) {
         let before = self.before.take();
         let seconds = before
@@ -106,23 +107,25 @@ impl History {
         self.before = Some(status);
     }
 
-    /// Returns the history of a service; `None` before the first point.
+    /// Returns the history of a service; `None` before the first point of its graphs.
     pub(super) fn service(&self, name: &str) -> Option<&ServiceHistory> {
         self.services.get(name)
     }
 
-    /// Returns the requests and connections per second of a backend; `None` before the first point.
+    /// Returns the requests and connections per second of a backend; `None` before the first point
+    /// of its graph.
     pub(super) fn backend(&self, pool: &str, name: &str) -> Option<&Series> {
         self.backends.get(&(pool.to_owned(), name.to_owned()))
     }
 }
 
-/// Returns the requests of a service, or the connections of one that the kernel steers.
+/// Returns the number of requests of a service, or of connections if the kernel steers the service.
 fn work(service: &ServiceStatus) -> u64 {
     service.requests.unwrap_or(service.connections)
 }
 
-/// Returns the mean duration of the requests between two statuses, in seconds; `None` if there were none.
+/// Returns the mean duration of the requests that ended between two statuses, in seconds; `None` if
+/// there were none.
 fn mean_latency(before: &ServiceStatus, now: &ServiceStatus) -> Option<f64> {
     let requests = now.requests?.checked_sub(before.requests?)?;
     let seconds = now.request_seconds? - before.request_seconds?;

@@ -31,7 +31,7 @@ use response::Response;
 
 /// The limit of concurrent connections; further connections wait in the kernel's backlog.
 const MAX_CONNECTIONS: u32 = 256;
-/// The limit of browsers that follow the status page.
+/// The limit of browsers that follow the updates of the status page at the same time.
 const MAX_STREAMS: usize = 64;
 /// Time limit for a TLS handshake, for a request's head, and for its body.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
@@ -42,15 +42,16 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// the client might lose the response.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 
-/// What the server answers from.
+/// The HTTP server: the sources of its answers, and what it requires of its clients.
 #[derive(Clone)]
 pub(super) struct Server {
     pub(super) source: Arc<dyn Source>,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) live: Live,
-    /// Allows changes; `None`: they are refused.
+    /// The operator token that a client must send to change something; `None` if all changes are
+    /// refused.
     pub(super) token: Option<OperatorToken>,
-    /// `None`: plain HTTP.
+    /// Accepts TLS connections; `None` if the server speaks plain HTTP.
     pub(super) tls: Option<TlsAcceptor>,
     streams: Arc<Semaphore>,
 }
@@ -73,7 +74,8 @@ impl Server {
         }
     }
 
-    /// Serves until `shutdown`, then until the exchanges in flight have ended.
+    /// Serves HTTP requests until `shutdown` is given, then until the exchanges in flight have
+    /// ended.
     pub(super) async fn serve(self, listener: TcpListener, shutdown: Shutdown) {
         let ending = shutdown.clone();
         let exchange = |stream| {
@@ -131,15 +133,15 @@ impl Server {
         Ok(())
     }
 
-    /// Answers a request that only reads.
+    /// Answers a request that only reads the state of the agent.
     async fn read(&self, route: Route) -> io::Result<Response> {
         let (source, live) = (Arc::clone(&self.source), self.live.clone());
         let made = tokio::task::spawn_blocking(move || respond(&route, &*source, &live)).await;
         made.map_err(io::Error::other)
     }
 
-    /// Carries out a request that changes something. `body` is the part of the body that was read with the
-    /// head.
+    /// Carries out a request that changes something, such as a drain. `body` is the part of the
+    /// request's body that was read together with the head.
     async fn command<S: AsyncRead + Unpin>(
         &self,
         stream: &mut S,
@@ -173,7 +175,8 @@ impl Server {
         Ok(Response::answer(answer))
     }
 
-    /// Permits a change to a client that has the operator token. An error is the response to any other.
+    /// Permits a change to a client that sent the right operator token. The error is the response
+    /// to a client that did not.
     fn permit(&self, given: Option<&str>) -> Result<(), Response> {
         let Some(token) = &self.token else {
             let said =
@@ -188,14 +191,15 @@ impl Server {
     }
 }
 
-/// Whether the status page may send this request.
+/// Returns whether the buttons of the status page may send this request: only those for backends
+/// and for the hand-over to the peer.
 fn is_for_the_page(request: &protocol::Request) -> bool {
     use protocol::Request;
     matches!(request, Request::Backend { .. } | Request::Failover)
 }
 
-/// Reads and parses a request's head. Returns it with the bytes after it; the error response when the request
-/// is malformed or unsupported.
+/// Reads and parses a request's head. Returns the head and the bytes that were read after it, or
+/// the response that refuses a malformed or unsupported request.
 async fn read_request<S: AsyncRead + Unpin>(
     stream: &mut S,
 ) -> io::Result<Result<(Request, Vec<u8>), Response>> {
@@ -237,7 +241,8 @@ fn respond(route: &Route, source: &dyn Source, live: &Live) -> Response {
             Ok(json) => Response::json(json + "\n"),
             Err(error) => Response::text(500, &format!("{error}\n")),
         },
-        // HEAD of the stream; the rest is answered before.
+        // Only HEAD requests for the stream get here: other requests for the stream, and commands,
+        // are answered before.
         Route::Stream | Route::Command(_) => Response::new(200, "text/event-stream", String::new()),
     }
 }

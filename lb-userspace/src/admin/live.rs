@@ -13,7 +13,7 @@ use tokio::{
 use super::{Source, history::History, page};
 use crate::events::{Event, Filter};
 
-/// Time between two renderings of the page.
+/// Time between two renderings of the status page.
 const EVERY: Duration = Duration::from_secs(1);
 /// Number of renderings for each point of the history: one every 5 s.
 const TICKS_PER_POINT: u32 = 5;
@@ -25,13 +25,14 @@ const EVENTS: usize = 50;
 pub(super) struct Live {
     source: Arc<dyn Source>,
     history: Arc<Mutex<History>>,
-    /// The content of `<main>`, as last rendered; empty before the first follower.
+    /// The content of the status page's `<main>`, as last rendered; empty before the first browser
+    /// follows the page.
     rendered: watch::Sender<Arc<str>>,
     has_actions: bool,
 }
 
 impl Live {
-    /// Creates the page. `has_actions`: it has buttons that change something.
+    /// Creates the status page. `has_actions` says that the page has buttons that change something.
     pub(super) fn new(source: Arc<dyn Source>, has_actions: bool) -> Self {
         Self {
             source,
@@ -41,14 +42,14 @@ impl Live {
         }
     }
 
-    /// Returns a receiver of each rendering from now on.
+    /// Returns a receiver of each rendering of the status page from now on.
     pub(super) fn follow(&self) -> watch::Receiver<Arc<str>> {
         let mut receiver = self.rendered.subscribe();
         receiver.mark_unchanged();
         receiver
     }
 
-    /// Renders the whole document. Blocks for some milliseconds.
+    /// Renders the whole HTML document of the status page. Blocks for some milliseconds.
     pub(super) fn document(&self) -> String {
         let (status, events) = (self.source.status(), self.events());
         page::render(page::View {
@@ -59,16 +60,7 @@ impl Live {
         })
     }
 
-    /// Returns the events that the page shows, the oldest first.
-    fn events(&self) -> Vec<Event> {
-        let filter = Filter {
-            most: Some(EVENTS),
-            ..Filter::default()
-        };
-        self.source.events(&filter).events
-    }
-
-    /// Records and renders until the task is aborted.
+    /// Records points of the graphs and renders the status page, until the task is aborted.
     pub(super) async fn run(self) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -79,13 +71,14 @@ impl Live {
             tick = (tick + 1) % TICKS_PER_POINT;
             if records || self.rendered.receiver_count() > 0 {
                 let live = self.clone();
-                // A panic has been reported by its hook; the next point may succeed.
+                // A panic in `step` has been reported by the panic hook; the next call may succeed.
                 let _done = tokio::task::spawn_blocking(move || live.step(records)).await;
             }
         }
     }
 
-    /// Reads the state of the agent once, for the history and for the browsers.
+    /// Reads the agent's status once, adds it to the graphs if `records`, and renders the page if
+    /// browsers follow it.
     fn step(&self, records: bool) {
         let status = self.source.status();
         let mut history = self.history();

@@ -53,8 +53,8 @@ pub trait Source: Send + Sync + 'static {
     /// Returns the agent's status.
     fn status(&self) -> Status;
 
-    /// Explains which route matches a request, and why the routes before it do not match. An error
-    /// says why the question cannot be answered.
+    /// Explains which route of a service matches a request, and why the routes before it do not
+    /// match. An error says why the question cannot be answered.
     fn explain(&self, question: &Question) -> Result<String, String>;
 
     /// Returns the most recent requests, handshakes and connections that ended early, the oldest

@@ -34,7 +34,7 @@ pub(super) const SCRIPT: &str = include_str!("page/live.js");
 pub(super) struct View<'a> {
     /// The state of the agent.
     pub(super) status: &'a Status,
-    /// The graphs.
+    /// The values of the page's graphs, of the last 15 minutes.
     pub(super) history: &'a History,
     /// The latest events, the oldest first.
     pub(super) events: &'a [Event],
@@ -42,7 +42,7 @@ pub(super) struct View<'a> {
     pub(super) has_actions: bool,
 }
 
-/// Renders the whole document.
+/// Renders the whole HTML document of the status page.
 pub(super) fn render(view: View<'_>) -> String {
     let node = Escaped(&view.status.node);
     let main = render_main(view);
@@ -59,7 +59,7 @@ pub(super) fn render(view: View<'_>) -> String {
     )
 }
 
-/// Asks for the token before the first action.
+/// The dialog in which the page asks for the operator token before the first change.
 const DIALOG: &str = "\
 <p id=\"message\" role=\"status\"></p>\
 <dialog aria-labelledby=\"token-title\"><form method=\"dialog\"><h2 id=\"token-title\">Operator token</h2>\
@@ -67,7 +67,7 @@ const DIALOG: &str = "\
 </label></p><p><input id=\"token\" type=\"password\" autocomplete=\"off\" required></p>\
 <p><button value=\"use\">Continue</button> <button value=\"\" formnovalidate>Cancel</button></p></form></dialog>";
 
-/// Renders the content of `<main>`.
+/// Renders the content of the status page's `<main>`.
 pub(super) fn render_main(view: View<'_>) -> String {
     let mut page = String::with_capacity(16 * 1024);
     // Writing to a string does not fail.
@@ -109,7 +109,7 @@ fn write_head(page: &mut String, status: &Status) -> fmt::Result {
     page.write_str("</ul></section>")
 }
 
-/// Writes the packets of the XDP program, and those that it dropped by reason.
+/// Writes how many packets the XDP program saw, and how many it dropped for each reason.
 fn write_packets(page: &mut String, xdp: &XdpStatus, history: &History) -> fmt::Result {
     write!(
         page,
@@ -166,8 +166,9 @@ fn write_certificates(page: &mut String, status: &Status) -> fmt::Result {
     page.write_str("</section>")
 }
 
-/// Returns the CSS classes for a number of days until a certificate expires. The agent's own certificates are
-/// renewed earlier than 14 days before their end.
+/// Returns the CSS classes that highlight a number of days until a certificate expires.
+/// Certificates that the agent obtains are renewed more than 14 days before their end, so they are
+/// highlighted only if that fails.
 fn urgency(days: i64) -> &'static str {
     match days {
         ..3 => "n down",

@@ -28,7 +28,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Sets up TLS and the operator token as configured.
+    /// Sets up the HTTP server's TLS and operator token as configured.
     ///
     /// # Errors
     /// The certificate cannot be served.
@@ -67,7 +67,7 @@ impl Servers {
         let _handle = tasks.spawn(by_socket);
         let Access { token, tls } = access;
         let http = Server::new(Arc::clone(source), commands, token, tls);
-        // Aborted with the agent.
+        // The task in this set is aborted when the agent drops this value.
         let mut background = JoinSet::new();
         let _handle = background.spawn(http.live.clone().run());
         let _handle = tasks.spawn(http.serve(listener, shutdown));

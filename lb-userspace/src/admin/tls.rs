@@ -42,7 +42,7 @@ pub(super) fn acceptor(path: &Path) -> Result<TlsAcceptor, TlsError> {
     Ok(Arc::new(config).into())
 }
 
-/// A certificate that is read again when its file changes.
+/// A certificate of the admin server that is read again when its file changes.
 struct WatchedCertificate {
     path: PathBuf,
     current: Mutex<(Option<SystemTime>, Arc<CertifiedKey>)>,
@@ -58,7 +58,8 @@ impl WatchedCertificate {
         })
     }
 
-    /// Returns the certificate of the file; the one before while the file cannot be used.
+    /// Returns the certificate in the file; while the file cannot be used, the previous
+    /// certificate.
     fn current(&self) -> Arc<CertifiedKey> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = changed(&self.path);
@@ -66,7 +67,8 @@ impl WatchedCertificate {
             current.0 = changed;
             match proxy::certified_key(&self.path) {
                 Ok(key) => current.1 = key,
-                // Logged once for each change of the file.
+                // A certificate file that cannot be used is logged once after each change of the
+                // file.
                 Err(error) => tracing::warn!(
                     error = %error,
                     "cannot use the new admin certificate; the previous one stays in use"
@@ -77,7 +79,7 @@ impl WatchedCertificate {
     }
 }
 
-/// Returns when a file last changed; `None` if that cannot be read.
+/// Returns when a file last changed; `None` if its metadata cannot be read.
 fn changed(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path)
         .and_then(|file| file.modified())

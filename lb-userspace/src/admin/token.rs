@@ -22,9 +22,9 @@ pub(super) struct OperatorToken(PathBuf);
 #[derive(Debug, thiserror::Error)]
 #[error("the operator token {} (`admin.token_file`): {problem}", path.display())]
 pub struct TokenError {
-    /// The file.
+    /// The path of the file with the operator token.
     path: PathBuf,
-    /// What is wrong with it.
+    /// What is wrong with the file of the operator token.
     #[source]
     problem: TokenProblem,
 }
@@ -32,10 +32,11 @@ pub struct TokenError {
 /// What is wrong with the file of the operator token.
 #[derive(Debug, thiserror::Error)]
 enum TokenProblem {
-    /// The file cannot be read, or others than the agent can.
+    /// The file of the operator token cannot be read, or other users than the agent's can read or
+    /// change it.
     #[error("{0}")]
     File(#[source] PrivateFileError),
-    /// The content is not a token.
+    /// The content of the file is not an operator token.
     #[error(
         "it must hold one line of {SHORTEST} to {LONGEST} visible ASCII characters; write one with: \
          openssl rand -hex 32"
@@ -48,7 +49,8 @@ impl OperatorToken {
         Self(path)
     }
 
-    /// Whether `given` is the token. Takes the same time for every wrong token of its length.
+    /// Returns whether `given` is the operator token. Takes the same time for every wrong token of
+    /// the same length.
     ///
     /// # Errors
     /// The file cannot be read, or does not hold a token.
@@ -58,7 +60,7 @@ impl OperatorToken {
     }
 }
 
-/// Checks that the file holds a token.
+/// Checks that the file at this path holds an operator token.
 ///
 /// # Errors
 /// The file cannot be read, or does not hold a token.
@@ -71,7 +73,7 @@ fn read(path: &Path) -> Result<String, TokenError> {
         path: path.to_owned(),
         problem,
     };
-    // One byte more for each character of a line end.
+    // Two bytes more than the longest token are read, because the line end may have two characters.
     let text = private_file::read(path, LONGEST as u64 + 2)
         .map_err(|error| failed(TokenProblem::File(error)))?;
     let text = str::from_utf8(&text)

@@ -5,7 +5,7 @@ use crate::metrics::Format;
 
 /// The maximum length of a request's head, in bytes.
 pub(super) const MAX_HEAD: usize = 8 * 1024;
-/// The maximum length of a command, in bytes.
+/// The maximum length of the body of a request that changes something, in bytes.
 const MAX_COMMAND: usize = 4 * 1024;
 /// The maximum number of headers of a request.
 const MAX_HEADERS: usize = 64;
@@ -21,7 +21,7 @@ pub(super) struct Request {
     pub(super) length: usize,
 }
 
-/// What a request is about.
+/// What a request asks the admin server for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Route {
     Page,
@@ -30,7 +30,7 @@ pub(super) enum Route {
     Metrics(Format),
     Healthz,
     Status,
-    /// The page as server-sent events.
+    /// The updates of the status page, as server-sent events.
     Stream,
     Command(Command),
 }
@@ -38,9 +38,9 @@ pub(super) enum Route {
 /// A request to change something.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Command {
-    /// The operator token that the client sent.
+    /// The operator token that the client sent; `None` if it sent none.
     pub(super) token: Option<String>,
-    /// Length of the body, in bytes.
+    /// Length of the request's body, in bytes.
     pub(super) body: usize,
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Response {
     code: u16,
     content_type: &'static str,
     body: String,
-    /// A header of this response alone, with its line end; may be empty.
+    /// A header that only this response has, with its line end; may be empty.
     extra: &'static str,
 }
 
@@ -71,7 +71,8 @@ impl Response {
         }
     }
 
-    /// Returns the response as it is sent; without its body for HEAD.
+    /// Returns the bytes of the response as they are sent: without the body if `is_head`, that is
+    /// in reply to HEAD.
     pub(super) fn to_bytes(&self, is_head: bool) -> Vec<u8> {
         let code = http::StatusCode::from_u16(self.code).unwrap_or_default();
         let reason = code.canonical_reason().unwrap_or_default();

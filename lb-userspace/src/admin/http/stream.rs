@@ -11,11 +11,11 @@ use tokio::{
 use super::{ANSWER_DEADLINE, response};
 use crate::admin::accept::Shutdown;
 
-/// How long a client waits before it connects again.
+/// How long a browser waits before it connects again after the stream of updates broke off.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Sends each rendering of the page as an event, until `shutdown` or until the client has gone or does not
-/// read for 10 s.
+/// Sends each rendering of the status page as an event, until `shutdown` is given, or until the
+/// client has gone or does not read for 10 s.
 pub(super) async fn serve(
     mut stream: impl AsyncWrite + Unpin,
     mut pages: watch::Receiver<Arc<str>>,

@@ -8,9 +8,10 @@ use crate::admin::{
     wording::{count, milliseconds},
 };
 
-/// Height of a graph, in units of its coordinates.
+/// Height of a graph, in units of its SVG coordinates.
 const HEIGHT: f32 = 28.0;
-/// Width of the bar of a health check, with the gap to the next one.
+/// Width of the bar that shows one health check, with the gap to the next bar, in units of the SVG
+/// coordinates.
 const BAR: usize = 4;
 
 /// Writes a line of the values of the last 15 minutes, the newest at the right edge. Zero is the lower edge,
@@ -36,7 +37,7 @@ pub(super) fn write(
     page.write_str("\"/></svg>")
 }
 
-/// Writes the path of a line. Unknown values interrupt it.
+/// Writes the path of a graph's line. Unknown values interrupt the line.
 fn write_path(page: &mut String, series: &Series, peak: f32) -> fmt::Result {
     let values = series.values();
     let first = POINTS - values.len();

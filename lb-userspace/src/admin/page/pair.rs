@@ -11,7 +11,7 @@ use crate::admin::{
     wording::{PairInWords, Tone},
 };
 
-/// Writes the section; nothing for a host without a pair.
+/// Writes the section of the status page about the pair; nothing for a host without a peer.
 pub(super) fn write(page: &mut String, view: View<'_>) -> fmt::Result {
     let (Some(ha), Some(pair)) = (&view.status.ha, PairInWords::of(view.status)) else {
         return Ok(());
@@ -52,7 +52,7 @@ pub(super) fn write(page: &mut String, view: View<'_>) -> fmt::Result {
     page.write_str("</section>")
 }
 
-/// Writes the button that hands over to the peer, on the active host.
+/// Writes the button that hands the active role over to the peer, if this host is the active one.
 fn write_hand_over(page: &mut String, ha: &HaStatus) -> fmt::Result {
     if ha.role != State::Master || ha.handing_over {
         return Ok(());

@@ -11,7 +11,7 @@ use crate::{
     pool::AdminState,
 };
 
-/// Writes the section.
+/// Writes the section of the status page on one pool.
 pub(super) fn write(page: &mut String, pool: &PoolStatus, view: View<'_>) -> fmt::Result {
     let name = Escaped(&pool.name);
     write!(
@@ -89,7 +89,7 @@ fn write_backend(
     Ok(())
 }
 
-/// Writes a button for each operator override that would change something.
+/// Writes a button for each operator override that would change the state of the backend.
 fn write_actions(page: &mut String, backend: &BackendStatus, pool: &PoolStatus) -> fmt::Result {
     let orders = match backend.order {
         AdminState::Ready => [("Drain", AdminState::Drain), ("Down", AdminState::Down)].as_slice(),
@@ -116,8 +116,8 @@ fn write_actions(page: &mut String, backend: &BackendStatus, pool: &PoolStatus) 
     Ok(())
 }
 
-/// Writes a button that sends a request. `label` names it for screen readers; `confirm` is the question to
-/// ask first.
+/// Writes a button that sends a request to the agent. `label` names the button for screen readers;
+/// `confirm` is the question that the page asks first.
 pub(super) fn write_button(
     page: &mut String,
     title: &str,

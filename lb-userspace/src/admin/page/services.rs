@@ -9,7 +9,7 @@ use crate::admin::{
     wording::{bytes, count},
 };
 
-/// Writes the section.
+/// Writes the section of the status page on the services.
 pub(super) fn write(
     page: &mut String,
     services: &[ServiceStatus],
@@ -58,7 +58,7 @@ pub(super) fn write(
     page.write_str("</section>")
 }
 
-/// Writes a graph and its newest value; a dash without a series. `label` is HTML.
+/// Writes a graph and its newest value, or a dash if there is no `series`. `label` is HTML.
 pub(super) fn write_series(
     page: &mut String,
     series: Option<&Series>,

@@ -7,17 +7,18 @@ use std::fmt::{self, Display, Write};
 
 use super::Escaped;
 
-/// A table that is being written.
+/// An HTML table that is being written.
 pub(super) struct Table<'a> {
     page: &'a mut String,
     columns: &'a [&'a str],
-    /// The column of the next cell.
+    /// The index of the column that the next cell belongs to.
     column: usize,
     in_row: bool,
 }
 
 impl<'a> Table<'a> {
-    /// Writes the head. `label` names the table for screen readers. A column without a title has no label.
+    /// Writes the head of the table. `label` names the table for screen readers. In a column
+    /// without a title the cells have no label.
     pub(super) fn begin(
         page: &'a mut String,
         label: &str,
@@ -44,7 +45,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Begins a row.
+    /// Begins a row of the table.
     pub(super) fn row(&mut self) -> fmt::Result {
         self.end_row()?;
         (self.column, self.in_row) = (0, true);

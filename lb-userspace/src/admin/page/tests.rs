@@ -6,12 +6,12 @@ use crate::{
     events::{Kind, Severity},
 };
 
-/// Renders the page of a host whose page changes nothing.
+/// Renders the status page of a host without `admin.token_file`, which has no buttons.
 pub(super) fn render(status: &Status) -> String {
     rendered(status, false)
 }
 
-/// Renders the page of a host with `admin.token_file`.
+/// Renders the status page of a host with `admin.token_file`, which has buttons.
 pub(super) fn render_with_actions(status: &Status) -> String {
     rendered(status, true)
 }
