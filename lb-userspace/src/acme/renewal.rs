@@ -185,8 +185,7 @@ impl Renewal {
 
     /// Records what the directory answered about its renewal window. `window` is `None` if the
     /// directory offers none or did not answer; the previous window then stays. `again` is after
-    /// how long to ask again, or `None` if the directory named no interval: [`ASK_AGAIN`] then
-    /// applies.
+    /// how long to ask again, or `None` if the directory named no interval: six hours then apply.
     pub fn asked_for_window(
         &mut self,
         now: SystemTime,

@@ -89,7 +89,7 @@ fn write_backend(
     Ok(())
 }
 
-/// Writes a button for each operator override that would change the state of the backend.
+/// Writes a button for each operator override that differs from the backend's present one.
 fn write_actions(page: &mut String, backend: &BackendStatus, pool: &PoolStatus) -> fmt::Result {
     let orders = match backend.order {
         AdminState::Ready => [("Drain", AdminState::Drain), ("Down", AdminState::Down)].as_slice(),
