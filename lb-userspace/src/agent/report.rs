@@ -123,8 +123,8 @@ impl<K: Kernel> Shared<K> {
     }
 
     fn source_ports(&self) -> Arc<[SourcePorts]> {
-        // The lock on the packet path is released before the ports are counted, which takes some
-        // milliseconds.
+        // The lock on the packet path is released before the source ports are counted, because
+        // counting takes some milliseconds.
         let occupancy = self.kernel().occupancy();
         let counted = occupancy.map(|occupancy| occupancy.count());
         counted.transpose().map_or_else(

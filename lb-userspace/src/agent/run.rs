@@ -222,8 +222,8 @@ impl<K: Kernel> Agent<K> {
             // No answer is sent here: the operator is answered when the hand-over to the peer has
             // ended.
             Request::Failover => return self.failover(command.answer),
-            // The caller, which is the loop, carries the upgrade out, because that needs the
-            // signals.
+            // The agent's loop, which called this function, carries the upgrade out, because the
+            // upgrade needs the streams of signals.
             Request::Upgrade => {
                 self.upgrading = Some(command.answer);
                 return;

@@ -28,7 +28,7 @@ pub(super) struct Shared<K> {
     pub(super) pair: Option<Arc<PairSnapshots>>,
     /// The status of the certificates that the agent obtains by ACME.
     pub(super) board: StatusRegistry,
-    /// What happened on this host.
+    /// The journal of the events on this host.
     pub(super) journal: Journal,
 }
 

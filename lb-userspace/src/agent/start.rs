@@ -84,7 +84,8 @@ pub(super) fn start<K: Kernel>(
             Ok(opened) => opened,
             Err(error) => {
                 inherited.failed(&error);
-                // The HTTP front has accepted connections already, which get some time to end.
+                // The start has failed, but the HTTP front has accepted connections already: these
+                // get some time to end.
                 proxy.drain(CLEARING);
                 return Err(error);
             }
@@ -176,7 +177,8 @@ impl Doors {
         })
     }
 
-    /// Starts to serve on both sockets. The receiver yields the commands of operators.
+    /// Starts to serve on both sockets for operators: the admin socket and the listener of the HTTP
+    /// admin server. The receiver yields the commands of operators.
     fn serve<K: Kernel>(
         mut self,
         shared: &Arc<Shared<K>>,

@@ -158,8 +158,8 @@ impl Actuators {
         }
     }
 
-    /// Carries out an action. Returns the EC2 call that was to be made if the worker for these
-    /// calls is busy.
+    /// Carries out an action of the pair state machine. Returns the EC2 call that the action orders
+    /// if the worker for these calls is busy; otherwise `None`.
     pub(super) fn act(
         &mut self,
         action: Action,
@@ -216,8 +216,8 @@ impl Actuators {
 
     pub(super) fn send(&self, message: &Message) {
         if let Some(link) = &self.link {
-            // If there is no session, the message is dropped: the next session begins with the full
-            // state.
+            // If the link to the peer has no session, the message is dropped: the next session
+            // begins with the full state.
             let _sent = link.send(message);
         }
     }
@@ -313,7 +313,7 @@ impl Actuators {
             State::Master => Some(Role::Master),
             State::Backup => Some(Role::Backup),
             State::Fault => Some(Role::Fault),
-            // `stop` runs the command for the end of the agent.
+            // The function `stop` runs the notify command for the end of the agent.
             State::Init => None,
         };
         if let Some(role) = role {

@@ -69,8 +69,8 @@ impl Left {
 
 fn boot_time() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
-    // This clock always exists. The fallback makes a process resume as if it had left a long time
-    // ago.
+    // CLOCK_BOOTTIME always exists. The fallback makes a process resume as if it had left the pair
+    // a long time ago.
     now.map_or(u64::MAX, |now| {
         u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
     })

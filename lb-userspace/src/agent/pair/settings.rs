@@ -30,7 +30,8 @@ pub(super) fn settings(ha: &Ha) -> Settings {
             Moves::VirtualIp(_) | Moves::Commands => Arbiter::None,
         },
         handover: ha.handover_timeout,
-        // The seed need not be hard to guess, but should differ between the two hosts.
+        // The seed of this host's jitter need not be hard to guess, but should differ from the
+        // peer's.
         seed: RandomState::new().hash_one(ha.source),
     }
 }

@@ -80,7 +80,7 @@ pub(super) fn run(
     // open.
     drop(runtime);
     if let End::Left(done, left) = end {
-        // Sending fails if the caller has given up waiting.
+        // Sending fails if the upgrade, which asked for the state, no longer waits for it.
         let _gone = done.send(left);
     }
 }
@@ -161,7 +161,7 @@ struct PairThread {
     backends_checked: bool,
     /// Whether every tracked object has been checked since the agent started.
     looked: bool,
-    /// Whether all flows of the peer were imported.
+    /// Tracks whether all flows of the peer were imported.
     flow_sync: FlowSync,
 }
 
@@ -268,7 +268,7 @@ impl PairThread {
     async fn stop(mut self, done: oneshot::Sender<()>) -> End {
         self.step(Event::Stop);
         self.actuators.stop().await;
-        // Sending fails if the caller has given up waiting.
+        // Sending fails if the caller of `Pair::stop` no longer waits for the goodbye.
         let _gone = done.send(());
         End::Stopped
     }
@@ -426,8 +426,8 @@ impl PairThread {
     fn step(&mut self, event: Event) {
         let actions = self.host.step(self.now(), event);
         self.act(actions);
-        // The flows are looked at after the event: a step before it could let an overdue timer fire
-        // before the event counts.
+        // The flows are looked at after the event is handled: looking at them may step the state
+        // machine, which could let an overdue timer fire before the event counts.
         self.look_at_flows();
         self.publish();
     }

@@ -48,7 +48,8 @@ impl<K: Kernel> Agent<K> {
                 .collect();
             tracing::info!(service = %name, %listen, pool = %pools.join(","), "serving");
         }
-        // The states are those that the previous agent saved; the first checks follow.
+        // The backends' states are still those that the previous agent saved, because this agent
+        // has checked no backend yet.
         for view in state
             .registry
             .views()

@@ -13,7 +13,8 @@ pub(super) fn changes(old: &Config, new: &Config) -> String {
         (&old.services, &new.services),
         name,
         |old, new| {
-            // A service contains its pools, whose changes are named below.
+            // A service contains its pools. If its pools differ, the change is listed below, with
+            // the pools, and not as a change of the service.
             old != new && old.pools() == new.pools()
         },
     ));
@@ -61,7 +62,8 @@ fn backends(old: &Pool, new: &Pool) -> Vec<String> {
     })
 }
 
-/// Compares two lists by the names of their elements.
+/// Compares two lists, whose elements are identified by their names. Returns a text for each
+/// element that was added, removed or changed.
 fn compared<T, N: PartialEq + Display>(
     noun: &str,
     (old, new): (&[T], &[T]),

@@ -10,15 +10,16 @@ use super::Agent;
 use crate::{agent::kernel::Kernel, proxy::Proxy};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Days before the end of a certificate at which it is noticed, the fewest first. 0: it has expired.
+/// Numbers of days before the end of a certificate at which it is logged, the fewest first; 0 is
+/// when it has expired.
 const DAYS: [u64; 5] = [0, 1, 3, 7, 14];
 /// Interval at which the certificates are examined.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Which certificates were noticed, and when to examine them next.
+/// Which certificates were logged because they expire soon, and when to examine all of them next.
 #[derive(Debug, Default)]
 pub(in crate::agent) struct Expiry {
-    /// The fewest days of [`DAYS`] at which a certificate was noticed, by its file and end.
+    /// The fewest days of [`DAYS`] at which a certificate was logged, by its file and end.
     noticed: BTreeMap<(PathBuf, SystemTime), u64>,
     examined: Option<SystemTime>,
 }
@@ -28,7 +29,7 @@ pub(in crate::agent) struct Expiry {
 struct Notice {
     file: PathBuf,
     expires: SystemTime,
-    /// Whole days that are left; `None`: it has expired.
+    /// Number of whole days until the certificate expires; `None` if it has expired.
     days: Option<u64>,
 }
 
@@ -78,7 +79,8 @@ impl Expiry {
 }
 
 impl<K: Kernel> Agent<K> {
-    /// Logs certificates that expire soon, each once a threshold. Examines them once a minute.
+    /// Logs certificates that expire soon, each once for every number of days in [`DAYS`]. Examines
+    /// the certificates once a minute.
     pub(super) fn look_at_expiry(&mut self) {
         let now = SystemTime::now();
         if !self.expiry.is_due(now) {
@@ -113,13 +115,14 @@ mod tests {
         let mut seen = Vec::new();
         for hour in 0..24 * 40 {
             let now = begin + hour * Duration::from_secs(3600);
-            // It is renewed after it has expired, for 14 days and some hours.
+            // The certificate is renewed five days after it has expired; the new one is valid for
+            // 17 days more.
             let end = if hour < 24 * 25 {
                 begin + 20 * DAY
             } else {
                 begin + 42 * DAY
             };
-            // Two services use the same file.
+            // Two services use the certificate of the same file.
             let certificates = || [("a.pem".into(), end), ("a.pem".into(), end)];
             seen.extend(
                 expiry
