@@ -6,7 +6,8 @@ use std::{fmt::Write as _, time::Duration};
 use super::table::Style;
 use crate::admin::EndedEarlyStatus;
 
-/// Formats what ended early as text, in the order given, in which the newest is last.
+/// Formats the requests, handshakes and connections that ended early as text, in the order given,
+/// in which the newest is last.
 pub(super) fn render(entries: &[EndedEarlyStatus], colour: bool) -> String {
     if entries.is_empty() {
         return "nothing ended early since the agent started\n".to_owned();

@@ -91,15 +91,16 @@ pub(super) fn show(arguments: &Arguments, client: &Client) -> Result<(), Failure
         thread::sleep(POLL);
         match client.events(&filter) {
             Ok(next) => answer = next,
-            // The agent restarts: its events are in the file.
+            // No agent runs at the moment, for example because it restarts. Nothing is lost: the
+            // next agent reads the events from the journal's file.
             Err(ClientError::NotRunning(_)) => answer.events.clear(),
             Err(error) => return Err(failed(error)),
         }
     }
 }
 
-/// Prints events that were not shown, and of those that were, the new repetitions. Returns false if the
-/// output was closed.
+/// Prints the events that were not printed yet, and those that were repeated since they were
+/// printed. Returns false if standard output was closed.
 fn print_new(
     events: &[Event],
     shown: &mut BTreeMap<u64, u64>,
@@ -158,7 +159,7 @@ fn one(event: &Event, colour: bool) -> String {
     text
 }
 
-/// Formats a time as date and time of day in UTC, without what a reader does not need.
+/// Formats a time as date and time of day in UTC, to the second: `2026-03-01 08:49:37 UTC`.
 fn time(time: SystemTime) -> String {
     let text = humantime::format_rfc3339_seconds(time).to_string();
     text.replace('T', " ").replace('Z', " UTC")
