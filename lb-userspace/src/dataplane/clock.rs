@@ -28,8 +28,8 @@ impl std::fmt::Debug for Clock {
 }
 
 impl Clock {
-    /// Loads the program [`PROGRAM`] of the built object; `hertz` is the number of ticks (jiffies)
-    /// in a second.
+    /// Loads the program [`PROGRAM`] of the eBPF object that is built into the agent; `hertz` is
+    /// the number of ticks (jiffies) in a second.
     pub(super) fn load(mut loaded: Ebpf, hertz: u32) -> Result<Self, Error> {
         let program: &mut Xdp = loaded
             .program_mut(PROGRAM)

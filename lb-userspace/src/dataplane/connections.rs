@@ -21,8 +21,8 @@ use lb_common::{
 
 use super::{Error, memory::Mapped, pins::Pins};
 
-/// The BPF map with the source ports of one row, which belongs to one backend and address: lines of
-/// sixteen ports.
+/// The BPF map with one row of source ports: those of the connections to one backend from one
+/// address of this host, sixteen to a line.
 pub(super) type Row = Array<MapData, [u8; LINE_BYTES]>;
 
 const LINE_BYTES: usize = size_of::<[u32; PORTS_PER_LINE as usize]>();
@@ -78,8 +78,8 @@ impl Connections {
         Ok(())
     }
 
-    /// Reserves these ports of a row for the host, except those that a connection holds, so that
-    /// NAT does not claim them.
+    /// Reserves these ports of a row of source ports for the host, except those that a connection
+    /// holds, so that NAT does not claim them.
     pub(super) fn reserve(&self, number: u16, ports: &[u16]) {
         let reserved = |before| {
             let is_held = PortWord(before).holder().is_some();
@@ -94,8 +94,8 @@ impl Connections {
         }
     }
 
-    /// Makes the reserved ports of a row free for NAT, except the ports `others`, which stay
-    /// reserved for the host.
+    /// Makes the reserved ports of a row of source ports free for NAT, except the ports `others`,
+    /// which stay reserved for the host.
     pub(super) fn free(&self, number: u16, others: &[u16]) {
         let words = self.row(number).map_or(&[][..], Mapped::halves);
         let kept = (0..=u16::MAX)
@@ -115,8 +115,8 @@ impl Connections {
         self.inner.rows.get(usize::from(number))?.get()
     }
 
-    /// Returns the state words of a row's source ports, in the order of the ports; empty if the row
-    /// is not mapped.
+    /// Returns the state words of the ports in a row of source ports, in the order of the ports;
+    /// empty if the row is not mapped.
     pub(super) fn ports(&self, row: u16) -> impl Iterator<Item = PortWord> {
         let words = self.row(row).map_or(&[][..], Mapped::halves);
         words
@@ -124,14 +124,15 @@ impl Connections {
             .map(|word| PortWord(word.load(Ordering::Relaxed)))
     }
 
-    /// Returns the stamp of a table entry; `None` if the index is past the end of the table.
+    /// Returns the stamp (state, mode, serial and time) of an entry of the connection table; `None`
+    /// if the index is past the end of the table.
     pub(super) fn stamp(&self, index: u32) -> Option<Stamp> {
         let entry = self.entry(index)?;
         Some(Stamp::of_word(entry.load(WORD_STAMP)))
     }
 
-    /// Returns the connection in the table entry with this index, and its place; `None` if the
-    /// entry holds no connection.
+    /// Returns the connection in the entry of the connection table with this index, and the entry's
+    /// place (index and stamp); `None` if the entry holds no connection.
     pub(super) fn at(&self, index: u32) -> Option<(Place<Entry<'_>>, Connection)> {
         let shared = &self;
         let entry = shared.entry(index)?;
@@ -148,7 +149,7 @@ impl Connections {
     }
 }
 
-/// An entry of the connection table, as atomic words.
+/// An entry of the connection table, as the atomic words that it consists of.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry<'a>(&'a [AtomicU64]);
 
@@ -168,7 +169,7 @@ impl Words for Entry<'_> {
     }
 }
 
-/// A line of sixteen source ports, as atomic words.
+/// A line of a row of source ports, which has sixteen ports, as atomic words.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line<'a>(&'a [AtomicU32]);
 

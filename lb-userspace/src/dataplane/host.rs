@@ -91,7 +91,8 @@ pub(super) fn require_privileges() -> Result<(), Error> {
     Err(Error::Privileges { missing })
 }
 
-/// Returns the capabilities of `effective` that are missing, each with its use.
+/// Returns the needed capabilities that the bit mask `effective` lacks, each with what it is needed
+/// for.
 pub(super) fn missing_of(effective: u64) -> Vec<String> {
     let has = |bit: u32| effective >> bit & 1 == 1;
     NEEDED

@@ -65,8 +65,8 @@ impl PortSet {
         &self.words
     }
 
-    /// Returns which lines of sixteen ports have ports of the set: all from the first to the last
-    /// such line, except the longest gap between them.
+    /// Returns the lines (groups of sixteen consecutive ports) that contain ports of the set: all
+    /// from the first to the last such line, except the longest gap between them.
     pub(super) fn lines(&self) -> Lines {
         let per_line = PORTS_PER_LINE as u16;
         let mut lines: Vec<u16> = self
@@ -105,16 +105,17 @@ impl PortSet {
     }
 }
 
-/// The lines of sixteen ports that NAT may claim source ports of. They have at most one gap.
+/// The lines (groups of sixteen consecutive ports) in which NAT may claim source ports. They have
+/// at most one gap.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Lines {
-    /// The index of the first line.
+    /// The index of the first line of sixteen ports that NAT may use.
     pub(super) first: u16,
-    /// Number of lines that may be used, which are those outside the gap.
+    /// Number of lines of sixteen ports that NAT may use, which are those outside the gap.
     pub(super) usable: u16,
-    /// Number of usable lines before the gap.
+    /// Number of lines of sixteen ports that NAT may use before the gap.
     pub(super) before_gap: u16,
-    /// Number of unused lines in the gap.
+    /// Number of lines of sixteen ports in the gap, which NAT may not use.
     pub(super) gap: u16,
 }
 

@@ -94,7 +94,8 @@ impl Rings {
     pub(super) fn write(&mut self, rings: &[Filled<'_>]) -> Result<(), Error> {
         let mut missing = Vec::new();
         for ring in rings {
-            // After one wait, no other ring in this call needs another.
+            // One wait suffices for all rings of this call: after it, no running program can read a
+            // half of a ring that packets left before.
             if self.may_be_read(ring) {
                 self.wait()?;
             }
@@ -128,8 +129,8 @@ impl Rings {
         Ok(())
     }
 
-    /// Returns whether a program that still runs may read the half that this ring would be written
-    /// to.
+    /// Returns whether a program that still runs may read the half of the ring that would be
+    /// written now.
     fn may_be_read(&self, ring: &Filled<'_>) -> bool {
         self.placed.get(&ring.service).is_some_and(|placed| {
             placed.capacity == ring.capacity && placed.left == Some(self.waits)
@@ -165,7 +166,7 @@ impl Placed {
         Ok((ring.service, map, placed))
     }
 
-    /// Fills the half that packets do not use, and switches all later packets to it.
+    /// Fills the half of the ring that packets do not use, and switches all later packets to it.
     fn turn_over(&mut self, slots: &[BackendId], waits: u64) {
         self.fill_idle_half(slots);
         self.left = Some(waits);

@@ -22,9 +22,9 @@ pub(crate) struct InstalledProgram {
     pub(crate) id: u32,
     /// The name of the program; `None` if it cannot be read.
     pub(crate) name: Option<String>,
-    /// How it is attached.
+    /// The mode in which the program is attached: by the driver or by the network stack.
     pub(crate) mode: XdpMode,
-    /// Whether it is the program that is pinned below the pin path.
+    /// Whether the program is the one that an agent has pinned below the pin path.
     pub(crate) is_ours: bool,
 }
 
@@ -82,7 +82,8 @@ pub(crate) fn remedy_for_native(name: &str, index: u32) -> String {
     fallback::remedy(name, &Device::of(&interface))
 }
 
-/// Returns the capabilities of `effective` that the data plane lacks, each with its use.
+/// Returns the capabilities that the data plane needs and the bit mask `effective` lacks, each with
+/// what it is needed for.
 pub(crate) fn missing_privileges(effective: u64) -> Vec<String> {
     host::missing_of(effective)
 }

@@ -21,9 +21,10 @@ pub(super) enum SkipReason {
     Over,
     /// This host exports its own connections, because it is the active host.
     Active,
-    /// All table entries that the connection could use hold established connections.
+    /// All entries of the connection table that the connection could use hold established
+    /// connections.
     TableFull,
-    /// A packet was changing the table entry at the same time.
+    /// A packet was changing the connection's entry of the connection table at the same time.
     Contended,
     /// A connection of this host is not exported, because its backend sees an additional source
     /// address of this host, which does not move to the peer.

@@ -31,15 +31,15 @@ const PASS_EVERY: Duration = Duration::from_secs(300);
 /// Minimum time between two full passes, however many changes were lost.
 const PASS_REST: Duration = Duration::from_secs(5);
 
-/// Number of table entries that are scanned in one batch, which takes about a millisecond. Between
-/// two batches, changes are sent and other threads can run.
+/// Number of entries of the connection table that are scanned in one batch, which takes about a
+/// millisecond. Between two batches, changes are sent and other threads can run.
 const SLICE: u32 = 16_384;
 
 /// Capacity of the ring buffer, in changes. Each change takes a record and a header of eight bytes
 /// (kernel/bpf/ringbuf.c).
 const RING_EVENTS: usize = limits::FLOW_EVENT_BYTES as usize / (size_of::<Record>() + 8);
 
-/// How long the export pauses after each batch of table entries.
+/// How long the export pauses after each batch of entries of the connection table.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// What an export reads: the ring buffer of changes and the connection table.

@@ -27,11 +27,12 @@ use crate::dataplane::connections::Connections;
 #[derive(Debug)]
 pub(super) struct Importer {
     connections: Connections,
-    /// The mark that connections imported in this pass get. It is never 0, which is the mark of
-    /// connections that this host opened itself.
+    /// The mark that connections get which are imported in the present pass over the peer's
+    /// connection table. It is never 0, which is the mark of connections that this host opened
+    /// itself.
     pass_mark: u32,
     pass: Option<Pass>,
-    /// Whether this host exports its own table, and therefore imports nothing.
+    /// Whether this host exports its own connection table, and therefore imports nothing.
     pub(super) closed: bool,
     /// Whether this host is active, so that its own connection table is authoritative. The flag is
     /// set without the importer's lock, so that the import of a chunk that is going on stops at the
@@ -72,7 +73,8 @@ impl Importer {
         }
     }
 
-    /// Begins a pass: connections that are imported from now on get a new mark.
+    /// Begins a pass over the peer's connection table: connections that are imported from now on
+    /// get a new mark.
     pub(super) fn begin(&mut self, number: u32, now: Tick) {
         self.pass_mark = self.pass_mark.wrapping_add(1).max(1);
         self.pass = Some(Pass {
@@ -82,8 +84,9 @@ impl Importer {
         });
     }
 
-    /// Ends the pass with this number. Returns which connections it makes outdated; `None` if
-    /// another pass is in progress, or if this pass was incomplete.
+    /// Ends the pass with this number over the peer's connection table. Returns which connections
+    /// the pass makes outdated; `None` if another pass is in progress, or if this pass did not
+    /// cover the whole table (`whole` is false).
     pub(super) fn end(&mut self, number: u32, whole: bool) -> Option<Outdated> {
         let pass = self.pass.take_if(|pass| pass.number == number)?;
         whole.then_some(Outdated {
@@ -152,7 +155,8 @@ impl Importer {
         self.closed || self.active.load(Relaxed)
     }
 
-    /// Removes the outdated connections that are in these table entries; returns their number.
+    /// Removes the outdated connections that are in these entries of the connection table; returns
+    /// their number.
     pub(super) fn remove(
         &self,
         entries: Range<u32>,

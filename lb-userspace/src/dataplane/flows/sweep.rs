@@ -5,10 +5,10 @@ use std::{thread, time::Duration};
 use super::{Inner, counters::Tally, import::Outdated};
 use crate::dataplane::Error;
 
-/// Number of table entries that are scanned in one batch.
+/// Number of entries of the connection table that are scanned in one batch.
 const SLICE: u32 = 16_384;
 
-/// How long the scan pauses after each batch of table entries.
+/// How long the scan pauses after each batch of entries of the connection table.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Removes every connection that a pass of the peer made outdated. Ends early if another pass

@@ -25,7 +25,8 @@ pub(in crate::dataplane) struct Placed {
     pub(in crate::dataplane) name: Name,
     /// The service's value in the map `services`.
     pub(in crate::dataplane) value: Service,
-    /// The ring of the service's backends; `None` if the kernel does not steer the service.
+    /// The ring by whose slots new connections find a backend of the service; `None` if the kernel
+    /// does not steer the service.
     pub(in crate::dataplane) ring: Option<Arc<Ring>>,
     /// Maximum number of slots of the service's ring.
     pub(in crate::dataplane) capacity: u32,
@@ -92,7 +93,7 @@ impl Placed {
         Ok(placed)
     }
 
-    /// Fills the ring with the backends that accept new connections.
+    /// Fills the slots of the ring with the backends that accept new connections.
     fn fill_ring(&mut self) {
         if self.value.is_served_by_agent() {
             return;
@@ -136,8 +137,8 @@ impl Placed {
         next
     }
 
-    /// Returns the ring in the form in which it is written to the map; `None` if the service has no
-    /// ring.
+    /// Returns the ring in the form in which it is written to the map `rings`; `None` if the
+    /// service has no ring.
     pub(in crate::dataplane) fn filled(&self) -> Option<Filled<'_>> {
         self.ring.as_ref().map(|ring| Filled {
             service: self.value.id,

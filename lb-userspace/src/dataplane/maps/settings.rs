@@ -69,8 +69,8 @@ impl Maps {
         let mut settings = self.settings()?;
         settings.generation = settings.generation.wrapping_add(1);
         settings.routes = settings.routes.wrapping_add(1);
-        // A connection stores the low 16 bits of this number, where 0 means that no route was
-        // looked up yet. So a number whose low bits are 0 is skipped.
+        // A connection stores the low 16 bits of the number `routes`, where 0 means that its route
+        // was not looked up yet. So a number whose low 16 bits are 0 is skipped.
         if settings.routes.trailing_zeros() >= 16 {
             settings.routes += 1;
         }
