@@ -21,28 +21,29 @@ pub(super) static RUNNING: Check = Check {
 
 pub(super) static CHECKS: [&Check; 1] = [&RUNNING];
 
-/// Time limit for the agent's status.
+/// Time limit for the agent to answer with its status.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A running agent.
+/// An agent that runs on this host.
 #[derive(Clone, Debug)]
 pub(super) struct RunningAgent {
-    /// Its process id.
+    /// The process id of the agent.
     pub(super) pid: i32,
-    /// Its effective user and group.
+    /// The effective user and group of the agent; `None` if they cannot be read.
     pub(super) account: Option<Account>,
-    /// Its status; `None` if it did not answer in time.
+    /// The status of the agent; `None` if it did not answer in time.
     pub(super) status: Option<Status>,
 }
 
-/// A user and group, by number.
+/// A user and group of the system, by number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Account {
     pub(super) user: u32,
     pub(super) group: u32,
 }
 
-/// Finds the agent that listens on the admin socket.
+/// Finds the agent that listens on the admin socket. Returns it, or `None` if no agent runs, and
+/// the findings about it.
 pub(super) async fn find(socket: &Path) -> (Option<RunningAgent>, Vec<Finding>) {
     let Some((pid, account)) = listener_of(socket) else {
         return (None, vec![judge(socket, None)]);
@@ -62,7 +63,8 @@ pub(super) async fn find(socket: &Path) -> (Option<RunningAgent>, Vec<Finding>) 
     (Some(agent), vec![finding])
 }
 
-/// Returns the process that listens on a Unix socket; `None` if there is none.
+/// Returns the process that listens on a Unix socket, with its effective user and group; `None` if
+/// no process does.
 fn listener_of(socket: &Path) -> Option<(i32, Option<Account>)> {
     let stream = UnixStream::connect(socket).ok()?;
     let peer = getsockopt(&stream, PeerCredentials).ok()?;

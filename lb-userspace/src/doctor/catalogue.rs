@@ -5,46 +5,47 @@ use super::{
     kernel, names, pair, ports,
 };
 
-/// One kind of check. Its findings refer to it.
+/// A kind of check that `lb doctor` makes. Each finding refers to the kind of check that made it.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Check {
-    /// The name in the output, in JSON and in docs/doctor.md: lower case, words joined by `_`.
+    /// The name of the check in the output, in JSON and in docs/doctor.md: lower case, words joined
+    /// by `_`.
     pub name: &'static str,
-    /// The group that it is listed in.
+    /// The group that the check is listed in.
     pub group: Group,
-    /// What it looks at.
+    /// What the check looks at.
     pub looks_at: &'static str,
-    /// Why that matters.
+    /// Why it matters what the check looks at.
     pub why: &'static str,
-    /// How to fix it, in general; a finding says it for the case at hand.
+    /// How to fix what the check finds, in general; a finding says it for the case at hand.
     pub fix: &'static str,
 }
 
 /// The groups of checks, in the order of the output.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Group {
-    /// The configuration file and the agent.
+    /// Checks of the configuration file and of the agent.
     Agent,
-    /// The kernel.
+    /// Checks of the kernel.
     Kernel,
-    /// The interfaces of `[node]`.
+    /// Checks of the network interfaces that `[node]` names.
     Interfaces,
-    /// Limits, sysctls, ports and the clock of the host.
+    /// Checks of limits, sysctls, ports and the clock of the host.
     Host,
-    /// Routes to backends, and the backends.
+    /// Checks of the routes to the backends, and of the backends.
     Backends,
-    /// The other host.
+    /// Checks of the other host of the pair.
     Pair,
-    /// The EC2 API and the instance metadata service.
+    /// Checks of the EC2 API and the instance metadata service.
     Aws,
-    /// DNS names and certificates.
+    /// Checks of the DNS names that clients use, and of certificates.
     Certificates,
-    /// Files, folders and disks.
+    /// Checks of files, folders and disks.
     Files,
 }
 
 impl Group {
-    /// Returns the word for the group, as in JSON.
+    /// Returns the name of the group, as it is written in JSON.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -60,7 +61,7 @@ impl Group {
         }
     }
 
-    /// Returns the heading of the group.
+    /// Returns the heading of the group in the output.
     #[must_use]
     pub fn heading(self) -> &'static str {
         match self {
@@ -77,7 +78,7 @@ impl Group {
     }
 }
 
-/// Returns every check, in the order of the output.
+/// Returns every kind of check, in the order of the output.
 pub fn all() -> impl Iterator<Item = &'static Check> {
     ALL.iter().copied().flatten().copied()
 }
@@ -115,7 +116,8 @@ mod tests {
         assert!(all().is_sorted_by_key(|check| check.group));
     }
 
-    /// Returns the sections of docs/doctor.md that the catalogue determines.
+    /// Returns the part of docs/doctor.md that is generated from the catalogue: a section for each
+    /// group of checks.
     fn sections() -> String {
         let mut text = String::new();
         let mut group = None;
@@ -137,7 +139,8 @@ mod tests {
         text
     }
 
-    /// `UPDATE=1 cargo test -p lb-userspace --lib doctor` writes the sections.
+    /// `UPDATE=1 cargo test -p lb-userspace --lib doctor` writes the generated part of
+    /// docs/doctor.md.
     #[test]
     fn the_page_has_every_check() {
         const MARK: &str = "<!-- checks -->\n";

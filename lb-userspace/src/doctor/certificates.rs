@@ -60,7 +60,8 @@ pub(super) static NAMES: Check = Check {
 
 pub(super) static CHECKS: [&Check; 4] = [&FILE, &EXPIRY, &CHAIN, &NAMES];
 
-/// Less time than this is a warning: a renewal that is due 30 days before the end has failed for weeks.
+/// Remaining validity below which a certificate gets a warning: its renewal, which is due 30 days
+/// before its end, has then failed for weeks.
 const SOON: Duration = Duration::from_secs(14 * DAY);
 const DAY: u64 = 24 * 60 * 60;
 
@@ -68,11 +69,12 @@ const DAY: u64 = 24 * 60 * 60;
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Used {
     path: PathBuf,
-    /// The service, and the names that it must have, if the agent obtains it.
+    /// The name of the service, and the DNS names that the certificate must have, if the agent
+    /// obtains the certificate by ACME; otherwise `None`.
     obtained: Option<(String, Vec<String>)>,
 }
 
-/// Makes the checks of this group. Also returns the DNS names that clients use.
+/// Makes the checks of the certificates. Returns the findings, and the DNS names that clients use.
 pub(super) fn check(config: &Config) -> (Vec<Finding>, BTreeSet<String>) {
     let roots = chain::trusted_authorities();
     let mut names = BTreeSet::new();

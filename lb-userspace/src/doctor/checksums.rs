@@ -31,14 +31,15 @@ pub(super) static CHECKSUMS: Check = Check {
 
 pub(super) static CHECKS: [&Check; 1] = [&CHECKSUMS];
 
-/// Counts of packets from one address.
+/// Numbers of packets from one address that open connections, by whether their checksum is
+/// finished.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Seen {
     pub(super) finished: u32,
     pub(super) unfinished: u32,
 }
 
-/// What arrived on an interface, by sender.
+/// The packets that arrived on an interface, counted by the address of the sender.
 pub(super) type Senders = BTreeMap<Ipv4Addr, Seen>;
 
 /// A socket that receives copies of all packets that arrive.
@@ -46,7 +47,7 @@ pub(super) type Senders = BTreeMap<Ipv4Addr, Seen>;
 pub(super) struct Tap {
     /// A packet socket in tokio's type for UDP sockets, as tokio has none for these.
     socket: UdpSocket,
-    /// Names of the interfaces of interest, by index.
+    /// The names of the interfaces whose packets are counted, by interface index.
     interfaces: HashMap<usize, String>,
 }
 
@@ -54,7 +55,8 @@ pub(super) struct Tap {
 const ETHERNET_IPV4: u16 = 0x0800;
 
 impl Tap {
-    /// Opens the socket. Must be called within a tokio runtime, before the probes are sent.
+    /// Opens the packet socket. Must be called within a tokio runtime, before the backends are
+    /// checked.
     pub(super) fn open(interfaces: &Interfaces) -> std::io::Result<Self> {
         let protocol = Protocol::from(i32::from(ETHERNET_IPV4.to_be()));
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
@@ -69,7 +71,7 @@ impl Tap {
         })
     }
 
-    /// Counts what arrives until `end` completes, and what has arrived by then.
+    /// Counts the packets that arrive until `end` completes, by interface and sender.
     pub(super) async fn watch(self, end: impl Future<Output = ()>) -> BTreeMap<String, Senders> {
         let mut seen: BTreeMap<String, Senders> = BTreeMap::new();
         for name in self.interfaces.values() {
@@ -85,14 +87,15 @@ impl Tap {
                 },
             }
         }
-        // Answers to the last probes may still be in the socket's queue.
+        // Replies to the last health checks may still be in the socket's queue.
         tokio::time::sleep(Duration::from_millis(20)).await;
         self.drain(&mut seen);
         seen
     }
 
     fn drain(&self, seen: &mut BTreeMap<String, Senders>) {
-        // A bound, so that a flood does not keep this from ending.
+        // Limit of the packets that are read in one go, so that this loop ends even in a flood of
+        // packets.
         const MOST: usize = 100_000;
         let mut frame = [0; 2048];
         for _ in 0..MOST {
@@ -142,8 +145,8 @@ fn opening(packet: &[u8]) -> Option<(Ipv4Addr, bool)> {
     Some((source, folded(pseudo + sum(segment)) == u16::MAX))
 }
 
-/// Adds up 16-bit words in network byte order (RFC 1071). The segments of openings are short enough not
-/// to overflow.
+/// Adds up the 16-bit words of `bytes` in network byte order (RFC 1071). A TCP segment with SYN is
+/// short enough for the sum not to overflow.
 fn sum(bytes: &[u8]) -> u32 {
     let words = bytes.chunks(2).map(|word| match *word {
         [high, low] => u32::from(u16::from_be_bytes([high, low])),
@@ -160,7 +163,8 @@ fn folded(mut sum: u32) -> u16 {
     u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
-/// Judges what arrived on an interface. `steers`: whether any service is of mode `tcp`.
+/// Judges the checksums of the packets that arrived on an interface. `steers` says whether any
+/// service is of mode `tcp`, so that the XDP program forwards such packets.
 pub(super) fn judge(interface: &str, senders: &Senders, steers: bool) -> Finding {
     let unfinished: Vec<String> = senders
         .iter()
@@ -214,7 +218,8 @@ mod tests {
         let mut packet = syn_ack();
         let source = Ipv4Addr::new(10, 0, 0, 6);
         assert_eq!(opening(&packet), Some((source, true)));
-        // What a sender leaves to its hardware: the sum of the pseudo-header.
+        // The checksum that a sender leaves for its hardware to finish: the sum of the
+        // pseudo-header.
         let partial = folded(sum(&packet[12..20]) + 6 + 20);
         packet[36..38].copy_from_slice(&partial.to_be_bytes());
         assert_eq!(opening(&packet), Some((source, false)));

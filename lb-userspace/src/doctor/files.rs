@@ -51,7 +51,7 @@ pub(super) static PRIVATE: Check = Check {
 
 pub(super) static CHECKS: [&Check; 3] = [&FOLDER, &DISK, &PRIVATE];
 
-/// Makes the checks of this group.
+/// Makes the checks of folders, disks and files with secrets.
 pub(super) fn check(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     let account = agent
         .and_then(|agent| agent.account)
@@ -69,7 +69,7 @@ pub(super) fn check(config: &Config, agent: Option<&RunningAgent>) -> Vec<Findin
     findings
 }
 
-/// Larger than any key.
+/// Size limit in bytes of a file with a secret, which is larger than any key.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
 
 fn folders(config: &Config) -> BTreeSet<PathBuf> {
@@ -101,7 +101,8 @@ fn keys(config: &Config) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Returns the account that the agent will probably run as: `lb`, if root runs this and it exists.
+/// Returns the account that the agent will probably run as: the user `lb` if root runs this command
+/// and that user exists, otherwise the user who runs this command.
 fn account() -> Account {
     let own = Account {
         user: geteuid().as_raw(),
@@ -209,7 +210,8 @@ fn disk(folder: &Path) -> Finding {
     }
 }
 
-/// Judges free space and free inodes, in percent; `None` if the file system has no limit.
+/// Judges the free space and the free inodes of a folder's file system, in percent; `None` if the
+/// file system has no such limit.
 fn judge_disk(folder: &Path, space: Option<u64>, inodes: Option<u64>) -> Finding {
     let subject = &folder.display();
     let least = match (space, inodes) {
@@ -284,7 +286,7 @@ mod tests {
         assert_eq!(state(0, 0, 0o777), State::Ok);
         assert_eq!(state(0, 0, 0o755), State::Fail);
         assert_eq!(state(997, 0, 0o500), State::Fail);
-        // The class of the owner counts alone.
+        // For the owner of a folder only the owner's permission bits count, not those of the group.
         assert_eq!(state(997, 998, 0o070), State::Fail);
     }
 

@@ -1,4 +1,4 @@
-//! Findings: what one check says about one thing, and the report that collects them.
+//! ! Findings: what a check of `lb doctor` says about one thing, and the report that collects them.
 
 use serde::Serialize;
 
@@ -12,14 +12,14 @@ pub enum State {
     Skipped,
     /// Nothing is wrong.
     Ok,
-    /// It works, but not as well or as safely as it could.
+    /// What was checked works, but not as well or as safely as it could.
     Warn,
-    /// Something does not work, or will not when it is needed.
+    /// Something does not work, or will not work when it is needed.
     Fail,
 }
 
 impl State {
-    /// Returns the word for the state, as in JSON.
+    /// Returns the name of the verdict, as it is written in JSON.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -34,15 +34,16 @@ impl State {
 /// What a check found about one thing.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
-    /// The check.
+    /// The kind of check that made the finding.
     pub check: &'static Check,
     /// What was examined, such as an interface or a file; empty for the host as a whole.
     pub subject: String,
-    /// The verdict.
+    /// The verdict of the check about the subject.
     pub state: State,
     /// What was found, without a full stop.
     pub found: String,
-    /// What to do, with commands in backticks; always present for `warn` and `fail`.
+    /// What the operator should do, with commands in backticks; always present for `warn` and
+    /// `fail`.
     pub fix: Option<String>,
 }
 
@@ -57,7 +58,7 @@ impl Check {
         self.finding(State::Skipped, &subject, &found, None)
     }
 
-    /// Returns a warning with what to do about it.
+    /// Returns a warning, with what the operator should do about it.
     pub(super) fn warn(
         &'static self,
         subject: impl ToString,
@@ -67,7 +68,7 @@ impl Check {
         self.finding(State::Warn, &subject, &found, Some(fix.to_string()))
     }
 
-    /// Returns a failure with what to do about it.
+    /// Returns a failure, with what the operator should do about it.
     pub(super) fn fail(
         &'static self,
         subject: impl ToString,
@@ -94,23 +95,23 @@ impl Check {
     }
 }
 
-/// All findings, in the order of the groups.
+/// All findings of `lb doctor`, in the order of the groups of checks.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The findings.
+    /// The findings, sorted by the group of the check and then by the check.
     pub findings: Vec<Finding>,
 }
 
-/// The number of findings of each state.
+/// Numbers of findings by verdict.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Counts {
-    /// Findings with nothing wrong.
+    /// Number of findings that nothing is wrong.
     pub ok: usize,
-    /// Warnings.
+    /// Number of warnings.
     pub warn: usize,
-    /// Failures.
+    /// Number of failures.
     pub fail: usize,
-    /// Checks that could not be made.
+    /// Number of checks that could not be made.
     pub skipped: usize,
 }
 
@@ -136,14 +137,14 @@ impl Report {
         counts
     }
 
-    /// Returns the worst state: `Ok` unless there is a warning or a failure.
+    /// Returns the worst verdict of all findings: `Ok` unless there is a warning or a failure.
     #[must_use]
     pub fn worst(&self) -> State {
         let states = self.findings.iter().map(|finding| finding.state);
         states.max().unwrap_or(State::Ok).max(State::Ok)
     }
 
-    /// Returns the groups that have findings, each with its findings, in order.
+    /// Returns the groups of checks that have findings, each with its findings, in order.
     pub fn groups(&self) -> impl Iterator<Item = (Group, &[Finding])> {
         let same = |a: &Finding, b: &Finding| a.check.group == b.check.group;
         self.findings

@@ -68,7 +68,7 @@ pub(super) static CHECKS: [&Check; 5] = [
     &EPHEMERAL_PORTS,
 ];
 
-/// Makes the checks of this group.
+/// Makes the checks of capabilities, limits, sysctls and ports.
 pub(super) fn check(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     let process = agent.map_or_else(|| "self".to_owned(), |agent| agent.pid.to_string());
     let read = |file: &str| fs::read_to_string(file).ok();
@@ -97,7 +97,8 @@ pub(super) fn check(config: &Config, agent: Option<&RunningAgent>) -> Vec<Findin
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 const LOCAL_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
-/// The process that is examined: the agent, or this command.
+/// The process whose capabilities and limits are examined: the agent with this process id, or this
+/// command if no agent runs (`None`).
 struct Whose(Option<i32>);
 
 impl Whose {
@@ -109,7 +110,7 @@ impl Whose {
     }
 }
 
-/// What the configuration needs capabilities for.
+/// The features of the configuration that need capabilities.
 #[derive(Clone, Copy, Debug, Default)]
 struct Needs {
     steering: bool,
@@ -176,18 +177,18 @@ fn soft_limit(limits: &str) -> Option<u64> {
     }
 }
 
-/// The descriptors that the agent needs besides those of connections: listeners, maps, timers, and idle
-/// connections to backends.
+/// Number of file descriptors that the agent needs besides those of proxied connections: listeners,
+/// maps, timers, and idle connections to backends.
 const OTHER_FILES: u64 = 1024;
 
-/// What the configuration says about the number of proxied connections.
+/// The limit that the configuration sets to the number of proxied connections.
 #[derive(Clone, Copy, Debug)]
 enum Proxied {
     /// There is no service of mode `http` or `https`.
     None,
-    /// As many as the limit of open files allows.
+    /// The limit is as high as the limit of open files allows.
     AsManyAsFit,
-    /// `http.max_connections`.
+    /// The limit is this value of `http.max_connections`.
     AtMost(u64),
 }
 
@@ -203,7 +204,7 @@ impl Proxied {
 }
 
 fn open_files(whose: &Whose, limit: Option<u64>, proxied: Proxied) -> Finding {
-    /// Fewer connections than this are too few for a public site.
+    /// A limit of fewer proxied connections than this is too low for a public site.
     const FEW: u64 = 4096;
     let subject = whose.subject();
     let Some(limit) = limit else {
@@ -285,8 +286,9 @@ impl Ports {
     }
 }
 
-/// The agent reserved what was free when it started: a port of a program that has ended since is not in
-/// the list. More than this many ports are missing only if the list was overwritten.
+/// Number of NAT's source ports that may be missing from the kernel's list of reserved ports. The
+/// agent reserved the ports that were free when it started, so a port of a program that has ended
+/// since is missing; more than this many are missing only if the list was overwritten.
 const TOLERATED: usize = 256;
 
 fn reserved_ports(reserved: &Ports, wanted: &[RangeInclusive<u16>]) -> Finding {

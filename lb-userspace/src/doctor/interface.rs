@@ -75,32 +75,33 @@ pub(super) static CHECKS: [&Check; 6] = [&PRESENT, &PROGRAM, &MODE, &MTU, &QUEUE
 /// and about what others accept: a page less headers and the room that XDP reserves.
 const LARGEST_MTU: u32 = 3498;
 
-/// An interface, as far as it could be read.
+/// What could be read of an interface.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     pub(super) name: String,
-    /// Interfaces of the host, for one that does not exist.
+    /// The names of the interfaces that the host has, if it has none of this name; otherwise empty.
     pub(super) present: Vec<String>,
-    /// `None` if the interface does not exist.
+    /// The properties of the interface; `None` if it does not exist.
     pub(super) link: Option<Link>,
 }
 
-/// An interface that exists.
+/// The properties of an interface that exists.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Link {
-    /// Whether it is up by configuration.
+    /// Whether the interface is up by configuration (`IFF_UP`).
     pub(super) is_up: bool,
-    /// Whether it has a carrier.
+    /// Whether the interface has a carrier.
     pub(super) has_carrier: bool,
-    /// The driver; `None` for some virtual interfaces.
+    /// The driver of the interface; `None` for some virtual interfaces.
     pub(super) driver: Option<String>,
-    /// MTU in bytes.
+    /// The MTU of the interface in bytes; `None` if it cannot be read.
     pub(super) mtu: Option<u32>,
-    /// The XDP program.
+    /// The XDP program on the interface; `None` if it has none.
     pub(super) program: Option<InstalledProgram>,
-    /// What generic netlink reports.
+    /// The properties of the interface that generic netlink reports: channels, offloads, native
+    /// XDP.
     pub(super) device: Device,
-    /// What to do to get native XDP.
+    /// What the operator can do to get native XDP on the interface, as sentences.
     pub(super) remedy: String,
 }
 
@@ -115,7 +116,8 @@ impl Link {
     }
 }
 
-/// Judges one interface.
+/// Judges one interface. `choice` is the configured XDP mode; `agent_runs` says whether an agent
+/// runs on this host. Returns the findings.
 pub(super) fn judge(facts: &Facts, choice: XdpModeChoice, agent_runs: bool) -> Vec<Finding> {
     let name = facts.name.as_str();
     let Some(link) = &facts.link else {
@@ -266,8 +268,8 @@ fn queues(name: &str, link: &Link, choice: XdpModeChoice) -> Finding {
     QUEUES.ok(name, found)
 }
 
-/// Returns whether both ends of the interface are on this machine, where queues are an arrangement of
-/// the software.
+/// Returns whether both ends of the interface are on this machine, so that its queues are made by
+/// software.
 fn is_virtual(link: &Link) -> bool {
     matches!(
         link.driver.as_deref(),

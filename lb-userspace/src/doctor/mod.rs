@@ -54,7 +54,7 @@ pub fn examine(file: &Path) -> io::Result<Report> {
         .enable_all()
         .build()?;
     let report = runtime.block_on(report(file));
-    // A thread may still wait for an answer of the resolver, which is not waited for.
+    // A thread may still wait for an answer of the DNS resolver: the report does not wait for it.
     runtime.shutdown_background();
     Ok(report)
 }
@@ -84,7 +84,7 @@ async fn report(file: &Path) -> Report {
     Report::of(findings)
 }
 
-/// Makes the checks that do not wait for the network.
+/// Makes the checks that examine this host alone and do not wait for the network.
 fn on_this_host(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     let pins = &config.dataplane.pin_path;
     let mut findings = kernel::check(&config.dataplane, agent.is_some());
@@ -103,7 +103,7 @@ fn on_this_host(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     findings
 }
 
-/// Asks the backends and the peer.
+/// Makes the checks that ask the backends and the peer over the network.
 async fn probes(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     let (backends, pair, clock) = tokio::join!(
         backends::answers(config, REQUEST_LIMIT),
@@ -113,9 +113,10 @@ async fn probes(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     [backends, pair, clock].concat()
 }
 
-/// Watches the checksums of what arrives while the probes are made.
+/// Watches the checksums of the packets that arrive while the backends are checked.
 async fn opened_connections(config: &Config) -> Vec<Finding> {
-    /// Time in which backends on the same machine, which alone have the fault, answer.
+    /// How long packets are watched. Only backends on the same machine send unfinished checksums,
+    /// and these backends reply within this time.
     const SPAN: Duration = Duration::from_secs(1);
     let steers = config
         .services

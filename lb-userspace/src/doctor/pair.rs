@@ -1,4 +1,5 @@
-//! The other host: its address, the secret, the link, and adverts.
+//! ! Checks the pair: the address of the other host, the secret, the link between the agents, and
+//! adverts.
 
 mod listen;
 
@@ -60,7 +61,7 @@ pub(super) static ADVERTS: Check = Check {
 
 pub(super) static CHECKS: [&Check; 4] = [&SOURCE, &SECRET, &LINK, &ADVERTS];
 
-/// Makes the checks of this group. None takes longer than `limit`.
+/// Makes the checks of the pair. None takes longer than `limit`.
 pub(super) async fn check(
     config: &Config,
     agent: Option<&RunningAgent>,
@@ -158,15 +159,15 @@ fn fix_of_secret(subject: &str, error: &crate::peer::SecretError) -> String {
     }
 }
 
-/// Whether the peer was reached.
+/// Whether a TCP connection with the peer was established.
 #[derive(Debug)]
 enum Reached {
     Yes,
     /// The peer's host answered that no process listens.
     Refused,
-    /// There was no answer.
+    /// The peer did not reply or connect in time.
     Silent,
-    /// An error of this host.
+    /// The attempt failed on this host, with this error.
     Error(io::Error),
 }
 
@@ -236,12 +237,13 @@ fn first_link(ha: &Ha, port: u16, reached: &Reached) -> Finding {
     }
 }
 
-/// What is known about the pair when adverts are judged.
+/// What is known about the roles in the pair when the received adverts are judged.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// The role of the running agent.
+    /// The role of the agent that runs on this host; `None` if none runs or its role is not known.
     role: Option<Role>,
-    /// Whether the peer's agent runs, if no agent runs here and it is known.
+    /// Whether the peer's agent runs; `None` if that is not known, or if an agent runs on this
+    /// host.
     peer_runs: Option<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! Whether security groups let clients and the peer in.
+//! ! Judges whether the security groups let packets of clients and of the peer in.
 
 use std::net::IpAddr;
 
@@ -9,18 +9,19 @@ use crate::{
     doctor::finding::Finding,
 };
 
-/// What must be able to arrive.
+/// Traffic that the security groups must let in to this host.
 #[derive(Clone, Debug)]
 struct Traffic {
-    /// What it is.
+    /// What the traffic is for, such as `service web`.
     name: String,
     protocol: &'static str,
     port: Option<u16>,
-    /// The sender; `None`: clients anywhere.
+    /// The IP address of the sender; `None` if clients may send it from anywhere.
     from: Option<IpAddr>,
 }
 
-/// Judges the rules of this host's interface.
+/// Judges whether the inbound rules of the security groups of this host's interface let in all
+/// traffic that it needs.
 pub(super) fn judge(config: &Config, rules: Result<Vec<InboundRule>, ApiError>) -> Vec<Finding> {
     let rules = match rules {
         Ok(rules) => rules,
@@ -109,7 +110,8 @@ fn allows(rule: &InboundRule, traffic: &Traffic) -> bool {
         _ => true,
     };
     let source = match traffic.from {
-        // The groups of the peer are not known: a rule with a group is taken to include it.
+        // The security groups that the peer is in are not known: a rule for members of a group is
+        // taken to include the peer.
         Some(peer) => {
             !rule.groups.is_empty() || rule.networks.iter().any(|network| contains(network, peer))
         }

@@ -1,4 +1,4 @@
-//! Judgements about facts of ENA, veth, virtio and broken hosts.
+//! ! Tests of the findings about interfaces of ENA, veth and virtio, and of broken hosts.
 
 use super::*;
 use crate::{doctor::State, netlink::Channels};

@@ -1,4 +1,4 @@
-//! Hears and reaches the peer.
+//! ! Listens for adverts of the peer, and connects to the peer.
 
 use std::{
     io,
@@ -17,12 +17,12 @@ use tokio::{
 
 use crate::config::{Ha, Node, Transport};
 
-/// What was heard of the peer.
+/// Which advert was heard from the peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Heard {
-    /// An advert of this virtual router.
+    /// The peer sent an advert of the virtual router with this identifier (VRID).
     Router(u8),
-    /// No advert.
+    /// The peer sent no advert.
     Nothing,
 }
 
@@ -46,7 +46,8 @@ pub(super) async fn adverts(ha: &Ha, node: &Node, span: Duration) -> io::Result<
         let index = nix::net::if_::if_nametoindex(node.interfaces.first())?;
         socket.join_multicast_v4_n(&GROUP, &InterfaceIndexOrAddress::Index(index))?;
     }
-    // tokio's type for UDP sockets, as it has none for raw ones.
+    // The raw socket is held in tokio's type for UDP sockets, because tokio has no type for raw
+    // ones.
     let socket = UdpSocket::from_std(socket.into())?;
     let own = ha.virtual_router_id.get();
     let mut other = Heard::Nothing;
@@ -91,7 +92,7 @@ fn router(datagram: &[u8], is_ipv4: bool) -> Option<u8> {
     datagram.get(header + 1).copied()
 }
 
-/// Connects to the peer once.
+/// Connects to the peer once and disconnects, within `limit`.
 ///
 /// # Errors
 /// The connection is refused, or [`io::ErrorKind::TimedOut`].
@@ -107,7 +108,7 @@ pub(super) async fn connect(source: IpAddr, peer: SocketAddr, limit: Duration) -
     }
 }
 
-/// Waits until the peer connects.
+/// Waits until the peer connects to this address, for at most `limit`.
 ///
 /// # Errors
 /// The address cannot be listened on, or [`io::ErrorKind::TimedOut`].

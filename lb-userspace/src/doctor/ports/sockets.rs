@@ -10,16 +10,16 @@ use std::{
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Listener {
     pub(super) address: SocketAddr,
-    /// The number of the socket.
+    /// The inode number of the socket.
     pub(super) inode: u64,
-    /// The process that has it; `None` if this process may not see it.
+    /// The id of the process that has the socket open; `None` if this process may not see it.
     pub(super) pid: Option<i32>,
-    /// The name of that process.
+    /// The name of the process that has the socket open; `None` if it is not known.
     pub(super) name: Option<String>,
 }
 
 impl Listener {
-    /// Whether another socket cannot listen on `address` because of this one.
+    /// Returns whether this socket prevents another socket from listening on `address`.
     pub(super) fn covers(&self, address: SocketAddr) -> bool {
         let (own, other) = (self.address.ip(), address.ip());
         let overlap = own == other
@@ -29,7 +29,7 @@ impl Listener {
         self.address.port() == address.port() && overlap
     }
 
-    /// Returns what to do to free the port.
+    /// Returns how the operator can free the port of this socket.
     pub(super) fn how_to_stop(&self) -> String {
         match self.pid {
             Some(pid) => format!("stop it, by its unit or with `kill {pid}`"),
@@ -53,7 +53,8 @@ impl fmt::Display for Listener {
 
 /// Lists the listening sockets of this network namespace.
 pub(super) fn listeners() -> Vec<Listener> {
-    // `thread-self` and not `net`, which is the network of the main thread.
+    // The files below `/proc/net` show the network namespace of the main thread, those below
+    // `/proc/thread-self/net` that of this thread.
     let tables = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
     let mut listeners: Vec<Listener> = tables
         .iter()
@@ -106,7 +107,8 @@ fn ip(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// Returns the processes by the sockets that they have open, as far as this process may see them.
+/// Returns the process ids by the inode numbers of the sockets that the processes have open, as far
+/// as this process may see them.
 fn owners() -> HashMap<u64, i32> {
     let mut owners = HashMap::new();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -131,7 +133,8 @@ fn owners() -> HashMap<u64, i32> {
     owners
 }
 
-/// Parses the number of a socket out of the target of a descriptor, `socket:[4711]`.
+/// Parses the inode number of a socket out of the target of a link in /proc/PID/fd:
+/// `socket:[4711]`.
 fn socket_number(target: &str) -> Option<u64> {
     target
         .strip_prefix("socket:[")?
