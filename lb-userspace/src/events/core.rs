@@ -18,22 +18,24 @@ pub const CAPACITY: usize = 1000;
 /// How many events of one kind and subject are recorded one by one before further ones only count as
 /// repetitions of the latest.
 const BURST: u32 = 6;
-/// The interval at which one more event of a kind and subject is recorded by itself.
+/// The interval at which one more event of a kind and subject may be recorded by itself.
 const REFILL: Duration = Duration::from_secs(600);
-/// The number of subjects whose rates are known at most; more than so many at a time are not limited.
+/// Highest number of pairs of kind and subject whose rates are remembered; if there are more, all
+/// rates are forgotten and begin anew.
 const SUBJECTS: usize = 4 * CAPACITY;
 
-/// Which events to select.
+/// Selects events: those that fulfil all of these conditions.
 #[derive(Clone, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Filter {
-    /// Only events with a higher revision.
+    /// Only events with a higher revision than this; `None` selects all revisions.
     pub after: Option<u64>,
-    /// Only events that happened, or were repeated, in the latest so many milliseconds.
+    /// Only events that happened, or were repeated, in the latest so many milliseconds; `None` sets
+    /// no limit.
     pub within_ms: Option<u64>,
     /// Only events of these kinds; empty: of all kinds.
     pub kinds: Vec<Kind>,
-    /// At most so many, the latest.
+    /// Only the latest events, at most this many; `None` sets no limit.
     pub most: Option<usize>,
 }
 
@@ -45,7 +47,8 @@ pub(super) struct Core {
     revision: u64,
 }
 
-/// How many more events of one kind and subject may be recorded by themselves.
+/// Limits the rate of the events of one kind and subject: how many more may be recorded by
+/// themselves instead of being counted as repetitions.
 #[derive(Debug)]
 struct Bucket {
     left: u32,
@@ -53,8 +56,8 @@ struct Bucket {
 }
 
 impl Core {
-    /// Records an event. Returns it as it is now; if the same happened too often, that is the latest event
-    /// with the same kind and subject, with this repetition counted.
+    /// Records an event and returns it. If too many events of the same kind and subject happened
+    /// already, counts a repetition of the latest of these, and returns that one.
     pub(super) fn record(
         &mut self,
         kind: Kind,
@@ -94,7 +97,8 @@ impl Core {
     pub(super) fn restore(&mut self, earlier: Vec<Event>) {
         let ours = std::mem::take(&mut self.events);
         for event in earlier.into_iter().chain(ours) {
-            // A later record of the same event has its later repetitions.
+            // If an event occurs twice, the later occurrence replaces the earlier one, because it
+            // also counts the later repetitions.
             if let Some(same) = self.events.iter().position(|it| it.id == event.id) {
                 self.events.remove(same);
             }
@@ -131,7 +135,7 @@ impl Core {
         self.events.iter()
     }
 
-    /// The highest revision of any event so far.
+    /// Returns the highest revision of any event so far.
     pub(super) fn revision(&self) -> u64 {
         self.revision
     }
@@ -150,7 +154,8 @@ impl Core {
         self.revision
     }
 
-    /// Whether one more event of this kind and subject is recorded by itself.
+    /// Returns whether one more event of this kind and subject may be recorded by itself instead of
+    /// being counted as a repetition.
     fn admits(&mut self, kind: Kind, subject: &str, now: SystemTime) -> bool {
         if self.rates.len() >= SUBJECTS {
             self.rates.retain(|_, bucket| !bucket.is_full_at(now));
@@ -172,7 +177,7 @@ impl Core {
 
 impl Bucket {
     fn refill(&mut self, now: SystemTime) {
-        // A clock that was set back refills nothing until it has caught up.
+        // After the clock was set back, it permits no further events until it has caught up.
         let elapsed = now.duration_since(self.refilled).unwrap_or_default();
         let intervals = elapsed.as_secs() / REFILL.as_secs();
         let intervals = u32::try_from(intervals).unwrap_or(u32::MAX);

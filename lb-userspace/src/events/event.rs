@@ -15,25 +15,25 @@ pub struct Event {
     pub id: u64,
     /// Increases with each record of an event and each repetition of one. Starts as `id`.
     pub revision: u64,
-    /// When the event happened; of one that was repeated, for the first time.
+    /// When the event happened; if it was repeated, when it happened for the first time.
     #[serde(with = "moment")]
     pub time: SystemTime,
     /// When the event happened for the last time. The same as `time` unless it was repeated.
     #[serde(with = "moment")]
     pub last: SystemTime,
-    /// How many times the event happened. More than 1: see [`crate::events`] on repetitions.
+    /// How many times the event happened; see [`crate::events`] on repetitions.
     pub count: u64,
     /// What kind of event it is.
     pub kind: Kind,
-    /// How serious the event is: the level of its line in the log.
+    /// How serious the event is: the level of the event's line in the log.
     pub severity: Severity,
     /// What the event is about, such as a backend or a file.
     pub subject: String,
     /// What happened and why, as a sentence.
     pub cause: String,
-    /// The message of the line in the log.
+    /// The message of the event's line in the log.
     pub message: String,
-    /// The fields of the line in the log.
+    /// The fields of the event's line in the log.
     pub fields: Map<String, Value>,
 }
 
@@ -41,7 +41,7 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// A loss of service, or of what prevents one.
+    /// A loss of service, or the failure of something that prevents such a loss.
     Error,
     /// A fault that the host copes with.
     Warn,
@@ -71,7 +71,7 @@ impl From<&tracing::Level> for Severity {
     }
 }
 
-/// Times in JSON: RFC 3339 in UTC, with milliseconds.
+/// Encodes times in JSON: RFC 3339 in UTC, with milliseconds.
 mod moment {
     use super::{Deserialize, Deserializer, Error, Serializer, SystemTime};
 

@@ -1,5 +1,5 @@
-//! The file of the journal: one JSON object a line, in the order in which they were recorded. A later line
-//! with the same `id` replaces an earlier one.
+//! ! The file of the journal: one JSON object on each line, in the order in which the events were
+//! recorded. A later line with the same `id` replaces an earlier one.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -10,11 +10,12 @@ use std::{
 
 use super::event::Event;
 
-/// How much of the end of a file is read, in bytes. The journal itself keeps its file smaller.
+/// Size limit in bytes of what is read, from the end of the journal's file. The journal itself
+/// keeps its file smaller.
 const LONGEST_READ: u64 = 16 * 1024 * 1024;
 
-/// Returns the events in the file; none if there is no file. Skips lines that are no events, such as one
-/// that was torn when the host lost power.
+/// Returns the events in the journal's file; none if there is no file. Skips lines that are no
+/// events, such as one that was partly written when the host lost power.
 ///
 /// # Errors
 /// The file cannot be read, or is not a regular file.
@@ -34,10 +35,10 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<Event>> {
         .collect())
 }
 
-/// Appends events to the file.
+/// Appends events to the journal's file.
 ///
 /// # Errors
-/// The file cannot be written. It may have a part of the lines then.
+/// The file cannot be written. It may then have some of the events.
 pub(super) fn append(path: &Path, events: &[Event]) -> io::Result<()> {
     refuse_other_types(&fs::metadata(path)?)?;
     let mut file = OpenOptions::new().append(true).open(path)?;
@@ -45,8 +46,8 @@ pub(super) fn append(path: &Path, events: &[Event]) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Replaces the file atomically: a crash leaves the old file or the new one. Creates its folder if there is
-/// none.
+/// Replaces the journal's file atomically: a crash leaves the old file or the new one. Creates its
+/// folder if there is none.
 ///
 /// # Errors
 /// The file cannot be written, or is not a regular file; the old one is unchanged then.
@@ -67,7 +68,8 @@ pub(super) fn replace(path: &Path, events: &[Event]) -> io::Result<()> {
     let draft = Path::new(&draft);
     let written = write(draft, events).and_then(|()| fs::rename(draft, path));
     if written.is_err() {
-        // What is left of a failed attempt would take space on a disk that may be full.
+        // The temporary file that a failed attempt leaves would take space on a disk that may be
+        // full.
         let _removed = fs::remove_file(draft);
     }
     written
@@ -94,7 +96,8 @@ fn lines(events: &[Event]) -> io::Result<Vec<u8>> {
     Ok(lines)
 }
 
-/// Refuses devices, and pipes, which would block the thread that opens them.
+/// Returns an error for other than regular files: devices, and pipes, which would block the thread
+/// that opens them.
 fn refuse_other_types(found: &fs::Metadata) -> io::Result<()> {
     if found.is_file() {
         Ok(())

@@ -1,4 +1,4 @@
-//! The journal: the latest events, and the thread that writes them to the file.
+//! ! The journal: the latest events, and the thread that writes them to the journal's file.
 
 use std::{
     io,
@@ -18,16 +18,16 @@ use super::{
     line::Line,
 };
 
-/// Interval at which a file that could not be written is tried again.
+/// Interval at which writing the journal's file is tried again after a failure.
 const RETRY: Duration = Duration::from_secs(30);
-/// Time limit for the last events to reach the file when the agent ends.
+/// Time limit for the last events to reach the journal's file when the agent ends.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// The latest events of this process and of those before it. Clones share one journal.
 #[derive(Clone, Debug, Default)]
 pub struct Journal(Arc<Shared>);
 
-/// The selected events, for `lb events` and the status page.
+/// The events that a filter selected, for `lb events` and the status page.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Answer {
     /// The events, the oldest first.
@@ -35,35 +35,37 @@ pub struct Answer {
     /// The highest revision of any event: with it as [`Filter::after`] the next request selects what has
     /// happened since.
     pub revision: u64,
-    /// Why the events are not saved at the moment, as a sentence; `null`: they are.
+    /// Why events are not saved to the journal's file at present, as a sentence; `null` if they are
+    /// saved.
     pub not_saved: Option<String>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Notified when the thread has work, and when it has done it.
+    /// Notified when the writing thread has work, and when it has done the work.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     core: Core,
-    /// The file, once [`Journal::open`] has named it.
+    /// The path of the journal's file; `None` until [`Journal::open`] has set it.
     path: Option<PathBuf>,
-    /// Events to append to the file.
+    /// The events that the writing thread has to append to the file.
     pending: Vec<Event>,
-    /// Number of lines in the file.
+    /// Number of lines in the journal's file.
     lines: usize,
-    /// Whether the file has to be written as a whole.
+    /// Whether the writing thread has to replace the file by one with all events, instead of
+    /// appending to it.
     replace: bool,
-    /// Whether the thread has to end.
+    /// Whether the journal is closed, so that the writing thread has to end.
     closed: bool,
-    /// Why the latest attempt to write failed.
+    /// Why the latest attempt to write the file failed; `None` if it succeeded.
     problem: Option<String>,
 }
 
-/// What the thread has to write next.
+/// What the writing thread has to do next with the journal's file.
 enum Work {
     Append(Vec<Event>),
     Replace(Vec<Event>),
@@ -80,7 +82,8 @@ impl Journal {
         if state.pending.len() < CAPACITY {
             state.pending.push(event);
         } else {
-            // More events are waiting than are kept.
+            // More events are pending than the journal keeps, so the whole file is replaced
+            // instead.
             state.pending.clear();
             state.replace = true;
         }
@@ -101,7 +104,7 @@ impl Journal {
             let mut state = self.lock();
             state.core.restore(earlier);
             state.path = Some(path.to_owned());
-            // This also removes lines that are no events and events that are too old.
+            // Replacing the file also removes lines that are no events and events that are too old.
             state.replace = true;
         }
         let journal = self.clone();
@@ -112,7 +115,7 @@ impl Journal {
         }
     }
 
-    /// Returns the events that a filter selects.
+    /// Returns the events that a filter selects, and whether events are saved.
     #[must_use]
     pub fn select(&self, filter: &Filter) -> Answer {
         let state = self.lock();
@@ -123,7 +126,7 @@ impl Journal {
         }
     }
 
-    /// Returns the latest event of any of these kinds.
+    /// Returns the latest event of any of these kinds; `None` if there is none.
     #[must_use]
     pub fn latest_of(&self, kinds: &[Kind]) -> Option<Event> {
         let filter = Filter {
@@ -134,8 +137,8 @@ impl Journal {
         self.select(&filter).events.pop()
     }
 
-    /// Waits until the events are in the file, at most 2 s, and writes no more to it: another process may
-    /// do so from now on.
+    /// Waits until the events are in the journal's file, at most 2 s, and writes nothing more to
+    /// the file: another process may do so from now on.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -152,7 +155,7 @@ impl Journal {
         drop(ended.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The thread: writes until the journal is closed.
+    /// Runs the writing thread: writes events to the journal's file until the journal is closed.
     fn write(&self) {
         while let Some((path, work)) = self.next_work() {
             let written = work.write(&path);
@@ -166,7 +169,8 @@ impl Journal {
         self.0.changed.notify_all();
     }
 
-    /// Waits for work. Returns `None` when the journal is closed and everything is written.
+    /// Waits until the writing thread has something to write. Returns the path of the file and what
+    /// to write; `None` when the journal is closed and everything is written.
     fn next_work(&self) -> Option<(PathBuf, Work)> {
         let idle = |state: &mut State| !state.closed && !state.replace && state.pending.is_empty();
         let waited = self.0.changed.wait_while(self.lock(), idle);
@@ -183,20 +187,22 @@ impl Journal {
         Some((path, Work::Append(pending)))
     }
 
-    /// Takes note of the outcome of a write. Returns the problem before it.
+    /// Records the outcome of a write to the journal's file. Returns why the write before this one
+    /// failed; `None` if it succeeded.
     fn written(&self, work: &Work, written: &io::Result<()>) -> Option<String> {
         let mut state = self.lock();
         match (written, work) {
             (Ok(()), Work::Append(events)) => state.lines += events.len(),
             (Ok(()), Work::Replace(events)) => state.lines = events.len(),
-            // The events are in memory still, and a part of them may be in the file.
+            // The events are still in memory, and some of them may be in the file: the next attempt
+            // replaces the whole file.
             (Err(_), _) => state.replace = true,
         }
         let problem = written.as_ref().err().map(ToString::to_string);
         std::mem::replace(&mut state.problem, problem)
     }
 
-    /// Waits before the next attempt. Returns false if the journal was closed.
+    /// Waits before the next attempt to write the file. Returns false if the journal was closed.
     fn wait_to_retry(&self) -> bool {
         let open = |state: &mut State| !state.closed;
         let waited = self.0.changed.wait_timeout_while(self.lock(), RETRY, open);
@@ -204,7 +210,7 @@ impl Journal {
         !state.closed
     }
 
-    /// A poisoned lock is still usable: the state is consistent after each assignment.
+    /// A poisoned lock is used as it is: the state is consistent after each assignment.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -219,7 +225,8 @@ impl Work {
     }
 }
 
-/// Logs the first of several failures in a row, and their end.
+/// Logs the first of several failures in a row to write the journal's file, and the first success
+/// after them.
 fn log_problem(path: &Path, before: Option<&str>, written: &io::Result<()>) {
     let path = path.display();
     match (before, written) {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! kinds {
     ($($variant:ident $word:literal $subject:literal $sentence:literal $meaning:literal;)*) => {
-        /// What kind of event it is: the value of the field `event` of its line in the log.
+        /// The kind of an event: the value of the field `event` of the event's line in the log.
         #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
         pub enum Kind {
             $(
@@ -15,7 +15,7 @@ macro_rules! kinds {
         }
 
         impl Kind {
-            /// Every kind.
+            /// All kinds of events.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// Returns the word of the kind, as in the log, in JSON and for `lb events --kind`.
@@ -30,12 +30,13 @@ macro_rules! kinds {
                 match self { $(Self::$variant => $meaning,)* }
             }
 
-            /// Returns the template of the subject.
+            /// Returns the template from which the subject of an event of this kind is made.
             pub(super) fn subject(self) -> &'static str {
                 match self { $(Self::$variant => $subject,)* }
             }
 
-            /// Returns the template of the sentence that says what happened and why.
+            /// Returns the template of the sentence that says what happened and why, for events of
+            /// this kind.
             pub(super) fn sentence(self) -> &'static str {
                 match self { $(Self::$variant => $sentence,)* }
             }
@@ -43,7 +44,8 @@ macro_rules! kinds {
     };
 }
 
-// A field in braces is a field of the line; a part in brackets is left out where the line has no such field.
+// In these templates, a name in braces is replaced by that field of the log line; a part in
+// brackets is left out if the line lacks a field in it.
 kinds! {
     AgentStarted "agent_started" "agent"
         "The agent {version} started[ after {previous}]: {configuration}"

@@ -11,7 +11,8 @@ use tracing_subscriber::{
 
 use super::{Journal, Kind, Line, Severity};
 
-/// The field that makes a line of the log an event. Its value is the word of a [`Kind`].
+/// The name of the field that makes a line of the log an event. Its value is the name of a
+/// [`Kind`].
 const MARK: &str = "event";
 
 /// Records the lines of the log that have the field `event` in a [`Journal`].
@@ -21,8 +22,8 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Creates the layer, with the filter that selects its lines: independently of the level of the log,
-    /// and at no cost for other lines.
+    /// Creates the layer, with a filter that selects the lines of events: they are recorded
+    /// whatever the level of the log, and other lines cost nothing.
     pub fn of<S>(journal: &Journal) -> impl tracing_subscriber::Layer<S> + use<S>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
@@ -30,7 +31,7 @@ impl Layer {
         let layer = Self {
             journal: journal.clone(),
         };
-        // No event has a lower level, so that lines of lower levels cost nothing.
+        // No event has a lower level than `INFO`, so lines of lower levels need not be examined.
         let marked = filter_fn(is_marked).with_max_level_hint(LevelFilter::INFO);
         tracing_subscriber::Layer::with_filter(layer, marked)
     }

@@ -14,14 +14,15 @@ const LONGEST_TEXT: usize = 1024;
 /// The message and the fields of a line of the log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Line {
-    /// The fixed text of the line.
+    /// The fixed message text of the line.
     pub message: String,
-    /// The variable parts. A text is on one line and at most 1 KiB long.
+    /// The fields of the line, which are its variable parts. A text value is on one line and at
+    /// most 1 KiB long.
     pub fields: Map<String, Value>,
 }
 
 impl Line {
-    /// Reads the line that a macro of `tracing` makes.
+    /// Returns the message and the fields of a line that a macro of `tracing` logs.
     #[must_use]
     pub fn of(event: &Event<'_>) -> Self {
         let mut line = Self::default();

@@ -42,7 +42,8 @@ pub(super) fn fields_of(template: &str) -> (Vec<&str>, Vec<&str>) {
     (needed, optional)
 }
 
-/// Replaces the fields of a part. The error is the text with `?` for each field that is missing.
+/// Replaces the fields in one part of a template. Returns the text; if a field is missing, as an
+/// error, with `?` in the field's place.
 fn replace(part: &str, fields: &Map<String, Value>) -> Result<String, String> {
     let mut text = String::new();
     let mut complete = true;

@@ -80,7 +80,7 @@ fn a_backend_that_flaps_fills_no_journal_and_loses_no_count() {
     }
     let events: Vec<_> = core.all().cloned().collect();
     assert_eq!(events.iter().map(|event| event.count).sum::<u64>(), 10_001);
-    // Six at first, then one each ten minutes.
+    // Six events are recorded at first, then one every ten minutes; the rest count as repetitions.
     assert!((10..=25).contains(&events.len()), "{}", events.len());
     assert_eq!(events[0].subject, "web/web2", "the others are still there");
     let latest = &events[events.len() - 1];
@@ -156,7 +156,7 @@ fn events_survive_the_process_and_repetitions_are_not_doubled() {
     assert_eq!(written.len(), 7);
     let second = Journal::default();
     second.open(&path);
-    // The times in the file have milliseconds.
+    // Times are not compared, because the file has them only to the millisecond.
     let brief = |events: &[Event]| -> Vec<_> {
         events
             .iter()
@@ -246,7 +246,8 @@ fn a_file_that_cannot_be_written_is_a_remark_and_no_more() {
     let folder = tempfile::tempdir().expect("a folder");
     let pipe = folder.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).expect("a pipe");
-    // A disk that is full, a read-only file system, a pipe without a reader, a folder.
+    // The paths stand for a full disk, a read-only file system, a pipe without a reader, and a
+    // folder.
     for path in [
         Path::new("/dev/full"),
         Path::new("/proc/events.jsonl"),
@@ -304,7 +305,8 @@ fn a_marked_line_is_an_event_at_any_level_of_the_log() {
     assert!(!event.fields.contains_key("event"), "{:?}", event.fields);
 }
 
-/// The macros of `tracing` that write an event, as text: from `tracing::` to the end of the statement.
+/// Returns the source text of all macros of `tracing` that log an event, from `tracing::` to the
+/// end of the statement.
 fn marked_lines() -> Vec<(PathBuf, String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
