@@ -9,24 +9,25 @@ use nix::sys::{
     time::{TimeVal, TimeValLike as _},
 };
 
-/// Properties of a device. Those that the kernel or the driver does not report are `None`, or empty.
+/// Properties of a network device. Those that the kernel or the driver does not report are `None`,
+/// or empty.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Device {
     /// Whether the driver has native XDP. Linux reports it from 6.3 on.
     pub(crate) native_xdp: Option<bool>,
-    /// Number of channels (pairs of queues) in use, and the most that the device has.
+    /// The numbers of the device's channels that receive packets; `None` if they are not reported.
     pub(crate) channels: Option<Channels>,
     /// Names of the offloads that are on, as in `ethtool --json -k`, such as `rx-lro`.
     pub(crate) offloads: Vec<String>,
 }
 
-/// The channels of a device that receive: combined ones, each with a queue for receiving and one for
-/// sending; or those for receiving alone.
+/// Numbers of the channels of a device that receive packets: combined channels, which have a queue
+/// for receiving and one for sending, or channels for receiving alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Channels {
-    /// In use.
+    /// Number of channels in use.
     pub(crate) count: u32,
-    /// The most that the device has.
+    /// Highest number of channels that the device supports.
     pub(crate) max: u32,
 }
 
@@ -83,7 +84,7 @@ const BIT_NAME: u16 = 2;
 
 const NLM_F_REQUEST: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
-/// Length of the header of a netlink message, and of the one of generic netlink after it.
+/// Length in bytes of the header of a netlink message and the header of generic netlink after it.
 const HEADERS: usize = 16 + 4;
 /// The flag of attributes that hold attributes, without which strict families refuse them.
 const NESTED: u16 = 0x8000;
@@ -107,7 +108,7 @@ impl Genetlink {
         })
     }
 
-    /// Returns the number of a family of messages.
+    /// Returns the number that the kernel assigned to the generic netlink family of this name.
     fn family(&mut self, name: &str) -> io::Result<u16> {
         let asked = attribute(FAMILY_NAME, format!("{name}\0").as_bytes());
         let answer = self.ask(CONTROLLER, CONTROLLER_GET_FAMILY, &asked)?;
@@ -116,7 +117,8 @@ impl Genetlink {
             .ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    /// Sends a request, and returns the attributes of the reply.
+    /// Sends a request of a generic netlink family to the kernel, and returns the attributes of the
+    /// reply.
     fn ask(&mut self, family: u16, command: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
         self.sequence += 1;
         let length = u32::try_from(HEADERS + attributes.len()).map_err(io::Error::other)?;
@@ -161,7 +163,7 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Returns the attributes in a buffer, each with its type; what is cut off is left out.
+/// Returns the attributes in `bytes`, each with its type; an attribute that is cut off is left out.
 fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes(*bytes.first_chunk()?));

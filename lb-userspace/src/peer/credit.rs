@@ -43,7 +43,7 @@ impl Flows {
 #[derive(Debug)]
 pub(super) struct Credit {
     left: Semaphore,
-    /// Number of messages that were sent and that the peer has not acknowledged.
+    /// Number of messages with flows that were sent and that the peer has not acknowledged.
     used: AtomicU32,
 }
 
@@ -80,16 +80,17 @@ impl Credit {
 /// The acknowledgements that this host owes the peer for messages with flows.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// Number of messages received and not yet acknowledged.
+    /// Number of messages with flows that were received and are not acknowledged yet.
     held: AtomicU32,
-    /// Number of messages that were processed, and that no acknowledgement was sent for yet.
+    /// Number of messages with flows that were processed and whose acknowledgement was not sent
+    /// yet.
     owed: AtomicU32,
     changed: Notify,
 }
 
 impl Ledger {
-    /// Records a message that was received. Returns it as a chunk of flows, or `None` if the peer
-    /// had no credit to send it.
+    /// Records a message with flows that was received. Returns it as a chunk of flows, or `None` if
+    /// the peer had no credit to send it.
     pub(super) fn book(self: &Arc<Self>, session: u64, bytes: Vec<u8>) -> Option<FlowChunk> {
         if self.held.fetch_add(1, SeqCst) >= WINDOW {
             return None;

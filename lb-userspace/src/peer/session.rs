@@ -52,7 +52,8 @@ pub(super) struct Outlets {
     pub(super) flows: mpsc::Sender<FlowChunk>,
 }
 
-/// A session that is running; its parts run concurrently.
+/// A session of the link to the peer that is running; it receives, sends, pings and watches for a
+/// time-out, all concurrently.
 pub(super) struct Session<'a> {
     number: u64,
     began: Instant,
@@ -95,15 +96,15 @@ impl<'a> Session<'a> {
         self.handle.clone()
     }
 
-    /// Runs the connection until one of its parts ends, which ends the others. Returns why the
-    /// session ended.
+    /// Runs the connection until receiving, sending, pinging or the watch for a time-out ends,
+    /// which ends the session. Returns why it ended.
     pub(super) async fn run(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         send_queue: SendQueue,
     ) -> DownReason {
         let (reader, writer) = tokio::io::split(stream);
-        // The selection is not biased: a part that is always ready would keep the other parts from
+        // The selection is not biased: a future that is always ready would keep the others from
         // running.
         tokio::select! {
             down = self.watch() => down,

@@ -170,7 +170,7 @@ pub struct View {
     pub received: Traffic,
     /// Numbers of connections that were refused, by reason; every reason has an entry.
     pub refused: Vec<(Refusal, u64)>,
-    /// Number of attempts to dial that did not reach the peer.
+    /// Number of attempts to connect to the peer that did not reach it.
     pub unreached: u64,
     /// Number of messages about who is active, such as heartbeats, that were dropped, because there
     /// was no session or the queue was full.

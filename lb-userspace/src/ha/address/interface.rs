@@ -26,6 +26,8 @@ pub(super) struct Interface {
 }
 
 impl Interface {
+    /// Opens the interface of this name, to read and change its addresses.
+    ///
     /// # Errors
     /// The kernel has no interface of this name, or gives this process no rtnetlink socket.
     pub(super) fn open(name: &str) -> Result<Self, Error> {

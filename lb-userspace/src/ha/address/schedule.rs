@@ -36,7 +36,7 @@ impl Schedule {
     }
 
     /// Returns how many announcements of each address are to be sent now, and schedules the next
-    /// burst.
+    /// burst of announcements.
     pub(super) fn due(&mut self, now: Instant) -> u32 {
         if self.next.is_none_or(|next| now < next) {
             return 0;
