@@ -52,14 +52,17 @@ pub struct Line<'a> {
     pub request_bytes: u64,
     /// Number of bytes of the response's body that were sent to the client.
     pub response_bytes: u64,
-    /// How long the TLS handshake of the client's connection took.
+    /// How long the TLS handshake of the client's connection took; `None` without TLS, and for all
+    /// requests of a connection but the first.
     pub tls: Option<Duration>,
-    /// Time from when the request's head was complete until a backend was chosen.
+    /// Time from when the request's head was complete until a backend was chosen; `None` if none
+    /// was chosen.
     pub queue: Option<Duration>,
-    /// Time from when a backend was chosen until the connection to it was established.
+    /// Time from when a backend was chosen until the connection to it was established; `None` if it
+    /// was not.
     pub connect: Option<Duration>,
     /// Time from when the connection to the backend was established until the first byte of the
-    /// response arrived.
+    /// response arrived; `None` if no byte arrived.
     pub first_byte: Option<Duration>,
     /// Time from when the request's head was complete until the request ended.
     pub total: Duration,
@@ -70,7 +73,7 @@ pub struct Line<'a> {
 /// Why a request ended early.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct EndReason {
-    /// The reason for the early end, one of the words listed in `docs/reasons.md`.
+    /// Why the request ended early: one of the words listed in `docs/reasons.md`.
     pub reason: &'static str,
     /// The party that ended the request: the client, the backend or `lb`.
     pub ended_by: &'static str,
@@ -78,7 +81,7 @@ pub struct EndReason {
     pub phase: &'static str,
 }
 
-/// The value of one field of a line, in the type that formats need.
+/// The value of one field of a line of the access log, in the type that the log formats need.
 enum Value<'a> {
     Absent,
     Text(&'a [u8]),

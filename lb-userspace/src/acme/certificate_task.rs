@@ -323,8 +323,8 @@ pub(super) fn refuse_on_standby(service: &str, peer: &str) -> String {
 
 fn random() -> u64 {
     let mut bytes = [0; 8];
-    // Without randomness two claims may have equal numbers: both claims are then refused, and made
-    // again later.
+    // Without randomness the two hosts' claims of the order lock may have equal numbers: both
+    // claims are then refused, and made again later.
     let _filled = aws_lc_rs::rand::fill(&mut bytes);
     u64::from_ne_bytes(bytes)
 }

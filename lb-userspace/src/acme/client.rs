@@ -32,7 +32,8 @@ pub(super) struct Client {
     retry_after: RetryAfter,
 }
 
-/// The time that the directory's last refusal named in `Retry-After` (RFC 8555 §6.6).
+/// The time before which the directory accepts no request, from `Retry-After` in its last refusal
+/// (RFC 8555 §6.6); `None` if that had none.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RetryAfter(Arc<Mutex<Option<SystemTime>>>);
 

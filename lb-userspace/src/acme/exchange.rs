@@ -40,7 +40,7 @@ struct Inner {
     state: Mutex<ExchangeState>,
 }
 
-/// What the exchange knows of both hosts, and what it has sent and requested.
+/// What the exchange with the peer knows of both hosts, and what it has sent and requested.
 #[derive(Debug)]
 struct ExchangeState {
     role: HostRole,
