@@ -11,11 +11,12 @@ use super::Moment;
 pub struct EndedEarlyStatus {
     /// When the request, handshake or connection ended.
     pub time: Moment,
-    /// The reason for the early end, one of the words listed in `docs/reasons.md`.
+    /// Why the request, handshake or connection ended early: one of the words listed in
+    /// `docs/reasons.md`.
     pub reason: String,
-    /// Which party ended it: `client`, `backend` or `lb`.
+    /// Which party ended the request, handshake or connection: `client`, `backend` or `lb`.
     pub ended_by: String,
-    /// The phase in which it ended, such as `response_head`.
+    /// The phase in which the request, handshake or connection ended, such as `response_head`.
     pub phase: String,
     /// What the reason means, as a sentence.
     pub meaning: String,
@@ -29,8 +30,8 @@ pub struct EndedEarlyStatus {
     pub backend: Option<String>,
     /// How many times it was tried to send the request to a backend.
     pub attempts: u32,
-    /// Time from when the request's head was complete to the early end, in microseconds; `null` if
-    /// no complete head was received.
+    /// Time from when the request's head was complete until the request ended, in microseconds;
+    /// `null` if no complete head was received.
     pub after_us: Option<u64>,
     /// The beginning of the request, escaped: the request line and the field Host.
     pub request: String,

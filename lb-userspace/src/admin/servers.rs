@@ -47,7 +47,7 @@ pub struct Servers {
     tasks: JoinSet<()>,
     /// The task that keeps the status page up to date.
     _background: JoinSet<()>,
-    /// Dropped to shut both servers down.
+    /// Dropping this sender shuts both admin servers down.
     shutdown: watch::Sender<()>,
 }
 

@@ -19,10 +19,10 @@ use crate::proxy;
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The certificate cannot be served.
+    /// The certificate of the admin server cannot be served.
     #[error("`admin.certificate`: {0}")]
     Certificate(#[source] proxy::Error),
-    /// The TLS library refused its own settings.
+    /// The TLS library refused the settings that this module gives it.
     #[error("cannot set up TLS for `admin.listen`: {0}")]
     Library(#[from] rustls::Error),
 }

@@ -9,9 +9,9 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use crate::private_file::{self, PrivateFileError};
 
-/// The shortest token, in bytes.
+/// Minimum length of an operator token, in bytes.
 const SHORTEST: usize = 16;
-/// The longest token, in bytes.
+/// Maximum length of an operator token, in bytes.
 const LONGEST: usize = 512;
 
 /// The file of the operator token. It is read for each request, so a new token is in force without a reload.

@@ -1,4 +1,4 @@
-//! Small graphs, as SVG.
+//! Draws the small graphs of the status page, as SVG.
 
 use std::fmt::{self, Write};
 

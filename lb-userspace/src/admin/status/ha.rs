@@ -18,21 +18,21 @@ pub struct HaStatus {
     pub priority: u8,
     /// The VRRP virtual router identifier (VRID), 1 to 255.
     pub virtual_router_id: u8,
-    /// Whether this host has stepped back from being active: it hears no peer, and the address is
-    /// elsewhere or cannot be confirmed to be on this host.
+    /// Whether this host has stepped back from being active: it hears no peer, and the address that
+    /// moves is elsewhere or cannot be confirmed to be on this host.
     pub stepped_back: bool,
-    /// Whether a hand-over to the peer is in progress.
+    /// Whether a hand-over of the active role to the peer is in progress.
     pub handing_over: bool,
     /// The tracked items: the operator's scripts, and conditions that the agent checks itself.
     pub tracked: Vec<TrackedStatus>,
     /// What this host knows about the other host of the pair.
     pub peer: PeerStatus,
-    /// The link between the agents; `null` if the configuration has no `[ha.link]`.
+    /// The link between the two agents; `null` if the configuration has no `[ha.link]`.
     pub link: Option<LinkStatus>,
     /// The address that moves to the active host.
     pub address: AddressStatus,
-    /// The replication of flows between the hosts; `null` if there is no link, or if the Elastic IP
-    /// is associated with private addresses that do not move.
+    /// The replication of flows between the hosts; `null` if there is no link between the agents,
+    /// or if the Elastic IP is associated with private addresses that do not move.
     pub flows: Option<FlowsStatus>,
     /// The certificates that differ between the hosts, one sentence for each.
     pub certificates: Vec<String>,
@@ -59,9 +59,10 @@ pub struct TrackedStatus {
 pub struct PeerStatus {
     /// The IP address of the peer.
     pub address: String,
-    /// The peer's `node.name`; `null` until it was received over the link.
+    /// The peer's `node.name`; `null` until it was received over the link between the agents.
     pub node: Option<String>,
-    /// The version of `lb` that the peer runs; `null` until it was received over the link.
+    /// The version of `lb` that the peer runs; `null` until it was received over the link between
+    /// the agents.
     pub version: Option<String>,
     /// The role that the peer last reported; `null` if nothing was heard from the peer within the
     /// master-down interval.
@@ -69,7 +70,8 @@ pub struct PeerStatus {
     /// The priority that the peer last reported, 1 to 254; `null` if it is not known.
     pub priority: Option<u8>,
     /// Whether the peer is ready to become active: it has checked its backends, has the flows, and
-    /// nothing has failed. `null` if not known: only heartbeats over the link report it.
+    /// nothing has failed. `null` if not known: only heartbeats over the link between the agents
+    /// report it.
     pub ready: Option<bool>,
     /// Time since the last advert or heartbeat of the peer was received, in seconds; `null` if
     /// there was none.
@@ -79,42 +81,44 @@ pub struct PeerStatus {
 /// The link between the agents of the pair.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct LinkStatus {
-    /// Whether the link is up.
+    /// Whether the link to the peer is up.
     pub up: bool,
-    /// When the link last went up or down.
+    /// When the link to the peer last went up or down.
     pub since: Moment,
-    /// Round-trip time of the last ping over the link, in seconds; `null` if there was none.
+    /// Round-trip time of the last ping over the link to the peer, in seconds; `null` if there was
+    /// none.
     pub lag: Option<f64>,
-    /// Why the link is down, as a sentence; `null` if it is up.
+    /// Why the link to the peer is down, as a sentence; `null` if it is up.
     pub problem: Option<String>,
 }
 
 /// The address that moves to the active host, and where it is.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct AddressStatus {
-    /// How the address moves: by the EC2 API, as virtual IPs, or by commands.
+    /// How the address moves between the hosts: by the EC2 API, as virtual IPs, or by commands.
     pub kind: AddressKind,
     /// The allocation ID of the Elastic IP, or the virtual IPs; empty if notify commands move the
     /// address.
     pub name: String,
-    /// Which host has the address.
+    /// Which host has the address that moves.
     pub owner: AddressOwner,
-    /// Who has the address if it is not this host: the ID of a network interface or instance, or an
-    /// address; `null` if not known.
+    /// Who has the address that moves if it is not this host: the ID of a network interface or
+    /// instance, or an IP address; `null` if not known.
     pub owner_is: Option<String>,
-    /// When the address was last confirmed to be on this host; `null` if it was not.
+    /// When the address that moves was last confirmed to be on this host; `null` if it was not.
     pub confirmed: Option<Moment>,
-    /// Why the last attempt to move or to look up the address failed, or why the next attempt would
-    /// fail; `null` if the last attempt succeeded and no obstacle is known.
+    /// Why the last attempt to move or to look up the address that moves failed, or why the next
+    /// attempt would fail; `null` if the last attempt succeeded and no obstacle is known.
     pub error: Option<String>,
-    /// When the call of the EC2 API that `error` is about failed; `null` if `error` is not about a
-    /// call that failed.
+    /// When the call of the EC2 API failed that the field `error` is about; `null` if `error` is
+    /// not about a failed call.
     pub error_at: Option<Moment>,
-    /// Number of times that this host moved the address to itself since the agent started.
+    /// Number of times that this host moved to itself the address that moves between the hosts,
+    /// since the agent started.
     pub moves: u64,
 }
 
-/// How the address moves between the hosts.
+/// How the address that moves to the active host is moved.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AddressKind {
@@ -126,23 +130,23 @@ pub enum AddressKind {
     Commands,
 }
 
-/// Which host has the address, as this host sees it.
+/// Which host has the address that moves to the active host, as this host sees it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AddressOwner {
-    /// This host has the address.
+    /// This host has the address that moves.
     #[serde(rename = "self")]
     This,
-    /// Another host has the address.
+    /// Another host has the address that moves.
     Other,
-    /// No host has the address: the Elastic IP is not associated.
+    /// No host has the address that moves: the Elastic IP is not associated.
     Nobody,
-    /// It is not known yet which host has the address.
+    /// It is not known yet which host has the address that moves.
     Unknown,
 }
 
 impl AddressOwner {
-    /// Returns the name of the owner, as in JSON and in the label `owner` of a metric.
+    /// Returns the name of the address's owner, as in JSON and in the label `owner` of a metric.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

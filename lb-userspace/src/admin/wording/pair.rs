@@ -56,7 +56,7 @@ pub struct HostRow {
 pub struct Fact {
     /// What the fact is about, in one or two words.
     pub about: &'static str,
-    /// The fact itself.
+    /// The fact about the pair, as text for display.
     pub text: String,
     /// How the text of the fact is highlighted.
     pub tone: Tone,
@@ -208,7 +208,8 @@ fn not_heard(ha: &HaStatus) -> (Tone, String) {
     (Tone::Bad, text)
 }
 
-/// Returns a problem if both hosts are active, or if neither is active outside a hand-over.
+/// Returns a problem if both hosts are active, or if neither is active although no hand-over of the
+/// active role is in progress.
 fn disagreement(ha: &HaStatus) -> Option<Fact> {
     let peer = ha.peer.role?;
     let text = match (ha.role, peer) {
@@ -306,8 +307,8 @@ fn address_error(ha: &HaStatus, now: Moment) -> Option<Fact> {
             };
             Fact::new(about, tone, format!("{} ago: {error}", span(now.since(at))))
         }
-        // An error without a time is an obstacle that a check found before any call failed: it
-        // needs action by the operator.
+        // An error without a time is an obstacle to moving the address that a check found before
+        // any call failed: it needs action by the operator.
         None if is_api || is_out_of_place => Fact::new("PROBLEM", Tone::Bad, error.clone()),
         None => Fact::new("PROBLEM", Tone::Odd, error.clone()),
     })
