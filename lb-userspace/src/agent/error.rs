@@ -33,7 +33,7 @@ pub enum Error {
     /// The certificate of the admin server cannot be served.
     #[error(transparent)]
     AdminTls(#[from] TlsError),
-    /// The address of the admin server cannot be bound.
+    /// The address that the HTTP admin server is to listen on cannot be bound.
     #[error(
         "cannot listen on `admin.listen` = {address}: {source}{}",
         hint(source)

@@ -176,8 +176,8 @@ impl<K: Kernel> Agent<K> {
         true
     }
 
-    /// Handles the outcome of a check together with all others that are queued, so that simultaneous
-    /// changes are written in one batch.
+    /// Handles the outcome of a health check together with all outcomes that are queued, so that
+    /// simultaneous changes of backends' states are written in one batch.
     fn checked(&mut self, first: Checked) {
         let mut outcomes = vec![first];
         while outcomes.len() < OUTCOMES_AT_ONCE

@@ -92,7 +92,7 @@ pub(super) fn start<K: Kernel>(
         },
     };
 
-    // No step fails from here on.
+    // No step of the agent's start fails from here on.
     journal.open(&events_file(&config));
     let flows = kernel.flows();
     let (checks, outcomes) = start_checks(&config);

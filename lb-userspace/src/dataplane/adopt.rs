@@ -94,7 +94,8 @@ fn adoptable(path: &Path, interface: &Interface) -> Result<Option<Adopted>, Erro
     }))
 }
 
-/// Returns the program of the link as it is attached to the interface; `None` if it no longer is.
+/// Returns the program of an XDP link as it is attached to the interface; `None` if it no longer
+/// is.
 fn attached_to(link: &FdLink, interface: &Interface) -> Result<Option<AttachedProgram>, Error> {
     let info = link
         .info()
@@ -105,7 +106,7 @@ fn attached_to(link: &FdLink, interface: &Interface) -> Result<Option<AttachedPr
     }))
 }
 
-/// Returns an error if an adopted link has another mode than the configured one: a link cannot
+/// Returns an error if an adopted XDP link has another mode than the configured one: a link cannot
 /// change its mode.
 fn keeps_to(choice: XdpModeChoice, adopted: &Adopted) -> Result<(), Error> {
     let (configured, attached) = match (choice, adopted.mode) {

@@ -55,8 +55,8 @@ pub(super) fn attach(
         .and_then(|()| described(interfaces));
     if attached.is_err() {
         for interface in &missing {
-            // Removing the pin of a new link detaches the program; a link without a pin is detached
-            // already.
+            // Removing the pin of a new XDP link detaches the program; a link without a pin is
+            // detached already.
             let _removed = fs::remove_file(pins.link(interface.index));
         }
     }
@@ -81,15 +81,15 @@ fn described(interfaces: &[Interface]) -> Result<Vec<Attachment>, Error> {
     described.collect()
 }
 
-/// Replaces the program of each adopted link by `program`.
+/// Replaces the program of each adopted XDP link by `program`.
 fn replace(program: &mut Xdp, adopted: Vec<Adopted>) -> Result<(), Error> {
     let failed = |error: ProgramError| {
         Error::kernel("cannot replace the pinned program by that of this version")(error)
     };
     for Adopted { link, .. } in adopted {
         let id = program.attach_to_link(link).map_err(failed)?;
-        // Only the pin keeps the link after this, so `lb unload` removes it even if another process
-        // has it open.
+        // Only the pin keeps the XDP link after this, so `lb unload` removes the link even if
+        // another process has it open.
         drop(program.take_link(id).map_err(failed)?);
     }
     Ok(())
@@ -147,7 +147,7 @@ fn attach_to_all(
         return Ok(links);
     }
     for link in links {
-        // Closing the link detaches the program from its interface.
+        // Closing the XDP link detaches the program from its interface.
         let _detached = program.detach(link);
     }
     Err(refusals)

@@ -72,7 +72,8 @@ impl Connections {
             return Err(Error::RowNumber);
         };
         if place.get().is_none() {
-            // If a concurrent call has added this row already, it has mapped the same memory.
+            // If a concurrent call has added this row of source ports already, it has mapped the
+            // same memory.
             let _added = place.set(Mapped::open(row.fd().as_fd(), ROW_BYTES)?);
         }
         Ok(())

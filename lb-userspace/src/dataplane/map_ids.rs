@@ -90,8 +90,8 @@ impl MapIds {
         }
     }
 
-    /// Takes the additional source addresses away from services that are not among these or do not
-    /// use NAT.
+    /// Takes the additional source addresses away from services that are not in `services` or do
+    /// not use NAT.
     pub(super) fn keep_owners(&mut self, services: &[(&config::Service, ServiceKey)]) {
         let used: HashSet<_> = services
             .iter()

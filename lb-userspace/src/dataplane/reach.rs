@@ -19,9 +19,10 @@ pub struct Unreachable {
     pub pool: Name,
     /// The address and port of the backend.
     pub address: SocketAddr,
-    /// What was found: a sentence that begins with the backend and has no full stop.
+    /// Why packets cannot be steered to the backend: a sentence that begins with the backend and
+    /// has no full stop.
     pub message: String,
-    /// What the operator can do about it.
+    /// What the operator can do so that the backend is reached.
     pub hint: String,
 }
 

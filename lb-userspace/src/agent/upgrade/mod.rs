@@ -49,7 +49,8 @@ enum Gift {
     Lock(PathBuf),
     /// The keys of TLS session tickets.
     Tickets(Offer),
-    /// The addresses that move between the hosts of the pair, for comparison.
+    /// The addresses that move between the hosts of the pair; the new process must have the same in
+    /// its configuration.
     Moves(Moving),
     /// Everything was sent except the state of the pair.
     All,

@@ -23,7 +23,8 @@ use crate::{
     tickets::Offer,
 };
 
-/// How long the new process may take to read its configuration, and the same again until it serves.
+/// How long the new process may take to read its configuration, and then the same time again until
+/// it serves.
 const STARTING: Duration = Duration::from_secs(45);
 
 /// How long a new process that failed may take to exit: it waits for the connections that it has

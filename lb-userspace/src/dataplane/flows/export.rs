@@ -64,9 +64,9 @@ impl std::fmt::Debug for Events {
 
 /// Why an export of connections ended.
 enum Stop {
-    /// The receiver of the chunks was dropped.
+    /// The receiver of the exported chunks of flows was dropped.
     ReceiverClosed,
-    /// An operation on a map failed.
+    /// An operation on a BPF map failed.
     Failed(Error),
 }
 
