@@ -1,5 +1,5 @@
-//! Packets that arrive with unfinished checksums: from a neighbour on the same machine that leaves them
-//! to hardware that does not exist.
+//! Finds packets that arrive with unfinished checksums: from a neighbour on the same machine that
+//! leaves checksums to hardware that does not exist.
 
 use std::{
     collections::{BTreeMap, HashMap},

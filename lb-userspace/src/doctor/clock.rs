@@ -1,4 +1,4 @@
-//! ! Checks the clock of the host: whether a time service runs, and how far the clock is from those
+//! Checks the clock of the host: whether a time service runs, and how far the clock is from those
 //! of backends.
 
 use std::{

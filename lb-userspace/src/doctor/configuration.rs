@@ -1,4 +1,4 @@
-//! ! Checks the configuration file.
+//! Checks the configuration file.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! ! Findings: what a check of `lb doctor` says about one thing, and the report that collects them.
+//! Findings: what a check of `lb doctor` says about one thing, and the report that collects them.
 
 use serde::Serialize;
 
@@ -122,7 +122,7 @@ impl Report {
         Self { findings }
     }
 
-    /// Counts the findings by state.
+    /// Counts the findings by verdict.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();

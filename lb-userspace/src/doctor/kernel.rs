@@ -1,4 +1,4 @@
-//! ! Checks the kernel: its version, and what eBPF needs of it.
+//! Checks the kernel: its version, and what eBPF needs of it.
 
 use std::{fs, path::Path};
 

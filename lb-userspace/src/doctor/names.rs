@@ -1,4 +1,4 @@
-//! ! Checks the DNS names that clients use.
+//! Checks the DNS names that clients use.
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,4 @@
-//! ! Checks the pair: the address of the other host, the secret, the link between the agents, and
+//! Checks the pair: the address of the other host, the secret, the link between the agents, and
 //! adverts.
 
 mod listen;

@@ -1,4 +1,4 @@
-//! ! Checks the addresses and ports that the agent listens on, and which processes listen there
+//! Checks the addresses and ports that the agent listens on, and which processes listen there
 //! now.
 
 mod sockets;

@@ -1,4 +1,4 @@
-//! One event.
+//! An event of the journal: something that happened on this host, with its cause.
 
 use std::time::SystemTime;
 

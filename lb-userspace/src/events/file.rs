@@ -1,4 +1,4 @@
-//! ! The file of the journal: one JSON object on each line, in the order in which the events were
+//! The file of the journal: one JSON object on each line, in the order in which the events were
 //! recorded. A later line with the same `id` replaces an earlier one.
 
 use std::{

@@ -1,4 +1,4 @@
-//! ! The journal: the latest events, and the thread that writes them to the journal's file.
+//! The journal: the latest events, and the thread that writes them to the journal's file.
 
 use std::{
     io,

@@ -4,8 +4,9 @@
 //! [`Checks`] runs one task per backend, so that a check that hangs delays no other, and sends
 //! every outcome to the agent immediately; [`Records`] keeps the results of each backend.
 //!
-//! A backend that refuses connections leaves the ring within `interval × fall`, because a refusal
-//! is immediate. A backend that does not reply leaves it up to `timeout` later.
+//! A backend that refuses connections gets no new connections after at most `interval × fall`,
+//! because a refusal is immediate. For a backend that does not reply, this takes up to `timeout`
+//! longer.
 
 mod checks;
 mod probe;

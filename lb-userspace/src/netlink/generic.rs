@@ -66,7 +66,7 @@ const FAMILY_NAME: u16 = 2;
 const NETDEV_DEV_GET: u8 = 1;
 const NETDEV_IFINDEX: u16 = 1;
 const NETDEV_XDP_FEATURES: u16 = 3;
-/// `NETDEV_XDP_ACT_BASIC`: the verdicts other than redirect.
+/// The flag `NETDEV_XDP_ACT_BASIC`: the driver supports the XDP verdicts other than redirect.
 const XDP_BASIC: u64 = 1;
 
 const HEADER: u16 = 1;

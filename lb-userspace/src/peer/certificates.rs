@@ -89,9 +89,9 @@ pub struct Heard {
 /// How the hosts differ in the certificate of one file.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Difference {
-    /// The path of the file.
+    /// The path of the certificate file.
     pub path: String,
-    /// In what way the hosts differ.
+    /// In what way the certificates of the two hosts differ.
     pub kind: DifferenceKind,
 }
 

@@ -96,7 +96,7 @@ pub(super) enum Urgent {
     },
     /// Permits the receiver to send this many more messages with flows.
     Credit(u32),
-    /// A message about who is active: a heartbeat, or a word of a hand-over.
+    /// A message about who is active: a heartbeat, or a message of a hand-over of the active role.
     Word(Word),
 }
 

@@ -73,7 +73,8 @@ pub enum Event {
     Up(PeerInfo),
     /// The session with the peer has ended, for this reason.
     Down(DownReason),
-    /// The peer sent a message about who is active: a heartbeat, or a word of a hand-over.
+    /// The peer sent a message about who is active: a heartbeat, or a message of a hand-over of the
+    /// active role.
     Word(Word),
     /// The peer sent a part of the state that the hosts share.
     Message(Message),

@@ -1,4 +1,4 @@
-//! ! Judges whether the security groups let packets of clients and of the peer in.
+//! Judges whether the security groups let packets of clients and of the peer in.
 
 use std::net::IpAddr;
 

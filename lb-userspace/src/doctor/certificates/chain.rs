@@ -1,4 +1,4 @@
-//! ! Checks whether the chain of certificates in a file leads to a trusted authority.
+//! Checks whether the chain of certificates in a file leads to a trusted authority.
 
 use std::{collections::HashSet, env, fs, path::PathBuf};
 

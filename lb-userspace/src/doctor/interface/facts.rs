@@ -1,4 +1,4 @@
-//! ! Reads the properties of a network interface.
+//! Reads the properties of a network interface.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! ! Listens for adverts of the peer, and connects to the peer.
+//! Listens for adverts of the peer, and connects to the peer.
 
 use std::{
     io,

@@ -49,7 +49,7 @@ impl Findings {
     }
 
     /// Replaces the set of tracked objects. An object that was not tracked before gets the health
-    /// `new`.
+    /// `new`: healthy (`Some(true)`), unhealthy (`Some(false)`) or unknown (`None`).
     pub(super) fn keep(&self, effects: &[(What, Effect)], new: Option<bool>) {
         let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = std::mem::take(&mut *tracked);
