@@ -13,6 +13,9 @@ const STRANGE: &str = "zzstrange";
 
 type Texts = [Option<String>; 3];
 
+/// A change of a line or of a word, by its name.
+type Change = (&'static str, fn(&str) -> String);
+
 fn imported(texts: &Texts) -> Import {
     let file = |at: usize| {
         let text = texts[at].as_deref();
@@ -139,7 +142,7 @@ fn line_ends_spaces_and_comments_change_nothing() {
         let each = |text: &String| text.lines().map(|line| change(line) + "\n").collect();
         [0, 1, 2].map(|at| texts[at].as_ref().map(each))
     };
-    let changes: [(&str, fn(&str) -> String); 4] = [
+    let changes: [Change; 4] = [
         ("CRLF", |line| format!("{line}\r")),
         ("tabs", |line| {
             let indented = line.trim_start_matches(' ');
@@ -177,7 +180,7 @@ fn words_in_quotes_and_with_escapes_are_the_same_words() {
                  default_backend app\nbackend app\n balance leastconn\n server a 10.0.0.6:80 check inter 3s\n";
     let import_of = |text: String| imported(&[Some(text), None, None]);
     let expected = import_of(plain.to_owned());
-    let spellings: [(&str, fn(&str) -> String); 4] = [
+    let spellings: [Change; 4] = [
         ("weak quotes", |word| format!("\"{word}\"")),
         ("strong quotes", |word| format!("'{word}'")),
         ("quotes within", |word| {
