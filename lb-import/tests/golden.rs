@@ -108,7 +108,7 @@ fn the_first_users_files_are_carried_over() {
     let config = parsed.config;
     assert_eq!(config.services.len(), 1);
     let service = &config.services[0];
-    assert_eq!(service.listen.to_string(), "0.0.0.0:443");
+    assert_eq!(service.listen.to_string(), "172.31.0.68:443");
     assert_eq!(
         service.pool.as_ref().map(|pool| pool.backends.len()),
         Some(4)

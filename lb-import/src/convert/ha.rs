@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::{moves, track};
+use super::{
+    moves::{self, Arrival},
+    track,
+};
 use crate::{
     document::Table,
     haproxy::words,
@@ -16,6 +19,8 @@ pub(crate) struct Pair {
     pub(crate) node: Table,
     pub(crate) table: Option<Table>,
     pub(crate) own_address: Option<(IpAddr, Id)>,
+    /// The address that clients' packets have when they arrive at the active host, if it is one and known.
+    pub(crate) arrives_at: Option<(IpAddr, Id)>,
 }
 
 /// Converts keepalived.conf. `script` is the name of the script that the caller gave, and what it does.
@@ -54,6 +59,7 @@ pub(crate) fn convert(
             node,
             table: None,
             own_address: None,
+            arrives_at: None,
         };
     };
     let mut reader = Reader { instance, ledger };
@@ -74,7 +80,12 @@ pub(crate) fn convert(
     Pair {
         node,
         table: Some(table),
-        own_address: moved.or(own),
+        own_address: moved.first.or(own),
+        arrives_at: match moved.arrives_at {
+            Arrival::At(address, id) => Some((address, id)),
+            Arrival::AtOwn => own,
+            Arrival::Unknown => None,
+        },
     }
 }
 

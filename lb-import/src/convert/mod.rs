@@ -35,6 +35,9 @@ pub(crate) struct Converter<'a> {
     pub(crate) folders: &'a BTreeMap<String, Vec<String>>,
     /// The address for services that must listen on a specific one, and the directive that it comes from.
     pub(crate) own_address: Option<(IpAddr, Id)>,
+    /// The address that clients' packets have when they arrive at the active host of a pair, and the
+    /// directive that it comes from.
+    pub(crate) arrives_at: Option<(IpAddr, Id)>,
     /// Names of services that are in use.
     pub(crate) services: Vec<String>,
     /// Names of the sections that became a pool.
@@ -66,6 +69,7 @@ pub(crate) fn document(input: &Input<'_>, ledger: &mut Ledger) -> Table {
         sections,
         folders: &input.folders,
         own_address: pair.own_address,
+        arrives_at: pair.arrives_at,
         services: Vec::new(),
         pools: Vec::new(),
         challenges: Vec::new(),

@@ -10,21 +10,41 @@ use crate::{
     script::Script,
 };
 
-/// Converts the addresses and the notify commands. Returns the first virtual address with its directive,
-/// for services that must listen on a specific address; `None` if an Elastic IP moves.
+/// What moves to the active host.
+pub(crate) struct Moved {
+    /// The first virtual address with its directive; `None` if an Elastic IP moves.
+    pub(crate) first: Option<(IpAddr, Id)>,
+    /// How the clients' packets are addressed when they arrive, if they all have one address.
+    pub(crate) arrives_at: Arrival,
+}
+
+/// The address that the packets of clients have when they arrive at the active host.
+pub(crate) enum Arrival {
+    /// The only virtual address, or the private address that the script associates with the Elastic IP.
+    At(IpAddr, Id),
+    /// The host's own address, to which an Elastic IP is translated.
+    AtOwn,
+    /// Several addresses, or one that the input does not name.
+    Unknown,
+}
+
+/// Converts the addresses and the notify commands.
 pub(crate) fn convert(
     nodes: &[Node],
     instance: &Node,
     script: Option<(&str, Script)>,
     table: &mut Table,
     ledger: &mut Ledger,
-) -> Option<(IpAddr, Id)> {
+) -> Moved {
     let addresses = addresses(instance, "virtual_ipaddress", ledger);
     let excluded = addresses_excluded(instance, ledger);
     let group = nodes
         .iter()
         .find(|node| node.keyword() == "vrrp_sync_group");
     let mut notify = Table::new("[ha.notify]");
+    let private_ip = script
+        .as_ref()
+        .and_then(|(_, script)| script.private_ip.clone());
     let elastic = script.and_then(|(file, script)| elastic_ip(instance, file, &script, ledger));
     let replaced: Vec<Id> = elastic
         .iter()
@@ -78,10 +98,19 @@ pub(crate) fn convert(
         ledger.decide("[ha]: nothing in the input moves an address; write [ha.elastic_ip], [ha.virtual_ip], or the command that does it in place of /bin/true");
     }
     table.tables.extend((!notify.is_empty()).then_some(notify));
-    addresses
-        .first()
-        .filter(|_| !has_elastic)
-        .map(|(address, _, id)| (*address, *id))
+    let first = addresses.first().filter(|_| !has_elastic);
+    let first = first.map(|(address, _, id)| (*address, *id));
+    let arrives_at = match (has_elastic, private_ip, first) {
+        (true, Some((address, id)), _) => address
+            .parse()
+            .map_or(Arrival::Unknown, |address| Arrival::At(address, id)),
+        (true, None, _) => Arrival::AtOwn,
+        (false, _, Some((address, id))) if addresses.len() + excluded.len() == 1 => {
+            Arrival::At(address, id)
+        }
+        _ => Arrival::Unknown,
+    };
+    Moved { first, arrives_at }
 }
 
 fn block(instance: &Node) -> Option<Id> {

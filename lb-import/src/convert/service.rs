@@ -10,6 +10,7 @@ use crate::{
         model::{Line, Section},
         words,
     },
+    ledger::Id,
 };
 
 impl Converter<'_> {
@@ -89,7 +90,10 @@ impl Converter<'_> {
             self.ledger.lose(bind.id, "lb ends TLS for HTTP only, and the section is of mode tcp: pass TLS on to the backends, or write mode http");
             return None;
         }
-        let address = if http {
+        let arrival = self.arrival(address).filter(|_| http);
+        let address = if let Some((own, _)) = arrival {
+            own
+        } else if http {
             address
         } else {
             self.refuse_choice(section);
@@ -109,7 +113,15 @@ impl Converter<'_> {
         self.services = names;
         let mut table = Table::from("[[service]]", section.header.id);
         table.text("name", &name, &[]);
-        table.text("listen", &address.to_string(), &[bind.id]);
+        let origins: Vec<_> = [bind.id]
+            .into_iter()
+            .chain(arrival.map(|(_, id)| id))
+            .collect();
+        let listen = table.text("listen", &address.to_string(), &origins);
+        if arrival.is_some() {
+            listen.remark("the address that packets of clients arrive at: on 0.0.0.0 a planned change of the active host would not wait for requests in flight");
+            self.ledger.decide(format!("[[service]] listen: {} is the address that packets of clients arrive at, in place of all addresses of this host; if clients use others, write a service for each", address.ip()));
+        }
         let mode = match (http, tls) {
             (true, true) => "https",
             (true, false) => "http",
@@ -140,6 +152,14 @@ impl Converter<'_> {
             );
         }
         Some(table)
+    }
+
+    /// Returns the address to listen on in place of all IPv4 addresses, and the directive that it comes
+    /// from: the kernel holds new connections during a hand-over only where it knows their address.
+    fn arrival(&self, address: SocketAddr) -> Option<(SocketAddr, Id)> {
+        let (own, id) = self.arrives_at.filter(|(own, _)| own.is_ipv4())?;
+        let is_wildcard = address.ip() == IpAddr::from(Ipv4Addr::UNSPECIFIED);
+        is_wildcard.then(|| (SocketAddr::new(own, address.port()), id))
     }
 
     /// Reports every `use_backend` line of a service of mode tcp, which has only one pool.
