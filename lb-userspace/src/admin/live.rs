@@ -60,6 +60,15 @@ impl Live {
         })
     }
 
+    /// Returns the events that the page shows, the oldest first.
+    fn events(&self) -> Vec<Event> {
+        let filter = Filter {
+            most: Some(EVENTS),
+            ..Filter::default()
+        };
+        self.source.events(&filter).events
+    }
+
     /// Records points of the graphs and renders the status page, until the task is aborted.
     pub(super) async fn run(self) {
         let mut ticks = interval(EVERY);

@@ -3,5 +3,5 @@
 /// The directory of the system, within the target directory.
 pub(crate) const DEBIAN_ROOT: &str = "debian-root";
 
-/// The release of Debian.
+/// The Debian release of the clean Debian system in [`DEBIAN_ROOT`].
 pub(crate) const DEBIAN_SUITE: &str = "bookworm";

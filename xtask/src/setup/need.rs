@@ -63,12 +63,6 @@ pub(crate) const CARGO_DENY: &str = "0.20.2";
 /// Debian's packages that bpf-linker is built against.
 pub(crate) const LINKER_PACKAGES: &[&str] = &["llvm-22-dev", "libzstd-dev", "zlib1g-dev"];
 
-/// The directory of the clean Debian system, within the target directory.
-pub(crate) const DEBIAN_ROOT: &str = "debian-root";
-
-/// The Debian release of the clean Debian system in [`DEBIAN_ROOT`].
-pub(crate) const DEBIAN_SUITE: &str = "bookworm";
-
 impl Source {
     /// Returns whether this source may install packages of the distribution.
     pub(crate) fn uses_apt(self) -> bool {

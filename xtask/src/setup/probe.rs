@@ -34,8 +34,9 @@ pub(crate) enum Probe {
     Typos,
     /// A complete clean Debian system is found in the target directory.
     DebianRoot,
-    /// The Python package with Grafana's model of dashboards is found in its virtual environment.
-    GrafanaModel,
+    /// A package of Python is found in its virtual environment. The values are the environment's
+    /// directory within the target directory, and the package's name.
+    PythonPackage(&'static str, &'static str),
 }
 
 impl Probe {
@@ -112,14 +113,12 @@ fn debian_root() -> Option<String> {
     complete.then(|| root.display().to_string())
 }
 
-/// Returns the version of the Python package with Grafana's model of dashboards in its virtual
-/// environment; `None` if it is not installed.
-fn grafana_model() -> Option<String> {
-    let python = Workspace::find()
-        .ok()?
-        .python(GRAFANA_MODEL.directory, "python3");
-    let version = "import importlib.metadata as m; print(m.version('grafana_foundation_sdk'))";
-    child::output(child::command(python.to_str()?).args(["-c", version])).ok()
+/// Returns the version of a package of Python in its virtual environment; `None` if it is not
+/// installed.
+fn python_package(directory: &str, name: &str) -> Option<String> {
+    let python = Workspace::find().ok()?.python(directory, "python3");
+    let version = format!("import importlib.metadata as m; print(m.version('{name}'))");
+    child::output(child::command(python.to_str()?).args(["-c", &version])).ok()
 }
 
 /// Finds the spell checker typos; `None` if it is not installed.
