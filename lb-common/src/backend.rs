@@ -98,8 +98,8 @@ impl BackendState {
 }
 
 impl Backend {
-    /// Whether a connection that is not yet open must move to another backend: this one is down, or
-    /// no longer in the configuration.
+    /// Whether a connection that is not yet open must move to another backend: this backend is
+    /// down, or no longer in the configuration.
     #[must_use]
     #[inline(always)]
     pub const fn is_down(&self) -> bool {

@@ -127,8 +127,9 @@ pub struct Connection {
     pub client_timestamp: u32,
     /// Always zero; reserved for the offset between both sides' sequence numbers (SYN cookies).
     pub cookie: u32,
-    /// On a host that imports its peer's connections: mark of the last import pass that contained
-    /// this connection; 0 for a connection that was opened on this host.
+    /// On a host that imports its peer's connections: mark of the last pass over the peer's
+    /// connection table (an import pass) that contained this connection; 0 for a connection that
+    /// was opened on this host.
     pub pass: u32,
 }
 

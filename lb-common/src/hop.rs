@@ -107,7 +107,7 @@ impl HopReference {
         }
     }
 
-    /// Packs the reference into a word of a connection.
+    /// Packs the reference to a next hop into a word of a connection.
     #[must_use]
     #[inline(always)]
     pub const fn word(self) -> u64 {

@@ -21,14 +21,16 @@ use crate::{
     tick::Tick,
 };
 
-/// The backend of a record as this host knows it, and the import pass that contains the record.
+/// The backend of a record as this host knows it, and the import pass (one pass over the peer's
+/// connection table) that contains the record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Target {
     /// Index of the backend on this host.
     pub backend: BackendId,
     /// Row of the backend's source ports; [`NO_ROW`] if the backend sees the client's address.
     pub row: u16,
-    /// Mark of the import pass, which the entry of the connection keeps: see [`Connection::pass`].
+    /// Mark of the import pass (one pass over the peer's connection table), which the entry of the
+    /// connection keeps: see [`Connection::pass`].
     pub pass: u32,
 }
 
@@ -43,8 +45,8 @@ pub enum Outcome {
     PortReserved,
     /// All entries that the connection could use hold established connections.
     TableFull,
-    /// The XDP program was changing the same entry or port: the next pass contains the connection
-    /// again.
+    /// The XDP program was changing the same entry or port: the next pass over the peer's
+    /// connections contains this connection again.
     Contended,
 }
 

@@ -15,7 +15,7 @@ pub const RING_SIZES: [u32; 5] = [1019, 4091, 16_369, 65_521, 262_139];
 pub const RINGS: u32 = SERVICES + 1;
 
 /// Version of the layout of all maps. It changes when a map changes its meaning or the size of its
-/// keys or values, so an agent refuses the pins of another version.
+/// keys or values, so an agent refuses pinned maps of another version.
 pub const LAYOUT: u32 = 3;
 
 /// Default capacity of the connection table in connections.
@@ -58,8 +58,9 @@ pub const SOURCE_ADDRESSES: u32 = 8;
 /// 40 bytes, so the buffer holds two seconds of events at 50,000 a second.
 pub const FLOW_EVENT_BYTES: u32 = 1 << 22;
 
-/// Maximum time in seconds for which new connections are held: a client's third retransmission of
-/// its SYN comes after seven seconds (RFC 6298), and most clients give up after thirty.
+/// Maximum time in seconds for which SYNs of new connections are dropped while the active role is
+/// handed over to the peer: a client's third retransmission of its SYN comes after seven seconds
+/// (RFC 6298), and most clients give up after thirty.
 pub const HOLD_SECONDS: u32 = 30;
 
 /// Maximum number of backends at which a new connection tries to claim a source port.

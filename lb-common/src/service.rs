@@ -54,7 +54,8 @@ pub struct ServiceKey {
     pub protocol: u16,
 }
 
-/// How the connections of a service are handled: the value of the map `services`.
+/// How the connections of a service are handled, and how their backends are picked: the value of
+/// the map `services`.
 #[derive(
     Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
 )]

@@ -29,9 +29,10 @@ pub struct Settings {
     /// Number of lines of sixteen source ports that NAT may claim; 0 until the agent has written
     /// the settings.
     pub lines: u16,
-    /// [`Tick`] until which new connections are held, if `hold` is set.
+    /// [`Tick`] until which SYNs of new connections are dropped, if `hold` is set.
     pub held_until: u32,
-    /// 1 while new connections are held: see [`Settings::hold_new`].
+    /// 1 while SYNs of new connections are dropped, so that clients retransmit them: see
+    /// [`Settings::hold_new`].
     pub hold: u8,
     /// 1 while the kernel reports connections to the agent: see [`crate::record`].
     pub export: u8,
@@ -56,10 +57,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether a packet that would open a connection is held back now.
+    /// Whether a packet that would open a connection is dropped now, so that the client retransmits
+    /// it.
     ///
-    /// The map contains the end of the hold: if an agent dies during a hand-over, its host refuses
-    /// new connections for at most [`limits::HOLD_SECONDS`].
+    /// The map `settings` contains the time at which this hold ends: if an agent dies while it
+    /// hands its role over to the peer, its host refuses new connections for at most
+    /// [`limits::HOLD_SECONDS`].
     #[must_use]
     #[inline(always)]
     pub const fn hold_new(&self, now: Tick) -> bool {

@@ -95,12 +95,13 @@ pub trait Tables: Shared {
     /// Increments the service's round-robin counter and returns its previous value.
     fn turn(&self, service: ServiceId) -> u32;
 
-    /// Advances this CPU's position in the lines of a row of source ports by one turn, and returns
-    /// the previous position: see [`Turn::next`].
+    /// Advances this CPU's position in a row of source ports by one new connection, and returns the
+    /// previous position, which gives the line of sixteen ports to try: see [`Turn::next`].
     fn line_turn(&self, row: u16) -> Turn;
 
-    /// Advances this CPU's position past a line in which no source port could be claimed: see
-    /// [`Turn::after_miss`] and, if `second` is set, [`Turn::after_second_miss`].
+    /// Advances this CPU's position in a row of source ports past a line of sixteen in which no
+    /// port could be claimed: see [`Turn::after_miss`] and, if `second` is set,
+    /// [`Turn::after_second_miss`].
     fn miss(&self, row: u16, second: bool);
 
     /// Returns the number of the CPU that handles the packet.

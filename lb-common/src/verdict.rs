@@ -57,7 +57,8 @@ pub enum DropReason {
     NoSourcePort,
     /// All entries that the connection could use hold established connections.
     TableFull,
-    /// The packet would open a connection during a hand-over: the client retransmits.
+    /// The packet would open a connection while this host hands its role over to the peer: the
+    /// client retransmits it.
     Held,
     /// Another CPU is writing the same connection: the sender retransmits.
     Contended,
@@ -66,7 +67,8 @@ pub enum DropReason {
     Refused,
     /// The outgoing interface does not have the XDP program of `lb`.
     NoInterface,
-    /// The program that handles all packets but those of established connections is not loaded.
+    /// The XDP program to which this packet was passed by a tail call, because it may open or
+    /// change a connection or needs a route lookup, is not loaded.
     NoProgram,
 }
 

@@ -9,8 +9,9 @@
 
 use crate::{limits::LINES, settings::Settings};
 
-/// Position of a CPU in its walk over the lines of a row of source ports (see [`crate::walk`]): a
-/// value of the map `line_turns`.
+/// Position of a CPU in its walk over a row of source ports, which is the order in which it tries
+/// lines of sixteen ports for new connections (see [`crate::walk`]): a value of the map
+/// `line_turns`.
 ///
 /// ```text
 /// bits  31..17   16..11             10..0
@@ -28,29 +29,29 @@ const TURNS_A_LINE: u32 = 4;
 /// which Linux keeps TIME-WAIT.
 const WINDOW_LINES: u32 = 512;
 
-/// Number of turns in a window of lines: [`TURNS_A_LINE`] for each of its lines. A CPU takes one
-/// turn for each new connection, and more if a line has no port for it.
+/// Number of turns in a window of lines of source ports: [`TURNS_A_LINE`] for each line. A turn is
+/// one step of a CPU's position: one for each new connection, and more if a line has no port for
+/// the connection.
 const PLACES: u32 = WINDOW_LINES * TURNS_A_LINE;
 
-/// The unit of the count of recent misses in a [`Turn`]: each turn subtracts one, each miss adds
-/// [`MISS`].
+/// The unit of the count of recent misses in a [`Turn`]: each new connection subtracts one, each
+/// line without a port for it (a miss) adds [`MISS`].
 const STRAIN: u32 = PLACES;
 
 /// Number that each line without a source port for the connection adds to the count of recent
 /// misses: a window is left when more than a fifth of the turns are misses.
 const MISS: u32 = 5;
 
-/// Count of recent misses at which a CPU leaves a window of lines: reached by twelve misses in a
-/// row. With half of this limit, a window in which one turn of thirteen is a miss, as is usual when
-/// all ports are in TIME-WAIT, was left every five seconds.
+/// Count of recent misses (lines without a port for the connection) at which a CPU leaves a window
+/// of lines: reached by twelve misses in a row. With half of this limit, a window in which one turn
+/// of thirteen is a miss, as is usual when all ports are in TIME-WAIT, was left every five seconds.
 const STRAIN_LIMIT: u32 = 58;
 
 /// The unit in which a [`Turn`] counts windows: the lowest bit of the window's number.
 const WINDOW: u32 = STRAIN * 64;
 
 impl Turn {
-    /// Returns the CPU's position after it took this turn: the next turn in the same window of
-    /// lines.
+    /// Returns the CPU's position for its next new connection, in the same window of lines.
     #[must_use]
     #[inline(always)]
     pub const fn next(self) -> Self {
@@ -66,8 +67,8 @@ impl Turn {
         Self(self.0.wrapping_add(WINDOW))
     }
 
-    /// Returns the CPU's position after neither this window of lines nor the next had a source port
-    /// for the connection.
+    /// Returns the CPU's position after neither its window of lines of source ports nor the next
+    /// window had a port for the connection: at the same place in the next window.
     #[must_use]
     #[inline(always)]
     pub const fn after_second_miss(self) -> Self {
@@ -90,8 +91,8 @@ impl Turn {
         self.0 / STRAIN % 64
     }
 
-    /// Returns the position at `place` in the same window of lines, with the same number of recent
-    /// misses.
+    /// Returns the position at the turn `place` of the same window of lines of source ports, with
+    /// the same number of recent misses.
     #[inline(always)]
     const fn at(self, place: u32) -> Self {
         Self(self.0 & !(PLACES - 1) | (place % PLACES))

@@ -174,8 +174,8 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn export_record(&self, record: &Record) {
-        // The agent polls every few milliseconds; a wake-up would cost more than the rest of the
-        // work on a packet.
+        // The agent polls this ring buffer every few milliseconds; waking it up for each record
+        // would cost more than the rest of the work on a packet.
         if FLOW_EVENTS
             .output(record, u64::from(BPF_RB_NO_WAKEUP))
             .is_err()

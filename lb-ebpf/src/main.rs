@@ -24,8 +24,8 @@ use crate::{
     packet::PacketMemory,
 };
 
-/// Handles packets that do not change their connection, and passes all others to the program of
-/// another part.
+/// Handles packets that do not change their connection, and passes all others by a tail call to the
+/// program `lb_changing` or `lb_new`.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro hands it over")]
 fn lb(context: XdpContext) -> u32 {
@@ -55,7 +55,8 @@ fn lb_new(context: XdpContext) -> u32 {
     ))
 }
 
-/// Passes a packet to the program of another part by a tail call; that program parses it again.
+/// Passes a packet by a tail call to the program that handles `part` of the steering: `lb_changing`
+/// or `lb_new`. That program parses the packet again.
 #[inline(always)]
 fn hand_on(context: &XdpContext, part: Part) -> u32 {
     // SAFETY: no value in this function has a destructor, and the packet is unmodified.

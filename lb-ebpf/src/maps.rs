@@ -59,7 +59,8 @@ pub(crate) type Ring = Array<u64, 1, { ring::MAP_FLAGS as usize }>;
 #[btf_map(name = "cursors")]
 pub(crate) static CURSORS: PerCpuArray<u32, { limits::SERVICES as usize }> = PerCpuArray::new();
 
-/// Position of each CPU in its walk over the lines of a row of source ports: see `lb_common::walk`.
+/// Position of each CPU in each row of source ports, which determines the line of sixteen ports
+/// that it tries for a new connection: see `lb_common::walk`.
 #[btf_map(name = "line_turns")]
 pub(crate) static LINE_TURNS: PerCpuArray<u32, { limits::ROWS as usize }> = PerCpuArray::new();
 
@@ -94,7 +95,8 @@ pub(crate) static HOPS: Array<Hop, { limits::HOPS as usize }, MAPPED> = Array::n
 #[btf_map(name = "interfaces")]
 pub(crate) static INTERFACES: DevMapHash<{ limits::INTERFACES as usize }> = DevMapHash::new();
 
-/// Targets of tail calls: the programs that handle the packets that `lb` does not handle itself.
+/// Targets of tail calls: the XDP programs that handle the packets that the first program, `lb`,
+/// passes on.
 #[btf_map(name = "programs")]
 pub(crate) static PROGRAMS: ProgramArray<{ limits::PROGRAMS as usize }> = ProgramArray::new();
 

@@ -153,7 +153,8 @@ impl HostTables {
         });
     }
 
-    /// Marks these source ports as reserved for the host's own connections, in every row.
+    /// Marks these source ports as reserved for the host's own connections, in every row of the map
+    /// `source_ports`.
     pub fn reserve(&mut self, ports: std::ops::RangeInclusive<u16>) {
         for row in self.rows.values() {
             for port in ports.clone() {

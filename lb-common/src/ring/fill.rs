@@ -61,8 +61,8 @@ impl Ring {
         let mut free = size;
         while free > 0 {
             for claim in &mut claims {
-                // A backend that is lighter than the heaviest skips a proportional part of the
-                // rounds.
+                // A backend with a smaller weight than the heaviest backend claims no slot in a
+                // proportional part of the rounds.
                 claim.credit += u32::from(claim.member.weight);
                 if claim.credit < u32::from(heaviest) || free == 0 {
                     continue;

@@ -7,7 +7,8 @@
 //! The map has room for two rings of the maximum size of the service, its `capacity`. The agent
 //! fills the unused half and then stores the head atomically: a packet that has read the head finds
 //! all slots of that half as they were when the head was stored. Before the agent fills the other
-//! half again, it waits until no program that may read that half is running.
+//! half again, it waits until no run of the XDP program that may still read that half is in
+//! progress.
 
 #[cfg(feature = "host")]
 mod fill;

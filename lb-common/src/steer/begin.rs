@@ -164,7 +164,8 @@ fn known<T: Tables>(tables: &T, key: &ClientKey) -> u64 {
     identity(place.stamp) << 32 | u64::from(number)
 }
 
-/// A stamp without its time, in 32 bits: it identifies the connection of the entry and its state.
+/// Returns a stamp without its time, in 32 bits: it identifies the connection of the entry and the
+/// state of the connection.
 #[inline(always)]
 fn identity(stamp: Stamp) -> u64 {
     u64::from(stamp.state.0) | u64::from(stamp.mode.0) << 8 | u64::from(stamp.serial) << 16

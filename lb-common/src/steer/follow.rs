@@ -100,7 +100,8 @@ fn advance<T: Tables>(
 ) {
     let now = tables.now();
     let mut stamp = place.stamp;
-    // If another CPU updates the stamp at the same time, repeat once, starting from its stamp.
+    // If another CPU updates the stamp of the entry at the same time, repeat once, starting from
+    // the stamp that it wrote.
     for _attempt in 0..2 {
         let (before, after) = (stamp.state, state_after(stamp.state));
         let idle = now.since(stamp.seen) >= settings.hertz;

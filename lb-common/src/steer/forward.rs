@@ -99,7 +99,7 @@ pub(super) fn egress_verdict<T: Tables>(
 }
 
 /// Rewrites a packet for the other side of its connection. Parsing has shown that the headers are
-/// complete; the checks prove it to the verifier again.
+/// complete; the bounds checks here prove it to the verifier again.
 #[inline(always)]
 pub(super) fn rewrite<M: Memory>(
     memory: &mut M,

@@ -223,8 +223,9 @@ fn reference<W>(place: &Place<W>, connection: &Connection) -> Option<HopReferenc
 /// Finds or adds the entry of a next hop towards clients, which connections share. Returns its
 /// index; `None` if another CPU changes the entry at the same time.
 ///
-/// Next hops that were taken from packets, which any host on the link can forge, share the first
-/// entry of a set; the set's other entries are for next hops from route lookups.
+/// Next hops that were taken from packets, which any host on the same network can forge, share the
+/// first of the [`HOP_WAYS`] entries that a next hop may occupy; the other entries are for next
+/// hops from route lookups.
 #[inline(always)]
 fn find_or_add<T: Tables>(tables: &T, hop: &NextHop, generation: u32) -> Option<u32> {
     let first = BACKENDS + place_of(hop) * HOP_WAYS;

@@ -57,7 +57,7 @@ pub struct Claim<E> {
     pub row: u16,
     /// Source port of the entry's previous connection.
     pub source_port: u16,
-    /// Word of that source port in the map `source_ports` after its release.
+    /// Word of the previous connection's source port in the map `source_ports` after its release.
     pub left: PortWord,
 }
 
@@ -196,8 +196,8 @@ pub fn is_duplicate<S: Shared>(
                 return true;
             };
             let state = Stamp::of_word(entry.load(WORD_STAMP)).state;
-            // As in `find`: no later entry of this bucket was ever used, and no entry of the second
-            // bucket was.
+            // Entries are allocated in order, as [`find`] assumes too: no later entry of this
+            // bucket was ever used, and no entry of the second bucket was.
             if way < EARLY_WAYS && state == State::UNUSED {
                 return false;
             }

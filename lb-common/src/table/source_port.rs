@@ -97,17 +97,19 @@ const fn next_of(bits: u32, start: u32) -> u32 {
 
 /// Divisor of a second: a connection whose handshake is not complete within half a second loses its
 /// source port if another connection needs it and no port is free. A flood of 140,000 SYNs a second
-/// fills a window of lines in less time; with an eighth of a second, one honest connection of 20
-/// lost its port before it was open.
+/// fills the 8,192 ports of a window of lines in less time; with an eighth of a second, one honest
+/// connection of 20 lost its port before it was open.
 const SHORTEST_OPENING: u32 = 2;
 
-/// Number of ports of a full line whose connections are inspected: each inspection may be a cache
-/// miss. If all of the connections are in TIME-WAIT, each port can be reused with probability one
-/// half, so on average two are inspected, and one line in 256 yields no port.
+/// Number of ports whose connections are inspected in a line of sixteen source ports that are all
+/// in use: each inspection may be a cache miss. If all of the connections are in TIME-WAIT, each
+/// port can be reused with probability one half, so on average two are inspected, and one line in
+/// 256 yields no port.
 const LENDERS: u32 = 8;
 
-/// Finds the connection in a full line of source ports that must give up its port: one that is
-/// over, or that did not open in time. Returns `None` if there is no such connection.
+/// Finds the connection that must give up its port in a line of sixteen source ports that are all
+/// in use: one that is over, or that did not open in time. Returns `None` if there is no such
+/// connection.
 #[inline(always)]
 fn lender<S: Shared>(
     shared: &S,

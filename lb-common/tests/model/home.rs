@@ -31,7 +31,7 @@ pub(crate) const VIP: [u8; 4] = [172, 31, 0, 68];
 pub(crate) const BACKEND: [u8; 4] = [10, 0, 0, 6];
 pub(crate) const HERTZ: u32 = 250;
 pub(crate) const NOW: Tick = Tick(1_000_000);
-/// The first source port of the only line of ports in these tables.
+/// The first of the sixteen source ports (one line of a row) that these tables have.
 pub(crate) const PORT: u16 = 10_240;
 pub(crate) const SYN: u8 = 0x02;
 pub(crate) const SYN_ACK: u8 = 0x12;
@@ -197,7 +197,8 @@ pub(crate) fn connection(number: u16, port: u16, state: State, idle: u32) -> Con
 
 /// Returns an established connection of client `number`, which must not be replaced.
 pub(crate) fn kept(number: u16) -> Connection {
-    // This connection's source port is outside of the tables' line of ports: no scenario uses it.
+    // This connection's source port is outside of the sixteen ports that the tables have: no
+    // scenario uses it.
     let mut connection = connection(number, PORT + PORTS_PER_LINE as u16, State::ESTABLISHED, 0);
     connection.row = NO_ROW;
     connection
@@ -261,7 +262,8 @@ fn world() -> HostTables {
         neighbour: [172, 31, 0, 1],
     });
     world.rebuild();
-    // Look up the next hops once before any scenario, so each of its runs takes the same steps.
+    // Look up the next hops once before any scenario: otherwise the first run of a scenario would
+    // differ from the later ones.
     for (key, flags) in [
         (client(1), SYN),
         (from_backend(first_port(&world)), SYN_ACK),

@@ -51,7 +51,7 @@ fn ended<T>(thread: JoinHandle<T>) -> T {
 }
 
 /// Starts a thread that looks up a client's connection, and the connection that holds a source
-/// port; each that is found must be complete.
+/// port, and verifies that each connection found is complete.
 fn reading(home: &Rc<Home>, number: u16, port: u16) -> JoinHandle<()> {
     let home = Rc::clone(home);
     thread::spawn(move || {

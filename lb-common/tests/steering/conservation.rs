@@ -91,10 +91,12 @@ struct Run {
     /// Number of the client that sends or receives the current packet.
     turn: usize,
     connections: HashMap<FlowKey, Shadow>,
-    /// The key of the client that last opened a connection on each path.
+    /// The key of the client that last opened a connection on each path (the source address and
+    /// port that the backend sees, and the backend).
     owners: HashMap<Path, FlowKey>,
-    /// The last connection on each path: while its port rests, its backend compares a SYN's
-    /// sequence number and timestamp with this connection's.
+    /// The last connection on each path (the source address and port that the backend sees, and the
+    /// backend): while its port rests, its backend compares a SYN's sequence number and timestamp
+    /// with this connection's.
     before: HashMap<Path, Shadow>,
     met: HashMap<String, u64>,
 }
@@ -262,7 +264,8 @@ impl Run {
         (self.filled(key, flags), direction)
     }
 
-    /// Returns a packet of a backend on a random path, which a connection may use or not.
+    /// Returns a packet of a random backend to a random source address and port, which a connection
+    /// may use or not.
     fn late(&mut self, flags: u8) -> TcpPacket {
         let port = 10_240 + self.random.below(70) as u16;
         let seen = [VIP, [172, 31, 0, 69], [198, 51, 100, 3]][self.random.below(3)];
@@ -403,7 +406,8 @@ impl Run {
             && (packet.acknowledgement != shadow.numbers.sequence
                 || self.tables.now.since(shadow.seen) >= HERTZ / 8);
         shadow.state = (shadow.state.after(direction, flags)).with_crossed_fins(crossed);
-        // While a connection is being opened, only a change of its state updates its time.
+        // While a connection is being opened, only a change of its state updates the recorded time
+        // of its last packet.
         if shadow.state != State::OPENING {
             shadow.seen = self.tables.now;
         }
@@ -467,7 +471,8 @@ impl Run {
         }
     }
 
-    /// Verifies that the rare outcomes occurred: a run in which no table filled up shows little.
+    /// Verifies that rare verdicts and events occurred in the run: a run in which no table filled
+    /// up shows little.
     fn has_met_what_is_rare(&self) {
         let settings = &self.tables.settings;
         let mut rare = vec!["Transmit(Retried)", "Drop(Refused)", "Pass(NoFlow)"];
@@ -482,7 +487,7 @@ impl Run {
     }
 }
 
-/// Returns the path of a packet that reaches a backend.
+/// Returns the source address and port that a backend sees in a packet, and the backend's address.
 fn path(to_backend: FlowKey) -> Path {
     (
         to_backend.source,
@@ -491,7 +496,7 @@ fn path(to_backend: FlowKey) -> Path {
     )
 }
 
-/// Returns the key of a backend's packets on a path.
+/// Returns the key of the packets from a backend to a source address and port that it sees.
 fn from_backend((seen, port, backend): Path) -> FlowKey {
     TcpPacket::key((backend, 80), (seen, port))
 }

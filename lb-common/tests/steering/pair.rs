@@ -1,4 +1,5 @@
-//! Tests of holding new connections in a hand-over, and of importing the peer's connections.
+//! Tests of dropping the SYNs of new connections while the active role is handed over, and of
+//! importing the peer's connections.
 
 use lb_common::{
     import::{Outcome, Target, import as import_one},

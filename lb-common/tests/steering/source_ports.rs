@@ -64,7 +64,8 @@ fn a_port_is_used_again_only_once_its_connection_is_gone() {
 #[test]
 fn connections_that_stay_fill_window_after_window_and_none_is_refused() {
     let tables = tables_of(1 << 19, 64, 4000);
-    // 80,000 connections fill two windows of source ports of each backend, and a part of the third.
+    // 80,000 connections fill two windows (of 8,192 ports each) of the source ports at each of the
+    // four backends, and a part of the third.
     for number in 0..80_000_u32 {
         let [_, high, low, port] = number.to_be_bytes();
         let client = TcpPacket::key(([100, 64, high, low], 1024 + u16::from(port)), (VIP, 80));
