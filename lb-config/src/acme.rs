@@ -136,7 +136,8 @@ static PROFILE: Key<Text<String>> = Key {
               names the profiles on offer.",
 };
 
-/// The key `domains` of `[[service]]`: the names of a certificate that the agent obtains.
+/// The key `domains` of `[[service]]`: the DNS names of the certificate that the agent obtains for
+/// the service.
 pub(super) static DOMAINS: Key<List<Text<String>>> = Key {
     name: "domains",
     kind: List {

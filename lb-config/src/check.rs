@@ -1,4 +1,4 @@
-//! `[pool.check]`: how the backends of a pool are checked.
+//! `[pool.check]`: how the health of a pool's backends is checked.
 
 use std::{ops::RangeInclusive, time::Duration};
 

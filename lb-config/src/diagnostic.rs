@@ -39,9 +39,10 @@ pub struct Location {
     /// Number of the character in the line, counted from 1.
     pub column: u32,
     /// The line without its line end, with control characters other than tab replaced. If the line
-    /// is too long for a terminal, only the part around the place.
+    /// is too long for a terminal, only the part around the place that the finding is about.
     pub snippet: String,
-    /// Number of characters of `snippet` before the place, where the marker begins.
+    /// Number of characters of `snippet` before the place that the finding is about, where the
+    /// marker begins.
     pub marker: u32,
     /// Number of characters of `snippet` to mark, at least 1.
     pub width: u32,

@@ -19,7 +19,8 @@ use super::{
     syntax, unique,
 };
 
-/// The schema of the whole file, whose sections are the tables of a section without a header.
+/// The schema of the whole file, written as that of one section: it has no header and no keys, and
+/// its tables are the sections of the file.
 pub(super) static ROOT: Schema = Schema {
     name: "",
     header: "",
@@ -210,7 +211,7 @@ fn read_pools(root: &Section<'_>) -> Result<Vec<PoolDraft>, Reported> {
     }
     let pools: Vec<_> = sections.iter().map(pool::read).collect();
     let names = pools.iter().filter_map(|pool| pool.name.as_ref());
-    // Duplicate names are reported, and the checks continue.
+    // Duplicate names are reported, and the rest of the file is still checked.
     _ = unique::refuse_twice("pool", "in this file", names, root.source());
     Ok(pools)
 }

@@ -164,7 +164,8 @@ pub struct Http {
     pub drain_timeout: Duration,
     /// Maximum length of the head of a request or response, in bytes. Default 16,384.
     pub max_header_bytes: usize,
-    /// Maximum number of concurrent client connections. Default: 65,536.
+    /// Maximum number of concurrent client connections; `None` if the file does not set it, for the
+    /// default of 65,536.
     pub max_connections: Option<usize>,
     /// Maximum number of concurrent connections from one IPv4 address or one IPv6 /64; 0 for no
     /// limit. Default 0.
@@ -186,7 +187,8 @@ pub struct Pool {
     pub name: Name,
     /// How a backend of the pool is chosen.
     pub balance: Balance,
-    /// How the pool's backends are checked; `None` if they are not checked and count as up.
+    /// How the health of the pool's backends is checked; `None` if it is not checked and they count
+    /// as up.
     pub check: Option<Check>,
     /// What happens to new connections while no backend of the pool is up. Default: all backends
     /// are tried.
@@ -265,18 +267,18 @@ impl Weight {
     }
 }
 
-/// How the backends of a pool are checked.
+/// How the health of a pool's backends is checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
-    /// What a check does: a TCP connection, or an HTTP request.
+    /// What a health check does: a TCP connection, or an HTTP request.
     pub kind: CheckKind,
-    /// Time from the start of one check to the start of the next. Default 2 s.
+    /// Time from the start of one health check of a backend to the start of the next. Default 2 s.
     pub interval: Duration,
-    /// Maximum duration of one check; at most `interval`. Default 1 s.
+    /// Maximum duration of one health check; at most `interval`. Default 1 s.
     pub timeout: Duration,
-    /// Number of successes in a row after which a backend is up. Default 2.
+    /// Number of successful health checks in a row after which a backend is up. Default 2.
     pub rise: u32,
-    /// Number of failures in a row after which a backend is down. Default 3.
+    /// Number of failed health checks in a row after which a backend is down. Default 3.
     pub fall: u32,
 }
 

@@ -162,8 +162,9 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Returns the line, or a part of it around the marker if it is wider than a terminal; the number
-/// of characters before the marker in that text; and the marker's width.
+/// Returns three things: `line`, or the part of it around the marker if the line is wider than a
+/// terminal; the number of characters before the marker in that text; and the width of the marker
+/// in characters.
 fn window(line: &str, marker: u32, width: u32) -> (String, u32, u32) {
     const WIDEST: u32 = 140;
     const BEFORE: u32 = 60;

@@ -1,4 +1,5 @@
-//! The checks of a service of mode `tcp` against what the kernel can steer in this version.
+//! Checks that the kernel can steer a service of mode `tcp`, with its listen address and backends,
+//! in this version of lb.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,7 +7,8 @@ use toml::Spanned;
 
 use super::{drafts::PoolDraft, section::Section, source::Reported};
 
-/// Reports a listen address or a backend that a service of mode `tcp` cannot have.
+/// Reports a listen address or a backend that a service of mode `tcp` cannot have, because the
+/// kernel cannot steer it.
 pub(super) fn check(
     section: &Section<'_>,
     listen: Option<&Spanned<SocketAddr>>,

@@ -1,4 +1,4 @@
-//! The check for duplicates.
+//! The check for values that must be unique and occur twice, such as the names of pools.
 
 use std::{collections::HashMap, fmt::Display, hash::Hash};
 

@@ -1,37 +1,41 @@
 //! The reconciler of the Elastic IP: decides which call of the EC2 API to make, and when.
 //!
-//! It is level-triggered: while the address is wanted, its owner is compared and corrected, whatever
-//! changed it. At most one call is in flight. DescribeAddresses is eventually consistent, so an
-//! association that succeeded is only a request: this host has the address once a description says so.
+//! It is level-triggered: while the address is wanted, its owner is compared and corrected,
+//! whatever changed it. At most one call is in flight. DescribeAddresses is eventually consistent,
+//! so an association that succeeded is only a request: this host has the address once
+//! DescribeAddresses says so.
 
 use std::time::Duration;
 
 use crate::{Time, chance::Chance};
 
-/// Interval between descriptions (calls of DescribeAddresses) of a wanted address in normal
-/// operation.
+/// Interval between calls of DescribeAddresses in normal operation, while this host wants the
+/// address.
 const CALM: Duration = Duration::from_secs(5);
-/// Interval between descriptions of the address while this host does not want it: they are for
-/// status only.
+/// Interval between calls of DescribeAddresses while this host does not want the address: they are
+/// for status only.
 const IDLE: Duration = Duration::from_secs(15);
-/// Interval between descriptions of the address shortly after the peer fell silent: it may be
+/// Interval between calls of DescribeAddresses shortly after the peer fell silent: the peer may be
 /// taking the address.
 const ALERT: Duration = Duration::from_millis(250);
-/// Interval between descriptions of the address for a host that has stepped back and waits until no
-/// host has it.
+/// Interval between calls of DescribeAddresses by a host that has stepped back and waits until no
+/// host has the address.
 const WAITING: Duration = Duration::from_secs(1);
-/// Time after an accepted association of the address in which descriptions of it may be stale.
+/// Time after an accepted association of the address in which answers of DescribeAddresses may be
+/// stale.
 const SETTLE: Duration = Duration::from_secs(10);
-/// Pause between an accepted association of the address and the first description; later pauses
-/// double.
+/// Pause between an accepted association of the address and the first call of DescribeAddresses;
+/// later pauses double.
 const CONFIRM: Duration = Duration::from_millis(50);
-/// Upper limit of the pause between descriptions until one confirms an association of the address.
+/// Upper limit of the pause between calls of DescribeAddresses until one confirms an association of
+/// the address.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
 /// First pause after a failed call of the EC2 API; later pauses double.
 const RETRY: Duration = Duration::from_millis(250);
 /// Upper limit of the pause after failed calls of the EC2 API.
 const RETRY_LIMIT: Duration = Duration::from_secs(4);
-/// Upper limit of the pause after a failed description of a wanted address.
+/// Upper limit of the pause after a failed call of DescribeAddresses while this host wants the
+/// address.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 /// A call of the EC2 API about the Elastic IP.
@@ -61,7 +65,7 @@ pub enum Answer {
     Associated,
     /// DescribeAddresses returned this owner of the address.
     Described(Owner),
-    /// The call failed, or its result is unknown.
+    /// The call of the EC2 API failed, or its result is unknown.
     Failed(Call, Failure),
 }
 
@@ -70,18 +74,19 @@ pub enum Answer {
 pub enum Failure {
     /// The call was throttled (`RequestLimitExceeded`): the next call waits longer.
     Throttled,
-    /// The call failed for any other reason.
+    /// The call of the EC2 API failed for any other reason.
     Other,
 }
 
 /// How often the EC2 API is asked for the owner of the address, by the situation of this host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Watch {
-    /// Normal operation: about every 5 s.
+    /// Normal operation: the EC2 API is asked about every 5 s.
     Calm,
-    /// The peer fell silent: about every 250 ms.
+    /// The peer fell silent: the EC2 API is asked about every 250 ms.
     Alert,
-    /// This host stepped back and waits until no host has the address: about every second.
+    /// This host stepped back and waits until no host has the address: the EC2 API is asked about
+    /// every second.
     Waiting,
 }
 
@@ -90,10 +95,10 @@ pub enum Watch {
 pub enum News {
     /// The address is confirmed for this host, for the first time since this host has wanted it.
     Acquired,
-    /// A description of the address changes nothing; it showed this owner.
+    /// An answer of DescribeAddresses showed this owner of the address, which changes nothing.
     Seen(Owner),
-    /// This host had the address, and a description shows that it has lost it to this owner. The
-    /// pair state machine decides whether to [`reclaim`](Reconciler::reclaim) the address.
+    /// This host had the address, and DescribeAddresses shows that this owner has it now. The pair
+    /// state machine decides whether to [`reclaim`](Reconciler::reclaim) the address.
     Lost(Owner),
 }
 
@@ -104,32 +109,32 @@ pub struct Reconciler {
     wanted: bool,
     watch: Watch,
     in_flight: Option<Call>,
-    /// Whether the description in flight was requested before this host wanted the address: it may
-    /// be stale, and decides nothing.
+    /// Whether the call of DescribeAddresses in flight was made before this host wanted the
+    /// address: its answer may be stale, and decides nothing.
     overtaken: bool,
     /// The next call of the EC2 API and when it is due; `None` while a call is in flight.
     due: Option<(Time, Call)>,
-    /// Number of failed calls in a row.
+    /// Number of failed calls of the EC2 API in a row.
     failures: u32,
-    /// Number of descriptions in a row that did not show the address at this host.
+    /// Number of answers of DescribeAddresses in a row that did not show the address at this host.
     looks: u32,
     /// Whether the address has been confirmed here since this host has wanted it.
     acquired: bool,
-    /// When the last association of the address was accepted; `None` if none was, or it no longer
-    /// counts.
+    /// When the last association of the address was accepted; `None` if none was since this host
+    /// began to want the address, or if the association is to be made again.
     associated: Option<Time>,
-    /// When the last description arrived, and the owner of the address in it; `None` before the
-    /// first.
+    /// When the last answer of DescribeAddresses arrived, and the owner of the address in it;
+    /// `None` before the first answer.
     seen: Option<(Time, Owner)>,
-    /// When a description last showed the address at this host; `None` if none did.
+    /// When DescribeAddresses last showed the address at this host; `None` if it never did.
     confirmed: Option<Time>,
     /// Number of accepted associations of the address with this host.
     moves: u32,
 }
 
 impl Reconciler {
-    /// Returns a reconciler that describes the address at once and does not want it. The seed is for
-    /// its jitter.
+    /// Returns a reconciler of a host that does not want the address yet; its first call,
+    /// DescribeAddresses, is due at once. The seed is for the jitter of its pauses.
     #[must_use]
     pub fn new(now: Time, seed: u64) -> Self {
         Self {
@@ -188,8 +193,8 @@ impl Reconciler {
         }
     }
 
-    /// Continues with an address that another process of this host had until now. Describes the address
-    /// before any association.
+    /// Continues with an address that another process of this host had until now. DescribeAddresses
+    /// is called before any association.
     pub fn resume(&mut self, now: Time) {
         self.wanted = true;
         self.acquired = true;
@@ -234,8 +239,8 @@ impl Reconciler {
             if let Answer::Described(owner) = answer {
                 self.seen = Some((now, owner));
             }
-            // The description decides nothing, so nothing is reported to the pair: the association
-            // is still due.
+            // The call was made before this host wanted the address, so its answer decides nothing
+            // and the pair state machine gets no news of it: the association is still due.
             return None;
         }
         match answer {
@@ -255,19 +260,20 @@ impl Reconciler {
         }
     }
 
-    /// Whether this host wants the address and a description has confirmed it here.
+    /// Whether this host wants the address and DescribeAddresses has shown it here.
     #[must_use]
     pub fn acquired(&self) -> bool {
         self.acquired
     }
 
-    /// Returns the owner of the address in the last description, and the time of that description.
+    /// Returns the owner of the address in the last answer of DescribeAddresses, and the time of
+    /// that answer.
     #[must_use]
     pub fn seen(&self) -> Option<(Time, Owner)> {
         self.seen
     }
 
-    /// Returns when a description last showed the address at this host.
+    /// Returns when DescribeAddresses last showed the address at this host; `None` if it never did.
     #[must_use]
     pub fn confirmed(&self) -> Option<Time> {
         self.confirmed
@@ -314,8 +320,8 @@ impl Reconciler {
                 Some(News::Seen(owner))
             }
             (true, Owner::Other | Owner::Nobody) => {
-                // The pair state machine may reclaim the address; until then, describe it again
-                // soon.
+                // The pair state machine may reclaim the address; until then, call
+                // DescribeAddresses again soon.
                 let pause = self.chance.around(ALERT);
                 self.plan(now + pause, Call::Describe);
                 Some(News::Lost(owner))
@@ -327,8 +333,8 @@ impl Reconciler {
         }
     }
 
-    /// Handles a description that shows the wanted address elsewhere: describes again if that may be
-    /// stale, else associates.
+    /// Handles an answer of DescribeAddresses that shows the wanted address elsewhere: asks again
+    /// if the answer may be stale, else associates the address.
     fn look_again_or_associate(&mut self, now: Time) {
         let settling = self
             .associated
@@ -384,7 +390,7 @@ impl Reconciler {
         self.due = Some((at, call));
     }
 
-    /// Moves the next description forward to `at` if it is planned for a later time.
+    /// Moves the next call of DescribeAddresses forward to `at` if it is planned for a later time.
     fn plan_by(&mut self, at: Time) {
         match &mut self.due {
             Some((due, Call::Describe)) => *due = (*due).min(at),

@@ -137,7 +137,7 @@ impl Cause {
         }
     }
 
-    /// Every cause.
+    /// Every cause of a change of the virtual router's state.
     pub const ALL: [Self; 12] = [
         Self::Started,
         Self::Stopped,

@@ -15,8 +15,8 @@ pub struct Acme {
     pub challenges: Vec<AcmeChallenge>,
     /// The folder in which accounts and certificates are stored. Default `/var/lib/lb/acme`.
     pub storage: PathBuf,
-    /// A PEM file of the authorities that the directory's own certificate is verified with; `None`
-    /// for those that the host trusts.
+    /// A PEM file of the authorities with which the TLS certificate of the ACME directory's server
+    /// is verified; `None` for those that the host trusts.
     pub ca_file: Option<PathBuf>,
     /// External account binding (RFC 8555 §7.3.4), if the certificate authority requires it.
     pub external_account: Option<ExternalAccount>,
@@ -91,7 +91,7 @@ pub struct ExternalAccount {
 pub struct Obtained {
     /// The domain names of the certificate, in lower case; at least one.
     pub domains: Vec<String>,
-    /// How the names may be validated, the preferred first; at least one: those of
+    /// How the domain names may be validated, the preferred challenge first; at least one: those of
     /// [`Acme::challenges`] with which the directory reaches the agent.
     pub challenges: Vec<AcmeChallenge>,
     /// The file with the certificate's chain and key, which the agent's first order creates.

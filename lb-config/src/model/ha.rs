@@ -46,7 +46,8 @@ pub struct Ha {
     pub checksum_without_pseudo_header: bool,
     /// The addresses that adverts carry. Default: the addresses of [`Moves::VirtualIp`], or none.
     pub advertised_addresses: Vec<IpAddr>,
-    /// Maximum time that a hand-over waits for requests to end. Default 5 s.
+    /// Maximum time for which a hand-over of the active role to the peer waits for requests to end.
+    /// Default 5 s.
     pub handover_timeout: Duration,
     /// Minimum number of healthy backends in each pool that a service uses: with fewer, the
     /// priority is lower by [`Self::backends_weight`]. With 0, backends do not affect the priority.
@@ -88,7 +89,7 @@ pub enum Authentication {
 pub struct PeerLink {
     /// The secret that only the two hosts share: made by `lb peer init`, mode 0600.
     pub secret_file: PathBuf,
-    /// The TCP port of the link, the same on both hosts. Default 9146.
+    /// The TCP port of the connection between the two agents, the same on both hosts. Default 9146.
     pub port: u16,
     /// Whether the host with the newer version of a certificate file sends it, with its key, to the
     /// other host, if this is set on both hosts. Default false.

@@ -8,9 +8,10 @@ pub struct Log {
     /// Maximum number of requests, handshakes and connections that ended early and are kept for `lb
     /// errors`. Default 256.
     pub errors: usize,
-    /// The file of the events; `None`: the default, which depends on the agent's environment.
+    /// The file in which the agent keeps the events of this host, for `lb events`; `None`: the
+    /// default, which depends on the agent's environment.
     pub events_file: Option<PathBuf>,
-    /// A line for each request; `None`: there is no access log.
+    /// The access log, with a line for each request; `None`: there is none.
     pub access: Option<AccessLog>,
 }
 

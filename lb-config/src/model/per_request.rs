@@ -134,7 +134,7 @@ pub enum SameSite {
     /// The cookie is sent with a request that another site causes only for navigation, such as by a
     /// link.
     Lax,
-    /// With every request, whichever site causes it.
+    /// The cookie is sent with every request, whichever site causes it.
     None,
 }
 

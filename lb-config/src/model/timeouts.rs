@@ -24,9 +24,11 @@ pub struct Timeouts {
     pub response_head: Duration,
     /// Maximum pause within the body of a backend's response. Default 60 s.
     pub response_body: Duration,
-    /// Maximum time for which a tunnel may be idle. Default 1 h.
+    /// Maximum time for which a tunnel, which is a connection after an upgrade such as to
+    /// WebSocket, may be idle. Default 1 h.
     pub tunnel: Duration,
-    /// Maximum time for which a tunnel may be idle after one side has closed it. Default 30 s.
+    /// Maximum time for which a tunnel (a connection after an upgrade such as to WebSocket) may be
+    /// idle after one side has closed it. Default 30 s.
     pub half_closed: Duration,
     /// Maximum time from the end of a request's head to the end of its response; `None` for no
     /// limit, which is the default.

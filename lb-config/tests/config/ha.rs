@@ -13,7 +13,8 @@ use lb_config::Ha;
 
 use super::{parse, refused};
 
-/// The lines of the base file that say which address moves.
+/// The lines of the file `base.toml`, which these tests edit, that say which address moves between
+/// the hosts.
 const ELASTIC_IP: &str = "[ha.elastic_ip]\nallocation_id = \"eipalloc-0123456789abcdef0\"\n\
                           region = \"me-central-1\"\n";
 

@@ -31,7 +31,7 @@ const SHA256: u8 = 1;
 const SENDERS: usize = 4;
 
 /// Largest difference between the time of an advert and the receiver's clock, in either direction:
-/// three intervals, but at least 5 s (keepalived's default).
+/// three advert intervals, but at least 5 s (keepalived's default).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window(Duration);
 
@@ -155,9 +155,10 @@ impl Guard {
     /// [`Guard::take`], once the rest of the advert is valid.
     ///
     /// A `goodbye` that the process before this one may have received is refused as a replay: for
-    /// one window after the start, as the sender's clock may be ahead by as much. The peer's silence
-    /// is noticed without it. Other adverts are accepted, as a replay of one delays a takeover by at
-    /// most one interval of silence, and a sender whose clock is behind must be heard.
+    /// one window after the start, as the sender's clock may be ahead by as much. If that goodbye
+    /// was genuine, this host notices the peer's silence instead. Other adverts are accepted, as a
+    /// replay of one delays a takeover by at most one interval of silence, and a sender whose clock
+    /// is behind must be heard.
     pub(super) fn check(
         &self,
         signed: &[u8],

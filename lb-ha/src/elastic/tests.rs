@@ -4,7 +4,8 @@ fn at(millis: u64) -> Time {
     Time::after_start(Duration::from_millis(millis))
 }
 
-/// Returns a reconciler that has described the address once and does not want it.
+/// Returns a reconciler of the Elastic IP that does not want the address and has asked for its
+/// owner once.
 fn idle() -> Reconciler {
     let mut reconciler = Reconciler::new(at(0), 7);
     assert_eq!(reconciler.call(at(0)), Some(Call::Describe));
@@ -13,7 +14,8 @@ fn idle() -> Reconciler {
     reconciler
 }
 
-/// Returns a reconciler whose association of the address was accepted at 1 s.
+/// Returns a reconciler of the Elastic IP whose association was accepted at 1 s of the test's
+/// clock.
 fn associated() -> Reconciler {
     let mut reconciler = idle();
     reconciler.want(at(1000), true);
@@ -22,7 +24,8 @@ fn associated() -> Reconciler {
     reconciler
 }
 
-/// Returns a reconciler to which the address has been confirmed since 1 s.
+/// Returns a reconciler of the Elastic IP whose host has had the address, as the EC2 API confirmed,
+/// since 1 s of the test's clock.
 fn keeping() -> Reconciler {
     let mut reconciler = associated();
     assert_eq!(reconciler.call(at(1000)), Some(Call::Describe));
@@ -31,8 +34,8 @@ fn keeping() -> Reconciler {
     reconciler
 }
 
-/// Makes the reconciler's next call when it is due. Returns the pause from `now` to the call, and
-/// the call.
+/// Makes the next call of the EC2 API when the reconciler of the Elastic IP has it due. Returns the
+/// pause from `now` to the call, and the call.
 fn next(reconciler: &mut Reconciler, now: Time) -> (Duration, Call) {
     let due = reconciler.deadline().expect("there is always a next call");
     let call = reconciler.call(due).expect("it is due");
@@ -127,7 +130,7 @@ fn an_address_seen_elsewhere_is_news_and_moves_nothing_by_itself() {
     assert_eq!(call, Call::Describe);
     let news = reconciler.answer(at(6000), Answer::Described(Owner::Other));
     assert_eq!(news, Some(News::Lost(Owner::Other)));
-    // The reconciler describes the address again within 300 ms, as it may be lost.
+    // The reconciler calls DescribeAddresses again within 300 ms, as the address may be lost.
     let (pause, call) = next(&mut reconciler, at(6000));
     assert_eq!(call, Call::Describe);
     within(pause, 200, 300);
@@ -184,8 +187,8 @@ fn an_association_that_failed_is_tried_again_after_waits_that_grow() {
         reconciler.answer(now, Answer::Failed(Call::Associate, Failure::Other));
         assert!(reconciler.failing());
     }
-    // Each pause is from half to the whole of a step; the steps are 0.25, 0.5, 1, 2, 4, 4, …
-    // seconds.
+    // Each pause is at random between half and the whole of an upper limit, which grows with each
+    // failure: 0.25, 0.5, 1, 2, 4, 4, … seconds.
     for (index, most) in [250, 500, 1000, 2000, 4000, 4000, 4000]
         .into_iter()
         .enumerate()
@@ -223,8 +226,8 @@ fn a_description_that_failed_says_nothing_of_the_address() {
         assert_eq!(news, None);
         assert!(reconciler.acquired());
     }
-    // While the address is wanted, at most a second passes between two descriptions, although calls
-    // fail.
+    // While the address is wanted, at most a second passes between two calls of DescribeAddresses,
+    // although they fail.
     within(next(&mut reconciler, at(11_000)).0, 500, 1000);
     assert_eq!(reconciler.confirmed(), Some(at(1000)));
 }

@@ -24,9 +24,9 @@ pub(super) struct Placement {
 }
 
 impl Host {
-    /// Puts the addresses on this host or removes them, depending on its role. Where the EC2 API is the
-    /// arbiter, a backup keeps them while the last description shows the address here: packets still
-    /// arrive, and no other host can serve them.
+    /// Puts the addresses on this host or removes them, depending on its role. Where the EC2 API is
+    /// the arbiter, a backup keeps them while the last answer of DescribeAddresses shows the
+    /// Elastic IP here: packets still arrive, and no other host can serve them.
     pub(super) fn place_addresses(&mut self, now: Time) {
         let here = match self.router.state() {
             State::Master => true,
@@ -57,7 +57,7 @@ impl Host {
         }
     }
 
-    /// Whether the last description of the address by the EC2 API shows it at this host.
+    /// Whether the EC2 API's last answer to DescribeAddresses shows the Elastic IP at this host.
     pub(super) fn address_seen_here(&self) -> bool {
         let seen = self.reconciler.as_ref().and_then(Reconciler::seen);
         seen.is_some_and(|(_, owner)| owner == Owner::Us)

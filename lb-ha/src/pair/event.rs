@@ -18,15 +18,15 @@ pub struct Settings {
     pub peer: IpAddr,
     /// Whether a link to the peer's agent is configured.
     pub link: bool,
-    /// What decides which host has the address.
+    /// What decides which of the two hosts has the address that moves between them.
     pub arbiter: Arbiter,
-    /// Time allowed for requests to end when this host hands over.
+    /// Time allowed for requests to end when this host hands its role over to the peer.
     pub handover: Duration,
     /// Seed of this host's jitter, which differs from the peer's.
     pub seed: u64,
 }
 
-/// What decides which host has the address.
+/// What decides which of the two hosts has the address that moves between them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Arbiter {
     /// The EC2 API: the host with which it says the address is associated has the address.
@@ -76,7 +76,7 @@ pub enum Event {
         /// Time for which a master with a lower priority is heard before this host takes over from
         /// it.
         preempt_delay: Duration,
-        /// Time allowed for requests to end when this host hands over.
+        /// Time allowed for requests to end when this host hands its role over to the peer.
         handover: Duration,
     },
     /// The agent is about to exit.
@@ -123,7 +123,8 @@ pub enum Action {
     },
     /// `true`: put new connections on hold and let requests end. `false`: end the hold.
     Hold(bool),
-    /// A hand-over that an [`Event::HandOver`] requested ended, with this outcome.
+    /// A hand-over of the role to the peer, which an [`Event::HandOver`] requested, ended with this
+    /// outcome.
     HandedOver(Result<(), Refusal>),
 }
 
@@ -145,15 +146,16 @@ pub struct View {
     pub peer: Option<Heartbeat>,
     /// Whether the peer says that it is master.
     pub peer_is_master: bool,
-    /// The EC2 API's last description of the address: its time, and the owner of the address.
+    /// The EC2 API's last answer about the owner of the address: the time of the answer, and the
+    /// owner.
     pub owner: Option<(Time, Owner)>,
-    /// When a description by the EC2 API last showed the address at this host; `None` if none did.
+    /// When an answer of the EC2 API last showed the address at this host; `None` if none did.
     pub confirmed: Option<Time>,
     /// Whether this host should have the address, and the EC2 API has confirmed it here.
     pub has_address: bool,
     /// Whether this host has stepped back because a peer that it cannot hear may have the address.
     pub stepped_back: bool,
-    /// Whether a hand-over is in progress.
+    /// Whether a hand-over of the role between the two hosts is in progress.
     pub handing_over: bool,
     /// Number of associations of the address with this host that the EC2 API has accepted.
     pub moves: u32,

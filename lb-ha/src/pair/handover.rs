@@ -1,4 +1,5 @@
-//! The hand-over: requests end on this host, then the peer takes the address.
+//! The hand-over of the active role: requests end on the active host, then its peer takes the
+//! address.
 //!
 //! ```text
 //! active                                   standby
@@ -24,13 +25,14 @@ const TAKING: Duration = Duration::from_secs(15);
 /// Time for which packets may still arrive at this host after the EC2 API has confirmed the address
 /// for the peer.
 const ARRIVING: Duration = Duration::from_secs(1);
-/// Interval at which the standby repeats its request to the active host until it is answered.
+/// Interval at which the standby repeats its request for the role to the active host until that
+/// host answers.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Time, in addition to the time allowed for requests to end, within which an active host that is
-/// asked to hand over must do so.
+/// Time, in addition to the time allowed for requests to end, within which an active host must hand
+/// over its role when the standby asks for it.
 const ASKING: Duration = Duration::from_secs(5);
 
-/// The state of a hand-over that is in progress on this host.
+/// The state of a hand-over of the active role that is in progress, as this host sees it.
 #[derive(Clone, Debug)]
 pub(super) enum HandOver {
     /// Active host: no new connection begins, and requests end.
@@ -42,9 +44,10 @@ pub(super) enum HandOver {
         reason: Reason,
         taken: bool,
     },
-    /// Standby: this host has asked the active host to hand over, and waits until `until`.
+    /// Standby: this host has asked the active host to hand over its role, and waits until `until`.
     Asking { until: Time, again: Time },
-    /// Standby: the active host did not hand over when asked. This host takes over by its priority.
+    /// Standby: the active host did not hand over its role when asked. This host takes over by its
+    /// priority.
     Refused,
 }
 
@@ -53,8 +56,8 @@ pub(super) enum HandOver {
 pub(super) struct Claims {
     /// Whether this host has handed its role over so that the agent can exit.
     pub(super) has_left: bool,
-    /// When this host begins to ask a master with a lower priority to hand over; `None` if it hears
-    /// none.
+    /// When this host begins to ask a master with a lower priority to hand over its role; `None` if
+    /// it hears no such master.
     pub(super) ask_from: Option<Time>,
     /// The priority of the peer that this host handed over to on command. This host does not take over
     /// from that peer by priority, unless the peer's priority falls.
@@ -191,7 +194,8 @@ impl Host {
         }
     }
 
-    /// Asks a master with a lower priority to hand over, instead of overriding it.
+    /// Asks a master with a lower priority to hand over its role, instead of overriding that
+    /// master.
     pub(super) fn consider_asking(&mut self, now: Time, beat: Heartbeat) {
         let lower = beat.priority < self.router.priority();
         if !lower || !self.would_ask(now) || self.handover.is_some() {
@@ -285,8 +289,8 @@ impl Host {
         }
     }
 
-    /// Whether this host hands over, or has handed over, so that its agent can exit: it must not take
-    /// the role again.
+    /// Whether this host hands its role over, or has done so, because its agent is to exit: it must
+    /// not take the role again.
     pub(super) fn leaves(&self) -> bool {
         let handover = self.handover.as_ref();
         let gives = handover.is_some_and(|handover| {
@@ -327,9 +331,9 @@ impl Host {
             return;
         };
         self.handover = None;
-        // A host whose agent exits keeps its hold: it would refuse new connections, whereas during the
-        // hold their first packets are dropped, and clients retransmit them to the host that has the
-        // address.
+        // A host whose agent exits keeps new connections on hold: otherwise it would refuse them,
+        // whereas during the hold their first packets are dropped, and clients retransmit them to
+        // the host that has the address.
         self.claims.has_left = reason == Reason::Stop && outcome.is_ok();
         if !self.claims.has_left {
             self.actions.push(Action::Hold(false));

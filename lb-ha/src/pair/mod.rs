@@ -50,8 +50,8 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 const SYNC_LIMIT: Duration = Duration::from_secs(30);
 /// Time after the peer fell silent in which the owner of the address is polled most often.
 const ALERT_SPAN: Duration = Duration::from_secs(60);
-/// Longest time without a confirmation of the address for a master that does not hear the peer:
-/// after it, the master steps back.
+/// Longest time without a confirmation by the EC2 API that this host has the address, for a master
+/// that does not hear the peer: after it, the master steps back.
 const LEASE: Duration = Duration::from_secs(3);
 /// Like [`LEASE`], but for when the peer has been silent for long, or is heard as a master. It is
 /// longer, so a short outage of the EC2 API changes no role.
@@ -183,7 +183,8 @@ impl Host {
             handover,
             self.heartbeats.next,
         ];
-        // Each of these deadlines has its effect once, and lies in the past afterwards.
+        // What happens at each of these deadlines happens once; a deadline in the past needs no
+        // timer any more.
         let once = [
             self.silence_deadline(),
             self.lease_end(),

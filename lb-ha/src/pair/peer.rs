@@ -38,7 +38,6 @@ impl Peer {
 
     /// Records a heartbeat of the peer. Returns whether the peer has moved the address to itself
     /// since its previous heartbeat.
-    /// heartbeat.
     pub(super) fn beats(&mut self, now: Time, beat: Heartbeat) -> bool {
         self.heard = Some(now);
         let before = self.beat.replace((now, beat));

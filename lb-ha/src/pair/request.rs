@@ -1,4 +1,4 @@
-//! Why a hand-over is requested, and why a request is refused.
+//! Why a hand-over of the active role is requested, and why such a request is refused.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub enum Reason {
     Asked,
 }
 
-/// Why a hand-over failed.
+/// Why a hand-over of the active role failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
     /// This host is not active.
@@ -24,7 +24,7 @@ pub enum Refusal {
     NoPeer,
     /// The peer is not ready to take over.
     PeerNotReady,
-    /// The peer took over and did not get the address in time; it is still trying.
+    /// The peer took over and did not get the address in time; the peer is still trying.
     NotTaken,
     /// The agent of this host is about to exit.
     Stopping,

@@ -12,9 +12,10 @@ pub enum Word {
     /// The state of the sender: sent once in each advert interval, and immediately when its content
     /// changes.
     Heartbeat(Heartbeat),
-    /// The standby asks the active host to hand over.
+    /// The standby asks the active host to hand over its role.
     Ask,
-    /// The active host hands over to the standby: no request is in flight there any more.
+    /// The active host hands its role over to the standby: no request is in flight on the active
+    /// host any more.
     TakeOver,
     /// The standby cannot take over, so the active host stays active.
     Decline,

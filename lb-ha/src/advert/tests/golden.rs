@@ -43,8 +43,8 @@ fn version_3_with_one_address() {
     are_its_bytes(&settings, 150, "31339601000a18f7 0a4d0064");
 }
 
-/// The image over IPv4 in the appendix of `draft-cassen-vrrp-auth-hmac`, whose checksum is RFC
-/// 9568's. Its time is 0x6800000080000000: half a second after 1,744,830,464.
+/// The example advert over IPv4 in the appendix of `draft-cassen-vrrp-auth-hmac`, whose checksum is
+/// RFC 9568's. Its time is 0x6800000080000000: half a second after 1,744,830,464.
 #[test]
 fn the_draft_s_hmac_over_ipv4() {
     let settings = Settings {
@@ -62,7 +62,8 @@ fn the_draft_s_hmac_over_ipv4() {
     );
 }
 
-/// The image over IPv6 in the appendix of the HMAC's draft, where the checksum covers the trailer.
+/// The example advert over IPv6 in the appendix of `draft-cassen-vrrp-auth-hmac`, where the
+/// checksum covers the trailer.
 #[test]
 fn the_draft_s_hmac_over_ipv6() {
     let settings = Settings {

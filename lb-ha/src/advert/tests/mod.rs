@@ -94,7 +94,7 @@ fn password(text: &str) -> Authentication {
     Authentication::Password(Password::new(text).expect("a password"))
 }
 
-/// The key of the examples in the HMAC's draft.
+/// The key of the examples in `draft-cassen-vrrp-auth-hmac`.
 fn draft_key() -> Key {
     let secret: Vec<u8> = (0..32).collect();
     Key::new(NonZeroU8::MIN, &secret).expect("a key")

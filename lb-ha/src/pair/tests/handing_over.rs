@@ -62,7 +62,8 @@ fn a_host_that_was_told_to_hand_over_does_not_ask_for_the_role_back() {
     bench.pass(3_600_000);
     assert!(!bench.did(Action::Say(Word::Ask)));
     assert_eq!(bench.state(), State::Backup);
-    // The host does not ask the peer for the role until it has been active again itself.
+    // With the peer lost, the host becomes active itself; only after that may it ask the peer for
+    // the role again.
     bench.cut();
     bench.pass(1000);
     assert_eq!(bench.state(), State::Master);
