@@ -18,19 +18,19 @@ pub const DURATION_BOUNDS: [f64; 11] = [
 /// are not counted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
-    /// Number of completed calls, by action and outcome.
+    /// Number of completed calls of the EC2 API, by action and outcome.
     pub calls: Vec<CallCount>,
-    /// Durations of completed calls, by action.
+    /// Durations of completed calls of the EC2 API, by action.
     pub durations: Vec<OperationDurations>,
-    /// The last failure, of a call or of the preparations for the first call; `None` if there was
-    /// none.
+    /// The last failure, of a call of the EC2 API or of the preparations for the first call; `None`
+    /// if there was none.
     pub last_error: Option<LastError>,
 }
 
-/// The number of calls of one action that had one outcome.
+/// The number of calls of one action of the EC2 API that had one outcome.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CallCount {
-    /// The action of the EC2 API.
+    /// The action of the EC2 API that was called.
     pub operation: Operation,
     /// The outcome: `ok`, or the failure's [`ErrorKind::name`].
     pub outcome: &'static str,
@@ -38,16 +38,16 @@ pub struct CallCount {
     pub count: u64,
 }
 
-/// The durations of the calls of one action.
+/// The durations of the calls of one action of the EC2 API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OperationDurations {
-    /// The action of the EC2 API.
+    /// The action of the EC2 API that was called.
     pub operation: Operation,
     /// How long the calls of this action took.
     pub durations: Durations,
 }
 
-/// Durations of calls, each from its start to its answer or failure, as a histogram.
+/// Durations of calls of the EC2 API, each from its start to its answer or failure, as a histogram.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Durations {
     /// Number of calls in each bucket of [`DURATION_BOUNDS`], and last of those with longer
@@ -88,7 +88,7 @@ struct Records {
 }
 
 impl Recorder {
-    /// Records that a call has ended, how long it took and whether it succeeded.
+    /// Records that a call of the EC2 API has ended, how long it took and whether it succeeded.
     pub(super) fn ended<T>(
         &self,
         operation: Operation,
@@ -105,7 +105,8 @@ impl Recorder {
         }
     }
 
-    /// Records a failure of a call or of the preparations for calls as the last one.
+    /// Records a failure of a call of the EC2 API, or of the preparations for such calls, as the
+    /// last failure.
     pub(super) fn failed(&self, error: &ApiError) {
         self.records().last_error = Some(LastError {
             at: SystemTime::now(),

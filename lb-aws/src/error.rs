@@ -7,10 +7,10 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::Operation;
 
-/// The error of a call that failed, or whose result is unknown.
+/// The error of a call to AWS that failed, or whose result is unknown.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ApiError {
-    /// The kind of failure, for the caller.
+    /// The kind of failure, by which the caller decides what to do.
     pub kind: ErrorKind,
     /// How long AWS asks to wait before the next call; `None` if it does not say.
     pub retry_after: Option<Duration>,
@@ -29,8 +29,8 @@ pub enum ErrorKind {
     Unreachable,
     /// There was no answer in time, so the call may have been carried out.
     TimedOut,
-    /// A resource that the call names does not exist or does not fit, which mostly lasts until an
-    /// operator fixes it.
+    /// A resource that the call names does not exist, or the call does not fit it (an address limit
+    /// is reached, an association exists), which mostly lasts until an operator fixes it.
     Invalid,
     /// Any other failure, such as an error within AWS.
     Other,
@@ -125,7 +125,7 @@ fn of_code<E: ProvideErrorMetadata>(error: &E, response: &HttpResponse) -> (Erro
 }
 
 /// Classifies a response without an EC2 error code: it came from a proxy in between, or has no XML.
-/// Returns its kind, and what to say of it.
+/// Returns the kind of the error, and what to tell the operator about it.
 fn without_code(status: u16) -> (ErrorKind, String) {
     let kind = if status == 429 {
         ErrorKind::Throttled

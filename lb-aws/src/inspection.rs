@@ -24,13 +24,14 @@ pub struct Denied {
 }
 
 impl Inspection {
-    /// Returns whether the check has found no obstacle.
+    /// Returns whether the check of permissions and settings has found no obstacle.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.denied.is_empty() && self.wrong.is_empty()
     }
 
-    /// Returns what the check has found, one sentence for each obstacle.
+    /// Returns what the check of permissions and settings has found, one sentence for each
+    /// obstacle.
     pub fn sentences(&self) -> impl Iterator<Item = &str> {
         let denied = self.denied.iter().map(|denied| denied.sentence.as_str());
         denied.chain(self.wrong.iter().map(String::as_str))
@@ -94,8 +95,8 @@ impl Ec2 {
     }
 
     async fn may_associate(&self) -> Result<(), ApiError> {
-        // The private address is left out if it moves: it may be at the other host now, and the
-        // call would be refused.
+        // The dry run names no private address if that address moves with the Elastic IP: the
+        // address may be at the other host now, and AWS would refuse the call.
         let private_ip = (!self.moves_private_ip).then(|| self.identity.private_ip.to_string());
         let asked = self
             .client

@@ -17,13 +17,14 @@ use aws_smithy_http_client::{
 
 use super::{ApiError, ErrorKind, Settings, error::root_cause};
 
-/// Time limit for establishing the connection of a call.
+/// Time limit for establishing the connection of a call of the EC2 API.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
-/// Time limit for one call, from connecting to its answer.
+/// Time limit for one call of the EC2 API, from connecting to its answer.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(1500);
 
-/// Time limit for one call together with everything that the SDK does around it.
+/// Time limit for one call of the EC2 API together with everything that the SDK does before and
+/// after it, such as obtaining credentials.
 const OPERATION_LIMIT: Duration = Duration::from_secs(5);
 
 /// Time limit for a request to the metadata service. The service is on the same machine and answers

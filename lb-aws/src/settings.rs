@@ -31,8 +31,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Returns the settings for this part of the configuration, on a host whose adverts are sent
-    /// from the address `source`.
+    /// Returns the settings for the section `[ha.elastic_ip]` of the configuration, on a host whose
+    /// adverts are sent from the address `source`.
     #[must_use]
     pub fn new(elastic_ip: &ElasticIp, source: IpAddr) -> Self {
         Self {

@@ -1,5 +1,5 @@
-//! Facts that `lb doctor` reports and that moving the address does not need: they take permissions
-//! beyond those of the smallest policy, or are read once.
+//! Facts about AWS that `lb doctor` reports and that moving the Elastic IP does not need: reading
+//! them takes permissions beyond those of the smallest policy, or is done only once.
 
 use std::net::Ipv4Addr;
 
@@ -10,24 +10,24 @@ use super::{ApiError, Ec2, Operation, Settings, metadata, sdk::Sdk};
 /// A rule of a security group for packets that arrive.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct InboundRule {
-    /// The group.
+    /// ID of the security group that has the rule.
     pub group: String,
     /// The IP protocol: a number, `tcp`, `udp`, `icmp`, or `-1` for all.
     pub protocol: String,
     /// The first and last port; `None` for protocols without ports, and for all ports.
     pub ports: Option<(u16, u16)>,
-    /// Networks of senders, in CIDR notation.
+    /// Networks from which the rule admits packets, in CIDR notation.
     pub networks: Vec<String>,
-    /// Groups of senders.
+    /// Security groups from whose members the rule admits packets.
     pub groups: Vec<String>,
 }
 
 /// The settings of the instance metadata service.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MetadataOptions {
-    /// The instance.
+    /// ID of the instance that the settings are of.
     pub instance: String,
-    /// Whether a token is required: version 2 only.
+    /// Whether requests to the metadata service need a token: only version 2 of it is allowed.
     pub requires_token: bool,
     /// How many hosts a response with a token may pass; each container network is one. `None` if the
     /// API does not say.

@@ -24,11 +24,11 @@ use super::{
     ApiError, Counters, Ec2, ErrorKind, Identity, Inspection, Owner, Settings, counters::Recorder,
 };
 
-/// Time limit for a call, which applies once this host's identity is known.
+/// Time limit for a call of the EC2 API, which applies once this host's identity is known.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a call waits until this host's identity is known. After that the call fails, because
-/// the caller may want another call by now.
+/// How long a requested call of the EC2 API waits until this host's identity is known. After that
+/// the call fails, because the caller may want another call by now.
 const IDENTITY_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long the worker waits before it first retries to find this host's identity. The delay
@@ -48,8 +48,8 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// Makes the calls of the EC2 API that it is told to, never two at the same time. Dropping this
 /// abandons the call in flight.
 ///
-/// Between calls the worker checks whether they would be permitted: at the start, again while the
-/// check finds obstacles or fails, and after each association of the Elastic IP.
+/// Between calls the worker checks whether the role of this host permits these calls: at the start,
+/// again while the check finds obstacles or fails, and after each association of the Elastic IP.
 #[derive(Debug)]
 pub struct Worker {
     orders: mpsc::Sender<Call>,
@@ -58,7 +58,7 @@ pub struct Worker {
     tasks: [JoinHandle<()>; 2],
 }
 
-/// The report of a call that has ended.
+/// The report of a call of the EC2 API that has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Done {
     /// Which call has ended.
@@ -69,7 +69,7 @@ pub struct Done {
     pub outcome: Result<Outcome, ApiError>,
 }
 
-/// The result of a call that succeeded.
+/// The result of a call of the EC2 API that succeeded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
     /// AWS has accepted the request to associate the Elastic IP with this host.
@@ -79,7 +79,8 @@ pub enum Outcome {
 }
 
 impl Done {
-    /// Converts the result to the answer that the address's state machine (`lb_ha::elastic`) takes.
+    /// Converts the result to the answer that the state machine of the Elastic IP
+    /// (`lb_ha::elastic`) takes.
     #[must_use]
     pub fn answer(&self) -> Answer {
         match &self.outcome {
@@ -93,19 +94,19 @@ impl Done {
     }
 }
 
-/// The error that a call was requested while another one is in flight.
+/// The error that a call of the EC2 API was requested while another is in flight.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[error("a call of the EC2 API is under way already: wait until it is done")]
 pub struct Busy;
 
-/// A snapshot of what the worker knows.
+/// A snapshot of what the worker that makes calls of the EC2 API knows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {
     /// This host's identity in AWS; `None` if it is not known yet.
     pub identity: Option<Identity>,
     /// What the permission check has found; `None` if no check has ended yet.
     pub inspection: Option<Inspection>,
-    /// The counters of calls.
+    /// The counters of calls of the EC2 API.
     pub counters: Counters,
 }
 
@@ -215,7 +216,8 @@ async fn connect(settings: Settings, shared: Arc<Shared>, found: watch::Sender<O
                 known.identity = Some(ec2.identity().clone());
                 known.obstacle = None;
                 drop(known);
-                // Sending fails if the receiver is gone, in which case nothing needs the client.
+                // Sending fails if the receiving task has ended, in which case nothing needs the
+                // EC2 client.
                 drop(found.send(Some(Arc::new(ec2))));
                 return;
             }
@@ -232,7 +234,7 @@ async fn connect(settings: Settings, shared: Arc<Shared>, found: watch::Sender<O
     }
 }
 
-/// The state of the task that makes the calls.
+/// The state of the task that makes the calls of the EC2 API.
 struct CallTask {
     orders: mpsc::Receiver<Call>,
     done: mpsc::Sender<Done>,
@@ -309,8 +311,8 @@ impl CallTask {
                     tracing::info!(event = "ec2_restored", "EC2 calls are succeeding again");
                 }
                 if *outcome == Outcome::Associated {
-                    // The success means that earlier findings of the permission check are fixed:
-                    // check again now.
+                    // AWS has accepted the association, so what the permission check found earlier
+                    // is fixed: check again now.
                     self.shared.known().inspection = None;
                     self.inspect_at = Some(Instant::now());
                     tracing::info!(?took, "AWS accepted moving the Elastic IP to this host");

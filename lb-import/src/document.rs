@@ -8,27 +8,27 @@ use crate::ledger::Id;
 /// A table of TOML with its settings, and the tables within it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
-    /// The header with its brackets; empty for the document itself.
+    /// The header of the table with its brackets; empty for the document itself.
     pub(crate) header: String,
-    /// The directives that the table comes from.
+    /// The directives of the input that the table comes from.
     pub(crate) origins: Vec<Id>,
-    /// Comments above the header.
+    /// Comments that are written above the header of the table.
     pub(crate) remarks: Vec<String>,
-    /// The settings, in the order in which they are written.
+    /// The settings of the table, in the order in which they are written.
     pub(crate) settings: Vec<Setting>,
     /// The tables within this table, in the order in which they are written.
     pub(crate) tables: Vec<Table>,
 }
 
-/// A key with its value.
+/// A setting of a table: a key with its value.
 #[derive(Clone, Debug)]
 pub(crate) struct Setting {
     pub(crate) key: String,
-    /// The value as TOML.
+    /// The value of the setting, as TOML.
     pub(crate) value: String,
-    /// The directives that the setting comes from.
+    /// The directives of the input that the setting comes from.
     pub(crate) origins: Vec<Id>,
-    /// Comments above the setting.
+    /// Comments that are written above the setting.
     pub(crate) remarks: Vec<String>,
 }
 

@@ -21,24 +21,25 @@ pub struct Directive {
 /// Why a directive, or a part of it, is not in the output.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Loss {
-    /// lb has no equivalent, or the value is not in the file.
+    /// lb has no equivalent of the directive, or the value of the directive is not in the file.
     NotCarriedOver,
     /// The import does not know the directive.
     Unknown,
-    /// lb needs no such setting, or always does what it asks for.
+    /// lb needs no such setting, or always does what the directive asks for.
     NotNeeded,
 }
 
 /// A directive, or a part of one, that is not in the output, and why.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Note {
-    /// The directive.
+    /// The directive that is not in the output, or only in part.
     pub directive: Directive,
-    /// The kind of loss.
+    /// Whether lb lacks what the directive asks for, does not need it, or does not know the
+    /// directive.
     pub loss: Loss,
-    /// The reason, a sentence without a full stop.
+    /// The reason why it is not in the output, as a sentence without a full stop.
     pub why: String,
-    /// Whether the rest of the directive is in the output.
+    /// Whether only a part of the directive is left out, and the rest of it is in the output.
     pub in_part: bool,
 }
 

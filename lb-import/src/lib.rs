@@ -22,7 +22,7 @@ use lb_config::Errors;
 
 pub use ledger::{Counts, Directive, Loss, Note};
 
-/// A file of the input.
+/// A file that is converted.
 #[derive(Clone, Copy, Debug)]
 pub struct File<'t> {
     /// The file's name in comments and notes.
@@ -34,11 +34,12 @@ pub struct File<'t> {
 /// The files to convert. Any of them may be missing.
 #[derive(Clone, Debug, Default)]
 pub struct Input<'t> {
-    /// haproxy.cfg.
+    /// The file haproxy.cfg; `None` if there is none to convert.
     pub haproxy: Option<File<'t>>,
-    /// keepalived.conf.
+    /// The file keepalived.conf; `None` if there is none to convert.
     pub keepalived: Option<File<'t>>,
-    /// The script that keepalived.conf runs when the host becomes master.
+    /// The script that keepalived.conf runs when the host becomes master; `None` if there is none
+    /// to convert.
     pub script: Option<File<'t>>,
     /// The certificate files in each folder that `bind … crt FOLDER` names, by the folder as haproxy.cfg
     /// writes it.

@@ -34,7 +34,8 @@ impl Import {
                 continue;
             }
             _ = writeln!(text, "\n{title}:");
-            // Directives with the same reason are listed below it, where the first of them stands.
+            // Directives that are left out for the same reason are listed together, below that
+            // reason, at the place of the first of them.
             while let Some(first) = notes.first().copied() {
                 let (same, others) = notes.into_iter().partition(|note| note.why == first.why);
                 notes = others;

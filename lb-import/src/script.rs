@@ -8,7 +8,8 @@ use crate::ledger::{Id, Ledger};
 /// What the script says about an Elastic IP.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
-    /// The call of `aws ec2` that associates the address; `None`: the script does something else.
+    /// The call of `aws ec2` that associates the Elastic IP; `None` if the script makes no such
+    /// call.
     pub(crate) associates: Option<Id>,
     pub(crate) allocation_id: Option<(String, Id)>,
     pub(crate) public_ip: Option<(String, Id)>,
@@ -84,7 +85,7 @@ struct Reader<'l> {
     script: Script,
     /// The value of each variable, and the directive that assigned it.
     variables: BTreeMap<String, (String, Id)>,
-    /// The variables that a call used.
+    /// The variables of the script that a call of `aws ec2` used.
     used: Vec<String>,
     ledger: &'l mut Ledger,
 }
@@ -95,7 +96,7 @@ const ONLY: &str = "the import understands assignments and calls of aws ec2, and
 
 impl Reader<'_> {
     fn command(&mut self, id: Id, words: &[String]) {
-        // A call may be the condition of a shell's `if` or `until`.
+        // A call of `aws ec2` may be the condition of a shell's `if` or `until`.
         const BEFORE: [&str; 9] = [
             "if", "while", "until", "!", "then", "do", "else", "sudo", "exec",
         ];

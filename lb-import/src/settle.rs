@@ -15,7 +15,8 @@ use crate::{
     writer::{Owner, write},
 };
 
-/// Keys that a table cannot be without: if lb refuses one, the whole table is removed.
+/// Keys that a table of the output must have: if lb's parser refuses the value of one, the whole
+/// table is removed.
 const REQUIRED: [&str; 11] = [
     "name",
     "address",
@@ -48,7 +49,8 @@ pub(crate) fn settle(document: &mut Table, ledger: &mut Ledger) -> Result<String
                 }
             }
         }
-        // Removed from the end to the beginning, so the indices of what is still to be removed stay valid.
+        // Tables and settings are removed from the end of the document to its beginning, so the
+        // indices of those that are still to be removed stay valid.
         refused.sort_by(|one, other| other.0.cmp(&one.0));
         let mut changed = false;
         for (owner, message) in refused {

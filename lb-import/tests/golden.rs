@@ -50,7 +50,7 @@ fn each_line_is_named(name: &str, text: &str, import: &Import) {
     for (number, line) in (1..).zip(text.lines()) {
         let says = line.trim().trim_matches(['{', '}', ' ']);
         let silent = says.is_empty() || says.starts_with(['#', '!']) && !says.starts_with("#!");
-        // Of lines that a `\` joins, only the first is named.
+        // Of lines that a `\` at their end joins, comments and notes name only the first.
         let first = !std::mem::replace(&mut joins, line.ends_with('\\'));
         if silent || !first {
             continue;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 /// The names of the files that a folder of `tests/golden` may have.
 const NAMES: [&str; 3] = ["haproxy.cfg", "keepalived.conf", "failover.sh"];
 
-/// A word that no directive knows.
+/// A word that no directive of HAProxy or Keepalived has.
 const STRANGE: &str = "zzstrange";
 
 type Texts = [Option<String>; 3];
@@ -49,7 +49,7 @@ fn notes(import: &Import) -> Vec<(String, u32, String)> {
         .collect()
 }
 
-/// Returns the inputs in `tests/golden`.
+/// Returns the files of each input in `tests/golden`, after the name of its folder.
 fn inputs() -> Vec<(String, Texts)> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let folders = fs::read_dir(golden).expect("the folders");
@@ -64,7 +64,8 @@ fn inputs() -> Vec<(String, Texts)> {
     inputs
 }
 
-/// Whether [acme] takes the place of a line, whatever it says: it belongs to a backend of certbot.
+/// Whether a line belongs to a backend of certbot: `[acme]` replaces such a line whatever its words
+/// are.
 fn is_of_certbot(line: &str) -> bool {
     line.contains("letsencrypt") || line.contains("certbot")
 }
@@ -75,7 +76,7 @@ fn is_directive(line: &str) -> bool {
     !text.is_empty() && !text.starts_with(['#', '!'])
 }
 
-/// Returns where the directive of a line ends: before its comment, and before braces.
+/// Returns where the directive of a line ends: before the comment or the brace that follows it.
 fn end(line: &str) -> usize {
     let mut quoted = false;
     let ends = |(at, character): (usize, char)| {

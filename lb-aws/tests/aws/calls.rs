@@ -1,4 +1,4 @@
-//! Tests which requests the calls send, and what they return when AWS works.
+//! Tests which requests the methods of `Ec2` send, and what they return when AWS works.
 
 use std::net::Ipv4Addr;
 

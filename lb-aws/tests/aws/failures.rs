@@ -1,4 +1,4 @@
-//! Tests how the calls report that the API fails.
+//! Tests how calls of the EC2 API report that the API fails.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::site::{Site, any_port, failed};
 
-/// By how much a call may exceed its time limit on a busy machine.
+/// By how much a call of the EC2 API may exceed its time limit on a busy machine.
 const ALLOWANCE: Duration = Duration::from_secs(1);
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Tests of the calls against moto, an independent implementation of AWS's documentation.
+//! Tests of calls of the EC2 API against moto, an independent implementation of AWS's
+//! documentation.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

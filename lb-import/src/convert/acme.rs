@@ -31,7 +31,8 @@ impl Converter<'_> {
     }
 
     /// Returns the names of the certificate that lb is to obtain for a service: the names of its
-    /// certificate files and the hosts of its routes. Empty if `[acme]` is not written.
+    /// certificate files and the hosts of its routes. Empty if haproxy.cfg has no backend for
+    /// challenges, or if `[acme]` may not be written.
     pub(crate) fn domains(&self, certificates: &[String], hosts: &[String]) -> Vec<String> {
         if self.challenges.is_empty() || !self.may_have_acme {
             return Vec::new();

@@ -26,8 +26,8 @@ impl Edits {
         earlier
     }
 
-    /// Adds a line of a field. Returns false, and adds nothing, if a line of that name is already set or
-    /// added: lb adds only one.
+    /// Adds a line of a field. Returns false, and adds nothing, if a line of the field is already
+    /// set or added: lb adds only one line to a field.
     pub(crate) fn add(&mut self, name: &str, value: String, id: Id) -> bool {
         let mut names = self.add.iter().chain(&self.set);
         let free = names.all(|(other, ..)| !other.eq_ignore_ascii_case(name));
@@ -47,7 +47,7 @@ impl Edits {
         }
     }
 
-    /// Adds the changes of `other`, those of a backend, after these.
+    /// Adds the header changes of a backend, `other`, after these changes.
     pub(crate) fn extend(&mut self, other: &Self) {
         for (name, value, id) in &other.set {
             self.set(name, value.clone(), *id);

@@ -7,7 +7,8 @@ use crate::{
 };
 
 impl Converter<'_> {
-    /// Returns the tables of settings for the whole process.
+    /// Returns the tables of lb's configuration that hold for the whole process, `[http]` and
+    /// `[log.access]`.
     pub(crate) fn global(&mut self) -> Vec<Table> {
         let mut http = Table::new("[http]");
         let lines: Vec<Line> = self
@@ -37,7 +38,8 @@ impl Converter<'_> {
         tables
     }
 
-    /// Returns the header lines of all sections of a kind, such as `global`.
+    /// Returns the numbers in the ledger of the lines that begin the sections of one kind, such as
+    /// `global`.
     fn headers(&self, kind: &str) -> Vec<crate::ledger::Id> {
         let of_kind = self
             .sections

@@ -23,7 +23,8 @@ pub(crate) struct Pair {
     pub(crate) arrives_at: Option<(IpAddr, Id)>,
 }
 
-/// Converts keepalived.conf. `script` is the name of the script that the caller gave, and what it does.
+/// Converts keepalived.conf. `script` is the file name of the script that the caller gave, and what
+/// it says about an Elastic IP.
 pub(crate) fn convert(
     nodes: &[Node],
     script: Option<(&str, Script)>,
@@ -89,7 +90,7 @@ pub(crate) fn convert(
     }
 }
 
-/// Returns `[node]`.
+/// Returns the table `[node]` of lb's configuration.
 fn host(instance: Option<&Node>, router_id: Option<&Node>, ledger: &mut Ledger) -> Table {
     let mut table = Table::new("[node]");
     match router_id.filter(|node| !node.word(1).is_empty()) {
@@ -295,7 +296,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// Returns a number without leading zeros.
+/// Returns a whole number, given as text, without leading zeros.
 fn plain(word: &str) -> String {
     word.parse::<u32>()
         .map_or_else(|_| word.to_owned(), |number| number.to_string())

@@ -33,20 +33,18 @@ pub(crate) struct Converter<'a> {
     pub(crate) ledger: &'a mut Ledger,
     pub(crate) sections: Sections,
     pub(crate) folders: &'a BTreeMap<String, Vec<String>>,
-    /// The address for services that must listen on a specific one, and the directive that it comes from.
+    /// The address for services that must listen on a specific address, and the directive that
+    /// gives that address.
     pub(crate) own_address: Option<(IpAddr, Id)>,
-    /// The address that clients' packets have when they arrive at the active host of a pair, and the
-    /// directive that it comes from.
-    pub(crate) arrives_at: Option<(IpAddr, Id)>,
-    /// Names of services that are in use.
+    /// Names that services of the output have already, so no two get the same.
     pub(crate) services: Vec<String>,
-    /// Names of the sections that became a pool.
+    /// Names of the sections of haproxy.cfg that became a pool of the output.
     pub(crate) pools: Vec<String>,
     /// Names of the sections that serve the challenges of Let's Encrypt.
     pub(crate) challenges: Vec<String>,
     /// Directives that `[acme]` comes from.
     pub(crate) acme_origins: Vec<Id>,
-    /// Whether `[acme]` may be written: not for a pair whose other host runs Keepalived.
+    /// Whether `[acme]` may be written: false for a pair whose other host runs Keepalived.
     pub(crate) may_have_acme: bool,
 }
 

@@ -117,7 +117,8 @@ fn block(instance: &Node) -> Option<Id> {
     instance.find("virtual_ipaddress").map(|node| node.id)
 }
 
-/// Accounts for a script that was given although keepalived.conf has no `vrrp_instance`.
+/// Records as not carried over what a script says about an Elastic IP: keepalived.conf has no
+/// `vrrp_instance` whose role moves the address.
 pub(crate) fn unused(script: &Script, ledger: &mut Ledger) {
     let found = [
         &script.allocation_id,

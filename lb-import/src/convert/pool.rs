@@ -28,7 +28,8 @@ const OF_HTTP: [&str; 14] = [
 ];
 
 impl Converter<'_> {
-    /// Returns whether a section is of mode http, and the line that says so, if there is one.
+    /// Returns whether a section is of mode http, and its line `mode`; `None` if it has no such
+    /// line.
     pub(crate) fn is_http(&self, section: &Section) -> (bool, Option<Line>) {
         if let Some(mode) = self.sections.last(section, &["mode"]) {
             return (mode.word(1) == "http", Some(mode));
@@ -192,7 +193,7 @@ impl Converter<'_> {
         }
     }
 
-    /// Returns `[pool.check]`; `None` if no server of the section is checked.
+    /// Returns `[pool.check]`; `None` if no server of the section has a health check.
     fn check(&mut self, section: &Section, servers: &Servers) -> Option<Table> {
         let first = servers.checked.first()?;
         let mut table = Table::new("[pool.check]");

@@ -1,4 +1,5 @@
-//! Why directives that become no setting are left out, by their keywords.
+//! Why directives of HAProxy and Keepalived that become no setting of lb are left out, by their
+//! keywords.
 
 mod haproxy;
 mod keepalived;
@@ -17,7 +18,8 @@ use self::{
 };
 use Loss::{NotCarriedOver as Lost, NotNeeded as Needless};
 
-/// Keywords, the kind of loss that they are, and the reason.
+/// Keywords of directives that become no setting of lb, the kind of loss that this is, and the
+/// reason given to the operator.
 type Row = (&'static [&'static str], Loss, &'static str);
 
 impl Converter<'_> {
@@ -80,8 +82,8 @@ pub(crate) fn of_keepalived(nodes: &[Node], ledger: &mut Ledger) {
             }
             keyword => find(KEEPALIVED, keyword),
         };
-        // Directives within a block that is not read, and entries of a list, are not found by a keyword:
-        // the block gives their reason.
+        // Directives within a block that is not read, and entries of a list, have no keyword with a
+        // reason of its own: the block that they are in determines their reason.
         let of_block = match node.keyword() {
             "unicast_peer" => Some("lb has one peer, by its address"),
             "track_script" => Some("it tracks no script that is carried over"),
@@ -100,7 +102,7 @@ pub(crate) fn of_keepalived(nodes: &[Node], ledger: &mut Ledger) {
             ledger.otherwise(node.id, loss, why);
         }
         if let Some((loss, why)) = find(KEEPALIVED, node.keyword()) {
-            // The directives within such a block share its reason.
+            // The directives within a block that is left out get the reason of the block.
             for id in node.inner.iter().flat_map(Node::ids) {
                 ledger.otherwise(id, loss, why);
             }

@@ -17,14 +17,15 @@ pub(crate) struct Routes {
     pub(crate) tables: Vec<Table>,
     pub(crate) hosts: Vec<String>,
     names: Vec<String>,
-    /// Whether a route already takes every request, so a later route would take none.
+    /// Whether one of the routes matches every request, so a route after it would get none.
     is_complete: bool,
 }
 
 impl Converter<'_> {
-    /// Returns the routes of a frontend: first its own answers, then its `use_backend` lines, then the
-    /// answers of the default backend's rules. If requests can go only to the default backend, the edits of
-    /// that backend are added to `own`, the edits of the service.
+    /// Returns the routes of a frontend: first those for the redirects and fixed responses of its
+    /// own rules, then those for its `use_backend` lines, then those for the redirects and fixed
+    /// responses of the default backend's rules. If requests can go only to the default backend,
+    /// the edits of that backend are added to `own`, the edits of the service.
     pub(crate) fn routes(
         &mut self,
         section: &Section,
@@ -99,7 +100,8 @@ impl Converter<'_> {
 }
 
 impl Routes {
-    /// Adds a route for each answer, for requests that also meet `also`.
+    /// Adds a route for each redirect and fixed response of `rules`, which only requests that also
+    /// meet the conditions `also` get.
     fn answers(&mut self, rules: &Rules, also: &Conditions, converter: &mut Converter<'_>) {
         for answered in &rules.answers {
             match acl::both(also, &answered.conditions) {
@@ -114,7 +116,7 @@ impl Routes {
         }
     }
 
-    /// Adds a route, unless an earlier route takes every request.
+    /// Adds a route, unless an earlier route matches every request.
     fn push(&mut self, table: Table, conditions: &Conditions, converter: &mut Converter<'_>) {
         if self.is_complete {
             for origin in table.all_origins() {

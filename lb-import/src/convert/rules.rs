@@ -25,7 +25,8 @@ pub(crate) enum Answer {
     },
 }
 
-/// A rule that answers requests, before it is converted into a route.
+/// A rule of haproxy.cfg that answers requests with a redirect or a fixed response, before it is
+/// converted into a route.
 #[derive(Clone, Debug)]
 pub(crate) struct Answered {
     pub(crate) name: &'static str,
@@ -34,7 +35,7 @@ pub(crate) struct Answered {
     pub(crate) line: Line,
 }
 
-/// The answers and header edits of a section's rules.
+/// The redirects, fixed responses and header edits that the rules of a section make.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
     pub(crate) answers: Vec<Answered>,
@@ -136,8 +137,8 @@ impl Converter<'_> {
         }
     }
 
-    /// Returns the conditions of the routes that a rule needs, one for each; none if its condition never
-    /// holds or cannot be written.
+    /// Returns the conditions of the routes that a rule needs, one for each route; empty if the
+    /// rule's condition never holds or cannot be written.
     pub(crate) fn routes_if(
         &mut self,
         line: &Line,
@@ -385,7 +386,7 @@ impl Converter<'_> {
 }
 
 impl Answer {
-    /// Returns the table, within a route, that gives this answer.
+    /// Returns the table of a route, such as `redirect`, by which lb gives this answer.
     pub(crate) fn table(&self) -> Table {
         match self {
             Self::Redirect { to, status } => {

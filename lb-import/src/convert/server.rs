@@ -10,25 +10,25 @@ use crate::{
     ledger::Id,
 };
 
-/// The servers of a section, and their parameters that lb sets for the whole pool.
+/// The servers of a section, and those of their parameters that lb sets for the whole pool.
 #[derive(Debug, Default)]
 pub(crate) struct Servers {
     pub(crate) tables: Vec<Table>,
     pub(crate) count: usize,
-    /// The directives by which servers are checked.
+    /// The directives that switch on health checks of servers.
     pub(crate) checked: Vec<Id>,
     /// Keys of the health check, with their values and directives.
     pub(crate) times: Vec<(&'static str, (String, Id))>,
-    /// The value of `maxconn`, and the directives that it comes from.
+    /// The value of the servers' parameter `maxconn`, and the directives that it comes from.
     pub(crate) limit: Option<(String, Vec<Id>)>,
     pub(crate) queue: Option<(String, Id)>,
     pub(crate) slow_start: Option<(String, Id)>,
-    /// Names of backends that are in use.
+    /// Names that backends of the pool have already, so no two get the same.
     names: Vec<String>,
     addresses: Vec<String>,
 }
 
-/// Parameters without a value.
+/// Parameters of `server` and `default-server` that take no value.
 const ALONE: [&str; 27] = [
     "check",
     "no-check",
@@ -59,7 +59,8 @@ const ALONE: [&str; 27] = [
     "no-send-proxy",
 ];
 
-/// Parameters with a value that lb does not need, and why.
+/// Parameters of `server` and `default-server` that take a value and that lb does not need, each
+/// with the reason.
 const NEEDLESS: [(&str, &str); 12] = [
     ("cookie", "lb's cookie does not name the backend"),
     ("id", "lb has names only"),

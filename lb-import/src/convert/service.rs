@@ -194,7 +194,8 @@ impl Converter<'_> {
         Some(SocketAddr::new(own, address.port()))
     }
 
-    /// Returns the section that serves requests which no rule takes, and the line that names it.
+    /// Returns the section that serves the requests that no `use_backend` line sends elsewhere, and
+    /// the line that names that section.
     fn default_backend(&mut self, section: &Section) -> Option<(Section, Option<Line>)> {
         let line = self.sections.last(section, &["default_backend"]);
         if let Some(line) = &line {
@@ -257,7 +258,7 @@ impl Converter<'_> {
         table.tables.extend(routes.tables);
     }
 
-    /// Returns the `errorfile` lines in force, the last one for each status.
+    /// Returns the `errorfile` lines that apply to a section: of several for one status, the last.
     fn error_files(&mut self, section: &Section, default: Option<&Section>) -> Vec<Line> {
         let mut all = default
             .map(|default| self.sections.effective(default))

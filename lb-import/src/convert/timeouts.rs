@@ -9,7 +9,8 @@ use crate::{
     },
 };
 
-/// Keys of lb, each with the timeouts of HAProxy that can give its value: the first that is set is used.
+/// Keys of `[service.timeouts]`, each with the timeouts of HAProxy that can give its value: of
+/// these, the first that haproxy.cfg sets is used.
 const OF_FRONTEND: [(&str, &[&str]); 4] = [
     ("head", &["http-request", "client"]),
     ("body", &["client"]),

@@ -87,8 +87,8 @@ const OF_KEEPALIVED: &[(&[&str], usize)] = &[
     ),
 ];
 
-/// Words of `bind` that lb does as HAProxy would, or that the import reads elsewhere; the second list is
-/// of words with a value.
+/// Words of `bind` of which nothing is lost, because lb does the same or the import reads them
+/// elsewhere; the second list has those that take a value.
 const BIND_READ: (&[&str], &[&str]) = (
     &[
         "ssl",
@@ -115,7 +115,7 @@ const BIND_READ: (&[&str], &[&str]) = (
     ],
 );
 
-/// Words of `bind` that lb does not need; the second list is of words with a value.
+/// Words of `bind` that lb does not need; the second list has those that take a value.
 const BIND_NEEDLESS: (&[&str], &[&str]) = (
     &["tfo", "defer-accept", "prefer-client-ciphers"],
     &[
@@ -123,7 +123,7 @@ const BIND_NEEDLESS: (&[&str], &[&str]) = (
     ],
 );
 
-/// Words of `bind` that lb has no setting for; the second list is of words with a value.
+/// Words of `bind` that lb has no setting for; the second list has those that take a value.
 const BIND_LOST: (&[&str], &[&str]) = (
     &[
         "strict-sni",
@@ -197,7 +197,8 @@ pub(crate) fn of_keepalived(nodes: &[Node], ledger: &mut Ledger) {
     }
 }
 
-/// Returns how many words of a directive are read, according to a table.
+/// Returns how many words of a directive the import reads, according to `table`, which is
+/// [`OF_HAPROXY`] or [`OF_KEEPALIVED`]; `None` if the directive is not in it.
 fn read(table: &[(&[&str], usize)], words: &[String]) -> Option<usize> {
     let first = words.first().map_or("", |word| word);
     let second = words.get(1).map_or("", |word| word);
@@ -231,7 +232,7 @@ fn of_line(line: &Line, ledger: &mut Ledger) {
     }
 }
 
-/// Notes all words after the first `most`.
+/// Notes that the import does not read the words of a directive after the first `most`.
 fn rest(id: Id, words: &[String], most: usize, ledger: &mut Ledger) {
     let unread = words.get(most..).unwrap_or_default();
     if !unread.is_empty() {
@@ -244,7 +245,8 @@ fn unknown(id: Id, words: &str, ledger: &mut Ledger) {
     ledger.partly(id, Loss::Unknown, why);
 }
 
-/// Notes what `[log.access]` does not have of `log TARGET [len N] [format NAME] FACILITY …`.
+/// Notes the words that `[log.access]` has no setting for in `log TARGET [len N] [format NAME]
+/// FACILITY …`.
 fn of_log(line: &Line, ledger: &mut Ledger) {
     if line.word(1) == "global" {
         return rest(line.id, &line.words, 2, ledger);
@@ -258,7 +260,8 @@ fn of_log(line: &Line, ledger: &mut Ledger) {
     }
 }
 
-/// Notes the words of `option httpchk [METHOD] URI [VERSION]` after these.
+/// Notes that the import does not read what follows `option httpchk [METHOD] URI [VERSION]` on its
+/// line.
 fn of_check(line: &Line, ledger: &mut Ledger) {
     let with_method = !line.word(2).is_empty() && !line.word(2).starts_with('/');
     let most = if with_method { 5 } else { 4 };

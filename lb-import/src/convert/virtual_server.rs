@@ -124,7 +124,8 @@ fn server(node: &Node, converter: &mut Converter<'_>) -> Result<(Table, Table), 
     Ok((pool, service))
 }
 
-/// Returns the check of the first real server that has one: lb checks all backends of a pool alike.
+/// Returns `[pool.check]` from the health check of the first real server that has one: lb checks
+/// all backends of a pool alike.
 fn check(node: &Node) -> Option<Table> {
     let checks = node.inner.iter().flat_map(|real| &real.inner);
     let checks: Vec<&Node> = checks

@@ -20,7 +20,8 @@ pub(crate) struct Conditions {
     pub(crate) origins: Vec<Id>,
 }
 
-/// Splits the words of a directive before its `if` or `unless`.
+/// Splits the words of a directive into those before its `if` or `unless` and its condition, which
+/// begins there.
 pub(crate) fn split(words: &[String]) -> (&[String], &[String]) {
     let at = words
         .iter()
@@ -169,7 +170,8 @@ fn tests(
     Ok((all, named.iter().map(|line| line.id).collect()))
 }
 
-/// Returns the route's conditions with one more test; none if that never holds.
+/// Returns the route's conditions with one more test, as the conditions of one or more routes;
+/// empty if they can never hold.
 fn with(route: &Conditions, test: &Test, origins: &[Id]) -> Result<Vec<Conditions>, String> {
     let mut route = route.clone();
     route.origins.extend(origins);

@@ -5,9 +5,10 @@ use super::format::Of;
 /// What an ACL tests about a request, in the terms of lb's routes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Test {
-    /// True or false for all requests of the service, so known without a request.
+    /// The ACL is true, or false, for every request of the service, so its value is known without a
+    /// request.
     Always(bool),
-    /// The host is one of these.
+    /// The host that the request names is one of these.
     Hosts(Vec<String>),
     /// The path matches one of these regular expressions. `exact` is the path if the test is for a single
     /// whole path.
@@ -15,14 +16,14 @@ pub(super) enum Test {
         expressions: Vec<String>,
         exact: Option<String>,
     },
-    /// The method is one of these.
+    /// The method of the request is one of these.
     Methods(Vec<String>),
     /// A header field is present; with `regex`, it also matches that expression.
     Header { name: String, regex: Option<String> },
 }
 
-/// Adds the test `other` to `one`, as an alternative. Returns false, and changes nothing, if one route
-/// cannot have both.
+/// Adds the test `other` to `one`, so that either may hold. Returns false, and changes nothing, if
+/// a single route cannot express that.
 pub(super) fn merge(one: &mut Test, other: &Test) -> bool {
     match (one, other) {
         (Test::Hosts(one), Test::Hosts(other)) | (Test::Methods(one), Test::Methods(other)) => {
@@ -120,8 +121,8 @@ pub(super) fn test(words: &[String], of: Of) -> Result<Test, String> {
     }
 }
 
-/// Splits a criterion into the fetch and the matching method: `path_beg` is `path -m beg`, `hdr_end(host)`
-/// is `hdr(host) -m end`.
+/// Splits the criterion of an ACL into HAProxy's sample fetch and the matching method: `path_beg`
+/// is `path -m beg`, `hdr_end(host)` is `hdr(host) -m end`.
 fn derived(criterion: &str) -> (&str, &str) {
     const HOW: [&str; 7] = ["_beg", "_end", "_reg", "_sub", "_dir", "_dom", "_len"];
     let (fetch, argument) = criterion.split_at(criterion.find('(').unwrap_or(criterion.len()));
@@ -137,8 +138,8 @@ fn derived(criterion: &str) -> (&str, &str) {
     (criterion, "str")
 }
 
-/// Returns the argument of a fetch with one of these names. Of `hdr_…(name)`, [`derived`] leaves only the
-/// argument in parentheses.
+/// Returns the argument of a sample fetch of HAProxy if the fetch has one of these names; otherwise
+/// `None`. Of `hdr_…(name)`, [`derived`] leaves only the argument in parentheses.
 fn argument<'w>(fetch: &'w str, names: &[&str]) -> Option<&'w str> {
     let (name, rest) = fetch.split_at(fetch.find('(')?);
     let inner = rest.strip_prefix('(')?.strip_suffix(')')?;

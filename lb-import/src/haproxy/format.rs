@@ -1,6 +1,7 @@
 //! Converts HAProxy's format strings into texts with lb's variables, for header values and redirects.
 
-/// The properties of the service that a value is converted for.
+/// The properties of the service for which a format string is converted, as far as its text depends
+/// on them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Of {
     /// Whether clients connect to the service over TLS.

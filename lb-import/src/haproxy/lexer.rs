@@ -3,11 +3,12 @@
 /// The words of a line, and why it could not be read as HAProxy reads it.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Line {
-    /// The words, quotes and escapes resolved.
+    /// The words of the line, with quotes and escapes resolved.
     pub(crate) words: Vec<String>,
     /// Why the words differ from what HAProxy would read; `None`: they do not differ.
     pub(crate) fault: Option<String>,
-    /// Where the comment begins, in bytes; the length of the line if it has none.
+    /// Offset in bytes at which the comment of the line begins; the length of the line if it has no
+    /// comment.
     pub(crate) comment: usize,
 }
 

@@ -3,7 +3,7 @@
 use super::lexer;
 use crate::ledger::{Id, Ledger};
 
-/// The keywords that begin a section.
+/// The keywords that begin a section of haproxy.cfg.
 const SECTIONS: [&str; 19] = [
     "global",
     "defaults",
@@ -72,7 +72,7 @@ impl Section {
     }
 }
 
-/// The sections, in the order of the file.
+/// The sections of haproxy.cfg, in the order of the file.
 #[derive(Debug, Default)]
 pub(crate) struct Sections(pub(crate) Vec<Section>);
 
@@ -81,7 +81,7 @@ impl Sections {
     pub(crate) fn effective(&self, section: &Section) -> Vec<Line> {
         let mut all = vec![&section.lines];
         let mut next = section.defaults;
-        // A section inherits only from one before it, so this ends.
+        // A section inherits only from a `defaults` section before it, so this loop ends.
         while let Some(defaults) = next.and_then(|index| self.0.get(index)) {
             all.push(&defaults.lines);
             next = defaults.defaults;

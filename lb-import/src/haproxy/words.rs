@@ -104,7 +104,8 @@ pub(crate) fn server_address(word: &str, port_of_bind: Option<u16>) -> Result<So
     }
 }
 
-/// Makes a valid name of lb from any text: 1 to 63 of `a-z A-Z 0-9 . _ -`.
+/// Makes a name that lb accepts for a service, pool or backend from any text: 1 to 63 of `a-z A-Z
+/// 0-9 . _ -`.
 pub(crate) fn name(text: &str) -> String {
     let allowed = |character: char| {
         if character.is_ascii_alphanumeric() || ".-_".contains(character) {

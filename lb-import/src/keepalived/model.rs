@@ -119,7 +119,8 @@ impl Reader<'_> {
     }
 }
 
-/// Returns why keepalived would read other words than these; `None` if it reads the same.
+/// Returns why keepalived would read a directive differently from these words, such as by expanding
+/// a definition in them; `None` if it would read the same words.
 fn unread(words: &[String]) -> Option<String> {
     let first = words.first().map_or("", |word| word);
     if matches!(
@@ -143,7 +144,8 @@ fn unread(words: &[String]) -> Option<String> {
         .then(|| "it uses a definition, which is not expanded: write the value itself".to_owned())
 }
 
-/// Whether keepalived would read the same words. The tree also has the directives for which it would not.
+/// Whether keepalived would read the directive as the words in the tree are. The tree also contains
+/// directives for which this is false, such as those that use a definition.
 pub(crate) fn is_read(node: &Node) -> bool {
     unread(&node.words).is_none()
 }
