@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use aws_sdk_ec2::types::{HttpTokensState, IpPermission};
+use aws_sdk_ec2::types::{HttpTokensState, IpPermission, NetworkInterface, Reservation};
 
 use super::{ApiError, Ec2, Operation, Settings, metadata, sdk::Sdk};
 
@@ -81,7 +81,7 @@ impl Ec2 {
         let groups: Vec<String> = described
             .network_interfaces()
             .iter()
-            .flat_map(|interface| interface.groups())
+            .flat_map(NetworkInterface::groups)
             .filter_map(|group| group.group_id().map(str::to_owned))
             .collect();
         let subject = groups.join(", ");
@@ -120,7 +120,7 @@ impl Ec2 {
         let mut instances = described
             .reservations()
             .iter()
-            .flat_map(|reservation| reservation.instances());
+            .flat_map(Reservation::instances);
         let options = instances.find_map(|instance| instance.metadata_options());
         Ok(options.map(|options| MetadataOptions {
             instance: instance.clone(),

@@ -18,10 +18,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{Host, Process, agent::capability_options};
 
-/// Where the system is on the host.
+/// Path on the host at which the Debian system is mounted.
 const ROOT: &str = "/run/debian";
 
-/// The agent's unit, where its package installs it.
+/// Path in the Debian system of the agent's systemd unit, as the package installs it.
 const UNIT: &str = "/usr/lib/systemd/system/lb.service";
 
 /// Folders whose content changes with every installation of any package.
@@ -33,14 +33,14 @@ const BOOKKEEPING: [&str; 5] = [
     "/var/lib/systemd/",
 ];
 
-/// A Debian system on a host. It ends with the host.
+/// A Debian system on a host. The system ends with the host.
 #[derive(Debug)]
 pub struct Debian {
     host: Host,
 }
 
 impl Debian {
-    /// Mounts the system on a host.
+    /// Mounts the Debian system on a host.
     ///
     /// # Errors
     /// `cargo xtask setup` has not made it, or the kernel has no overlay file system.
@@ -58,7 +58,8 @@ impl Debian {
         Ok(Self { host: host.clone() })
     }
 
-    /// Returns a command that will run in the system as root, with the environment of a root shell.
+    /// Returns a command that will run in the Debian system as root, with the environment of a root
+    /// shell.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.host.command("env");
@@ -70,18 +71,19 @@ impl Debian {
         command
     }
 
-    /// Runs a shell script, and returns its status and output.
+    /// Runs a shell script in the Debian system, and returns its status and output.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The script cannot be started.
     pub fn attempt(&self, script: &str) -> Result<Output> {
         Ok(self.command("sh").args(["-ec", script]).output()?)
     }
 
-    /// Runs a shell script, and returns what it printed, standard error included.
+    /// Runs a shell script in the Debian system, and returns what it printed, standard error
+    /// included.
     ///
     /// # Errors
-    /// It failed; the error contains its output.
+    /// The script failed; the error contains its output.
     pub fn script(&self, script: &str) -> Result<String> {
         let output = self.attempt(script)?;
         let said = said(&output);
@@ -89,13 +91,13 @@ impl Debian {
         Ok(said)
     }
 
-    /// Returns the path by which a file of the system can be reached from outside.
+    /// Returns the path by which a file of the Debian system can be reached from outside of it.
     #[must_use]
     pub fn path(&self, inside: &str) -> PathBuf {
         self.host.path(&format!("{ROOT}{inside}"))
     }
 
-    /// Writes a file with these permissions.
+    /// Writes a file of the Debian system, with these permissions.
     ///
     /// # Errors
     /// Its folder is missing.
@@ -106,8 +108,8 @@ impl Debian {
         Ok(())
     }
 
-    /// Copies a package into the system and installs it by dpkg, which keeps configuration files that are there
-    /// already and does not ask. Returns what dpkg and the package's scripts
+    /// Copies a package into the Debian system and installs it by dpkg, which keeps configuration
+    /// files that are there already and does not ask. Returns what dpkg and the package's scripts
     /// said.
     ///
     /// # Errors
@@ -117,10 +119,11 @@ impl Debian {
         self.script("dpkg --force-confold --install /run/package.deb </dev/null")
     }
 
-    /// Returns the paths of all files, but for those of dpkg's own bookkeeping.
+    /// Returns the paths of all files of the Debian system, but for those of dpkg's own
+    /// bookkeeping.
     ///
     /// # Errors
-    /// They cannot be listed.
+    /// The files cannot be listed.
     pub fn files(&self) -> Result<BTreeSet<String>> {
         let listed = self.script("find / -xdev")?;
         let ours = |path: &&str| !BOOKKEEPING.iter().any(|other| path.starts_with(other));
@@ -187,7 +190,8 @@ fn one<'a>(unit: &'a str, key: &'a str) -> Result<&'a str> {
     Ok(value)
 }
 
-/// The system that `cargo xtask setup` made: in cargo's target directory.
+/// Returns the folder of the Debian system that `cargo xtask setup` made in cargo's target
+/// directory, or the folder that `LB_DEBIAN_ROOT` names.
 fn lower() -> Result<PathBuf> {
     let root = match env::var_os("LB_DEBIAN_ROOT") {
         Some(named) => PathBuf::from(named),

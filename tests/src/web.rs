@@ -119,8 +119,8 @@ impl Web {
     /// Kills all processes of nginx together, as a power failure would, without closing connections
     /// gracefully.
     ///
+    /// # Errors
     /// When nginx is not running.
-    /// It is not running.
     pub fn kill(&mut self) -> Result<()> {
         let mut nginx = self
             .nginx
@@ -140,8 +140,8 @@ impl Web {
     /// Stops nginx gracefully. Its port is then closed, and the host answers new connections to it with
     /// RST.
     ///
+    /// # Errors
     /// When nginx is not running, or does not exit in time.
-    /// It is not running, or does not end.
     pub fn stop(&mut self) -> Result<()> {
         let mut nginx = self
             .nginx

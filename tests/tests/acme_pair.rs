@@ -78,7 +78,7 @@ fn the_role_moves_in_the_middle_of_an_order() -> Result<()> {
         wait::until_true("validations under way", LIMIT, || {
             Ok(site.directory.log().contains("Sleeping for"))
         })?;
-        // From here on pebble and the clients reach the host that was the standby.
+        // After this hand-over pebble and the clients reach the host that was the standby.
         site.move_role(1)?;
         ensure!(
             site.pair.host(0).read(FILE).is_err() && site.pair.host(1).read(FILE).is_err(),

@@ -81,7 +81,8 @@ fn the_kernel_goes_on_trying_all_without_the_agent() -> Result<()> {
     let agent = Agent::start(&lab, &healthy)?;
     agent.reconfigure(&failing)?;
     all_down(&agent, true)?;
-    // The agent writes the new ring to the kernel shortly after it updates the metric.
+    // The agent writes the ring of backends that are now used to the kernel shortly after it
+    // updates the metric.
     wait::until_true("new connections on all backends", SOON, || {
         Ok(hundred(&lab, Plan::http())?.shares().len() == 4)
     })?;

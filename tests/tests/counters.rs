@@ -19,7 +19,7 @@ use serde_json::Value;
 fn every_received_packet_is_in_exactly_one_verdict_counter() -> Result<()> {
     let lab = Lab::raise()?;
     let settings = Settings {
-        // The interval is long, so no packets are sent between two health checks.
+        // The interval of health checks is long, so no packets are sent between two of them.
         interval: Duration::from_secs(2),
         ..Settings::of(&lab)
     };
@@ -33,7 +33,7 @@ fn every_received_packet_is_in_exactly_one_verdict_counter() -> Result<()> {
         };
         plan.run(&lab.client)?.all_answered()?;
     }
-    // These packets belong to no service, or are not valid.
+    // Send packets that belong to no service, or are not valid.
     lab.client
         .run("ping", &["-c", "20", "-i", "0.01", "203.0.113.74"])?;
     lab.client.script(

@@ -28,12 +28,12 @@ use lab::{
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Limits of the pool `app` that are easily reached.
+/// Keys of the pool `app` with limits that are easily reached, so metrics about them get values.
 const APP: &str = r#"max_connections = 2
 queue = { size = 4 }
 outlier = { consecutive_failures = 3, ejection_time = "2s" }"#;
 
-/// The port of a service of mode `http`.
+/// The address and port of a service of mode `http`.
 const PLAIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(ELASTIC_IP), 8081);
 
 #[test]
@@ -61,7 +61,8 @@ fn every_query_of_every_panel_returns_data() -> Result<()> {
     let app = Plan::app(&lab)?.start(&lab.client);
     thread::sleep(Duration::from_secs(2));
     disturb(&lab)?;
-    // Connections are held during a hand-over, which is a reason for dropped packets.
+    // During a hand-over of the role the kernel drops SYNs of new connections, so the metric of
+    // dropped packets gets a value for that reason.
     for from in [0, 1] {
         pair.agent(from)?.operate(&["failover"])?;
         pair.wait_until_agreed(1 - from)?;
@@ -92,7 +93,8 @@ fn every_query_of_every_panel_returns_data() -> Result<()> {
     Ok(())
 }
 
-/// Returns all queries, with the job and all hosts selected, and the panels that they are of.
+/// Returns each PromQL query of the dashboards, with the job and all hosts selected, after the
+/// title of its panel.
 fn queries() -> Vec<(String, String)> {
     let mut queries = Vec::new();
     for dashboard in ALL {
@@ -116,7 +118,7 @@ fn every_metric_is_in_the_scrape(monitor: &Monitor) -> Result<()> {
         .chain(of_panels)
         .flat_map(|expression| metrics_in(&expression))
         .collect();
-    // Prometheus stores `ALERTS` only while an alert is pending or fires.
+    // Prometheus stores the metric `ALERTS` only while an alert is pending or fires.
     let unknown: Vec<_> = read
         .iter()
         .filter(|metric| !known.contains(*metric) && *metric != "ALERTS")
@@ -131,14 +133,15 @@ fn every_metric_is_in_the_scrape(monitor: &Monitor) -> Result<()> {
     Ok(())
 }
 
-/// Has something happen for each metric that counts what goes wrong.
+/// Causes failures and refusals, so that each metric that counts them gets a value.
 fn disturb(lab: &Lab) -> Result<()> {
-    // A web server that fails requests: ejections, 5xx.
+    // A web server fails requests: the agent forwards answers with status 500 and ejects the
+    // server.
     let web3 = lab.webs[2].host();
     web3.write(BROKEN, "")?;
     thread::sleep(Duration::from_secs(1));
     web3.run("rm", &[BROKEN])?;
-    // More requests than the pool and its queue take.
+    // Send more requests at a time than the pool and its queue accept.
     let crowd = Plan {
         path: "/limited".to_owned(),
         body: Body::Filled(b'y', SLOW_BYTES),
@@ -149,13 +152,14 @@ fn disturb(lab: &Lab) -> Result<()> {
         ..Plan::app(lab)?
     };
     drop(crowd.run(&lab.client)?);
-    // Clients that do not trust the certificate.
+    // Clients that do not trust the certificate abort their TLS handshakes.
     lab.client.script(&format!(
         "for i in 1 2 3; do curl -s -o /dev/null https://{SITE}/ || true; done"
     ))?;
     let client = || {
         for _ in 0..3 {
-            // A request that is refused, one that the client gives up, and a head that never ends.
+            // Send an invalid request, a request whose client leaves before the response ends, and
+            // a request whose head never ends.
             talk("nonsense\r\n\r\n", 64)?;
             talk("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", 4096)?;
             talk("GET / HT", 0)?;
@@ -165,7 +169,8 @@ fn disturb(lab: &Lab) -> Result<()> {
     joined(lab.client.inside(client))
 }
 
-/// Sends a text, reads up to `most` bytes of the answer, and closes the connection.
+/// Connects to the service at [`PLAIN`], sends a text, reads up to `most` bytes of the answer, and
+/// closes the connection.
 fn talk(text: &str, most: usize) -> Result<()> {
     let mut stream = TcpStream::connect_timeout(&PLAIN, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
@@ -179,8 +184,9 @@ fn talk(text: &str, most: usize) -> Result<()> {
     Ok(())
 }
 
-/// Tables of the configuration besides those of [`Settings`]: a route of the service `app`, an access log, a
-/// service of mode `http`, and a certificate from a directory that does not answer.
+/// Tables of the configuration besides those of [`Settings`]: a route of the service `app`, an
+/// access log, a service of mode `http`, and a certificate that is to be obtained from an ACME
+/// directory that does not answer.
 fn more() -> String {
     format!(
         r#"

@@ -81,7 +81,7 @@ fn lost_while(outcome: &str, fault: impl FnOnce(&mut Faults)) -> Result<()> {
     scene
         .wait_until_owner(1, left + PUT_RIGHT)
         .with_context(|| scene.pair.statuses())?;
-    // The agent makes at most four calls in any second.
+    // The agent makes at most four calls of the EC2 API in any second.
     let attempts = scene.associations().len();
     let most = 4 * (began.elapsed().as_secs() as usize + 1);
     ensure!(
@@ -106,7 +106,7 @@ fn descriptions_that_are_behind_the_truth_make_nobody_flap() -> Result<()> {
     let watch = Watch::start(&scene.lab.balancers);
     scene.pair.take(0)?.sigkill()?;
     scene.wait_until_owner(1, SOON)?;
-    // Descriptions are stale here: for five seconds each of them reports the address on lb-a.
+    // DescribeAddresses is set to be stale: for five seconds it still reports the address on lb-a.
     thread::sleep(Duration::from_secs(7));
     has_the_address(scene.pair.agent(1)?)?;
     let calls = scene.associations();
@@ -157,7 +157,7 @@ fn an_address_that_is_moved_by_hand_comes_back() -> Result<()> {
     for away in [Some(1), None] {
         scene.ec2.move_to(away);
         // This gives the gateway time to follow the move: the wait below must not see the owner
-        // from before it.
+        // from before the move.
         thread::sleep(Duration::from_millis(200));
         scene
             .wait_until_owner(0, NOTICED)

@@ -43,7 +43,7 @@ fn only(agent: &Agent, kind: &str, subject: &str, cause: &str) -> Result<Value> 
     Ok(event.clone())
 }
 
-/// Returns the identities and causes of all events.
+/// Returns the ID and the cause of each recorded event.
 fn brief(agent: &Agent) -> Result<Vec<(u64, String)>> {
     let text = agent.operate(&["events", "--json", "-n", "1000"])?;
     let events: Vec<Value> = serde_json::from_str(&text)?;
@@ -61,7 +61,7 @@ fn real_causes_are_events_that_survive_a_restart_and_sigkill() -> Result<()> {
     let agent = Agent::start(&lab, &settings)?;
     only(&agent, "agent_started", "agent", "started: ")?;
 
-    // A backend is killed, and comes back.
+    // Events of a backend: it is killed, and comes back.
     lab.web("web2")?.kill()?;
     let down = only(&agent, "backend_down", "/web2", "from up to down: ")?;
     ensure!(text(&down, "severity") == "warn", "{down:#}");
@@ -74,7 +74,7 @@ fn real_causes_are_events_that_survive_a_restart_and_sigkill() -> Result<()> {
         "from down to up: checks succeed",
     )?;
 
-    // A reload is refused, and one changes something.
+    // Events of two reloads: one is refused, the other changes the configuration.
     let host = lab.lb_a();
     host.write(
         CONFIG_FILE,
@@ -94,7 +94,7 @@ fn real_causes_are_events_that_survive_a_restart_and_sigkill() -> Result<()> {
     agent.reconfigure(&settings.clone().only(&["web1", "web2", "web3"]))?;
     only(&agent, "configuration_loaded", CONFIG_FILE, "web4 removed")?;
 
-    // A certificate file is swapped, and then broken.
+    // Events of a certificate file: it is replaced by another certificate, then by an invalid file.
     host.write(CERTIFICATE_FILE, lab.authority.certify(SITE)?.pem())?;
     only(
         &agent,
@@ -109,7 +109,7 @@ fn real_causes_are_events_that_survive_a_restart_and_sigkill() -> Result<()> {
         Ok(events(&agent, "tls_files_changed")?.len() == 3)
     })?;
 
-    // The operator drains a backend.
+    // An event of a command: the operator drains a backend.
     agent.operate(&["backend", "drain", "web1"])?;
     only(&agent, "backend_override", "web1", "set to drain")?;
     only(&agent, "backend_draining", "/web1", "operator override")?;
@@ -136,7 +136,7 @@ fn real_causes_are_events_that_survive_a_restart_and_sigkill() -> Result<()> {
         "{started:#?}"
     );
 
-    // What a person sees, and the log has the same words.
+    // `lb events` without `--json` prints a line for a person to read for each event.
     let shown = agent.operate(&["events", "-n", "1000"])?;
     ensure!(
         shown
@@ -212,7 +212,7 @@ fn a_failover_is_an_event_with_its_cause_on_the_host_that_takes_over() -> Result
             .is_some_and(|event| text(event, "cause").contains("belongs to this host")))
     })?;
 
-    // A hand-over back, by the operator.
+    // The first host is active again, and the operator has it hand over to the second host.
     scene.pair.start_again(0)?;
     scene.wait_until_agreed(0)?;
     let active = scene.pair.agent(0)?;

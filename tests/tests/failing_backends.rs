@@ -26,7 +26,7 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// Time-out of a client's connection: three retransmissions of its SYN, after 1, 3 and 7 s.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Time for which the load runs before and after the failure.
+/// Time for which the load runs before and after the failure of a backend.
 const AROUND: Duration = Duration::from_secs(2);
 
 /// Maximum number of connections that are established with one backend at a time: a backend gets a

@@ -162,7 +162,7 @@ impl Rounds {
 /// Checks that the loss of a host moved the Elastic IP exactly once, to the balancer `to`.
 fn moved_once(scene: &Scene, before: usize, to: usize) -> Result<()> {
     scene.wait_until_owner(to, LIMIT)?;
-    // A second move would follow within this time.
+    // A second move of the Elastic IP, which must not happen, would follow within this time.
     thread::sleep(Duration::from_millis(500));
     let moved = scene.ec2.moves() - before;
     ensure!(moved == 1, "one loss moved the Elastic IP {moved} times");

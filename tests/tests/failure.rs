@@ -230,8 +230,8 @@ impl Reports {
 }
 
 /// Checks that a recovered backend soon gets its full share of requests. The agent reports it as up
-/// before the last ring is written, and its workers avoid a backend for a second after a failed
-/// connection, so this may take that long, but not longer.
+/// before the last ring of backends is written to the kernel, and its workers avoid a backend for a
+/// second after a failed connection, so this may take that long, but not longer.
 fn takes_its_share(lab: &Lab, backend: &str) -> Result<()> {
     for plan in [Plan::http(), Plan::https(lab)?] {
         let plan = Plan {

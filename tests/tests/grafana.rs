@@ -74,8 +74,8 @@ fn the_dashboards_survive_grafanas_published_model_without_loss() -> Result<()> 
     Ok(())
 }
 
-/// The Python of the virtual environment that `cargo xtask setup` makes for Grafana's model, in the target
-/// directory, or the one that `LB_GRAFANA_PYTHON` names.
+/// Returns the path of the Python in the virtual environment that `cargo xtask setup` makes for
+/// Grafana's model, in the target directory, or the one that `LB_GRAFANA_PYTHON` names.
 fn python() -> Result<PathBuf> {
     if let Some(named) = env::var_os("LB_GRAFANA_PYTHON") {
         return Ok(PathBuf::from(named));
@@ -99,7 +99,7 @@ fn every_panel_has_a_description_a_unit_and_the_variables_in_its_queries() -> Re
         );
         ensure!(!panel.queries.is_empty(), "{uid}: {title} asks nothing");
         for (query, _) in panel.queries {
-            // The alerts are of all jobs.
+            // A query of alerts (`ALERTS`) need not select the job: it shows those of all jobs.
             let is_of_job = query.contains("job=\"$job\"") || query.contains("ALERTS{");
             ensure!(is_of_job, "{uid}: {title} ignores $job: {query}");
         }
@@ -126,7 +126,8 @@ fn every_metric_of_a_panel_is_documented() -> Result<()> {
                 let family = ["_bucket", "_sum", "_count"]
                     .iter()
                     .find_map(|suffix| metric.strip_suffix(suffix));
-                // tests/tests/dashboards.rs finds the others in a real scrape.
+                // docs/metrics.md does not list these metrics, which `lb` does not export;
+                // tests/tests/dashboards.rs finds them in a real scrape.
                 let is_another =
                     metric.starts_with("node_") || metric == "up" || metric == "ALERTS";
                 ensure!(
@@ -153,7 +154,7 @@ fn a_dashboard_for_every_documented_metric_but_a_few() -> Result<()> {
         .flat_map(|(_, panel)| panel.queries)
         .map(|(query, _)| *query)
         .collect();
-    // Shown by another metric: `lb_backend_up`.
+    // No panel shows these metrics, because `lb_backend_up` shows the same.
     let left_out = ["lb_backend_state", "lb_pool_all_down"];
     let missing: Vec<_> = names
         .map(|(name, _)| name)

@@ -23,7 +23,7 @@ const BYTES: u64 = 64 << 20;
 fn traffic_between_two_interfaces_is_redirected_and_counted_as_that() -> Result<()> {
     let lab = Lab::raise_with(Wiring::TwoInterfaces)?;
     let settings = Settings {
-        // The interval is long, so no packets are sent between two health checks.
+        // The interval of health checks is long, so no packets are sent between two of them.
         interval: Duration::from_secs(2),
         ..on_both(&lab)
     };
@@ -331,7 +331,7 @@ fn programs(host: &Host) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Returns the number of interfaces that the XDP program redirects packets to.
+/// Returns the number of interfaces to which the XDP program on a host can redirect packets.
 fn redirects_to(host: &Host) -> Result<usize> {
     let pin = format!("{PINS}/maps/interfaces");
     let json = host.run("bpftool", &["-j", "map", "dump", "pinned", &pin])?;

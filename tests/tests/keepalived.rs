@@ -122,8 +122,9 @@ impl Scene {
         Ok(())
     }
 
-    /// Returns the limit between a takeover after a goodbye and one after silence. The last advert
-    /// before a silence is up to an interval old; after a goodbye the backup waits for the skew.
+    /// Returns the longest time in which a backup takes over after a goodbye; a takeover after the
+    /// silence of the master takes longer. The last advert before a silence is up to an interval
+    /// old; after a goodbye the backup waits for the skew.
     fn longest_goodbye(&self) -> Duration {
         let backup = KeepalivedSettings {
             priority: WEAK,

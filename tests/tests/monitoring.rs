@@ -68,7 +68,8 @@ fn every_alert_fires_and_does_not_fire_in_the_tests_of_the_rules() -> Result<()>
     let files = files("deploy/prometheus/tests")?;
     promtool(&["test", "rules"], &files)?;
 
-    // Numbers of cases: in which the alert fires, and in which it does not.
+    // For each alert, the number of test cases in which it fires, and of those in which it does
+    // not.
     let mut cases: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for file in &files {
         let text = fs::read_to_string(file)?;
@@ -184,7 +185,7 @@ fn every_alert_has_a_severity_texts_and_an_entry_in_the_runbook() -> Result<()> 
     Ok(())
 }
 
-/// Whether the runbook has a heading of this name, followed by a text.
+/// Whether the runbook has a section for the alert of this name: a heading with a text below it.
 fn has_entry(runbook: &str, name: &str) -> bool {
     let entry = runbook.split_once(&format!("\n### {name}\n\n"));
     entry.is_some_and(|(_, text)| !text.starts_with('#') && !text.is_empty())

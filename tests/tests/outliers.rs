@@ -1,4 +1,5 @@
-//! A web server that passes its check but answers 500 is ejected, probed again, and returns.
+//! A web server that passes its health check but answers requests with status 500 is ejected, gets
+//! a trial request later, and returns to use.
 
 use std::time::{Duration, Instant};
 

@@ -23,13 +23,14 @@ use nix::sys::signal::Signal;
 /// Requests per second that an upgrade must not disturb.
 const RATE: f64 = 200.0;
 
-/// Time limit for an agent to serve, or to take over from another.
+/// Time limit for an agent to serve, or to take over from another process in an upgrade.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Time limit for the old process of an upgrade to end: its connections end one request later.
+/// Time limit for the old process of an upgrade to end: each of its connections ends after one more
+/// request.
 const ENDING: Duration = Duration::from_secs(30);
 
-/// Where the certificate is in the system with the package.
+/// Path of the certificate file in the Debian system in which the package is installed.
 const CERTIFICATE: &str = "/etc/lb/tls/site.pem";
 
 #[test]
@@ -88,7 +89,7 @@ fn a_unit_whose_configuration_is_valid_is_enabled_and_one_that_was_disabled_is_n
     debian.script("cp /etc/lb/lb.toml /run/lb.toml")?;
     debian.install(&deb("0.1.0")?)?;
     ensure!(is_enabled()?, "a valid configuration was there");
-    // Removed and installed again.
+    // The package is removed and installed again: the configuration and the enabled unit remain.
     debian.script("dpkg --remove lb; cmp /run/lb.toml /etc/lb/lb.toml")?;
     debian.install(&deb("0.1.0")?)?;
     ensure!(is_enabled()?, "it was before its removal");
@@ -243,7 +244,7 @@ fn configure(lab: &Lab, debian: &Debian) -> Result<()> {
     Ok(())
 }
 
-/// A configuration that is valid without a certificate.
+/// Returns a configuration that is valid without a certificate: its HTTPS services use HTTP.
 fn plain(lab: &Lab) -> String {
     let toml = Settings::of(lab).toml();
     let lines = toml
@@ -279,7 +280,8 @@ fn processes(lab: &Lab) -> Result<Vec<String>> {
     Ok(found.lines().map(str::to_owned).collect())
 }
 
-/// Whether a process runs the file that is installed now, and not one that was replaced.
+/// Whether a process runs the file that is installed now, and not a file that an upgrade has
+/// replaced.
 fn runs_installed(lab: &Lab, debian: &Debian, process: &str) -> Result<bool> {
     use std::os::unix::fs::MetadataExt as _;
     let running = fs::metadata(lab.lb_a().path(&format!("/proc/{process}/exe")))?;
@@ -296,7 +298,7 @@ fn wait_until_served(lab: &Lab) -> Result<()> {
     .with_context(|| lab.lb_a().read("/run/log/lb.log").unwrap_or_default())
 }
 
-/// Ends the process that runs now, as systemd would end the unit's main process.
+/// Ends the agent process that runs now, as systemd would end the unit's main process.
 fn end(lab: &Lab, first: &Process) -> Result<()> {
     drop(first.signal(Signal::SIGTERM));
     lab.lb_a().script("pkill -TERM -x lb || true")?;

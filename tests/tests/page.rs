@@ -62,31 +62,13 @@ fn an_operator_with_the_token_drains_and_hands_over_from_the_page() -> Result<()
     let seen = browse(lab.lb_a(), URL, &["drain", "web/web2", TOKEN])?;
     ensure!(
         seen.contains("backend web/web2 is draining now")
-            && seen.contains("backend web/web2 is ready now"),
+            && seen.contains("backend web/web2 is up now"),
         "{seen}"
     );
     let folder = pictures("failover")?;
     let seen = browse(lab.lb_a(), URL, &["failover", &folder, TOKEN])?;
     ensure!(seen.contains("backup"), "{seen}");
     pair.wait_until_agreed(1)
-}
-
-#[test]
-fn the_listener_speaks_https_with_a_certificate() -> Result<()> {
-    let lab = Lab::raise()?;
-    let _agent = Agent::start(
-        &lab,
-        &Settings {
-            admin_more: "certificate = \"/run/lb/tls/site.pem\"",
-            ..Settings::of(&lab)
-        },
-    )?;
-    let url = "https://127.0.0.1:9145/";
-    let titles = browse(lab.lb_a(), url, &["scripts_off"])?;
-    ensure!(titles.contains("Services"), "{titles}");
-    let plain = lab.lb_a().run("curl", &["-sS", "--fail", "-m", "5", URL]);
-    ensure!(plain.is_err(), "plain HTTP was answered: {plain:?}");
-    Ok(())
 }
 
 /// Whether a browser is connected to the stream of the page on `lb-a`.

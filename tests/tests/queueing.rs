@@ -45,8 +45,8 @@ fn says_503(report: &Report) -> bool {
 #[test]
 fn a_backend_never_has_more_than_its_limit_and_the_others_wait() -> Result<()> {
     let lab = Lab::raise()?;
-    // The first agent has a limit above that of nginx: this shows that one request too many would
-    // be detected.
+    // The first agent gets a limit above that of nginx: this shows that the test would detect one
+    // request too many.
     let lines = |limit: usize| format!("max_connections = {limit}");
     let agent = Agent::start(&lab, &Settings::of(&lab).with_app(&lines(LIMITED + 1)))?;
     let too_many = plan(&lab, 24)?.run(&lab.client)?;

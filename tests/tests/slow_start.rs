@@ -51,8 +51,8 @@ fn a_web_server_that_comes_back_gets_more_and_more() -> Result<()> {
     let at_start = report.since(began);
     let at_start = at_start.answers.iter().filter(|answer| answer.began < down);
     ensure!(at_start.filter(|one| one.backend == "web2").count() > 30);
-    // In these windows web2 has a tenth, a half and finally all of its weight, next to three
-    // backends of the same weight.
+    // In these periods of time web2 has a tenth, a half and finally all of its weight, next to
+    // three backends of the same weight.
     for (window, from, to) in [
         ([0.0, 0.1], 0.02, 0.07),
         ([0.45, 0.55], 0.12, 0.17),

@@ -22,8 +22,8 @@ use rustls::{ClientConfig, ClientConnection, Stream};
 /// Number of packets or connections of each kind that are sent.
 const TIMES: usize = 20;
 
-/// The address at which one agent accepts the connection of the other agent: the host with the
-/// higher address listens, the other host connects.
+/// The address at which one agent of the pair accepts the TLS connection of the other: the host
+/// with the higher address listens, the other host connects.
 const LINK: SocketAddr = SocketAddr::new(IpAddr::V4(BALANCERS[1].1), 9146);
 
 const SOON: Duration = Duration::from_secs(5);
@@ -114,8 +114,8 @@ fn signed_adverts_are_not_to_be_forged_or_replayed() -> Result<()> {
         trailer: vec![0x42; 28],
         ..right
     };
-    // Which part of a forged signature is found wrong first is not determined, so any reason is
-    // accepted.
+    // Which part of a forged trailer with an HMAC the agent finds wrong first is not determined, so
+    // any reason is accepted.
     refused(&scene, 1, "", vec![signed.packet(); TIMES])?;
 
     let heard = overhear(&scene.pair.host(1).clone(), TIMES, SOON)?;

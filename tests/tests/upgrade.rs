@@ -75,11 +75,13 @@ fn a_process_that_cannot_take_over_leaves_the_other_serving() -> Result<()> {
         );
         agent.status().map(drop)
     };
-    // The first error is found before anything is handed over to the new process.
+    // The first of two wrong configurations has an error that is found before anything is passed
+    // from the old process to the new one.
     let toml = site.settings.toml();
     site.write(&toml.replace("round_robin", "round_robbing"))?;
     refused("round_robbing")?;
-    // The second error is found later: another program uses an address of the new configuration.
+    // The error of the second configuration is found later: another program uses an address that it
+    // names.
     let taken = format!("{}:22443", BALANCERS[0].1);
     let other = Backend::start(site.lab.lb_a(), taken.parse()?)?;
     site.write(&format!(

@@ -103,12 +103,13 @@ fn a_process_that_cannot_go_on_in_the_pair_leaves_the_role_where_it_is() -> Resu
         lab.balancers[host].write(CONFIG_FILE, site.settings[host].toml())?;
         site.stood_by(1 - host, watch)
     };
-    // The first error is found before the running process gives up its part in the pair.
+    // The first of two wrong configurations has an error that is found before the running process
+    // leaves its role to the new process.
     let toml = site.settings[0].toml();
     let other = toml.replace(&VIRTUAL_IP.to_string(), "172.31.0.201");
     refused(0, &other, "addresses that move")?;
-    // The second error is found later: another program uses the port of the link between the
-    // agents.
+    // The error of the second configuration is found later: another program uses the port that it
+    // names for the link between the agents.
     site.pair.agent(0)?.operate(&["failover"])?;
     site.pair.wait_until_agreed(1)?;
     let taken = SocketAddr::from((BALANCERS[1].1, 9246));

@@ -100,3 +100,54 @@ impl fmt::Debug for WatchedCertificate {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::PermissionsExt as _,
+        time::{Duration, UNIX_EPOCH},
+    };
+
+    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+
+    use super::*;
+
+    /// Writes a new certificate, and sets the time of its change, which may be coarse. Returns the
+    /// certificate.
+    fn write(path: &Path, seconds: u64) -> CertificateDer<'static> {
+        let made = rcgen::generate_simple_self_signed(["lb.example".to_owned()]).expect("made");
+        let pem = made.cert.pem();
+        put(
+            path,
+            &(pem.clone() + &made.signing_key.serialize_pem()),
+            seconds,
+        );
+        CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate")
+    }
+
+    fn put(path: &Path, text: &str, seconds: u64) {
+        fs::write(path, text).expect("written");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("its mode");
+        let file = fs::File::options().write(true).open(path).expect("open");
+        let time = UNIX_EPOCH + Duration::from_secs(seconds);
+        file.set_modified(time).expect("its time");
+    }
+
+    #[test]
+    fn a_new_certificate_is_served_and_a_broken_file_leaves_the_one_before() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("admin.pem");
+        let first = write(&path, 1);
+        let watched = WatchedCertificate::read(&path).expect("good");
+        assert_eq!(watched.current().cert, [first]);
+        let second = write(&path, 2);
+        assert_eq!(watched.current().cert, std::slice::from_ref(&second));
+        put(&path, "not a certificate", 3);
+        assert_eq!(watched.current().cert, std::slice::from_ref(&second));
+        fs::remove_file(&path).expect("removed");
+        assert_eq!(watched.current().cert, [second]);
+        let third = write(&path, 4);
+        assert_eq!(watched.current().cert, [third]);
+    }
+}

@@ -103,3 +103,50 @@ fn summary(report: &Report, colour: bool) -> String {
         counts.skipped,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::all;
+
+    fn report(states: &[State]) -> Report {
+        let check = all().next().expect("a check");
+        let findings = states.iter().map(|&state| Finding {
+            check,
+            subject: "/etc/lb/lb.toml".to_owned(),
+            state,
+            found: "found\nmore".to_owned(),
+            fix: (state >= State::Warn).then(|| "`do this`".to_owned()),
+        });
+        Report {
+            findings: findings.collect(),
+        }
+    }
+
+    #[test]
+    fn the_exit_code_is_that_of_the_worst_line() {
+        assert_eq!(exit_code(&report(&[])), 0);
+        assert_eq!(exit_code(&report(&[State::Ok, State::Skipped])), 0);
+        assert_eq!(exit_code(&report(&[State::Warn, State::Ok])), 1);
+        assert_eq!(exit_code(&report(&[State::Fail, State::Warn])), 2);
+    }
+
+    #[test]
+    fn a_fix_is_beneath_its_line_and_the_last_line_counts() {
+        assert_eq!(
+            render(&report(&[State::Ok, State::Fail]), false),
+            "Configuration and agent\n  \
+             ok       configuration  /etc/lb/lb.toml: found\n           more\n  \
+             fail     configuration  /etc/lb/lb.toml: found\n           more\n           \
+             fix: `do this`\n\n\
+             1 fail, 0 warn, 1 ok, 0 skipped\n"
+        );
+    }
+
+    #[test]
+    fn colours_are_for_terminals() {
+        let report = report(&[State::Fail]);
+        assert!(render(&report, true).contains("\x1b[1;31mfail   \x1b[0m"));
+        assert!(!render(&report, false).contains('\x1b'));
+    }
+}

@@ -1,8 +1,16 @@
 //! The agent that runs on this host, if any.
 
-use std::{fs, os::unix::net::UnixStream, path::Path, time::Duration};
+use std::{
+    fs, io,
+    os::unix::{fs::MetadataExt as _, net::UnixStream},
+    path::Path,
+    time::Duration,
+};
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::{
+    sys::socket::{getsockopt, sockopt::PeerCredentials},
+    unistd::{User, getegid, geteuid},
+};
 
 use super::{
     catalogue::{Check, Group},
@@ -21,32 +29,69 @@ pub(super) static RUNNING: Check = Check {
 
 pub(super) static CHECKS: [&Check; 1] = [&RUNNING];
 
-/// Time limit for the agent to answer with its status.
+/// Time limit for the agent's status.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// An agent that runs on this host.
+/// A running agent.
 #[derive(Clone, Debug)]
 pub(super) struct RunningAgent {
-    /// The process id of the agent.
+    /// Its process id.
     pub(super) pid: i32,
-    /// The effective user and group of the agent; `None` if they cannot be read.
+    /// Its effective user and group.
     pub(super) account: Option<Account>,
-    /// The status of the agent; `None` if it did not answer in time.
+    /// Its status; `None` if it did not answer in time.
     pub(super) status: Option<Status>,
 }
 
-/// A user and group of the system, by number.
+/// A user and group, by number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Account {
     pub(super) user: u32,
     pub(super) group: u32,
 }
 
-/// Finds the agent that listens on the admin socket. Returns it, or `None` if no agent runs, and
-/// the findings about it.
+impl Account {
+    /// Returns the account of the running agent. Without one, the one that it will probably have: `lb`,
+    /// if there is such a user and root runs this, else that of this process.
+    pub(super) fn of(agent: Option<&RunningAgent>) -> Self {
+        if let Some(account) = agent.and_then(|agent| agent.account) {
+            return account;
+        }
+        let own = Self {
+            user: geteuid().as_raw(),
+            group: getegid().as_raw(),
+        };
+        match User::from_name("lb") {
+            Ok(Some(user)) if own.user == 0 => Self {
+                user: user.uid.as_raw(),
+                group: user.gid.as_raw(),
+            },
+            _ => own,
+        }
+    }
+
+    /// Whether this account has all of these permissions (`rwx`, one octal digit) for a file. Further
+    /// groups of the user are not known.
+    pub(super) fn may(self, wanted: u32, file: &fs::Metadata) -> bool {
+        self.has(wanted, (file.uid(), file.gid(), file.mode()))
+    }
+
+    pub(super) fn has(self, wanted: u32, (owner, group, mode): (u32, u32, u32)) -> bool {
+        let shift = match self {
+            Self { user: 0, .. } => return true,
+            Self { user, .. } if user == owner => 6,
+            Self { group: own, .. } if own == group => 3,
+            Self { .. } => 0,
+        };
+        mode >> shift & wanted == wanted
+    }
+}
+
+/// Finds the agent that listens on the admin socket.
 pub(super) async fn find(socket: &Path) -> (Option<RunningAgent>, Vec<Finding>) {
-    let Some((pid, account)) = listener_of(socket) else {
-        return (None, vec![judge(socket, None)]);
+    let (pid, account) = match listener_of(socket) {
+        Ok(listener) => listener,
+        Err(error) => return (None, vec![without(socket, &error)]),
     };
     let client = Client::new(socket);
     let asked = tokio::task::spawn_blocking(move || client.status());
@@ -59,19 +104,18 @@ pub(super) async fn find(socket: &Path) -> (Option<RunningAgent>, Vec<Finding>) 
         account,
         status,
     };
-    let finding = judge(socket, Some(&agent));
+    let finding = judge(socket, &agent);
     (Some(agent), vec![finding])
 }
 
-/// Returns the process that listens on a Unix socket, with its effective user and group; `None` if
-/// no process does.
-fn listener_of(socket: &Path) -> Option<(i32, Option<Account>)> {
-    let stream = UnixStream::connect(socket).ok()?;
-    let peer = getsockopt(&stream, PeerCredentials).ok()?;
+/// Returns the process that listens on a Unix socket.
+fn listener_of(socket: &Path) -> io::Result<(i32, Option<Account>)> {
+    let stream = UnixStream::connect(socket)?;
+    let peer = getsockopt(&stream, PeerCredentials)?;
     let account = fs::read_to_string(format!("/proc/{}/status", peer.pid()))
         .ok()
         .and_then(|status| account_of(&status));
-    Some((peer.pid(), account))
+    Ok((peer.pid(), account))
 }
 
 /// Parses the effective user and group out of /proc/PID/status.
@@ -86,11 +130,21 @@ fn account_of(status: &str) -> Option<Account> {
     })
 }
 
-fn judge(socket: &Path, agent: Option<&RunningAgent>) -> Finding {
-    let Some(agent) = agent else {
-        let found = "no agent is running: checks that need one are skipped";
-        return RUNNING.skipped(socket.display(), found);
-    };
+/// Judges that no agent could be reached.
+fn without(socket: &Path, error: &io::Error) -> Finding {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return RUNNING.warn(
+            socket.display(),
+            "the socket belongs to another user: whether an agent runs is not known, and its ports may look \
+             like conflicts",
+            "run this as root or as the agent's user",
+        );
+    }
+    let found = "no agent is running: checks that need one are skipped";
+    RUNNING.skipped(socket.display(), found)
+}
+
+fn judge(socket: &Path, agent: &RunningAgent) -> Finding {
     let Some(status) = &agent.status else {
         return RUNNING.fail(
             socket.display(),
@@ -127,22 +181,42 @@ mod tests {
     }
 
     #[test]
+    fn permissions_are_those_of_the_first_class_that_fits() {
+        let lb = Account {
+            user: 997,
+            group: 998,
+        };
+        let may_write = |owner, group, mode| lb.has(0o3, (owner, group, mode));
+        assert!(may_write(997, 0, 0o100_700) && may_write(0, 998, 0o770) && may_write(0, 0, 0o777));
+        assert!(!may_write(0, 0, 0o755) && !may_write(997, 0, 0o500));
+        assert!(
+            !may_write(997, 998, 0o077),
+            "the class of the owner counts alone"
+        );
+        let root = Account { user: 0, group: 0 };
+        assert!(root.has(0o7, (997, 998, 0)));
+    }
+
+    #[test]
     fn an_agent_that_does_not_answer_is_a_failure_and_one_that_does_not_run_is_not() {
         let socket = Path::new("/run/lb/lb.sock");
-        assert_eq!(judge(socket, None).state, State::Skipped);
+        let state = |kind: io::ErrorKind| without(socket, &kind.into()).state;
+        assert_eq!(state(io::ErrorKind::NotFound), State::Skipped);
+        assert_eq!(state(io::ErrorKind::ConnectionRefused), State::Skipped);
+        assert_eq!(state(io::ErrorKind::PermissionDenied), State::Warn);
         let mut agent = RunningAgent {
             pid: 42,
             account: None,
             status: None,
         };
-        assert_eq!(judge(socket, Some(&agent)).state, State::Fail);
+        assert_eq!(judge(socket, &agent).state, State::Fail);
         let mut status = examples_of_status();
         status.problems.clear();
         agent.status = Some(status.clone());
-        assert_eq!(judge(socket, Some(&agent)).state, State::Ok);
+        assert_eq!(judge(socket, &agent).state, State::Ok);
         status.problems.push("no backend is up".to_owned());
         agent.status = Some(status);
-        let finding = judge(socket, Some(&agent));
+        let finding = judge(socket, &agent);
         assert_eq!(finding.state, State::Warn);
         assert!(finding.found.contains("no backend is up"));
     }

@@ -67,16 +67,16 @@ pub(super) static CHECKS: [&Check; 5] = [
     &SECURITY_GROUPS,
 ];
 
-/// The findings about AWS, and what other groups of checks need to know from AWS.
+/// What AWS says. Other checks use the public address.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answers {
     pub(super) findings: Vec<Finding>,
-    /// The public address of the Elastic IP; `None` if it is not known.
+    /// The public address of the Elastic IP.
     pub(super) public_ip: Option<Ipv4Addr>,
 }
 
 impl Answers {
-    /// Returns the finding that AWS did not answer all requests within this time limit.
+    /// Returns the answer for requests that did not end within the limit.
     pub(super) fn overdue(limit: Duration) -> Self {
         let finding = PERMISSIONS.fail(
             "",
@@ -91,9 +91,8 @@ impl Answers {
     }
 }
 
-/// Makes the checks of the group AWS, if the configuration has an Elastic IP. Each call has a
-/// separate time limit (1.5 s), and calls that do not depend on each other are made at the same
-/// time.
+/// Makes the checks of this group, if the configuration has an Elastic IP. Each call has a time limit of
+/// its own (1.5 s), and calls that do not depend on each other are made at the same time.
 pub(super) async fn check(config: &Config) -> Answers {
     let elastic = config.ha.as_ref().and_then(|ha| match &ha.moves {
         Moves::ElasticIp(elastic) => Some((ha, elastic)),
@@ -144,8 +143,7 @@ pub(super) async fn check(config: &Config) -> Answers {
     }
 }
 
-/// Returns whether the configuration leaves out a value that the instance metadata service then
-/// must supply: region, network interface or private address.
+/// Returns whether the configuration leaves something to the metadata service.
 fn needs_metadata(elastic: &ElasticIp) -> bool {
     elastic.region.is_none()
         || elastic.network_interface_id.is_none()

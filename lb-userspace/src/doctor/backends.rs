@@ -40,10 +40,10 @@ pub(super) static ANSWER: Check = Check {
 
 pub(super) static CHECKS: [&Check; 2] = [&ROUTE, &ANSWER];
 
-/// Highest number of health checks that are made at the same time.
+/// Number of probes at the same time.
 const AT_ONCE: usize = 128;
 
-/// Judges whether the host has a usable route to each backend.
+/// Judges the routes of all backends.
 pub(super) fn routes(config: &Config) -> Vec<Finding> {
     let refused = match dataplane::unreachable(&config.node.interfaces, &config.services) {
         Ok(refused) => refused,
@@ -94,7 +94,7 @@ fn route(backend: &Backend, way: Option<Way>) -> Finding {
     }
 }
 
-/// Makes the health check of every backend once. No check takes longer than `limit`.
+/// Checks every backend once. No probe takes longer than `limit`.
 pub(super) async fn answers(config: &Config, limit: Duration) -> Vec<Finding> {
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     let mut probes = JoinSet::new();
@@ -143,7 +143,7 @@ fn answer(backend: &Backend, outcome: Result<(), Failure>) -> Finding {
     ANSWER.fail(subject, failure, fix)
 }
 
-/// Returns every backend once, with the health check of the first pool that has the backend.
+/// Returns every backend once, with the check of the first pool that has it.
 fn each(config: &Config) -> impl Iterator<Item = (config::Check, &Backend)> {
     let mut seen = HashSet::new();
     let all = config
@@ -154,7 +154,7 @@ fn each(config: &Config) -> impl Iterator<Item = (config::Check, &Backend)> {
     unique.map(|(pool, backend)| (pool.check.clone().unwrap_or(BY_TCP), backend))
 }
 
-/// The health check that is made of backends whose pools have none.
+/// The check for pools without one.
 const BY_TCP: config::Check = config::Check {
     kind: CheckKind::Tcp,
     interval: Duration::from_secs(2),

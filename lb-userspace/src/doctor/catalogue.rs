@@ -5,47 +5,46 @@ use super::{
     kernel, names, pair, ports,
 };
 
-/// A kind of check that `lb doctor` makes. Each finding refers to the kind of check that made it.
+/// One kind of check. Its findings refer to it.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Check {
-    /// The name of the check in the output, in JSON and in docs/doctor.md: lower case, words joined
-    /// by `_`.
+    /// The name in the output, in JSON and in docs/doctor.md: lower case, words joined by `_`.
     pub name: &'static str,
-    /// The group that the check is listed in.
+    /// The group that it is listed in.
     pub group: Group,
-    /// What the check looks at.
+    /// What it looks at.
     pub looks_at: &'static str,
-    /// Why it matters what the check looks at.
+    /// Why that matters.
     pub why: &'static str,
-    /// How to fix what the check finds, in general; a finding says it for the case at hand.
+    /// How to fix it, in general; a finding says it for the case at hand.
     pub fix: &'static str,
 }
 
 /// The groups of checks, in the order of the output.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Group {
-    /// Checks of the configuration file and of the agent.
+    /// The configuration file and the agent.
     Agent,
-    /// Checks of the kernel.
+    /// The kernel.
     Kernel,
-    /// Checks of the network interfaces that `[node]` names.
+    /// The interfaces of `[node]`.
     Interfaces,
-    /// Checks of limits, sysctls, ports and the clock of the host.
+    /// Limits, sysctls, ports and the clock of the host.
     Host,
-    /// Checks of the routes to the backends, and of the backends.
+    /// Routes to backends, and the backends.
     Backends,
-    /// Checks of the other host of the pair.
+    /// The other host.
     Pair,
-    /// Checks of the EC2 API and the instance metadata service.
+    /// The EC2 API and the instance metadata service.
     Aws,
-    /// Checks of the DNS names that clients use, and of certificates.
+    /// DNS names and certificates.
     Certificates,
-    /// Checks of files, folders and disks.
+    /// Files, folders and disks.
     Files,
 }
 
 impl Group {
-    /// Returns the name of the group, as it is written in JSON.
+    /// Returns the word for the group, as in JSON.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -61,7 +60,7 @@ impl Group {
         }
     }
 
-    /// Returns the heading of the group in the output.
+    /// Returns the heading of the group.
     #[must_use]
     pub fn heading(self) -> &'static str {
         match self {
@@ -78,7 +77,7 @@ impl Group {
     }
 }
 
-/// Returns every kind of check, in the order of the output.
+/// Returns every check, in the order of the output.
 pub fn all() -> impl Iterator<Item = &'static Check> {
     ALL.iter().copied().flatten().copied()
 }
@@ -116,8 +115,7 @@ mod tests {
         assert!(all().is_sorted_by_key(|check| check.group));
     }
 
-    /// Returns the part of docs/doctor.md that is generated from the catalogue: a section for each
-    /// group of checks.
+    /// Returns the sections of docs/doctor.md that the catalogue determines.
     fn sections() -> String {
         let mut text = String::new();
         let mut group = None;
@@ -139,8 +137,7 @@ mod tests {
         text
     }
 
-    /// `UPDATE=1 cargo test -p lb-userspace --lib doctor` writes the generated part of
-    /// docs/doctor.md.
+    /// `UPDATE=1 cargo test -p lb-userspace --lib doctor` writes the sections.
     #[test]
     fn the_page_has_every_check() {
         const MARK: &str = "<!-- checks -->\n";

@@ -12,6 +12,7 @@ use std::{
 
 use self::chain::Chain;
 use super::{
+    agent::Account,
     catalogue::{Check, Group},
     finding::Finding,
 };
@@ -60,8 +61,7 @@ pub(super) static NAMES: Check = Check {
 
 pub(super) static CHECKS: [&Check; 4] = [&FILE, &EXPIRY, &CHAIN, &NAMES];
 
-/// Remaining validity below which a certificate gets a warning: its renewal, which is due 30 days
-/// before its end, has then failed for weeks.
+/// Less time than this is a warning: a renewal that is due 30 days before the end has failed for weeks.
 const SOON: Duration = Duration::from_secs(14 * DAY);
 const DAY: u64 = 24 * 60 * 60;
 
@@ -69,20 +69,19 @@ const DAY: u64 = 24 * 60 * 60;
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Used {
     path: PathBuf,
-    /// The name of the service, and the DNS names that the certificate must have, if the agent
-    /// obtains the certificate by ACME; otherwise `None`.
+    /// The service, and the names that it must have, if the agent obtains it.
     obtained: Option<(String, Vec<String>)>,
 }
 
-/// Makes the checks of the certificates. Returns the findings, and the DNS names that clients use.
-pub(super) fn check(config: &Config) -> (Vec<Finding>, BTreeSet<String>) {
+/// Makes the checks of this group. Also returns the DNS names that clients use.
+pub(super) fn check(config: &Config, account: Account) -> (Vec<Finding>, BTreeSet<String>) {
     let roots = chain::trusted_authorities();
     let mut names = BTreeSet::new();
     let mut findings = Vec::new();
     for used in used(config) {
         let wanted = used.obtained.iter().flat_map(|(_, domains)| domains);
         names.extend(wanted.cloned());
-        findings.extend(check_file(&used, &roots, &mut names));
+        findings.extend(check_file(&used, (&roots, account), &mut names));
     }
     names.retain(|name| !name.starts_with("*.") && name.parse::<IpAddr>().is_err());
     (findings, names)
@@ -117,7 +116,7 @@ fn used(config: &Config) -> BTreeSet<Used> {
 
 fn check_file(
     used: &Used,
-    roots: &chain::Authorities,
+    (roots, account): (&chain::Authorities, Account),
     names: &mut BTreeSet<String>,
 ) -> Vec<Finding> {
     let path = used.path.as_path();
@@ -138,11 +137,25 @@ fn check_file(
     };
     names.extend(certificate.names.iter().cloned());
     vec![
-        FILE.ok(subject, "a chain and its key"),
+        readable(path, account),
         expiry(used, &certificate, SystemTime::now()),
         judge_chain(path, &Chain::parse(&text), roots),
         judge_names(used, &certificate.names),
     ]
+}
+
+/// Judges whether the user of the agent may read a file, which root always may.
+fn readable(path: &Path, account: Account) -> Finding {
+    let subject = &path.display();
+    let Account { user, group } = account;
+    match fs::metadata(path).is_ok_and(|metadata| account.may(0o4, &metadata)) {
+        true => FILE.ok(subject, "a chain and its key"),
+        false => FILE.fail(
+            subject,
+            format!("user {user}, which the agent runs as, may not read it"),
+            format!("`chown {user}:{group} {subject}`"),
+        ),
+    }
 }
 
 fn fix_of_file(path: &Path, error: &proxy::Error) -> String {
@@ -225,7 +238,7 @@ fn judge_chain(path: &Path, chain: &Chain, roots: &chain::Authorities) -> Findin
         chain::Verdict::Private { issuer } => CHAIN.warn(
             subject,
             format!("issued by {issuer:?}, which this host does not trust"),
-            format!("if that is an authority of your own, nothing; else {append}"),
+            format!("if that is your own authority, ignore this; otherwise {append}"),
         ),
     }
 }

@@ -1,5 +1,5 @@
-//! Finds packets that arrive with unfinished checksums: from a neighbour on the same machine that
-//! leaves checksums to hardware that does not exist.
+//! Packets that arrive with incomplete checksums: from a neighbour on the same machine that leaves them
+//! to hardware that does not exist.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -31,15 +31,14 @@ pub(super) static CHECKSUMS: Check = Check {
 
 pub(super) static CHECKS: [&Check; 1] = [&CHECKSUMS];
 
-/// Numbers of packets from one address that open connections, by whether their checksum is
-/// finished.
+/// Counts of packets from one address.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Seen {
-    pub(super) finished: u32,
-    pub(super) unfinished: u32,
+    pub(super) complete: u32,
+    pub(super) incomplete: u32,
 }
 
-/// The packets that arrived on an interface, counted by the address of the sender.
+/// What arrived on an interface, by sender.
 pub(super) type Senders = BTreeMap<Ipv4Addr, Seen>;
 
 /// A socket that receives copies of all packets that arrive.
@@ -47,7 +46,7 @@ pub(super) type Senders = BTreeMap<Ipv4Addr, Seen>;
 pub(super) struct Tap {
     /// A packet socket in tokio's type for UDP sockets, as tokio has none for these.
     socket: UdpSocket,
-    /// The names of the interfaces whose packets are counted, by interface index.
+    /// Names of the interfaces of interest, by index.
     interfaces: HashMap<usize, String>,
 }
 
@@ -55,8 +54,7 @@ pub(super) struct Tap {
 const ETHERNET_IPV4: u16 = 0x0800;
 
 impl Tap {
-    /// Opens the packet socket. Must be called within a tokio runtime, before the backends are
-    /// checked.
+    /// Opens the socket. Must be called within a tokio runtime, before the probes are sent.
     pub(super) fn open(interfaces: &Interfaces) -> std::io::Result<Self> {
         let protocol = Protocol::from(i32::from(ETHERNET_IPV4.to_be()));
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
@@ -71,7 +69,7 @@ impl Tap {
         })
     }
 
-    /// Counts the packets that arrive until `end` completes, by interface and sender.
+    /// Counts what arrives until `end` completes, and what has arrived by then.
     pub(super) async fn watch(self, end: impl Future<Output = ()>) -> BTreeMap<String, Senders> {
         let mut seen: BTreeMap<String, Senders> = BTreeMap::new();
         for name in self.interfaces.values() {
@@ -87,15 +85,14 @@ impl Tap {
                 },
             }
         }
-        // Replies to the last health checks may still be in the socket's queue.
+        // Answers to the last probes may still be in the socket's queue.
         tokio::time::sleep(Duration::from_millis(20)).await;
         self.drain(&mut seen);
         seen
     }
 
     fn drain(&self, seen: &mut BTreeMap<String, Senders>) {
-        // Limit of the packets that are read in one go, so that this loop ends even in a flood of
-        // packets.
+        // A bound, so that a flood does not keep this from ending.
         const MOST: usize = 100_000;
         let mut frame = [0; 2048];
         for _ in 0..MOST {
@@ -108,7 +105,7 @@ impl Tap {
             let Some(name) = self.interfaces.get(&from.ifindex()) else {
                 continue;
             };
-            let Some((sender, finished)) = opening(frame.get(14..length).unwrap_or_default())
+            let Some((sender, complete)) = opening(frame.get(14..length).unwrap_or_default())
             else {
                 continue;
             };
@@ -117,16 +114,16 @@ impl Tap {
                 .or_default()
                 .entry(sender)
                 .or_default();
-            match finished {
-                true => counts.finished += 1,
-                false => counts.unfinished += 1,
+            match complete {
+                true => counts.complete += 1,
+                false => counts.incomplete += 1,
             }
         }
     }
 }
 
 /// Parses an IPv4 packet; if it is a TCP packet with SYN, returns its source and whether its checksum is
-/// finished. Other packets may be merged by the kernel, which leaves their checksums unfinished too.
+/// complete. Other packets may be merged by the kernel, which leaves their checksums incomplete too.
 fn opening(packet: &[u8]) -> Option<(Ipv4Addr, bool)> {
     const TCP: u8 = 6;
     const SYN: u8 = 2;
@@ -145,8 +142,8 @@ fn opening(packet: &[u8]) -> Option<(Ipv4Addr, bool)> {
     Some((source, folded(pseudo + sum(segment)) == u16::MAX))
 }
 
-/// Adds up the 16-bit words of `bytes` in network byte order (RFC 1071). A TCP segment with SYN is
-/// short enough for the sum not to overflow.
+/// Adds up 16-bit words in network byte order (RFC 1071). The segments of openings are short enough not
+/// to overflow.
 fn sum(bytes: &[u8]) -> u32 {
     let words = bytes.chunks(2).map(|word| match *word {
         [high, low] => u32::from(u16::from_be_bytes([high, low])),
@@ -163,24 +160,26 @@ fn folded(mut sum: u32) -> u16 {
     u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
-/// Judges the checksums of the packets that arrived on an interface. `steers` says whether any
-/// service is of mode `tcp`, so that the XDP program forwards such packets.
+/// Judges what arrived on an interface. `steers`: whether any service is of mode `tcp`.
 pub(super) fn judge(interface: &str, senders: &Senders, steers: bool) -> Finding {
-    let unfinished: Vec<String> = senders
+    let incomplete: Vec<String> = senders
         .iter()
-        .filter(|(_, seen)| seen.unfinished > 0)
+        .filter(|(_, seen)| seen.incomplete > 0)
         .map(|(address, _)| address.to_string())
         .collect();
-    let total: u32 = senders.values().map(|seen| seen.finished).sum();
-    if unfinished.is_empty() {
+    let total: u32 = senders.values().map(|seen| seen.complete).sum();
+    if incomplete.is_empty() {
         return match total {
             0 => CHECKSUMS.skipped(interface, "no TCP connection was opened through it"),
-            _ => CHECKSUMS.ok(interface, format!("{total} of {total} are finished")),
+            _ => CHECKSUMS.ok(
+                interface,
+                format!("complete in all {total} packets that opened connections"),
+            ),
         };
     }
     let found = format!(
-        "packets arrive with unfinished checksums, from {}",
-        unfinished.join(", ")
+        "packets arrive with incomplete checksums, from {}",
+        incomplete.join(", ")
     );
     let fix = "on these senders (in a lab or between virtual machines, also on the host between): `ethtool \
                -K eth0 tx off tso off gso off`, with the name of their interface";
@@ -218,8 +217,7 @@ mod tests {
         let mut packet = syn_ack();
         let source = Ipv4Addr::new(10, 0, 0, 6);
         assert_eq!(opening(&packet), Some((source, true)));
-        // The checksum that a sender leaves for its hardware to finish: the sum of the
-        // pseudo-header.
+        // What a sender leaves to its hardware: the sum of the pseudo-header.
         let partial = folded(sum(&packet[12..20]) + 6 + 20);
         packet[36..38].copy_from_slice(&partial.to_be_bytes());
         assert_eq!(opening(&packet), Some((source, false)));
@@ -240,11 +238,11 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_checksums_damage_tcp_services_only() {
-        let seen = |finished, unfinished| {
+    fn incomplete_checksums_damage_tcp_services_only() {
+        let seen = |complete, incomplete| {
             let counts = Seen {
-                finished,
-                unfinished,
+                complete,
+                incomplete,
             };
             Senders::from([(Ipv4Addr::new(10, 0, 0, 6), counts)])
         };

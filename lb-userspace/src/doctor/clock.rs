@@ -1,5 +1,4 @@
-//! Checks the clock of the host: whether a time service runs, and how far the clock is from those
-//! of backends.
+//! The clock of the host.
 
 use std::{
     fs,
@@ -38,17 +37,15 @@ pub(super) static CLOCK: Check = Check {
 
 pub(super) static CHECKS: [&Check; 2] = [&SERVICE, &CLOCK];
 
-/// Largest difference between two clocks that the delay of the network can explain, together with
-/// the resolution of the field `Date`, which is one second.
+/// Largest difference that network delay and the second's resolution of the header explain.
 const NOTICEABLE: Duration = Duration::from_secs(5);
-/// Difference between two clocks above which the check fails; a smaller one above [`NOTICEABLE`] is
-/// a warning.
+/// From this difference on something fails.
 const HARMFUL: Duration = Duration::from_secs(120);
 
-/// Highest number of backends that are asked for the time.
+/// Number of backends that are asked.
 const ASKED: usize = 3;
 
-/// Makes the checks of the clock. Each backend has the time `limit` to answer.
+/// Makes the checks of this group. Each backend has `limit` to answer.
 pub(super) async fn check(config: &Config, limit: Duration) -> Vec<Finding> {
     let service = time_service(&processes());
     let mut offsets = Vec::new();
@@ -60,8 +57,7 @@ pub(super) async fn check(config: &Config, limit: Duration) -> Vec<Finding> {
     vec![service, clock(&offsets)]
 }
 
-/// Returns the addresses of backends that speak HTTP without TLS, at most [`ASKED`], to ask for the
-/// time.
+/// Returns backends that speak HTTP without TLS.
 fn clocks(config: &Config) -> impl Iterator<Item = SocketAddr> {
     let http = config.pools.iter().filter(|pool| {
         let check = pool.check.as_ref();
@@ -79,7 +75,7 @@ fn processes() -> Vec<String> {
 }
 
 fn time_service(processes: &[String]) -> Finding {
-    // Names of time services as in /proc/PID/comm, where the kernel cuts names after 15 bytes.
+    // The kernel cuts names after 15 bytes.
     const SERVICES: [&str; 5] = ["chronyd", "ntpd", "systemd-timesyn", "ptp4l", "phc2sys"];
     let found = SERVICES
         .iter()
@@ -95,7 +91,7 @@ fn time_service(processes: &[String]) -> Finding {
     }
 }
 
-/// The difference between this host's clock and that of a backend.
+/// The difference of two clocks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Offset {
     by: Duration,
@@ -137,8 +133,7 @@ fn date_of(head: &str) -> Option<SystemTime> {
     humantime::parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z")).ok()
 }
 
-/// Judges the clock by the smallest difference from a backend's clock, because one backend with a
-/// wrong clock says nothing about this host.
+/// Judges by the smallest difference: one backend with a wrong clock says nothing about this host.
 fn clock(offsets: &[Offset]) -> Finding {
     let Some(least) = offsets.iter().min_by_key(|offset| offset.by) else {
         return CLOCK.skipped("", "no backend answered with the time");

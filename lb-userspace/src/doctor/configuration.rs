@@ -1,4 +1,4 @@
-//! Checks the configuration file.
+//! The configuration file.
 
 use std::path::Path;
 
@@ -19,8 +19,7 @@ pub(super) static VALID: Check = Check {
 
 pub(super) static CHECKS: [&Check; 1] = [&VALID];
 
-/// Reads the configuration file. Returns the configuration, or `None` if it is invalid: then
-/// nothing else can be checked.
+/// Reads the file. Without a configuration there is one finding, and nothing else to check.
 pub(super) fn read(file: &Path) -> (Option<Config>, Vec<Finding>) {
     judge(
         file,

@@ -7,10 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::{
-    sys::statvfs::statvfs,
-    unistd::{User, getegid, geteuid},
-};
+use nix::sys::statvfs::statvfs;
 
 use super::{
     agent::{Account, RunningAgent},
@@ -51,25 +48,24 @@ pub(super) static PRIVATE: Check = Check {
 
 pub(super) static CHECKS: [&Check; 3] = [&FOLDER, &DISK, &PRIVATE];
 
-/// Makes the checks of folders, disks and files with secrets.
+/// Makes the checks of this group.
 pub(super) fn check(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
-    let account = agent
-        .and_then(|agent| agent.account)
-        .unwrap_or_else(account);
+    let account = Account::of(agent);
     let mut findings: Vec<_> = folders(config)
         .iter()
-        .map(|folder| judge_folder(folder, &Existing::above(folder), account))
+        .map(|folder| judge_folder(folder, Existing::above(folder).as_ref(), account))
         .collect();
     findings.extend(folders(config).iter().map(|folder| disk(folder)));
     let keys = keys(config);
-    findings.extend(
-        keys.iter()
-            .map(|file| private(file, private_file::read(file, MAX_KEY_BYTES))),
-    );
+    findings.extend(keys.iter().map(|file| {
+        let read = private_file::read(file, MAX_KEY_BYTES);
+        let read = read.map(|_| "only the agent can read it".to_owned());
+        judge_private(&PRIVATE, file, read, account)
+    }));
     findings
 }
 
-/// Size limit in bytes of a file with a secret, which is larger than any key.
+/// Larger than any key.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
 
 fn folders(config: &Config) -> BTreeSet<PathBuf> {
@@ -101,25 +97,6 @@ fn keys(config: &Config) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Returns the account that the agent will probably run as: the user `lb` if root runs this command
-/// and that user exists, otherwise the user who runs this command.
-fn account() -> Account {
-    let own = Account {
-        user: geteuid().as_raw(),
-        group: getegid().as_raw(),
-    };
-    if own.user != 0 {
-        return own;
-    }
-    match User::from_name("lb") {
-        Ok(Some(user)) => Account {
-            user: user.uid.as_raw(),
-            group: user.gid.as_raw(),
-        },
-        _ => own,
-    }
-}
-
 /// The nearest folder of a path that exists.
 #[derive(Clone, Debug)]
 struct Existing {
@@ -146,17 +123,20 @@ impl Existing {
 
     fn can_be_written_by(&self, account: Account) -> bool {
         const WRITE_AND_SEARCH: u32 = 0o3;
-        let shift = match account {
-            Account { user: 0, .. } => return true,
-            Account { user, .. } if user == self.owner => 6,
-            Account { group, .. } if group == self.group => 3,
-            _ => 0,
-        };
-        self.mode >> shift & WRITE_AND_SEARCH == WRITE_AND_SEARCH
+        account.has(WRITE_AND_SEARCH, (self.owner, self.group, self.mode))
     }
 }
 
-fn judge_folder(folder: &Path, existing: &Option<Existing>, account: Account) -> Finding {
+/// Folders that the systemd unit makes when it starts the agent.
+const MADE_BY_UNIT: [&str; 3] = ["/run/lb", "/var/lib/lb", "/var/log/lb"];
+
+/// Returns whether the systemd unit makes a folder, or one above it, of which only `existing` exists.
+fn is_made_by_unit(folder: &Path, existing: &Path) -> bool {
+    let mut made = MADE_BY_UNIT.iter();
+    made.any(|made| folder.starts_with(made) && !existing.starts_with(made))
+}
+
+fn judge_folder(folder: &Path, existing: Option<&Existing>, account: Account) -> Finding {
     let subject = &folder.display();
     let Account { user, group } = account;
     let make = format!("`install -d -o {user} -g {group} {subject}`");
@@ -175,6 +155,9 @@ fn judge_folder(folder: &Path, existing: &Option<Existing>, account: Account) ->
     match (is_itself, existing.can_be_written_by(account)) {
         (true, true) => FOLDER.ok(subject, format!("user {user} may write there")),
         (false, true) => FOLDER.ok(subject, "does not exist yet; the agent may create it"),
+        (false, false) if is_made_by_unit(folder, &existing.path) => {
+            FOLDER.ok(subject, "does not exist yet; the systemd unit makes it")
+        }
         (true, false) => FOLDER.fail(
             subject,
             format!(
@@ -189,7 +172,7 @@ fn judge_folder(folder: &Path, existing: &Option<Existing>, account: Account) ->
                 "does not exist, and user {user} may not create it in {}",
                 existing.path.display()
             ),
-            format!("{make}; the systemd unit creates /run/lb, /var/lib/lb and /var/log/lb itself"),
+            make,
         ),
     }
 }
@@ -210,8 +193,7 @@ fn disk(folder: &Path) -> Finding {
     }
 }
 
-/// Judges the free space and the free inodes of a folder's file system, in percent; `None` if the
-/// file system has no such limit.
+/// Judges free space and free inodes, in percent; `None` if the file system has no limit.
 fn judge_disk(folder: &Path, space: Option<u64>, inodes: Option<u64>) -> Finding {
     let subject = &folder.display();
     let least = match (space, inodes) {
@@ -233,28 +215,45 @@ fn judge_disk(folder: &Path, space: Option<u64>, inodes: Option<u64>) -> Finding
     }
 }
 
-fn private(file: &Path, read: Result<Vec<u8>, PrivateFileError>) -> Finding {
+/// Judges a file with a key or a secret, after it was read by this process.
+pub(super) fn judge_private(
+    check: &'static Check,
+    file: &Path,
+    read: Result<String, PrivateFileError>,
+    account: Account,
+) -> Finding {
     let subject = &file.display();
+    let Account { user, group } = account;
+    let chown = format!("`chown {user}:{group} {subject}`");
+    let is_readable = fs::metadata(file).is_ok_and(|metadata| account.may(0o4, &metadata));
     match read {
-        Ok(_) => PRIVATE.ok(subject, "only the agent can read it"),
+        Ok(_) if !is_readable => check.fail(
+            subject,
+            format!("user {user}, which the agent runs as, may not read it"),
+            chown,
+        ),
+        Ok(found) => check.ok(subject, found),
+        // This process is root, and the file belongs to the user of the agent, as it should.
+        Err(PrivateFileError::Owner { .. }) if is_readable => check.ok(
+            subject,
+            format!("belongs to user {user}, which the agent runs as"),
+        ),
         Err(error @ PrivateFileError::Open { .. }) => {
-            PRIVATE.fail(subject, error, format!("`chmod 600 {subject}`"))
+            check.fail(subject, error, format!("`chmod 600 {subject}`"))
         }
-        Err(error @ PrivateFileError::Missing) => PRIVATE.fail(
+        Err(error @ PrivateFileError::Missing) => check.fail(
             subject,
             error,
-            format!("copy the key to {subject}, or correct the path"),
+            format!("copy the file to {subject}, or correct the path"),
         ),
-        Err(error) => PRIVATE.fail(
-            subject,
-            error,
-            format!("`chown lb: {subject}` and `chmod 600 {subject}`"),
-        ),
+        Err(error) => check.fail(subject, error, format!("{chown} and `chmod 600 {subject}`")),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::doctor::State;
 
@@ -274,20 +273,46 @@ mod tests {
     }
 
     fn judged(existing: Option<Existing>, account: Account) -> Finding {
-        judge_folder(Path::new("/var/lib/lb/acme"), &existing, account)
+        judge_folder(Path::new("/var/lib/lb/acme"), existing.as_ref(), account)
     }
 
     #[test]
-    fn a_folder_is_written_by_owner_group_or_others() {
-        let state =
-            |owner, group, mode| judged(existing("/var/lib/lb/acme", owner, group, mode), LB).state;
-        assert_eq!(state(997, 0, 0o700), State::Ok);
-        assert_eq!(state(0, 998, 0o770), State::Ok);
-        assert_eq!(state(0, 0, 0o777), State::Ok);
-        assert_eq!(state(0, 0, 0o755), State::Fail);
-        assert_eq!(state(997, 0, 0o500), State::Fail);
-        // For the owner of a folder only the owner's permission bits count, not those of the group.
-        assert_eq!(state(997, 998, 0o070), State::Fail);
+    fn a_folder_that_the_agent_may_not_write_to_is_a_failure() {
+        let state = |owner| judged(existing("/var/lib/lb/acme", owner, 0, 0o755), LB).state;
+        assert_eq!((state(997), state(0)), (State::Ok, State::Fail));
+    }
+
+    #[test]
+    fn folders_of_the_unit_need_not_exist_before_its_start() {
+        let folder = Path::new("/run/lb");
+        let judged = judge_folder(folder, existing("/run", 0, 0, 0o755).as_ref(), LB);
+        assert_eq!(judged.state, State::Ok);
+        let elsewhere = Path::new("/srv/lb");
+        let judged = judge_folder(elsewhere, existing("/srv", 0, 0, 0o755).as_ref(), LB);
+        assert_eq!(judged.state, State::Fail);
+    }
+
+    #[test]
+    fn a_secret_of_the_agents_user_is_right_when_root_looks_at_it() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("key");
+        fs::write(&file, "x").expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("its mode");
+        let state = |account| {
+            let read = private_file::read(&file, 8).map(|_| String::new());
+            judge_private(&PRIVATE, &file, read, account).state
+        };
+        assert_eq!(state(LB), State::Fail, "it belongs to root");
+        std::os::unix::fs::chown(&file, Some(997), Some(998)).expect("chown");
+        assert_eq!(state(LB), State::Ok);
+        let other = Account {
+            user: 4242,
+            group: 4242,
+        };
+        assert_eq!(state(other), State::Fail);
     }
 
     #[test]

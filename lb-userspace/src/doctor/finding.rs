@@ -1,4 +1,6 @@
-//! Findings: what a check of `lb doctor` says about one thing, and the report that collects them.
+//! Findings: what one check says about one thing, and the report that collects them.
+
+use std::fmt::Display;
 
 use serde::Serialize;
 
@@ -12,14 +14,14 @@ pub enum State {
     Skipped,
     /// Nothing is wrong.
     Ok,
-    /// What was checked works, but not as well or as safely as it could.
+    /// It works, but not as well or as safely as it could.
     Warn,
-    /// Something does not work, or will not work when it is needed.
+    /// Something does not work, or will not when it is needed.
     Fail,
 }
 
 impl State {
-    /// Returns the name of the verdict, as it is written in JSON.
+    /// Returns the word for the state, as in JSON.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -34,46 +36,45 @@ impl State {
 /// What a check found about one thing.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
-    /// The kind of check that made the finding.
+    /// The check.
     pub check: &'static Check,
     /// What was examined, such as an interface or a file; empty for the host as a whole.
     pub subject: String,
-    /// The verdict of the check about the subject.
+    /// The verdict.
     pub state: State,
     /// What was found, without a full stop.
     pub found: String,
-    /// What the operator should do, with commands in backticks; always present for `warn` and
-    /// `fail`.
+    /// What to do, with commands in backticks; always present for `warn` and `fail`.
     pub fix: Option<String>,
 }
 
 impl Check {
     /// Returns the finding that nothing is wrong.
-    pub(super) fn ok(&'static self, subject: impl ToString, found: impl ToString) -> Finding {
+    pub(super) fn ok(&'static self, subject: impl Display, found: impl Display) -> Finding {
         self.finding(State::Ok, &subject, &found, None)
     }
 
     /// Returns the finding that the check could not be made.
-    pub(super) fn skipped(&'static self, subject: impl ToString, found: impl ToString) -> Finding {
+    pub(super) fn skipped(&'static self, subject: impl Display, found: impl Display) -> Finding {
         self.finding(State::Skipped, &subject, &found, None)
     }
 
-    /// Returns a warning, with what the operator should do about it.
+    /// Returns a warning with what to do about it.
     pub(super) fn warn(
         &'static self,
-        subject: impl ToString,
-        found: impl ToString,
-        fix: impl ToString,
+        subject: impl Display,
+        found: impl Display,
+        fix: impl Display,
     ) -> Finding {
         self.finding(State::Warn, &subject, &found, Some(fix.to_string()))
     }
 
-    /// Returns a failure, with what the operator should do about it.
+    /// Returns a failure with what to do about it.
     pub(super) fn fail(
         &'static self,
-        subject: impl ToString,
-        found: impl ToString,
-        fix: impl ToString,
+        subject: impl Display,
+        found: impl Display,
+        fix: impl Display,
     ) -> Finding {
         self.finding(State::Fail, &subject, &found, Some(fix.to_string()))
     }
@@ -81,8 +82,8 @@ impl Check {
     fn finding(
         &'static self,
         state: State,
-        subject: &dyn ToString,
-        found: &dyn ToString,
+        subject: &dyn Display,
+        found: &dyn Display,
         fix: Option<String>,
     ) -> Finding {
         Finding {
@@ -95,23 +96,23 @@ impl Check {
     }
 }
 
-/// All findings of `lb doctor`, in the order of the groups of checks.
+/// All findings, in the order of the groups.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The findings, sorted by the group of the check and then by the check.
+    /// The findings.
     pub findings: Vec<Finding>,
 }
 
-/// Numbers of findings by verdict.
+/// The number of findings of each state.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Counts {
-    /// Number of findings that nothing is wrong.
+    /// Findings with nothing wrong.
     pub ok: usize,
-    /// Number of warnings.
+    /// Warnings.
     pub warn: usize,
-    /// Number of failures.
+    /// Failures.
     pub fail: usize,
-    /// Number of checks that could not be made.
+    /// Checks that could not be made.
     pub skipped: usize,
 }
 
@@ -122,7 +123,7 @@ impl Report {
         Self { findings }
     }
 
-    /// Counts the findings by verdict.
+    /// Counts the findings by state.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
@@ -137,14 +138,14 @@ impl Report {
         counts
     }
 
-    /// Returns the worst verdict of all findings: `Ok` unless there is a warning or a failure.
+    /// Returns the worst state: `Ok` unless there is a warning or a failure.
     #[must_use]
     pub fn worst(&self) -> State {
         let states = self.findings.iter().map(|finding| finding.state);
         states.max().unwrap_or(State::Ok).max(State::Ok)
     }
 
-    /// Returns the groups of checks that have findings, each with its findings, in order.
+    /// Returns the groups that have findings, each with its findings, in order.
     pub fn groups(&self) -> impl Iterator<Item = (Group, &[Finding])> {
         let same = |a: &Finding, b: &Finding| a.check.group == b.check.group;
         self.findings

@@ -1,6 +1,6 @@
 //! Capabilities, limits and sysctls of the host.
 
-use std::{fs, ops::RangeInclusive};
+use std::{fs, ops::RangeInclusive, path::Path};
 
 use super::{
     agent::RunningAgent,
@@ -68,7 +68,7 @@ pub(super) static CHECKS: [&Check; 5] = [
     &EPHEMERAL_PORTS,
 ];
 
-/// Makes the checks of capabilities, limits, sysctls and ports.
+/// Makes the checks of this group.
 pub(super) fn check(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     let process = agent.map_or_else(|| "self".to_owned(), |agent| agent.pid.to_string());
     let read = |file: &str| fs::read_to_string(file).ok();
@@ -80,7 +80,7 @@ pub(super) fn check(config: &Config, agent: Option<&RunningAgent>) -> Vec<Findin
     let local = Ports::of_range(&read(LOCAL_RANGE).unwrap_or_default());
     let mut findings = vec![
         capabilities(&whose, effective(&status), &needs),
-        open_files(&whose, soft_limit(&limits), Proxied::of(config)),
+        open_files(&whose, soft_limit(&limits), Proxied::of(config), has_unit()),
     ];
     if agent.is_some() && needs.steering {
         for name in config.node.interfaces.names() {
@@ -97,8 +97,19 @@ pub(super) fn check(config: &Config, agent: Option<&RunningAgent>) -> Vec<Findin
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 const LOCAL_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
-/// The process whose capabilities and limits are examined: the agent with this process id, or this
-/// command if no agent runs (`None`).
+/// Returns whether the systemd unit is installed.
+fn has_unit() -> bool {
+    let folders = [
+        "/etc/systemd/system",
+        "/usr/lib/systemd/system",
+        "/lib/systemd/system",
+    ];
+    folders
+        .iter()
+        .any(|folder| Path::new(folder).join("lb.service").exists())
+}
+
+/// The process that is examined: the agent, or this command.
 struct Whose(Option<i32>);
 
 impl Whose {
@@ -110,7 +121,7 @@ impl Whose {
     }
 }
 
-/// The features of the configuration that need capabilities.
+/// What the configuration needs capabilities for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Needs {
     steering: bool,
@@ -177,18 +188,18 @@ fn soft_limit(limits: &str) -> Option<u64> {
     }
 }
 
-/// Number of file descriptors that the agent needs besides those of proxied connections: listeners,
-/// maps, timers, and idle connections to backends.
+/// The descriptors that the agent needs besides those of connections: listeners, maps, timers, and idle
+/// connections to backends.
 const OTHER_FILES: u64 = 1024;
 
-/// The limit that the configuration sets to the number of proxied connections.
+/// What the configuration says about the number of proxied connections.
 #[derive(Clone, Copy, Debug)]
 enum Proxied {
     /// There is no service of mode `http` or `https`.
     None,
-    /// The limit is as high as the limit of open files allows.
+    /// As many as the limit of open files allows.
     AsManyAsFit,
-    /// The limit is this value of `http.max_connections`.
+    /// `http.max_connections`.
     AtMost(u64),
 }
 
@@ -203,8 +214,8 @@ impl Proxied {
     }
 }
 
-fn open_files(whose: &Whose, limit: Option<u64>, proxied: Proxied) -> Finding {
-    /// A limit of fewer proxied connections than this is too low for a public site.
+fn open_files(whose: &Whose, limit: Option<u64>, proxied: Proxied, has_unit: bool) -> Finding {
+    /// Fewer connections than this are too few for a public site.
     const FEW: u64 = 4096;
     let subject = whose.subject();
     let Some(limit) = limit else {
@@ -224,6 +235,10 @@ fn open_files(whose: &Whose, limit: Option<u64>, proxied: Proxied) -> Finding {
     if fit >= wanted {
         return OPEN_FILES.ok(subject, found);
     }
+    if whose.0.is_none() && has_unit {
+        let found = format!("{found}; the systemd unit sets a limit of its own");
+        return OPEN_FILES.skipped(subject, found);
+    }
     let unit =
         "`LimitNOFILE=1048576` in the unit (`systemctl edit lb`), then `systemctl restart lb`";
     match whose.0 {
@@ -234,7 +249,7 @@ fn open_files(whose: &Whose, limit: Option<u64>, proxied: Proxied) -> Finding {
         ),
         None => OPEN_FILES.warn(
             subject,
-            format!("{found}; the systemd unit sets a limit of its own"),
+            found,
             format!(
                 "for an agent that is started from this shell, `ulimit -n {}`; else {unit}",
                 wanted.saturating_mul(2).saturating_add(OTHER_FILES)
@@ -286,9 +301,8 @@ impl Ports {
     }
 }
 
-/// Number of NAT's source ports that may be missing from the kernel's list of reserved ports. The
-/// agent reserved the ports that were free when it started, so a port of a program that has ended
-/// since is missing; more than this many are missing only if the list was overwritten.
+/// The agent reserved what was free when it started: a port of a program that has ended since is not in
+/// the list. More than this many ports are missing only if the list was overwritten.
 const TOLERATED: usize = 256;
 
 fn reserved_ports(reserved: &Ports, wanted: &[RangeInclusive<u16>]) -> Finding {

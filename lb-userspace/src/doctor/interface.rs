@@ -75,33 +75,32 @@ pub(super) static CHECKS: [&Check; 6] = [&PRESENT, &PROGRAM, &MODE, &MTU, &QUEUE
 /// and about what others accept: a page less headers and the room that XDP reserves.
 const LARGEST_MTU: u32 = 3498;
 
-/// What could be read of an interface.
+/// An interface, as far as it could be read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     pub(super) name: String,
-    /// The names of the interfaces that the host has, if it has none of this name; otherwise empty.
+    /// Interfaces of the host, for one that does not exist.
     pub(super) present: Vec<String>,
-    /// The properties of the interface; `None` if it does not exist.
+    /// `None` if the interface does not exist.
     pub(super) link: Option<Link>,
 }
 
-/// The properties of an interface that exists.
+/// An interface that exists.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Link {
-    /// Whether the interface is up by configuration (`IFF_UP`).
+    /// Whether it is up by configuration.
     pub(super) is_up: bool,
-    /// Whether the interface has a carrier.
+    /// Whether it has a carrier.
     pub(super) has_carrier: bool,
-    /// The driver of the interface; `None` for some virtual interfaces.
+    /// The driver; `None` for some virtual interfaces.
     pub(super) driver: Option<String>,
-    /// The MTU of the interface in bytes; `None` if it cannot be read.
+    /// MTU in bytes.
     pub(super) mtu: Option<u32>,
-    /// The XDP program on the interface; `None` if it has none.
+    /// The XDP program.
     pub(super) program: Option<InstalledProgram>,
-    /// The properties of the interface that generic netlink reports: channels, offloads, native
-    /// XDP.
+    /// What generic netlink reports.
     pub(super) device: Device,
-    /// What the operator can do to get native XDP on the interface, as sentences.
+    /// What to do to get native XDP.
     pub(super) remedy: String,
 }
 
@@ -116,8 +115,7 @@ impl Link {
     }
 }
 
-/// Judges one interface. `choice` is the configured XDP mode; `agent_runs` says whether an agent
-/// runs on this host. Returns the findings.
+/// Judges one interface.
 pub(super) fn judge(facts: &Facts, choice: XdpModeChoice, agent_runs: bool) -> Vec<Finding> {
     let name = facts.name.as_str();
     let Some(link) = &facts.link else {
@@ -268,8 +266,8 @@ fn queues(name: &str, link: &Link, choice: XdpModeChoice) -> Finding {
     QUEUES.ok(name, found)
 }
 
-/// Returns whether both ends of the interface are on this machine, so that its queues are made by
-/// software.
+/// Returns whether both ends of the interface are on this machine, where queues are an arrangement of
+/// the software.
 fn is_virtual(link: &Link) -> bool {
     matches!(
         link.driver.as_deref(),

@@ -1,4 +1,4 @@
-//! Checks the kernel: its version, and what eBPF needs of it.
+//! The kernel: its version, and what eBPF needs of it.
 
 use std::{fs, path::Path};
 
@@ -59,7 +59,7 @@ pub(super) static CHECKS: [&Check; 5] = [&VERSION, &BTF, &JIT, &FILE_SYSTEM, &PI
 /// The oldest supported kernel.
 const OLDEST: (u32, u32) = (6, 1);
 
-/// Makes the checks of the kernel.
+/// Makes the checks of this group.
 pub(super) fn check(settings: &Dataplane, agent_runs: bool) -> Vec<Finding> {
     let release = uname().map(|names| names.release().to_string_lossy().into_owned());
     let jit = fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").ok();

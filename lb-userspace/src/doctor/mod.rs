@@ -32,7 +32,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::{agent::RunningAgent, checksums::Tap};
+use self::{
+    agent::{Account, RunningAgent},
+    checksums::Tap,
+};
 pub use self::{
     catalogue::{Check, Group, all},
     finding::{Counts, Finding, Report, State},
@@ -54,7 +57,7 @@ pub fn examine(file: &Path) -> io::Result<Report> {
         .enable_all()
         .build()?;
     let report = runtime.block_on(report(file));
-    // A thread may still wait for an answer of the DNS resolver: the report does not wait for it.
+    // A thread may still wait for an answer of the resolver, which is not waited for.
     runtime.shutdown_background();
     Ok(report)
 }
@@ -67,7 +70,7 @@ async fn report(file: &Path) -> Report {
     let (agent, found) = agent::find(&config.admin.socket).await;
     findings.extend(found);
     let agent = agent.as_ref();
-    let (found, names) = certificates::check(&config);
+    let (found, names) = certificates::check(&config, Account::of(agent));
     findings.extend(found);
     findings.extend(on_this_host(&config, agent));
     let (found, checksums, answers, resolved) = tokio::join!(
@@ -84,7 +87,7 @@ async fn report(file: &Path) -> Report {
     Report::of(findings)
 }
 
-/// Makes the checks that examine this host alone and do not wait for the network.
+/// Makes the checks that do not wait for the network.
 fn on_this_host(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     let pins = &config.dataplane.pin_path;
     let mut findings = kernel::check(&config.dataplane, agent.is_some());
@@ -103,7 +106,7 @@ fn on_this_host(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     findings
 }
 
-/// Makes the checks that ask the backends and the peer over the network.
+/// Asks the backends and the peer.
 async fn probes(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     let (backends, pair, clock) = tokio::join!(
         backends::answers(config, REQUEST_LIMIT),
@@ -113,10 +116,9 @@ async fn probes(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     [backends, pair, clock].concat()
 }
 
-/// Watches the checksums of the packets that arrive while the backends are checked.
+/// Watches the checksums of what arrives while the probes are made.
 async fn opened_connections(config: &Config) -> Vec<Finding> {
-    /// How long packets are watched. Only backends on the same machine send unfinished checksums,
-    /// and these backends reply within this time.
+    /// Time in which backends on the same machine, which alone have the fault, answer.
     const SPAN: Duration = Duration::from_secs(1);
     let steers = config
         .services

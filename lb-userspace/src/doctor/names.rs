@@ -1,4 +1,4 @@
-//! Checks the DNS names that clients use.
+//! The DNS names that clients use.
 
 use std::{
     collections::BTreeSet,
@@ -25,10 +25,10 @@ pub(super) static NAME: Check = Check {
 
 pub(super) static CHECKS: [&Check; 1] = [&NAME];
 
-/// The DNS names, each with its IP addresses, or why it has none.
+/// The addresses of a name, or why there are none.
 pub(super) type Resolved = Vec<(String, Result<BTreeSet<IpAddr>, String>)>;
 
-/// Resolves DNS names, all at the same time. None takes longer than `limit`.
+/// Resolves names, all at the same time. None takes longer than `limit`.
 pub(super) async fn resolve(names: BTreeSet<String>, limit: Duration) -> Resolved {
     let mut lookups = JoinSet::new();
     for name in names {
@@ -50,8 +50,7 @@ async fn lookup(name: &str) -> Result<BTreeSet<IpAddr>, String> {
     found.map_err(|error| error.to_string())
 }
 
-/// Judges the addresses of DNS names; `expected` is the public address of the Elastic IP that they
-/// should have, if it is known.
+/// Judges names; `expected` is the public address of the Elastic IP, if it is known.
 pub(super) fn judge(resolved: Resolved, expected: Option<Ipv4Addr>) -> Vec<Finding> {
     resolved
         .into_iter()

@@ -1,11 +1,11 @@
-//! Checks the pair: the address of the other host, the secret, the link between the agents, and
-//! adverts.
+//! The other host: its address, the secret, the link, and adverts.
 
 mod listen;
 
 use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
+    path::Path,
     time::Duration,
 };
 
@@ -13,13 +13,14 @@ use lb_ha::vrrp::State as Role;
 
 use self::listen::Heard;
 use super::{
-    agent::RunningAgent,
+    agent::{Account, RunningAgent},
     catalogue::{Check, Group},
+    files::judge_private,
     finding::Finding,
 };
 use crate::{
     config::{Config, Ha},
-    peer::Secret,
+    peer::{Secret, SecretError, SecretProblem},
 };
 
 pub(super) static SOURCE: Check = Check {
@@ -53,15 +54,15 @@ pub(super) static ADVERTS: Check = Check {
     group: Group::Pair,
     looks_at: "Adverts of the peer (IP protocol 112), for three intervals and at least a second. The active \
                host sends them, so that on the active host there are none to hear.",
-    why: "Without adverts the standby relies on the link alone, or takes over although the active host is \
-          well.",
+    why: "Without adverts the standby relies on the link alone, or takes over although the active host \
+          works.",
     fix: "Allow IP protocol 112 between the hosts, in firewalls and security groups; use the same \
           `virtual_router_id` on both.",
 };
 
 pub(super) static CHECKS: [&Check; 4] = [&SOURCE, &SECRET, &LINK, &ADVERTS];
 
-/// Makes the checks of the pair. None takes longer than `limit`.
+/// Makes the checks of this group. None takes longer than `limit`.
 pub(super) async fn check(
     config: &Config,
     agent: Option<&RunningAgent>,
@@ -94,10 +95,8 @@ pub(super) async fn check(
     };
     let (heard, reached) = tokio::join!(hear, link);
     if let Some(link) = &ha.link {
-        findings.push(secret(
-            &link.secret_file.display().to_string(),
-            Secret::read(&link.secret_file),
-        ));
+        let file = link.secret_file.as_path();
+        findings.push(secret(file, Secret::read(file), Account::of(agent)));
         findings.push(match (agent, status, &reached) {
             (Some(_), Some(status), _) => {
                 let problem = status
@@ -137,37 +136,39 @@ fn source(address: IpAddr, present: bool) -> Finding {
     }
 }
 
-fn secret(subject: &str, read: Result<Secret, crate::peer::SecretError>) -> Finding {
-    match read {
-        Ok(secret) => SECRET.ok(
-            subject,
-            format!("fingerprint {}: the same on the peer", secret.fingerprint()),
-        ),
-        Err(error) => SECRET.fail(subject, &error.problem, fix_of_secret(subject, &error)),
-    }
-}
-
-fn fix_of_secret(subject: &str, error: &crate::peer::SecretError) -> String {
-    use crate::{peer::SecretProblem, private_file::PrivateFileError};
-    match &error.problem {
-        SecretProblem::Missing => {
-            format!("`lb peer init --out {subject}` on one host, then copy the file to the other")
+fn secret(file: &Path, read: Result<Secret, SecretError>, account: Account) -> Finding {
+    let subject = file.display();
+    let read = match read {
+        Ok(secret) => Ok(format!(
+            "fingerprint {}: the same on the peer",
+            secret.fingerprint()
+        )),
+        Err(SecretError {
+            problem: SecretProblem::File(problem),
+            ..
+        }) => Err(problem),
+        Err(SecretError { problem, .. }) => {
+            let fix = match problem {
+                SecretProblem::Missing => format!(
+                    "`lb peer init --out {subject}` on one host, then copy the file to the other"
+                ),
+                _ => "copy the file from the other host again".to_owned(),
+            };
+            return SECRET.fail(subject, problem, fix);
         }
-        SecretProblem::File(PrivateFileError::Open { .. }) => format!("`chmod 600 {subject}`"),
-        SecretProblem::File(_) => format!("`chown lb: {subject}` and `chmod 600 {subject}`"),
-        _ => "copy the file from the other host again".to_owned(),
-    }
+    };
+    judge_private(&SECRET, file, read, account)
 }
 
-/// Whether a TCP connection with the peer was established.
+/// Whether the peer was reached.
 #[derive(Debug)]
 enum Reached {
     Yes,
     /// The peer's host answered that no process listens.
     Refused,
-    /// The peer did not reply or connect in time.
+    /// There was no answer.
     Silent,
-    /// The attempt failed on this host, with this error.
+    /// An error of this host.
     Error(io::Error),
 }
 
@@ -237,13 +238,12 @@ fn first_link(ha: &Ha, port: u16, reached: &Reached) -> Finding {
     }
 }
 
-/// What is known about the roles in the pair when the received adverts are judged.
+/// What is known about the pair when adverts are judged.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// The role of the agent that runs on this host; `None` if none runs or its role is not known.
+    /// The role of the running agent.
     role: Option<Role>,
-    /// Whether the peer's agent runs; `None` if that is not known, or if an agent runs on this
-    /// host.
+    /// Whether the peer's agent runs, if no agent runs here and it is known.
     peer_runs: Option<bool>,
 }
 

@@ -1,5 +1,4 @@
-//! Checks the addresses and ports that the agent listens on, and which processes listen there
-//! now.
+//! The addresses and ports that the agent listens on, and who has them now.
 
 mod sockets;
 
@@ -39,8 +38,7 @@ pub(super) static ADDRESS: Check = Check {
 
 pub(super) static CHECKS: [&Check; 2] = [&PORT, &ADDRESS];
 
-/// Makes the checks of addresses and ports. `agent` is the process id of the running agent; `None`
-/// if no agent runs.
+/// Makes the checks of this group. `agent`: the process id of the running agent.
 pub(super) fn check(config: &Config, agent: Option<i32>) -> Vec<Finding> {
     let listeners = listeners();
     let mut findings: Vec<_> = wanted(config)
@@ -54,14 +52,13 @@ pub(super) fn check(config: &Config, agent: Option<i32>) -> Vec<Finding> {
     findings
 }
 
-/// An address and port that the configuration needs.
+/// An address and port of the configuration.
 #[derive(Clone, Debug)]
 struct Wanted {
     address: SocketAddr,
-    /// What the address and port are for, such as a service or `[ha.link]`.
+    /// What it is for.
     purpose: String,
-    /// Whether the kernel steers the packets to the address and port, so that the agent does not
-    /// listen there.
+    /// Whether the kernel steers it, so that the agent does not listen there.
     is_steered: bool,
 }
 
@@ -83,8 +80,7 @@ fn wanted(config: &Config) -> Vec<Wanted> {
         .collect()
 }
 
-/// Returns where the agent listens for the connection of its peer; `None` if it does not, because
-/// only the host with the higher address does.
+/// Returns where the agent waits for its peer: the host with the higher address does.
 fn link(ha: Option<&Ha>) -> Option<Wanted> {
     let ha = ha?;
     let link = ha.link.as_ref()?;
@@ -104,7 +100,7 @@ fn judge(wanted: &Wanted, listeners: &[Listener], agent: Option<i32>) -> Finding
         .iter()
         .filter(|one| one.covers(*address))
         .collect();
-    let is_agents = |one: &&Listener| agent.is_some() && one.pid == agent;
+    let is_agents = |one: &&Listener| agent.is_some_and(|agent| one.pids.contains(&agent));
     let other = there.iter().find(|one| !is_agents(one));
     match (other, wanted.is_steered) {
         (None, true) => PORT.ok(
@@ -118,6 +114,14 @@ fn judge(wanted: &Wanted, listeners: &[Listener], agent: Option<i32>) -> Finding
         ),
         (None, false) if there.is_empty() => PORT.ok(subject, "free"),
         (None, false) => PORT.ok(subject, "the running agent listens there"),
+        (Some(other), _) if other.pids.is_empty() => PORT.warn(
+            subject,
+            format!("{other} listens there"),
+            format!(
+                "run this as root, which shows whether it is the agent; or {}",
+                other.how_to_stop()
+            ),
+        ),
         (Some(other), true) => PORT.warn(
             subject,
             format!("{other} listens there, but the kernel steers all connections to the backends"),
@@ -191,7 +195,7 @@ mod tests {
         Listener {
             address: address.parse().expect("an address"),
             inode: 1,
-            pid,
+            pids: pid.into_iter().collect(),
             name: pid.map(|_| "haproxy".to_owned()),
         }
     }
@@ -237,7 +241,11 @@ mod tests {
             "the agent should listen"
         );
         let unknown = [listener("172.31.0.68:443", None)];
-        assert_eq!(state(&https, &unknown, Some(7)), State::Fail);
+        assert_eq!(
+            state(&https, &unknown, Some(7)),
+            State::Warn,
+            "it may be the agent"
+        );
     }
 
     #[test]

@@ -31,14 +31,15 @@ pub const CONFIG_FILE: &str = "/run/lb/lb.toml";
 /// Path of the site's certificate and key on a balancer host.
 pub const CERTIFICATE_FILE: &str = "/run/lb/tls/site.pem";
 
-/// Path of the file with the link's secret on both balancer hosts.
+/// Path of the file with the secret of the connection between the two agents, on both balancer
+/// hosts.
 pub const LINK_SECRET_FILE: &str = "/run/lb/peer.secret";
 
 /// Path on a balancer host of the file with the agent's environment variables, one per line, in the
 /// format of systemd's `EnvironmentFile`.
 pub const ENVIRONMENT_FILE: &str = "/run/lb/environment";
 
-/// Directory of the agent's pins on a balancer host.
+/// Directory of the BPF maps and programs that the agent pins, on a balancer host.
 pub const PINS: &str = "/sys/fs/bpf/lb";
 
 /// Time-out for the agent to start, and for its backends to be up.
@@ -50,7 +51,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Time-out for the agent to stop.
 const ENDING: Duration = Duration::from_secs(30);
 
-/// A running agent. It is killed on drop; its pins continue to forward until the host ends.
+/// A running agent. It is killed on drop; the XDP program that it pinned continues to forward until
+/// the host ends.
 #[derive(Debug)]
 pub struct Agent {
     host: Host,

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{Host, Lab, wait};
 
-/// Metrics that are 1 on both hosts of a pair whose link is up and whose flows are synced.
+/// Metrics that are 1 on both hosts of a pair if the link between their agents is up and the
+/// standby has the flows of the active host.
 const LINK_GAUGES: [&str; 2] = ["lb_peer_link_up", "lb_peer_flows_synced"];
 
 /// Time-out for the hosts of a pair to agree on their roles, and for the standby to be synced.
@@ -26,8 +27,9 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Installs the files of both hosts, starts their agents, and waits until the first is active and
-    /// the second is standby, with the link up if the settings have one.
+    /// Installs the files of both hosts, starts their agents, and waits until the first is active
+    /// and the second is standby, with the link between the agents up if the settings configure
+    /// one.
     ///
     /// # Errors
     /// When the pair does not get there; the error contains the logs of both agents.
@@ -56,8 +58,8 @@ impl Pair {
         Ok(self)
     }
 
-    /// Writes the certificate, the configurations of both hosts and, if they have a link, the
-    /// link's secret. Starts no agent.
+    /// Writes the certificate, the configurations of both hosts and, if the settings configure a
+    /// link between the agents, its secret. Starts no agent.
     ///
     /// # Errors
     /// When a file cannot be written, or `lb peer init` makes no secret.
@@ -136,8 +138,8 @@ impl Pair {
     }
 
     /// Waits until the host with the index `active` is active and the other host is standby and, if
-    /// they have a link, until the link is up, the standby is synced, and either host could take
-    /// over.
+    /// a link between the agents is configured, until the link is up, the standby is synced, and
+    /// either host could take over.
     ///
     /// # Errors
     /// When the hosts do not come to that; the error contains the status of both agents.
@@ -165,8 +167,8 @@ impl Pair {
         agreed.with_context(|| format!("they say of themselves:\n{}", self.statuses()))
     }
 
-    /// Whether the host with the index `active` knows that its peer can take over; true if there is
-    /// no link.
+    /// Whether the host with the index `active` knows that its peer can take over; true if no link
+    /// between the agents is configured.
     fn knows_its_peer(&self, active: usize) -> Result<bool> {
         let ha = &self.agent(active)?.status()?["ha"];
         Ok(ha["link"].is_null() || ha["peer"]["ready"] == true)
@@ -206,8 +208,8 @@ impl Pair {
     }
 }
 
-/// Makes a secret of the link with `lb peer init` on the first host, and copies it to the other
-/// hosts.
+/// Makes a secret for the link between the agents with `lb peer init` on the first host, and copies
+/// it to the other hosts.
 fn share_link_secret(hosts: &[Host]) -> Result<()> {
     let [first, others @ ..] = hosts else {
         return Ok(());

@@ -38,17 +38,17 @@ pub struct Settings {
     pub admin: &'static str,
     /// Additional keys of `[admin]`, which are written as they are.
     pub admin_more: &'static str,
-    /// Interval of the checks.
+    /// Interval between the health checks of a backend.
     pub interval: Duration,
     /// Time-out of a health check.
     pub timeout: Duration,
-    /// Number of successful checks in a row after which a backend is healthy.
+    /// Number of successful health checks in a row after which a backend is healthy.
     pub rise: u32,
-    /// Number of failed checks in a row after which a backend is unhealthy.
+    /// Number of failed health checks in a row after which a backend is unhealthy.
     pub fall: u32,
     /// How the `tcp` service forwards: `nat` or `dnat`.
     pub forward: &'static str,
-    /// Range of statuses that mean healthy, `FROM-TO`.
+    /// Range of the statuses by which a health check succeeds, `FROM-TO`.
     pub expect: &'static str,
     /// What happens to new connections while no backend is up: `try_all` or `refuse`.
     pub when_all_down: &'static str,
@@ -71,7 +71,7 @@ pub struct HaSettings {
     pub preempt: bool,
     /// The address that moves to the active host.
     pub moves: Moves,
-    /// Whether the agents have a link: `[ha.link]`.
+    /// Whether the two agents connect to each other: `[ha.link]`.
     pub link: bool,
     /// Additional keys of `[ha]`, and tables below it, which are written as they are.
     pub more: String,
@@ -162,8 +162,8 @@ certificates = ["{CERTIFICATE_FILE}"]
         }
     }
 
-    /// Turns the settings into those of one balancer of a pair, with adverts ten times a second and a
-    /// link. The first balancer has the higher priority; both preempt.
+    /// Turns the settings into those of one balancer of a pair, with adverts ten times a second and
+    /// a link between the agents. The first balancer has the higher priority; both preempt.
     #[must_use]
     pub fn paired(self, balancer: usize, moves: Moves) -> Self {
         let listen = match moves {
@@ -235,8 +235,9 @@ certificates = ["{CERTIFICATE_FILE}"]
         self
     }
 
-    /// Returns the maximum time from the failure of a backend until it is down: `fall` checks must
-    /// fail, one interval apart, and the first of them may be a whole interval after the failure.
+    /// Returns the maximum time from the failure of a backend until it is down: `fall` health
+    /// checks must fail, one interval apart, and the first of them may be a whole interval after
+    /// the failure.
     #[must_use]
     pub fn detection(&self) -> Duration {
         self.interval * self.fall

@@ -148,7 +148,8 @@ fn start_nftables(lab: &Lab) -> Result<Balancer> {
            }}\n\
          }}\n"
     );
-    // With redirects, a host with one interface would tell the router and the gateway to bypass it.
+    // With ICMP redirects enabled, a host with one interface would tell the router and the gateway
+    // to bypass it.
     host.script(
         "sysctl -qw net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0\n\
          sysctl -qw net.ipv4.ip_forward=1",

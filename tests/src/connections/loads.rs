@@ -24,8 +24,8 @@ use super::Load;
 /// port for the 60 s of TIME-WAIT, so one address can open only 540 connections a second.
 const CLOSING_CLIENTS: u8 = 64;
 
-/// Maximum delay in reading a count of connections: after a longer one, the count does not
-/// represent its second.
+/// Maximum delay in reading a count of connections: if a count is read later than that, it cannot
+/// be taken for the count at the end of its second.
 const LATE: Duration = Duration::from_millis(500);
 
 /// Number of client addresses in the loads `ManyClients` and `ManyClientsClose`.
@@ -146,7 +146,8 @@ fn wrk(client: &Host, seconds: u32) -> Result<Outcome> {
         let due = Duration::from_secs(second.into());
         thread::sleep(due.saturating_sub(began.elapsed()));
         counts.push(tcp::active_opens(client)?);
-        // wrk continues while this process is stopped, so late counts would belong to other seconds.
+        // wrk continues while this process is stopped, so counts that are read late would include
+        // connections of the next second.
         let late = began.elapsed().saturating_sub(due);
         ensure!(
             late < LATE,

@@ -28,7 +28,7 @@ const IDLE: f64 = 0.05;
 /// previous lab. After that the measurement starts anyway, and its figures contain the machine's load.
 const CALMING: Duration = Duration::from_secs(10);
 
-/// The balancer.
+/// The balancer whose rate and CPU time are measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Setup {
     /// `lb` with `forward = "nat"`.
@@ -41,16 +41,16 @@ pub(crate) enum Setup {
     Haproxy,
 }
 
-/// The clients, and which side closes first.
+/// The load of a measurement: its client addresses, and which side of a connection closes first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Load {
     /// wrk with `Connection: close` from one address; the web servers close first.
     Wrk,
-    /// From 64 addresses; the client closes first.
+    /// Short connections from 64 client addresses; the client closes first.
     ClientCloses,
-    /// From 200 addresses; the web servers close first.
+    /// Short connections from 200 client addresses; the web servers close first.
     ManyClients,
-    /// From 200 addresses; the client closes first.
+    /// Short connections from 200 client addresses; the client closes first.
     ManyClientsClose,
 }
 

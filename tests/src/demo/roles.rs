@@ -85,7 +85,7 @@ impl<'a> Roles<'a> {
         Ok(None)
     }
 
-    /// Prints a remark between the rows of the table.
+    /// Prints a remark between the rows of the table of roles.
     pub(crate) fn remark(&mut self, what: &str) {
         let what = self.screen.tinted(Tone::Notice, &format!("<- {what}"));
         self.print(&what);

@@ -15,7 +15,7 @@ use lab::{
 
 use super::screen::{Screen, Tone};
 
-/// Interval between two rows of the table.
+/// Interval between two rows of the table of results that the demo prints during the loads.
 const ROW: Duration = Duration::from_millis(500);
 
 /// Interval at which a condition is polled: long enough to leave the agent time for its work.
@@ -36,7 +36,7 @@ pub(crate) struct Watch<'a> {
     http: Probe,
     http_seen: Seen,
     /// Number of SYN segments that the kernel had retried at another backend when the load began.
-    /// The next field is that number at the last row of the table.
+    /// The next field is that number at the last row of the printed table of results.
     retried_before: f64,
     retried: f64,
     https: Load,
@@ -53,8 +53,8 @@ pub(crate) struct Outcome {
 }
 
 impl<'a> Watch<'a> {
-    /// Starts the loads and prints the table's header. Each connection through the kernel carries
-    /// one request; connections to the agent are kept open.
+    /// Starts the loads and prints the header of the table of their results. Each connection
+    /// through the kernel carries one request; connections to the agent are kept open.
     pub(crate) fn start(screen: Screen, lab: &Lab, agent: &'a Agent) -> Result<Self> {
         let http = Plan {
             patience: PATIENCE,
@@ -83,12 +83,12 @@ impl<'a> Watch<'a> {
         Ok(watch)
     }
 
-    /// Prints a row of the table every half second, for the duration `for_`.
+    /// Prints a row of the table of results every half second, for the duration `for_`.
     pub(crate) fn look_on(&mut self, for_: Duration) {
         self.look_on_until(for_, || Ok(false)).unwrap_or_default();
     }
 
-    /// Prints rows of the table until a condition holds, or the time is over.
+    /// Prints rows of the table of results until a condition holds, or the time is over.
     pub(crate) fn look_on_until(
         &mut self,
         at_most: Duration,
@@ -106,7 +106,7 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Prints a remark between the rows of the table.
+    /// Prints a remark between the rows of the table of results.
     pub(crate) fn remark(&mut self, what: &str) {
         let what = self.screen.tinted(Tone::Notice, &format!("<- {what}"));
         self.print_row(&what);
@@ -140,7 +140,7 @@ impl<'a> Watch<'a> {
         let http = self.http.load().news(&mut self.http_seen);
         let https = self.https.news(&mut self.https_seen);
         // If the agent does not answer, the count of retried segments stays as it was at the last
-        // row.
+        // row of the table of results.
         let now = retried(self.agent).unwrap_or(self.retried);
         let retried = now - std::mem::replace(&mut self.retried, now);
         let screen = self.screen;

@@ -15,7 +15,8 @@ use super::{
     refusal::Refusal,
 };
 
-/// How long past states of the account are kept, for descriptions that lag behind the true state.
+/// How long past states of the account are kept, for answers of DescribeAddresses and the like that
+/// lag behind the true state.
 const MEMORY: Duration = Duration::from_secs(300);
 
 /// The recorded outcome of a call whose caller closed the connection before the answer.

@@ -28,7 +28,8 @@ pub struct Faults {
     pub delay: Duration,
     /// Additional delay of the response, after the call has been executed.
     pub answer_delay: Duration,
-    /// How far back in time the state lies that descriptions show.
+    /// How far back in time the state of the account lies that calls such as DescribeAddresses
+    /// return.
     pub stale: Duration,
     /// How far AWS's network lags behind the API: on AWS the move of an Elastic IP takes effect
     /// after 5 to 6 s.

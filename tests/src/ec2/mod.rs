@@ -63,8 +63,8 @@ pub trait Ec2: Send + Sync {
     /// Returns the balancers' network interfaces, in the order of the balancers.
     fn interfaces(&self) -> &[Interface];
 
-    /// Returns the current owner of the Elastic IP in AWS's network, which descriptions by the API
-    /// may lag behind; `None` if the Elastic IP is not associated.
+    /// Returns the current owner of the Elastic IP in AWS's network, which the answers of
+    /// DescribeAddresses may lag behind; `None` if the Elastic IP is not associated.
     ///
     /// # Errors
     /// When the owner cannot be determined.

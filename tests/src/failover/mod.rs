@@ -19,12 +19,13 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Time for which the second host stays active before the first host returns.
 const SETTLING: Duration = Duration::from_millis(500);
 
-/// The measured pairs.
+/// The pairs of hosts whose failover is measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Setup {
-    /// As usual: HAProxy, keepalived with adverts every second and a check every 5 s.
+    /// Usual settings: HAProxy, and keepalived with adverts every second and a check of HAProxy
+    /// every 5 s.
     Usual,
-    /// HAProxy and keepalived with adverts every 100 ms and a check every second.
+    /// HAProxy and keepalived with adverts every 100 ms and a check of HAProxy every second.
     Tuned,
     /// `lb` with adverts every 100 ms.
     Lb,
@@ -33,7 +34,7 @@ pub(crate) enum Setup {
 /// How the active host is lost.
 #[derive(Clone, Copy, Debug)]
 enum Loss {
-    /// Its balancer process is killed with SIGKILL.
+    /// The balancer process on the active host is killed with SIGKILL.
     Process,
     /// The whole host is lost: its cables are cut.
     Host,
@@ -59,7 +60,7 @@ struct Stage {
     balancers: Box<dyn Balancers>,
     lab: Lab,
     follower: Follower,
-    // The API is kept here because it serves only until it is dropped.
+    // The fake EC2 API is kept here because it serves only until this value is dropped.
     _ec2: Arc<FakeEc2>,
 }
 

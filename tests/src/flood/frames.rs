@@ -1,4 +1,5 @@
-//! Frames of a flood: they are built once, and get other senders before each use.
+//! Frames of a flood: they are built once, and get other source addresses and ports before each
+//! use.
 
 use std::net::SocketAddrV4;
 
@@ -28,8 +29,8 @@ pub(super) struct Frames {
     /// The network part of the senders' addresses. The next field is the mask of their host part.
     network: u32,
     hosts: u32,
-    /// Sum of the words of the IPv4 header that are the same in all frames; the next field is that
-    /// of TCP.
+    /// Sum of the words of the IPv4 header that are the same in all frames; the next field is such
+    /// a sum for the TCP header.
     ipv4_sum: u32,
     tcp_sum: u32,
 }
@@ -67,7 +68,7 @@ impl Frames {
         }
     }
 
-    /// Changes the sender and sequence number of each frame.
+    /// Changes the source address, source port and sequence number of each frame.
     pub(super) fn shuffle(&mut self) {
         for frame in &mut self.frames {
             let (address, sequence) = self.numbers.pair();

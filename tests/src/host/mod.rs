@@ -342,7 +342,8 @@ fn wait_until_ready(child: &mut Child) -> Result<()> {
     thread::spawn(move || {
         let mut line = String::new();
         let read = BufReader::new(stdout).read_line(&mut line);
-        // If the time-out has passed, no thread waits for this line any more.
+        // If the time-out has passed, no thread waits for the line that the holder printed any
+        // more.
         drop(sender.send(read.map(|_| line)));
     });
     let line = receiver

@@ -135,7 +135,7 @@ pub struct Outage {
     /// Time from just before the loss to the first response on a connection that was opened after
     /// the first connection that failed.
     pub lasted: Duration,
-    /// Results of the requests since the loss.
+    /// Results of the requests since the loss that caused the outage.
     pub report: Report,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-/// Words that are followed by a list of labels in parentheses.
+/// Words of PromQL that are followed by a list of labels in parentheses.
 const GROUPING: [&str; 6] = [
     "by",
     "without",
@@ -12,13 +12,14 @@ const GROUPING: [&str; 6] = [
     "group_right",
 ];
 
-/// Operators, and aggregations that a grouping may follow in place of a parenthesis.
+/// Words of PromQL that are no metric although no parenthesis follows: operators, numbers, and
+/// aggregations, which a grouping such as `by (…)` may follow.
 const WORDS: [&str; 18] = [
     "and", "or", "unless", "offset", "bool", "sum", "min", "max", "avg", "count", "topk",
     "bottomk", "stddev", "quantile", "group", "inf", "nan", "atan2",
 ];
 
-/// Returns the metrics that an expression reads.
+/// Returns the names of the metrics that a PromQL expression reads.
 #[must_use]
 pub fn metrics_in(expression: &str) -> BTreeSet<String> {
     let mut metrics = BTreeSet::new();
@@ -59,7 +60,7 @@ fn split_name(text: &str) -> (&str, &str) {
     )
 }
 
-/// Returns the text after a string, which begins with `quote`.
+/// Returns what follows the string literal with which `text` begins; `quote` is its quotation mark.
 fn after_string(text: &str, quote: char) -> &str {
     let mut escaped = false;
     for (at, letter) in text.char_indices().skip(1) {
@@ -73,7 +74,7 @@ fn after_string(text: &str, quote: char) -> &str {
     ""
 }
 
-/// Returns the text after the first `end` that is not in a string.
+/// Returns what follows the first character `end` of `text` that is not within a string literal.
 fn after(text: &str, end: char) -> &str {
     let mut rest = text;
     while let Some(letter) = rest.chars().next() {

@@ -1,9 +1,9 @@
 //! The files of `deploy/prometheus`, which the lab's Prometheus runs with.
 
-/// The scrape configuration.
+/// The configuration file of Prometheus, with the hosts that it scrapes.
 pub const CONFIGURATION: &str = include_str!("../../../deploy/prometheus/prometheus.yml");
 
-/// The rule files: name and content.
+/// The files with the alert and recording rules of Prometheus, each by its name and content.
 pub const RULES: &[(&str, &str)] = &[
     (
         "lb-certificates.yml",

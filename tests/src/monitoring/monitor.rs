@@ -40,18 +40,21 @@ const MACHINES_MOUNTS: &str = "^/([^r].*|r([^u].*)?)?$";
 pub struct Pace {
     /// Interval of scrapes and evaluations, as Prometheus writes durations.
     pub interval: &'static str,
-    /// Whether the delays `for` and `keep_firing_for` of the rules are in force.
+    /// Whether the delays `for` and `keep_firing_for` of the alert rules are in force; otherwise
+    /// alerts fire and resolve at once.
     pub delays: bool,
 }
 
 impl Pace {
-    /// For tests: every second, and without delays. The expressions are those of the files.
+    /// For tests: Prometheus scrapes every second, and alerts have no delays. The expressions of
+    /// the rules are those of `deploy/prometheus`.
     pub const TEST: Self = Self {
         interval: "1s",
         delays: false,
     };
 
-    /// For a person who looks on: often, with the delays of the files.
+    /// For a person who looks on: Prometheus scrapes every two seconds, and alerts have the delays
+    /// that `deploy/prometheus` gives them.
     pub const DEMO: Self = Self {
         interval: "2s",
         delays: true,
@@ -78,7 +81,7 @@ impl Pace {
 pub struct Alert {
     /// Name of the alert.
     pub name: String,
-    /// All its labels.
+    /// All labels of the alert.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -133,7 +136,7 @@ impl Monitor {
     /// Kills the node_exporter of a host.
     ///
     /// # Errors
-    /// None runs there.
+    /// No node_exporter runs on the host.
     pub fn kill_exporter(&mut self, host: &str) -> Result<()> {
         let exporter = self.exporters.remove(host);
         exporter
@@ -144,14 +147,15 @@ impl Monitor {
     /// Starts node_exporter on a host again.
     ///
     /// # Errors
-    /// It does not start.
+    /// node_exporter does not start.
     pub fn start_exporter(&mut self, host: &Host) -> Result<()> {
         let exporter = node_exporter(host)?;
         self.exporters.insert(host.name().to_owned(), exporter);
         Ok(())
     }
 
-    /// Appends text to the configuration, or restores it with `None`, and has Prometheus read it.
+    /// Appends text to Prometheus's configuration, or with `None` removes what was appended, and
+    /// has Prometheus read the configuration again.
     ///
     /// # Errors
     /// Prometheus has ended.
@@ -295,7 +299,7 @@ fn prometheus(host: &Host) -> Result<Process> {
     let process = host
         .spawn("prometheus", "prometheus", &arguments)
         .context("could not start Prometheus (package prometheus)")?;
-    // It listens before it has read its data, and answers with 503 until then.
+    // Prometheus listens before it has read its data, and answers with status 503 until then.
     let ready = format!("http://{PROMETHEUS}/-/ready");
     wait::until_true("Prometheus being ready", STARTING, || {
         Ok(host.run("curl", &["-sf", &ready]).is_ok())

@@ -8,27 +8,28 @@ use super::files::RULES;
 /// Whether a rule is an alert or a recorded series.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// `- alert: NAME`
+    /// The rule is an alert, which its file begins with `- alert: NAME`.
     Alert,
-    /// `- record: NAME`
+    /// The rule records a series, and its file begins it with `- record: NAME`.
     Record,
 }
 
-/// A rule of a rule file.
+/// A rule of a rule file of Prometheus.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rule {
-    /// Alert or recorded series.
+    /// Whether the rule is an alert or a recorded series.
     pub kind: Kind,
     /// Name of the alert or of the recorded series.
     pub name: String,
-    /// The PromQL expression.
+    /// The PromQL expression of the rule.
     pub expression: String,
-    /// The rule's lines.
+    /// The lines of the rule in its file.
     pub text: String,
 }
 
 impl Rule {
-    /// Returns the value of a key that is on one line, without its quotation marks.
+    /// Returns the value of a key of the rule without quotation marks; `None` if the rule lacks the
+    /// key. The value must be on the line of the key.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&str> {
         let prefix = format!("{key}: ");
@@ -45,13 +46,13 @@ impl Rule {
     }
 }
 
-/// Returns all rules, in the order of the files.
+/// Returns all rules of `deploy/prometheus/rules`, in the order of the files.
 #[must_use]
 pub fn all() -> Vec<Rule> {
     RULES.iter().flat_map(|(_, text)| parse(text)).collect()
 }
 
-/// Returns all alerts, in the order of the files.
+/// Returns all alert rules of `deploy/prometheus/rules`, in the order of the files.
 #[must_use]
 pub fn alerts() -> Vec<Rule> {
     let mut rules = all();
@@ -89,7 +90,8 @@ pub fn parse(text: &str) -> Vec<Rule> {
     rules
 }
 
-/// Returns the value of `expr`, which is on the same line or in an indented block below it.
+/// Returns the value of the key `expr` of a rule, which is on the same line or in an indented block
+/// below it.
 fn expression(rule: &str) -> String {
     let mut lines = rule
         .lines()

@@ -1,4 +1,5 @@
-//! A host on AWS: the metadata service, the role, the EC2 API, and names.
+//! Tests of `lb doctor` on a host on AWS: its checks of the metadata service, the IAM role, the EC2
+//! API and DNS names.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -19,7 +20,8 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// Makes the first host of a pair, whose peer runs and is active, with the given settings.
+/// Makes a site in which `lb doctor` examines the first host of a pair with these settings. No
+/// agent runs yet.
 fn site(lab: Lab, settings: &[Settings; 2]) -> Result<Site> {
     let mut site = Site::with(lab, settings[0].clone())?;
     site.pair = Some(Pair::install(&site.lab, settings)?.quiet());
@@ -155,7 +157,7 @@ fn the_metadata_service() -> Result<()> {
     )
 }
 
-/// Address of the resolver, on the host of the gateway.
+/// Address of the DNS resolver, on the host of the Internet gateway.
 const RESOLVER: &str = "172.31.0.1:53";
 
 #[test]
@@ -268,7 +270,7 @@ fn security_groups_of_moto() -> Result<()> {
     Ok(())
 }
 
-/// Makes the call of the command in the fix of a line.
+/// Makes the call of the EC2 API that the `aws` command in the fix of an output line would make.
 fn follow(moto: &Moto, line: &Line) -> Result<()> {
     let words: Vec<&str> = line.fix.trim_matches('`').split(' ').collect();
     let option = |name: &str| {
@@ -294,7 +296,7 @@ fn permit(
     port: Option<u16>,
     network: &str,
 ) -> Result<()> {
-    // A protocol without ports has -1 in their place.
+    // In a rule of a security group, a protocol without ports has -1 as its first and last port.
     let port = port.map_or(-1, i32::from);
     let ports = format!("&IpPermissions.1.FromPort={port}&IpPermissions.1.ToPort={port}");
     moto.call(&format!(
@@ -324,7 +326,7 @@ fn an_api_that_hangs_does_not_keep_the_report_back() -> Result<()> {
     let settings = Settings::elastic_pair(&lab, &*ec2);
     let site = site(lab, &settings)?;
     ec2.faults(|faults| faults.hanging = lab::ec2::Faults::lasting(Duration::from_secs(60)));
-    // Nothing else answers either.
+    // The web servers do not answer either, so the checks of them time out too.
     for web in &site.lab.webs {
         web.host().script("ip link set eth0 down")?;
     }

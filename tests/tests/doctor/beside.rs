@@ -1,4 +1,4 @@
-//! A host with a running agent.
+//! Tests of `lb doctor` on a host with a running agent.
 
 use anyhow::{Result, ensure};
 use lab::{

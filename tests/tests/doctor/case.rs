@@ -1,4 +1,4 @@
-//! A broken set-up, and what happens to it.
+//! Set-ups that are broken on purpose: `lb doctor` must report each, and its fix must repair it.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -7,32 +7,32 @@ use crate::{report::Line, site::Site};
 /// A set-up that is broken on purpose.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// The check that must fail.
+    /// The check of `lb doctor` that must fail.
     pub(crate) check: &'static str,
-    /// A part of the subject of the line that must fail.
+    /// A part of the subject in the output line of the check that must fail; empty for any subject.
     pub(crate) subject: &'static str,
-    /// Checks that fail too, as a consequence.
+    /// Other checks of `lb doctor` that may fail as a consequence.
     pub(crate) also: &'static [&'static str],
     pub(crate) breaks: fn(&mut Site) -> Result<()>,
     pub(crate) mend: Mend,
-    /// Restores what neither the set-up nor its mend leave as it was.
+    /// Restores what the broken set-up changed and the fix of `lb doctor` does not restore.
     pub(crate) tidy: fn(&mut Site) -> Result<()>,
 }
 
-/// How the fix of a line is followed.
+/// How a test follows the fix that an output line of `lb doctor` names.
 pub(crate) enum Mend {
-    /// By running the command in its text that begins with these words.
+    /// The test runs the command in the text of the fix that begins with these words.
     Run(&'static str),
-    /// By doing what its text says with these words.
+    /// The test does by this function what the text of the fix says with these words.
     By(&'static str, fn(&mut Site, &Line) -> Result<()>),
 }
 
-/// For set-ups that their mend leaves as they were.
+/// Does nothing: for broken set-ups of which the fix restores everything.
 pub(crate) fn tidy(_site: &mut Site) -> Result<()> {
     Ok(())
 }
 
-/// Breaks and mends the site in each of these ways.
+/// Breaks the site in each of these ways, and follows the fix that `lb doctor` then names.
 pub(crate) fn all(site: &mut Site, cases: &[Case]) -> Result<()> {
     healthy(site).context("before the first set-up")?;
     for case in cases {
@@ -42,7 +42,7 @@ pub(crate) fn all(site: &mut Site, cases: &[Case]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that no line fails.
+/// Checks that no line of the output of `lb doctor` fails.
 fn healthy(site: &Site) -> Result<()> {
     let report = site.doctor.examine(site.host())?;
     let failed: Vec<_> = report.with_state("fail").collect();
@@ -63,7 +63,7 @@ fn one(site: &mut Site, case: &Case) -> Result<()> {
     ensure!(others.is_empty(), "other lines fail: {others:#?}");
     mend(site, &case.mend, &line).with_context(|| format!("following the fix of {line:#?}"))?;
     let report = site.doctor.examine(site.host())?;
-    // The subject is longer than what the case says, so that no other line is taken for it.
+    // Look the line up again as before: by its check and a part of its subject.
     let mended = report.line(case.check, case.subject)?;
     ensure!(
         mended.state == "ok",

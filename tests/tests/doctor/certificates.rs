@@ -1,4 +1,4 @@
-//! The certificate of a service.
+//! Tests of what `lb doctor` says about the certificate of a service.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -99,15 +99,16 @@ fn params(ago: u64, lasting: u64) -> Result<CertificateParams> {
     Ok(params)
 }
 
-/// Returns a certificate that ended ten days ago, and its key.
+/// Returns a certificate that expired ten days ago, and its key, as PEM.
 fn expired() -> Result<String> {
     let key = KeyPair::generate()?;
     let certificate = params(100, 90)?.self_signed(&key)?;
     Ok(certificate.pem() + &key.serialize_pem())
 }
 
-/// Returns a root, an intermediate authority, and a certificate of the latter with its key that names
-/// the place of its issuer's certificate, as those of public authorities do.
+/// Returns, as PEM, the certificates of a root and of an intermediate authority, and a certificate
+/// with its key that the intermediate authority issued. That certificate names the URL of its
+/// issuer's certificate, as those of public authorities do.
 fn chain() -> Result<(String, String, String)> {
     let authority = |name: &str| {
         let mut params = CertificateParams::default();

@@ -1,4 +1,4 @@
-//! Hosts with nothing wrong.
+//! Tests that `lb doctor` finds nothing wrong on hosts that have no fault.
 
 use anyhow::{Result, ensure};
 use lab::{
@@ -8,7 +8,8 @@ use lab::{
 
 use crate::{report::Report, site::Site};
 
-/// What a host of the lab lacks: a time service, and an authority of the certificate that it trusts.
+/// Checks of `lb doctor` that may warn here, because the hosts of the tests have no time service
+/// and do not trust the authority of their certificate.
 const EXPLAINED: [&str; 2] = ["time_service", "certificate_chain"];
 
 fn is_healthy(report: &Report) -> Result<()> {

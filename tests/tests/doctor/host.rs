@@ -1,4 +1,4 @@
-//! A host without an agent.
+//! Tests of `lb doctor` on a host without a running agent.
 
 use std::time::Duration;
 
@@ -158,7 +158,8 @@ fn kernel_and_interfaces() -> Result<()> {
                 subject: "eth0",
                 also: &[],
                 breaks: |site| {
-                    // Between virtual interfaces without the offload the kernel would finish them.
+                    // The hosts on the way get the checksum offload too: the kernel would complete
+                    // the checksums of a packet that leaves by a virtual interface without it.
                     let lab = &site.lab;
                     let webs = lab.webs.iter().map(|web| web.host());
                     let others = [&lab.router, lab.internet_gateway.host(), lab.lb_a()];
@@ -282,7 +283,7 @@ fn limits_and_ports() -> Result<()> {
     )
 }
 
-/// Starts a process that listens on an address of the host.
+/// Starts a process that occupies a port by listening on an address of the examined host.
 fn listen(site: &mut Site, address: &str, port: u16) -> Result<()> {
     let script = format!(
         "import socket, time\ns = socket.create_server((\"{address}\", {port}))\ntime.sleep(600)"

@@ -1,5 +1,5 @@
-//! `lb doctor` against broken set-ups, each made on purpose: it names the failing line, the fix in its
-//! text is followed, and the line is ok.
+//! `lb doctor` against broken set-ups, each made on purpose: a line of the output must fail and say
+//! how to fix the set-up; the test follows that fix, and the line must be ok then.
 
 mod aws;
 mod beside;

@@ -1,4 +1,4 @@
-//! A pair of hosts.
+//! Tests of `lb doctor` on the hosts of a pair.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(15);
 
-/// Makes a firewall rule on the host that is examined.
+/// Adds a firewall rule that drops the packets `what` on the host that `lb doctor` examines.
 fn block(site: &Site, what: &str) -> Result<()> {
     site.script(&format!(
         "nft add table inet guard\n\
@@ -67,7 +67,7 @@ fn beside_the_standby_of_a_running_pair() -> Result<()> {
     )
 }
 
-/// Waits until the agent reports the link up or down.
+/// Waits until the agent of the second host reports the link to its peer as up or down.
 fn linked(site: &Site, up: bool) -> Result<()> {
     let agent = site.pair.as_ref().context("no pair")?.agent(1)?;
     wait::until_true("the link", SOON, || {

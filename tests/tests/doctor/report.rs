@@ -12,10 +12,11 @@ use lab::{
 };
 use serde_json::Value;
 
-/// What the documentation promises, with some time for a busy machine.
+/// Maximum duration of a run of `lb doctor`: what the documentation promises, and some time for a
+/// busy machine.
 const LONGEST: Duration = Duration::from_secs(13);
 
-/// One line of the output.
+/// One line of the output of `lb doctor`: the result of one check of one subject.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     pub(crate) check: String,
@@ -25,19 +26,19 @@ pub(crate) struct Line {
     pub(crate) fix: String,
 }
 
-/// The output.
+/// The lines of the output of `lb doctor`.
 #[derive(Clone, Debug)]
 pub(crate) struct Report(pub(crate) Vec<Line>);
 
 impl Report {
-    /// Returns the line of a check about something whose name contains `subject`.
+    /// Returns the output line of a check whose subject contains the text `subject`.
     pub(crate) fn line(&self, check: &str, subject: &str) -> Result<&Line> {
         let mut lines = self.0.iter();
         let found = lines.find(|line| line.check == check && line.subject.contains(subject));
         found.with_context(|| format!("no line {check} {subject} in {self:#?}"))
     }
 
-    /// Returns the lines with a state.
+    /// Returns the output lines that have this state, such as `fail`.
     pub(crate) fn with_state<'r>(&'r self, state: &'r str) -> impl Iterator<Item = &'r Line> {
         self.0.iter().filter(move |line| line.state == state)
     }
@@ -46,14 +47,15 @@ impl Report {
 /// How `lb doctor` is run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Doctor {
-    /// A program with arguments that runs the command.
+    /// A program with arguments that runs `lb doctor`, such as one that drops privileges; empty to
+    /// run it directly.
     pub(crate) wrapper: Vec<String>,
-    /// Environment variables beside those of the agent.
+    /// Environment variables of `lb doctor` in addition to those of the agent.
     pub(crate) environment: Vec<(String, String)>,
 }
 
 impl Doctor {
-    /// Runs the command on a host, and reads its JSON.
+    /// Runs `lb doctor --json` on a host, and reads its output.
     pub(crate) fn examine(&self, host: &Host) -> Result<Report> {
         let began = Instant::now();
         let output = self.run(host, &["--json"])?;
@@ -92,7 +94,7 @@ impl Doctor {
         Ok(report)
     }
 
-    /// Runs the command on a host with further arguments.
+    /// Runs `lb doctor` on a host with additional arguments.
     pub(crate) fn run(&self, host: &Host, arguments: &[&str]) -> Result<Output> {
         let lb = binary()?.into_os_string();
         let words = self.wrapper.iter().map(Into::into).chain([lb]);

@@ -1,4 +1,4 @@
-//! The lab of these tests.
+//! The lab of the tests of `lb doctor`.
 
 use anyhow::{Context as _, Result};
 use lab::{
@@ -11,19 +11,20 @@ use std::sync::Arc;
 
 use crate::report::Doctor;
 
-/// A lab with what a broken set-up may need.
+/// A lab, with the agents, processes and fake AWS services that a set-up broken on purpose may
+/// need.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) agent: Option<Agent>,
     pub(crate) pair: Option<Pair>,
-    /// Processes of a broken set-up.
+    /// Processes that a broken set-up has started.
     pub(crate) processes: Vec<Process>,
     pub(crate) ec2: Option<Arc<FakeEc2>>,
     pub(crate) imds: Option<Imds>,
     pub(crate) doctor: Doctor,
     pub(crate) settings: Settings,
     pub(crate) lab: Lab,
-    /// The index of the balancer that is examined.
+    /// The index of the balancer that `lb doctor` examines.
     pub(crate) balancer: usize,
 }
 
@@ -53,17 +54,18 @@ impl Site {
         Ok(site)
     }
 
-    /// Returns the host that is examined.
+    /// Returns the host that `lb doctor` examines.
     pub(crate) fn host(&self) -> &Host {
         &self.lab.balancers[self.balancer]
     }
 
-    /// Writes the configuration of the settings.
+    /// Writes the configuration file of `settings` on the host that `lb doctor` examines.
     pub(crate) fn configure(&self) -> Result<()> {
         self.host().write(CONFIG_FILE, self.settings.toml())
     }
 
-    /// Runs a shell script on the host that is examined. In place of `lb` it runs the binary under test.
+    /// Runs a shell script on the host that `lb doctor` examines. If the script begins with the
+    /// command `lb`, the binary under test is run.
     pub(crate) fn script(&self, script: &str) -> Result<()> {
         let lb = binary()?;
         let lb = lb.to_str().context("the path of lb is not UTF-8")?;

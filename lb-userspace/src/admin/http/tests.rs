@@ -284,6 +284,54 @@ async fn a_command_may_come_in_pieces_and_is_bounded() {
     assert!(answer.contains("\r\nAllow: POST\r\n"), "{answer}");
 }
 
+#[tokio::test]
+async fn with_a_certificate_the_listener_speaks_https_alone() {
+    use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("admin.pem");
+    let made = rcgen::generate_simple_self_signed(["lb.example".to_owned()]).expect("made");
+    let pem = made.cert.pem();
+    std::fs::write(&path, pem.clone() + &made.signing_key.serialize_pem()).expect("written");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let (commands, _received) = mpsc::channel(1);
+    let problems = Vec::new();
+    let acceptor = crate::admin::tls::acceptor(&path).expect("TLS");
+    let server = Server::new(
+        Arc::new(Example { problems }),
+        commands,
+        None,
+        Some(acceptor),
+    );
+    tokio::spawn(server.serve(listener, Shutdown::never()));
+
+    let mut roots = rustls::RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate");
+    roots.add(certificate).expect("a root");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let stream = TcpStream::connect(address).await.expect("connected");
+    let name = ServerName::try_from("lb.example").expect("a name");
+    let mut stream = connector.connect(name, stream).await.expect("a handshake");
+    let request = b"GET /healthz HTTP/1.1\r\n\r\n";
+    stream.write_all(request).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
+
+    let mut plain = TcpStream::connect(address).await.expect("connected");
+    plain.write_all(request).await.expect("sent");
+    let mut answer = Vec::new();
+    let _reset = timeout(PATIENCE, plain.read_to_end(&mut answer)).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {

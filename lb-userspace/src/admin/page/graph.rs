@@ -49,8 +49,13 @@ fn write_path(page: &mut String, series: &Series, peak: f32) -> fmt::Result {
         };
         let part = if peak > 0.0 { value / peak } else { 0.0 };
         let height = (HEIGHT - 1.0) - part * (HEIGHT - 2.0);
-        let command = if is_drawing { 'L' } else { 'M' };
-        write!(page, "{command}{} {height:.1}", first + place)?;
+        let x = first + place;
+        if is_drawing {
+            write!(page, "L{x} {height:.1}")?;
+        } else {
+            // A line of no length is drawn as a dot: a value between two unknown ones is visible.
+            write!(page, "M{x} {height:.1}h0")?;
+        }
         is_drawing = true;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Judges whether the security groups let packets of clients and of the peer in.
+//! Whether security groups let clients and the peer in.
 
 use std::net::IpAddr;
 
@@ -9,19 +9,18 @@ use crate::{
     doctor::finding::Finding,
 };
 
-/// Traffic that the security groups must let in to this host.
+/// What must be able to arrive.
 #[derive(Clone, Debug)]
 struct Traffic {
-    /// What the traffic is for, such as `service web`.
+    /// What it is.
     name: String,
     protocol: &'static str,
     port: Option<u16>,
-    /// The IP address of the sender; `None` if clients may send it from anywhere.
+    /// The sender; `None`: clients anywhere.
     from: Option<IpAddr>,
 }
 
-/// Judges whether the inbound rules of the security groups of this host's interface let in all
-/// traffic that it needs.
+/// Judges the rules of this host's interface.
 pub(super) fn judge(config: &Config, rules: Result<Vec<InboundRule>, ApiError>) -> Vec<Finding> {
     let rules = match rules {
         Ok(rules) => rules,
@@ -110,8 +109,7 @@ fn allows(rule: &InboundRule, traffic: &Traffic) -> bool {
         _ => true,
     };
     let source = match traffic.from {
-        // The security groups that the peer is in are not known: a rule for members of a group is
-        // taken to include the peer.
+        // The groups of the peer are not known: a rule with a group is taken to include it.
         Some(peer) => {
             !rule.groups.is_empty() || rule.networks.iter().any(|network| contains(network, peer))
         }

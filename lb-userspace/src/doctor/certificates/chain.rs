@@ -1,4 +1,4 @@
-//! Checks whether the chain of certificates in a file leads to a trusted authority.
+//! Whether the certificates of a file lead to an authority.
 
 use std::{collections::HashSet, env, fs, path::PathBuf};
 
@@ -10,8 +10,7 @@ use x509_parser::{
 /// The subjects of the authorities that this host trusts, in DER.
 pub(super) type Authorities = HashSet<Vec<u8>>;
 
-/// The files in which distributions keep the trusted authorities: Debian's, and that of Fedora and
-/// its relatives.
+/// Files with the authorities of the host: Debian, and Fedora and its relatives.
 const FILES: [&str; 2] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -35,35 +34,33 @@ fn subjects(text: &[u8]) -> Vec<Vec<u8>> {
     certificates.filter_map(subject).collect()
 }
 
-/// The certificates of a file, in the order of the file.
+/// The certificates of a file, in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chain(Vec<Link>);
 
-/// One certificate of a chain.
+/// One certificate.
 #[derive(Clone, Debug)]
 struct Link {
     subject: Vec<u8>,
     issuer: Vec<u8>,
     issuer_name: String,
-    /// Whether the certificate names a URL that its issuer's certificate can be fetched from, as
-    /// certificates of public authorities do (RFC 5280, section 4.2.2.1).
+    /// Whether it names an address that its issuer's certificate can be fetched from, as those of public
+    /// authorities do (RFC 5280, section 4.2.2.1).
     names_issuers: bool,
 }
 
-/// Whether a chain of certificates leads to a trusted authority.
+/// The result of following a chain.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Verdict {
     /// This many certificates lead to a trusted authority.
     Complete(usize),
     /// The only certificate is its own issuer.
     SelfSigned,
-    /// The certificate at this place, counted from 1, is not followed by its issuer's certificate.
+    /// A certificate, by its place from 1, is not followed by that of its issuer.
     Broken { place: usize, issuer: String },
-    /// The certificate of the last issuer is missing, and the issuer is not an authority that this
-    /// host trusts.
+    /// The last issuer is missing, and is not an authority that this host trusts.
     Incomplete { issuer: String },
-    /// The chain is incomplete in the same way as in `Incomplete`, but the missing issuer looks
-    /// like a private authority.
+    /// As `Incomplete`, but it looks like a private authority.
     Private { issuer: String },
 }
 
@@ -83,8 +80,7 @@ impl Chain {
         Self(links.filter_map(link).collect())
     }
 
-    /// Follows the chain from the first certificate to the last. Returns whether it leads to one of
-    /// the trusted authorities `roots`.
+    /// Follows the chain from the first certificate to the last.
     pub(super) fn judge(&self, roots: &Authorities) -> Verdict {
         for (place, pair) in (1..).zip(self.0.windows(2)) {
             // An authority that is trusted ends the chain: what follows is not needed.
@@ -116,7 +112,7 @@ impl Chain {
 }
 
 fn names_issuers(certificate: &X509Certificate<'_>) -> bool {
-    /// The object identifier of the access method `id-ad-caIssuers` (RFC 5280, section 4.2.2.1).
+    /// `id-ad-caIssuers`.
     const CA_ISSUERS: &str = "1.3.6.1.5.5.7.48.2";
     certificate.extensions().iter().any(|extension| {
         matches!(extension.parsed_extension(), ParsedExtension::AuthorityInfoAccess(access)

@@ -45,7 +45,8 @@ fn process_files_are_parsed() {
 
 #[test]
 fn too_few_files_fail_for_an_agent_and_warn_for_a_shell() {
-    let state = |whose: &Whose, limit, proxied| open_files(whose, Some(limit), proxied).state;
+    let state =
+        |whose: &Whose, limit, proxied| open_files(whose, Some(limit), proxied, false).state;
     let most = Proxied::AtMost(65_536);
     assert_eq!(state(&AGENT, 1 << 20, most), State::Ok);
     assert_eq!(state(&AGENT, 65_536, most), State::Fail);
@@ -53,7 +54,9 @@ fn too_few_files_fail_for_an_agent_and_warn_for_a_shell() {
     assert_eq!(state(&AGENT, 1024, Proxied::None), State::Ok);
     assert_eq!(state(&AGENT, 20_000, Proxied::AsManyAsFit), State::Ok);
     assert_eq!(state(&AGENT, 1024, Proxied::AsManyAsFit), State::Fail);
-    assert_eq!(open_files(&AGENT, None, most).state, State::Skipped);
+    assert_eq!(open_files(&AGENT, None, most, false).state, State::Skipped);
+    let unit = open_files(&Whose(None), Some(1024), most, true);
+    assert_eq!(unit.state, State::Skipped, "the unit sets its own");
 }
 
 #[test]
@@ -75,8 +78,7 @@ fn a_list_of_reserved_ports_that_was_overwritten_is_restored_with_what_it_has() 
         reserved_ports(&Ports::parse("1024-32767"), &wanted).state,
         State::Ok
     );
-    // A program listened on the ports 1024 to 1029 when the agent started, so the agent did not
-    // reserve them.
+    // A program listened on these when the agent started.
     assert_eq!(
         reserved_ports(&Ports::parse("1030-32767"), &wanted).state,
         State::Ok

@@ -1,4 +1,4 @@
-//! Reads the properties of a network interface.
+//! Reads an interface.
 
 use std::{fs, path::Path};
 
@@ -13,8 +13,7 @@ use crate::{
     netlink::{self, Rtnetlink},
 };
 
-/// Reads the properties of the interface of this name. `pin_path` is the directory of the pins of
-/// the agent's XDP program.
+/// Reads an interface by its name.
 pub(in crate::doctor) fn read(name: &str, pin_path: &Path) -> Facts {
     let index = nix::net::if_::if_nametoindex(name).ok();
     Facts {
@@ -65,13 +64,13 @@ fn message(index: u32) -> Option<LinkMessage> {
     }
 }
 
-/// Returns the name of the driver of a physical interface; `None` for a virtual one.
+/// Returns the driver of a physical interface.
 fn driver(name: &str) -> Option<String> {
     let driver = fs::read_link(format!("/sys/class/net/{name}/device/driver")).ok()?;
     Some(driver.file_name()?.to_str()?.to_owned())
 }
 
-/// Returns the kind of a virtual interface, such as `veth`; `None` for a physical one.
+/// Returns the kind of a virtual interface, such as `veth`.
 fn kind(link: &LinkMessage) -> Option<String> {
     link.attributes
         .iter()

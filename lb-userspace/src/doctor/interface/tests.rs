@@ -1,4 +1,4 @@
-//! Tests of the findings about interfaces of ENA, veth and virtio, and of broken hosts.
+//! Judgements about facts of ENA, veth, virtio and broken hosts.
 
 use super::*;
 use crate::{doctor::State, netlink::Channels};

@@ -1,4 +1,4 @@
-//! Listens for adverts of the peer, and connects to the peer.
+//! Hears and reaches the peer.
 
 use std::{
     io,
@@ -17,12 +17,12 @@ use tokio::{
 
 use crate::config::{Ha, Node, Transport};
 
-/// Which advert was heard from the peer.
+/// What was heard of the peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Heard {
-    /// The peer sent an advert of the virtual router with this identifier (VRID).
+    /// An advert of this virtual router.
     Router(u8),
-    /// The peer sent no advert.
+    /// No advert.
     Nothing,
 }
 
@@ -46,8 +46,7 @@ pub(super) async fn adverts(ha: &Ha, node: &Node, span: Duration) -> io::Result<
         let index = nix::net::if_::if_nametoindex(node.interfaces.first())?;
         socket.join_multicast_v4_n(&GROUP, &InterfaceIndexOrAddress::Index(index))?;
     }
-    // The raw socket is held in tokio's type for UDP sockets, because tokio has no type for raw
-    // ones.
+    // tokio's type for UDP sockets, as it has none for raw ones.
     let socket = UdpSocket::from_std(socket.into())?;
     let own = ha.virtual_router_id.get();
     let mut other = Heard::Nothing;
@@ -92,7 +91,7 @@ fn router(datagram: &[u8], is_ipv4: bool) -> Option<u8> {
     datagram.get(header + 1).copied()
 }
 
-/// Connects to the peer once and disconnects, within `limit`.
+/// Connects to the peer once.
 ///
 /// # Errors
 /// The connection is refused, or [`io::ErrorKind::TimedOut`].
@@ -108,7 +107,7 @@ pub(super) async fn connect(source: IpAddr, peer: SocketAddr, limit: Duration) -
     }
 }
 
-/// Waits until the peer connects to this address, for at most `limit`.
+/// Waits until the peer connects.
 ///
 /// # Errors
 /// The address cannot be listened on, or [`io::ErrorKind::TimedOut`].

@@ -1,5 +1,3 @@
-use std::path::Path;
-
 use super::*;
 use crate::doctor::State;
 
@@ -67,8 +65,7 @@ fn a_host_that_dials_tells_a_stopped_agent_from_a_firewall() {
     assert_eq!(state(&lower(), Reached::Yes), State::Ok);
     assert_eq!(state(&lower(), Reached::Refused), State::Warn);
     assert_eq!(state(&lower(), Reached::Silent), State::Fail);
-    // The host with the higher address only waits for the peer to connect, so it cannot tell a peer
-    // without an agent from one that cannot be reached.
+    // The other one only waits, and cannot tell the two apart.
     let higher = ha("172.31.15.233", "172.31.0.68");
     assert_eq!(state(&higher, Reached::Silent), State::Warn);
     let error = Reached::of(Err(io::ErrorKind::AddrNotAvailable.into()));
@@ -88,7 +85,7 @@ fn a_link_that_is_down_has_the_agents_reason() {
 fn a_secret_that_is_missing_or_open_has_its_command() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("peer.secret");
-    let judged = || secret(&path.display().to_string(), Secret::read(&path));
+    let judged = || secret(&path, Secret::read(&path), Account::of(None));
     let missing = judged();
     assert_eq!(missing.state, State::Fail);
     assert!(missing.fix.expect("a fix").contains("lb peer init --out"));

@@ -10,16 +10,17 @@ use std::{
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Listener {
     pub(super) address: SocketAddr,
-    /// The inode number of the socket.
+    /// The number of the socket.
     pub(super) inode: u64,
-    /// The id of the process that has the socket open; `None` if this process may not see it.
-    pub(super) pid: Option<i32>,
-    /// The name of the process that has the socket open; `None` if it is not known.
+    /// The processes that have it open, after `lb upgrade` for a while two; empty if this process may not
+    /// see them.
+    pub(super) pids: Vec<i32>,
+    /// The name of the first of them.
     pub(super) name: Option<String>,
 }
 
 impl Listener {
-    /// Returns whether this socket prevents another socket from listening on `address`.
+    /// Whether another socket cannot listen on `address` because of this one.
     pub(super) fn covers(&self, address: SocketAddr) -> bool {
         let (own, other) = (self.address.ip(), address.ip());
         let overlap = own == other
@@ -29,9 +30,9 @@ impl Listener {
         self.address.port() == address.port() && overlap
     }
 
-    /// Returns how the operator can free the port of this socket.
+    /// Returns what to do to free the port.
     pub(super) fn how_to_stop(&self) -> String {
-        match self.pid {
+        match self.pids.first() {
             Some(pid) => format!("stop it, by its unit or with `kill {pid}`"),
             None => format!(
                 "find it with `ss -ltnp sport = :{}` as root, and stop it",
@@ -43,7 +44,7 @@ impl Listener {
 
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.name, self.pid) {
+        match (&self.name, self.pids.first()) {
             (Some(name), Some(pid)) => write!(f, "{name} (process {pid})"),
             (None, Some(pid)) => write!(f, "process {pid}"),
             (_, None) => f.write_str("a process that is not visible to this user"),
@@ -53,8 +54,7 @@ impl fmt::Display for Listener {
 
 /// Lists the listening sockets of this network namespace.
 pub(super) fn listeners() -> Vec<Listener> {
-    // The files below `/proc/net` show the network namespace of the main thread, those below
-    // `/proc/thread-self/net` that of this thread.
+    // `thread-self` and not `net`, which is the network of the main thread.
     let tables = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
     let mut listeners: Vec<Listener> = tables
         .iter()
@@ -62,8 +62,8 @@ pub(super) fn listeners() -> Vec<Listener> {
         .collect();
     let owners = owners();
     for listener in &mut listeners {
-        if let Some(&pid) = owners.get(&listener.inode) {
-            listener.pid = Some(pid);
+        listener.pids = owners.get(&listener.inode).cloned().unwrap_or_default();
+        if let Some(pid) = listener.pids.first() {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok();
             listener.name = name.map(|name| name.trim().to_owned());
         }
@@ -81,7 +81,7 @@ fn parse(table: &str) -> Vec<Listener> {
         Some(Listener {
             address: SocketAddr::new(ip(address)?, u16::from_str_radix(port, 16).ok()?),
             inode: fields.get(9)?.parse().ok()?,
-            pid: None,
+            pids: Vec::new(),
             name: None,
         })
     };
@@ -107,10 +107,9 @@ fn ip(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// Returns the process ids by the inode numbers of the sockets that the processes have open, as far
-/// as this process may see them.
-fn owners() -> HashMap<u64, i32> {
-    let mut owners = HashMap::new();
+/// Returns the processes by the sockets that they have open, as far as this process may see them.
+fn owners() -> HashMap<u64, Vec<i32>> {
+    let mut owners: HashMap<u64, Vec<i32>> = HashMap::new();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes {
         let Some(pid) = process
@@ -126,15 +125,17 @@ fn owners() -> HashMap<u64, i32> {
         for descriptor in descriptors.flatten() {
             let target = fs::read_link(descriptor.path()).unwrap_or_default();
             if let Some(inode) = target.to_str().and_then(socket_number) {
-                owners.entry(inode).or_insert(pid);
+                let pids = owners.entry(inode).or_default();
+                if pids.last() != Some(&pid) {
+                    pids.push(pid);
+                }
             }
         }
     }
     owners
 }
 
-/// Parses the inode number of a socket out of the target of a link in /proc/PID/fd:
-/// `socket:[4711]`.
+/// Parses the number of a socket out of the target of a descriptor, `socket:[4711]`.
 fn socket_number(target: &str) -> Option<u64> {
     target
         .strip_prefix("socket:[")?
@@ -172,7 +173,7 @@ mod tests {
             .iter()
             .find(|one| one.address == address)
             .expect("listed");
-        assert_eq!(found.pid, Some(std::process::id().cast_signed()));
+        assert_eq!(found.pids, [std::process::id().cast_signed()]);
         assert!(found.name.is_some());
     }
 

@@ -1,4 +1,4 @@
-//! Certificates and their renewal.
+//! The dashboard of certificates and their renewal.
 
 use super::{Dashboard, Panel, lines, stat, table};
 

@@ -1,4 +1,4 @@
-//! What the XDP program does with packets.
+//! The dashboard of what the XDP program does with packets.
 
 use super::{Dashboard, Panel, lines, stacked, stat, table};
 

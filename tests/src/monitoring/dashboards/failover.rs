@@ -1,4 +1,4 @@
-//! Roles, the address that moves, and what the hosts of a pair exchange.
+//! The dashboard of roles, the address that moves, and what the hosts of a pair exchange.
 
 use super::{Dashboard, Panel, UP, lines, stat, timeline};
 

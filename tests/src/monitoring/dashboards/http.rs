@@ -1,4 +1,4 @@
-//! Requests, connections and TLS of the HTTP front.
+//! The dashboard of requests, connections and TLS of the HTTP front.
 
 use super::{Dashboard, Panel, lines, stacked, stat};
 

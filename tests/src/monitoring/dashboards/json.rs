@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::{Dashboard, Kind, Panel};
 
-/// Width of Grafana's grid.
+/// Width of Grafana's grid, in columns.
 const COLUMNS: u32 = 24;
 
 impl Dashboard {
-    /// Returns the content of the dashboard's file.
+    /// Returns the JSON file by which Grafana imports the dashboard.
     ///
     /// # Errors
     /// Never: every value can be written as JSON.
@@ -251,7 +251,8 @@ impl Kind {
         }
     }
 
-    /// Leaves out the columns of a table that are the same in each row.
+    /// Returns Grafana's transformations of a panel's data: a table loses the columns that are the
+    /// same in each row.
     fn transformations(self) -> Value {
         if self != Self::Table {
             return json!([]);
@@ -284,7 +285,7 @@ fn variable(name: &str, label: &str, query: &str) -> Value {
     })
 }
 
-/// A menu of the other dashboards, which keeps the time range and the variables.
+/// Returns a menu with links to the other dashboards, which keeps the time range and the variables.
 fn links() -> Value {
     json!({
         "title": "lb",

@@ -1,8 +1,8 @@
 //! The source of the dashboards in `deploy/grafana/dashboards`.
 //!
-//! Grafana's JSON takes some sixty lines for a panel, of which a handful differ between panels. So each
-//! dashboard is a table of panels here, and [`json`] adds the rest. `tests/tests/grafana.rs` compares the
-//! files with this source, and writes them with `UPDATE=1`.
+//! Grafana's JSON takes some sixty lines for a panel, of which a handful differ between panels. So
+//! each dashboard is a table of panels here, and [`json`] adds what all panels have in common.
+//! `tests/tests/grafana.rs` compares the files with this source, and writes them with `UPDATE=1`.
 
 mod certificates;
 mod data_plane;
@@ -12,7 +12,7 @@ mod json;
 mod node;
 mod overview;
 
-/// All dashboards.
+/// All Grafana dashboards of `lb`.
 pub const ALL: &[Dashboard] = &[
     overview::DASHBOARD,
     data_plane::DASHBOARD,
@@ -22,47 +22,48 @@ pub const ALL: &[Dashboard] = &[
     node::DASHBOARD,
 ];
 
-/// A dashboard: rows of panels, and what its variables are filled from.
+/// A Grafana dashboard: rows of panels, and what its variables are filled from.
 #[derive(Clone, Copy, Debug)]
 pub struct Dashboard {
-    /// Name of the file, and the permanent part of the dashboard's address.
+    /// Name of the dashboard's file, and the part of its URL that never changes.
     pub uid: &'static str,
-    /// Title.
+    /// Title of the dashboard.
     pub title: &'static str,
-    /// What the dashboard answers.
+    /// What the dashboard shows, as a sentence that Grafana displays.
     pub description: &'static str,
-    /// The metric whose labels `job` and `instance` the variables offer.
+    /// The metric whose labels `job` and `instance` give the choices of the dashboard's variables.
     pub hosts: &'static str,
-    /// The job that is selected at first.
+    /// The scrape job of Prometheus that is selected when the dashboard is opened.
     pub job: &'static str,
-    /// The rows: title and panels.
+    /// The rows of the dashboard, each with its title and its panels.
     pub rows: &'static [(&'static str, &'static [Panel])],
 }
 
-/// A panel.
+/// A panel of a Grafana dashboard: one graph or table.
 #[derive(Clone, Copy, Debug)]
 pub struct Panel {
-    /// Title.
+    /// Title of the panel.
     pub title: &'static str,
     /// What the panel shows, and what to look for.
     pub description: &'static str,
-    /// How the values are drawn.
+    /// How the panel draws the values of its queries.
     pub kind: Kind,
-    /// Unit of the values, by Grafana's name for it.
+    /// Unit of the panel's values, by Grafana's name for the unit.
     pub unit: &'static str,
-    /// Queries with the names of their series.
+    /// PromQL queries of the panel, each with the name that the legend gives to its series.
     pub queries: &'static [(&'static str, &'static str)],
-    /// From which value on which colour is shown; below the first one it is green.
+    /// Values, each with the colour that is shown from that value on; below the first value the
+    /// colour is green.
     pub thresholds: &'static [(f64, &'static str)],
-    /// Whether the smallest values are the bad ones: red below the first threshold.
+    /// Whether small values are bad: below the first threshold the colour is then red, not green.
     pub low_is_bad: bool,
-    /// Words that are shown in place of values, with their colours.
+    /// Values for which the panel shows a word, each with the word and its colour.
     pub words: &'static [(&'static str, &'static str, &'static str)],
-    /// Width in Grafana's grid of 24 columns.
+    /// Width of the panel, in columns of Grafana's grid, which has 24.
     pub width: u32,
 }
 
-/// How values are drawn.
+/// How a panel draws the values of its queries.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// Lines over time.
@@ -77,7 +78,7 @@ pub enum Kind {
     Timeline,
 }
 
-/// Queries with the names of their series.
+/// PromQL queries of a panel, each with the name that the legend gives to its series.
 type Queries = &'static [(&'static str, &'static str)];
 
 /// Returns a panel of lines over time.
@@ -127,7 +128,7 @@ const fn stat(
     }
 }
 
-/// Returns a table with a row for each series.
+/// Returns a panel with a table that has a row for each series.
 const fn table(
     title: &'static str,
     unit: &'static str,
@@ -141,7 +142,7 @@ const fn table(
     }
 }
 
-/// Returns bands of states over time.
+/// Returns a panel with a band for each series, coloured by its state over time.
 const fn timeline(
     title: &'static str,
     description: &'static str,
@@ -156,16 +157,19 @@ const fn timeline(
     }
 }
 
-/// 0 and 1 of a gauge that is 1 in a healthy system.
+/// Words and colours that a panel shows for the values 0 and 1 of a gauge that is 1 in a healthy
+/// system.
 const UP: &[(&str, &str, &str)] = &[("0", "down", "red"), ("1", "up", "green")];
 
 impl Panel {
-    /// Shows yellow from the first value on, and red from the second.
+    /// Sets the panel's thresholds: values with the colours from there on, such as yellow from the
+    /// first value and red from the second; below the first the colour is green.
     const fn limits(self, thresholds: &'static [(f64, &'static str)]) -> Self {
         Self { thresholds, ..self }
     }
 
-    /// Shows red below the first value, and the colours of the thresholds from there on.
+    /// Sets the panel's thresholds, with red below the first value, and from each value on its
+    /// colour.
     const fn low(self, thresholds: &'static [(f64, &'static str)]) -> Self {
         Self {
             thresholds,
@@ -174,12 +178,12 @@ impl Panel {
         }
     }
 
-    /// Shows words in place of values.
+    /// Makes the panel show words in place of values.
     const fn words(self, words: &'static [(&'static str, &'static str, &'static str)]) -> Self {
         Self { words, ..self }
     }
 
-    /// Makes the panel this wide.
+    /// Sets the panel's width, in columns of Grafana's grid, which has 24.
     const fn wide(self, width: u32) -> Self {
         Self { width, ..self }
     }

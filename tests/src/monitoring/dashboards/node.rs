@@ -1,4 +1,4 @@
-//! The machines, by node_exporter.
+//! The dashboard of CPU, memory, disks and network of the hosts, from the metrics of node_exporter.
 
 use super::{Dashboard, Panel, UP, lines, stacked, stat};
 

@@ -1,4 +1,5 @@
-//! The pair at a glance.
+//! The dashboard that shows whether both hosts of a pair work, which one is active, and what
+//! clients get.
 
 use super::{Dashboard, Panel, UP, lines, stacked, stat, table, timeline};
 
