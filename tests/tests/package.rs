@@ -152,6 +152,26 @@ fn an_upgrade_and_a_downgrade_lose_no_request_and_a_removal_keeps_what_is_the_us
     Ok(())
 }
 
+#[test]
+fn a_version_that_cannot_start_leaves_the_earlier_one_serving_and_is_installed() -> Result<()> {
+    let lab = Lab::raise()?;
+    let debian = Debian::raise(lab.lb_a())?;
+    debian.install(&deb("0.1.0")?)?;
+    configure(&lab, &debian)?;
+    let agent = debian.start_unit()?;
+    wait_until_served(&lab)?;
+    let earlier = processes(&lab)?;
+    debian.script("sed -i s/round_robin/round_robbing/ /etc/lb/lb.toml")?;
+    let said = debian.install(&deb("0.1.1")?)?;
+    for part in ["continues to serve", "round_robbing", "lb upgrade"] {
+        ensure!(said.contains(part), "{part} is not in {said}");
+    }
+    ensure!(processes(&lab)? == earlier, "another process was started");
+    wait_until_served(&lab)?;
+    debian.script("sed -i s/round_robbing/round_robin/ /etc/lb/lb.toml; lb upgrade")?;
+    end(&lab, &agent)
+}
+
 fn remove_and_purge(debian: &Debian) -> Result<()> {
     debian.script(&format!(
         "touch /var/lib/lb/account.json /var/log/lb/access.log\n\

@@ -72,7 +72,20 @@ pub(crate) fn spelling(workspace: &Workspace) -> anyhow::Result<()> {
     child::run(Command::new(typos).current_dir(&workspace.root))
 }
 
-/// Checks the licences, sources and duplicates of dependencies by the rules of `deny.toml`.
+/// Checks the template for CloudFormation.
+///
+/// # Errors
+/// cfn-lint has findings; they are printed.
+pub(crate) fn cloud_formation(workspace: &Workspace) -> anyhow::Result<()> {
+    let lint = setup::cfn_lint().context("cfn-lint is not installed: run `cargo xtask setup`")?;
+    child::run(
+        Command::new(lint)
+            .current_dir(&workspace.root)
+            .arg("deploy/aws/pair.yaml"),
+    )
+}
+
+/// Checks licences, sources and duplicates of dependencies against `deny.toml`.
 ///
 /// # Errors
 /// A dependency violates a rule.

@@ -11,7 +11,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use self::need::{NEEDS, Need};
-pub(crate) use self::probe::typos;
+pub(crate) use self::probe::{cfn_lint, typos};
 use crate::table::{Column, Table};
 
 /// Why tools are needed: the command that needs them.

@@ -58,6 +58,7 @@ fn static_checks(steps: &mut Steps, workspace: &Workspace) {
     steps.take("lock file", || checks::lock_file(workspace));
     steps.take("format", || checks::format(workspace));
     steps.take("spelling", || checks::spelling(workspace));
+    steps.take("CloudFormation", || checks::cloud_formation(workspace));
     steps.take("dependencies", || checks::dependencies(workspace));
     steps.take("clippy", || checks::clippy(workspace));
     steps.take("clippy for eBPF", || checks::clippy_ebpf(workspace));

@@ -15,6 +15,7 @@ mod imds;
 mod moto;
 mod query;
 mod refusal;
+mod stack;
 
 use std::net::Ipv4Addr;
 
@@ -26,6 +27,7 @@ pub use fake::FakeEc2;
 pub use faults::Faults;
 pub use imds::{Imds, Instance};
 pub use moto::Moto;
+pub use stack::Stack;
 
 /// The AWS region that the lab simulates.
 pub const REGION: &str = "me-central-1";

@@ -25,7 +25,7 @@ pub(super) const PROGRAM: &str = "LB_MOTO_SERVER";
 const STARTING: Duration = Duration::from_secs(60);
 
 /// A machine image (AMI) that moto has by default.
-const IMAGE: &str = "ami-12c6146b";
+pub(super) const IMAGE: &str = "ami-12c6146b";
 
 /// A running moto with an Elastic IP and an instance for each balancer. Dropping it stops moto.
 pub struct Moto {
@@ -252,8 +252,8 @@ fn program() -> PathBuf {
         .unwrap_or_else(|| "moto_server".into())
 }
 
-/// Returns the content of the first element of this name; `None` if there is none.
-fn text<'a>(xml: &'a str, element: &str) -> Option<&'a str> {
+/// Returns the content of the first element with that name.
+pub(super) fn text<'a>(xml: &'a str, element: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{element}>"))?;
     rest.split_once("</").map(|(text, _)| text)
 }

@@ -41,6 +41,7 @@ pub(crate) enum Remedy {
 pub(crate) fn plan(missing: &[&'static Need]) -> anyhow::Result<Vec<Remedy>> {
     let mut packages: Vec<&'static str> = Vec::new();
     let mut commands = Vec::new();
+    let mut environments = Vec::new();
     for need in missing {
         match need.source {
             Source::Packages(names) => packages.extend(names),
@@ -71,7 +72,10 @@ pub(crate) fn plan(missing: &[&'static Need]) -> anyhow::Result<Vec<Remedy>> {
                 packages.push("debootstrap");
                 commands.push(debian_root()?);
             }
+            // Several tools may be in one environment.
+            Source::Python(package) if environments.contains(&package) => {}
             Source::Python(package) => {
+                environments.push(package);
                 if !python_makes_environments() {
                     packages.push(VENV_PACKAGE);
                 }

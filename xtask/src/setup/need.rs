@@ -215,6 +215,13 @@ pub(crate) const NEEDS: &[Need] = &[
         purposes: &[Test],
     },
     Need {
+        name: "cfn-lint",
+        why: "checks the template for CloudFormation; comes with moto",
+        probe: Probe::CfnLint,
+        source: Source::Python(MOTO),
+        purposes: &[Test],
+    },
+    Need {
         name: "cargo-deny",
         why: "checks licences and sources of dependencies",
         probe: Probe::CargoCommand("deny"),

@@ -37,6 +37,8 @@ pub(crate) enum Probe {
     /// A package of Python is found in its virtual environment. The values are the environment's
     /// directory within the target directory, and the package's name.
     PythonPackage(&'static str, &'static str),
+    /// cfn-lint, in moto's virtual environment or on `PATH`.
+    CfnLint,
 }
 
 impl Probe {
@@ -60,6 +62,7 @@ impl Probe {
             Self::Typos => Some(typos()?.display().to_string()),
             Self::DebianRoot => debian_root(),
             Self::PythonPackage(directory, name) => python_package(directory, name),
+            Self::CfnLint => Some(cfn_lint()?.display().to_string()),
         }
     }
 }
@@ -89,8 +92,8 @@ fn bpf_file_system() -> Option<String> {
         .then(|| "/sys/fs/bpf".to_owned())
 }
 
-/// Finds the server of moto, which simulates the EC2 API, where the end-to-end tests do: at the
-/// path in `LB_MOTO_SERVER`, in the target directory, or on `PATH`.
+/// Finds moto's server where the lab does: from the environment, in the target directory, or on `PATH`. One
+/// without cfn-lint beside it has no CloudFormation.
 fn moto() -> Option<String> {
     if let Some(named) = env::var_os("LB_MOTO_SERVER").map(PathBuf::from) {
         return named.is_file().then(|| named.display().to_string());
@@ -99,9 +102,10 @@ fn moto() -> Option<String> {
         .ok()?
         .python(MOTO.directory, "moto_server");
     if installed.is_file() {
-        return Some(installed.display().to_string());
+        let complete = installed.with_file_name("cfn-lint").is_file();
+        return complete.then(|| installed.display().to_string());
     }
-    program("moto_server")
+    child::find_program("cfn-lint").and_then(|_| program("moto_server"))
 }
 
 /// Returns the path of the Debian system that debootstrap made; `None` if it is missing or
@@ -119,6 +123,15 @@ fn python_package(directory: &str, name: &str) -> Option<String> {
     let python = Workspace::find().ok()?.python(directory, "python3");
     let version = format!("import importlib.metadata as m; print(m.version('{name}'))");
     child::output(child::command(python.to_str()?).args(["-c", &version])).ok()
+}
+
+/// Finds the linter of CloudFormation's templates; `None` if it is not installed.
+pub(crate) fn cfn_lint() -> Option<PathBuf> {
+    let installed = Workspace::find().ok()?.python(MOTO.directory, "cfn-lint");
+    if installed.is_file() {
+        return Some(installed);
+    }
+    child::find_program("cfn-lint")
 }
 
 /// Finds the spell checker typos; `None` if it is not installed.

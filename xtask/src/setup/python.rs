@@ -9,9 +9,9 @@ pub(crate) struct PythonPackage {
     pub(crate) directory: &'static str,
 }
 
-/// The package moto, which simulates the EC2 API.
+/// moto, which simulates the EC2 API and CloudFormation. It depends on cfn-lint, which checks templates.
 pub(crate) const MOTO: PythonPackage = PythonPackage {
-    requirement: "moto[server,ec2]==5.2.*",
+    requirement: "moto[server,ec2,cloudformation]==5.2.*",
     directory: "moto",
 };
 
