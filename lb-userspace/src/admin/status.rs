@@ -57,7 +57,7 @@ pub struct XdpStatus {
     pub packets: u64,
     /// Number of packets that the program dropped since the maps were created.
     pub dropped: u64,
-    /// The dropped packets by reason; reasons without a packet are left out.
+    /// The same by reason, without reasons that never occurred.
     #[serde(default)]
     pub drops: Vec<DropStatus>,
 }
@@ -65,7 +65,7 @@ pub struct XdpStatus {
 /// Packets that the XDP program dropped for one reason.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct DropStatus {
-    /// The reason, as in the metric `lb_xdp_packets_total`.
+    /// The reason, as in `lb_xdp_packets_total`.
     pub reason: String,
     /// Number of packets since the maps were created.
     pub packets: u64,
@@ -99,9 +99,13 @@ pub struct ServiceStatus {
     pub connections: u64,
     /// Number of requests that were answered; `null` for a service that the kernel steers.
     pub requests: Option<u64>,
-    /// Sum of the durations of all requests, in seconds; `null` for a service that the kernel steers.
+    /// Number of requests that were answered with a status of 500 or above, or broken off; `null` for a service
+    /// that the kernel steers.
     #[serde(default)]
-    pub request_seconds: Option<f64>,
+    pub errors: Option<u64>,
+    /// Number of client connections that are open; `null` for a service that the kernel steers.
+    #[serde(default)]
+    pub open_connections: Option<u64>,
     /// Bytes from clients, including IP headers.
     pub bytes_in: u64,
     /// Number of bytes sent to clients, including IP headers; `null` for a service that the HTTP
@@ -181,6 +185,12 @@ pub struct BackendStatus {
     pub connections: u64,
     /// Number of packets that the kernel forwarded to and from the backend.
     pub packets: u64,
+    /// The bytes of these packets, including IP headers.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Number of connections of the HTTP front to the backend that have a request in flight.
+    #[serde(default)]
+    pub open_connections: u64,
     /// Number of requests that the backend answered through the HTTP front.
     pub requests: u64,
 }
@@ -365,6 +375,8 @@ pub(crate) mod examples {
                 recent_checks: vec![Some(0.0011), None, error.is_none().then_some(0.0012)],
                 connections: 250,
                 packets: 2500,
+                bytes: 250_000,
+                open_connections: 0,
                 requests: 250,
             };
         Status {
@@ -384,7 +396,7 @@ pub(crate) mod examples {
                 packets: 123_456,
                 dropped: 7,
                 drops: vec![DropStatus {
-                    reason: "bad_checksum".to_owned(),
+                    reason: "malformed".to_owned(),
                     packets: 7,
                 }],
             },
@@ -397,7 +409,8 @@ pub(crate) mod examples {
                     pool: "web".to_owned(),
                     connections: 750,
                     requests: None,
-                    request_seconds: None,
+                    errors: None,
+                    open_connections: None,
                     bytes_in: 1 << 20,
                     bytes_out: Some(3 << 30),
                 },
@@ -409,7 +422,8 @@ pub(crate) mod examples {
                     pool: "web".to_owned(),
                     connections: 75,
                     requests: Some(1000),
-                    request_seconds: Some(2.5),
+                    errors: Some(3),
+                    open_connections: Some(4),
                     bytes_in: 0,
                     bytes_out: None,
                 },

@@ -214,8 +214,8 @@ impl Observed {
             interfaces: self.attachments.iter().map(interface_status).collect(),
             adopted: self.adopted,
             packets: verdicts.iter().map(|count| count.packets).sum(),
-            dropped: dropped().map(|count| count.packets).sum(),
-            drops: dropped()
+            dropped: dropped.clone().map(|count| count.packets).sum(),
+            drops: dropped
                 .filter(|count| count.packets > 0)
                 .map(|count| DropStatus {
                     reason: count.reason.to_owned(),
@@ -287,6 +287,8 @@ fn pool(
                     .collect(),
                 connections: work.connections,
                 packets: work.packets,
+                bytes: work.bytes,
+                open_connections: work.open_connections,
                 requests: work.requests,
             }
         });

@@ -20,7 +20,8 @@ pub(super) struct Works<'a> {
 struct OfService {
     connections: u64,
     requests: u64,
-    request_seconds: f64,
+    errors: u64,
+    open_connections: u64,
     bytes_in: u64,
     bytes_out: u64,
 }
@@ -30,6 +31,8 @@ struct OfService {
 pub(super) struct Work {
     pub(super) connections: u64,
     pub(super) packets: u64,
+    pub(super) bytes: u64,
+    pub(super) open_connections: u64,
     pub(super) requests: u64,
 }
 
@@ -56,17 +59,28 @@ impl<'a> Works<'a> {
                 let work = works.backends.entry((pool, backend)).or_default();
                 work.connections += traffic.connections;
                 work.packets += traffic.packets_in + traffic.packets_out;
+                work.bytes += traffic.bytes_in + traffic.bytes_out;
             }
         }
         for count in &observed.http.requests {
             let sum = works.services.entry(&count.service).or_default();
             sum.requests += count.count;
+            if count.code >= 500 {
+                sum.errors += count.count;
+            }
             if let Some((pool, backend)) = &count.backend {
                 works.backends.entry((pool, backend)).or_default().requests += count.count;
             }
         }
-        for (service, durations) in &observed.http.durations {
-            works.services.entry(service).or_default().request_seconds += durations.sum;
+        for broken in &observed.http.broken {
+            works.services.entry(&broken.service).or_default().errors += broken.count;
+        }
+        for (service, open) in &observed.http.open_connections {
+            works.services.entry(service).or_default().open_connections += open;
+        }
+        for connections in &observed.http.backend_connections {
+            let key = (&connections.pool, &connections.backend);
+            works.backends.entry(key).or_default().open_connections += connections.in_use;
         }
         works
     }
@@ -99,7 +113,8 @@ impl<'a> Works<'a> {
             pool: pools_of(service),
             connections: work.connections,
             requests: is_http.then_some(work.requests),
-            request_seconds: is_http.then_some(work.request_seconds),
+            errors: is_http.then_some(work.errors),
+            open_connections: is_http.then_some(work.open_connections),
             bytes_in: work.bytes_in,
             bytes_out: (!is_http).then_some(work.bytes_out),
         }
