@@ -1,7 +1,7 @@
 //! The real keepalived on a host of the end-to-end tests, for interoperability tests and for
 //! comparison. A host is a set of namespaces of its own.
 
-use std::{fmt::Write as _, fs, net::IpAddr, time::Duration};
+use std::{fmt::Write as _, fs, net::IpAddr, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
@@ -243,8 +243,29 @@ impl Keepalived {
     /// When keepalived is not installed, or refuses its configuration; the error contains what it
     /// logged.
     pub fn start(host: &Host, settings: &KeepalivedSettings) -> Result<Self> {
-        host.write(CONFIG_FILE, settings.configuration())?;
-        let arguments = [
+        let program = host.command(&settings.program);
+        Self::start_by(host, &settings.configuration(), program)
+    }
+
+    /// Starts keepalived with the text of a configuration file, whose instance must have the name `VI_1`,
+    /// and with additional environment variables, which its scripts inherit. Waits as
+    /// [`Keepalived::start`] does.
+    ///
+    /// # Errors
+    /// As [`Keepalived::start`].
+    pub fn start_with(
+        host: &Host,
+        configuration: &str,
+        environment: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Result<Self> {
+        let mut program = host.command("keepalived");
+        program.envs(environment);
+        Self::start_by(host, configuration, program)
+    }
+
+    fn start_by(host: &Host, configuration: &str, mut program: Command) -> Result<Self> {
+        host.write(CONFIG_FILE, configuration)?;
+        program.args([
             "--dont-fork",
             "--log-console",
             "--log-detail",
@@ -256,12 +277,11 @@ impl Keepalived {
             "/run/keepalived/pid",
             "--vrrp_pid",
             "/run/keepalived/vrrp.pid",
-        ];
-        // These files are left behind if an earlier keepalived was killed.
+        ]);
+        // Files that an earlier keepalived left behind when it was killed.
         host.script("rm -f /run/keepalived/*.pid /run/keepalived/pid")?;
         let log_begins = host.read("/run/log/keepalived.log").unwrap_or_default();
-        let process = host
-            .spawn("keepalived", &settings.program, &arguments)
+        let process = Process::start(host, "keepalived", program)
             .context("could not start keepalived (package keepalived)")?;
         let mut started = Self {
             host: host.clone(),

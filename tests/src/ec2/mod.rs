@@ -7,6 +7,7 @@
 //! The lab is the set of network namespaces that the end-to-end tests make: one for each host.
 
 mod api;
+mod cli;
 mod cloud;
 mod fake;
 mod faults;
@@ -22,6 +23,7 @@ use std::net::Ipv4Addr;
 use anyhow::Result;
 
 pub use api::Call;
+pub use cli::aws_cli;
 pub use cloud::{Association, Cloud};
 pub use fake::FakeEc2;
 pub use faults::Faults;

@@ -3,7 +3,7 @@
 //! Differences from AWS: moto refuses to move an associated Elastic IP without explicit permission; it
 //! ignores `PrivateIpAddress`; after a move both instances show the Elastic IP, so only
 //! `DescribeAddresses` is correct; an address that is assigned to another interface also stays on the
-//! first; the allocated Elastic IP is in 127.0.0.0/8.
+//! first; an Elastic IP is in 127.0.0.0/8 unless its allocation names an address, as the lab's does.
 
 use std::{
     env, fmt,
@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{Ec2, Interface, Owner, REGION, http};
-use crate::{Host, Process};
+use crate::{Host, Process, elastic_ip::ELASTIC_IP};
 
 /// Environment variable with the path of moto's server, for a machine where it is neither in
 /// cargo's target directory nor on `PATH`.
@@ -166,7 +166,9 @@ impl Moto {
             self.interfaces.push(interface);
         }
         self.allocation_id = wanted(
-            &self.call("Action=AllocateAddress&Domain=vpc")?,
+            &self.call(&format!(
+                "Action=AllocateAddress&Domain=vpc&Address={ELASTIC_IP}"
+            ))?,
             "allocationId",
         )?;
         Ok(())

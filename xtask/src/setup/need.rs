@@ -6,7 +6,7 @@ use super::{
     Purpose::{self, Bench, Build, Demo, Monitoring, Package, Test},
     debian::{DEBIAN_ROOT, DEBIAN_SUITE},
     probe::Probe,
-    python::{GRAFANA_MODEL, MOTO, PLAYWRIGHT, PythonPackage, TYPOS},
+    python::{AWS_CLI, MOTO, PythonPackage, TYPOS},
 };
 use crate::ebpf::toolchain::BPF_LINKER;
 
@@ -215,10 +215,10 @@ pub(crate) const NEEDS: &[Need] = &[
         purposes: &[Test],
     },
     Need {
-        name: "cfn-lint",
-        why: "checks the template for CloudFormation; comes with moto",
-        probe: Probe::CfnLint,
-        source: Source::Python(MOTO),
+        name: "AWS CLI",
+        why: "moves the Elastic IP in a script of keepalived",
+        probe: Probe::AwsCli,
+        source: Source::Python(AWS_CLI),
         purposes: &[Test],
     },
     Need {

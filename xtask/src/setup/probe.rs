@@ -2,10 +2,7 @@
 
 use std::{env, fs, path::PathBuf};
 
-use super::{
-    debian::DEBIAN_ROOT,
-    python::{MOTO, TYPOS},
-};
+use super::python::{AWS_CLI, MOTO, TYPOS};
 use crate::{
     child,
     ebpf::toolchain::{self, BPF_LINKER},
@@ -30,7 +27,9 @@ pub(crate) enum Probe {
     BpfFileSystem,
     /// moto's server, which simulates the EC2 API, is found where [`moto`] searches.
     Moto,
-    /// The spell checker typos is found in its virtual environment or on `PATH`.
+    /// The AWS CLI, in the places that the lab searches.
+    AwsCli,
+    /// typos, in its virtual environment or on `PATH`.
     Typos,
     /// A complete clean Debian system is found in the target directory.
     DebianRoot,
@@ -59,6 +58,7 @@ impl Probe {
             Self::BpfLinker => bpf_linker(),
             Self::BpfFileSystem => bpf_file_system(),
             Self::Moto => moto(),
+            Self::AwsCli => aws_cli(),
             Self::Typos => Some(typos()?.display().to_string()),
             Self::DebianRoot => debian_root(),
             Self::PythonPackage(directory, name) => python_package(directory, name),
@@ -132,6 +132,15 @@ pub(crate) fn cfn_lint() -> Option<PathBuf> {
         return Some(installed);
     }
     child::find_program("cfn-lint")
+}
+
+/// Finds the AWS CLI where the lab does: in the target directory, or on `PATH`.
+fn aws_cli() -> Option<String> {
+    let installed = Workspace::find().ok()?.python(AWS_CLI.directory, "aws");
+    if installed.is_file() {
+        return Some(installed.display().to_string());
+    }
+    program("aws")
 }
 
 /// Finds the spell checker typos; `None` if it is not installed.
