@@ -19,10 +19,10 @@ use lab::{
 };
 
 /// Time limit for an alert to fire once its cause has begun, and for one on a state to clear.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Time limit for an alert on a counter to clear: the window of its expression, and some more.
-const WINDOW: Duration = Duration::from_secs(150);
+const WINDOW: Duration = Duration::from_secs(180);
 
 /// Alerts that fire in [`pair::the_elastic_ip_the_roles_and_the_link`].
 const OF_THE_PAIR: &[&str] = &[

@@ -82,7 +82,7 @@ pub(super) fn the_elastic_ip_the_roles_and_the_link() -> Result<()> {
     let web2 = scene.lab.web("web2")?.host().clone();
     watched.monitor.start_exporter(&web2)?;
     watched.clear(&["NodeExporterDown"], SOON)?;
-    watched.fire(&["LbElasticIpUnconfirmed"], 2 * SOON)?;
+    watched.fire(&["LbElasticIpUnconfirmed"], SOON)?;
     scene.ec2.open()?;
     watched.clear(&["LbElasticIpUnconfirmed"], SOON)?;
 
