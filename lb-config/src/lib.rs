@@ -54,14 +54,15 @@ pub use content_type::content_type;
 pub use diagnostic::{Diagnostic, Errors, Location, Severity};
 pub use document::Parsed;
 pub use duration::spell as spell_duration;
+pub use log::is_log_level;
 pub use model::{
     AccessField, AccessFormat, AccessLog, Acme, AcmeChallenge, Action, Admin, Authentication,
     Backend, Balance, Check, CheckKind, CipherSuite, ClientAuthorities, ClientCertificates, Config,
     Dataplane, DnsHook, ElasticIp, ExternalAccount, FormatPart, Forward, Ha, HashBy, HeaderEdits,
-    HeaderRule, HeaderTest, HostRule, Http, InterfaceAddress, Interfaces, KeyExchange, Log,
-    LogTarget, Mode, Moves, Name, Node, Notify, Obtained, Outlier, PathRule, Pattern, PeerLink,
-    PerRequest, Percent, Pool, Redirect, RequestLimit, Respond, RespondBody, RetryBudget, Route,
-    Routing, SameSite, Service, Sticky, Template, TemplatePart, Timeouts, Tls, TlsVersion,
+    HeaderRule, HeaderTest, HostRule, Http, InterfaceAddress, Interfaces, KeyExchange, LineFormat,
+    Log, LogTarget, Mode, Moves, Name, Node, Notify, Obtained, Outlier, PathRule, Pattern,
+    PeerLink, PerRequest, Percent, Pool, Redirect, RequestLimit, Respond, RespondBody, RetryBudget,
+    Route, Routing, SameSite, Service, Sticky, Template, TemplatePart, Timeouts, Tls, TlsVersion,
     TrackScript, Transport, Variable, VrrpVersion, Weight, WhenAllDown, XdpModeChoice,
 };
 pub use places::Places;

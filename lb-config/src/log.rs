@@ -5,8 +5,8 @@ use std::{ops::RangeInclusive, path::PathBuf};
 use toml::Spanned;
 
 use super::{
-    AccessField, AccessFormat, AccessLog, FormatPart, Log, LogTarget,
-    kind::{Bool, Complaint, Text, Whole},
+    AccessField, AccessFormat, AccessLog, FormatPart, LineFormat, Log, LogTarget,
+    kind::{Bool, Choice, Complaint, Text, Whole},
     schema::{Absent, Key, Schema},
     section::Section,
     source::Reported,
@@ -16,10 +16,33 @@ use super::{
 pub(super) static LOG: Schema = Schema {
     name: "log",
     header: "[log]",
-    about: "What is recorded of the requests that the agent serves.",
+    about: "The log, the events, and what is recorded of the requests that the agent serves.",
     presence: "Optional.",
-    keys: &[&ERRORS, &EVENTS_FILE],
+    keys: &[&LINE_FORMAT, &LEVEL, &ERRORS, &EVENTS_FILE],
     tables: &[&ACCESS],
+};
+
+static LINE_FORMAT: Key<Choice<LineFormat>> = Key {
+    name: "format",
+    kind: Choice {
+        words: &[("text", LineFormat::Text), ("json", LineFormat::Json)],
+        later: &[],
+    },
+    absent: Absent::Is("\"text\""),
+    meaning: "How the agent writes the lines of its log to standard error. `json`: an object with \
+              `time`, `level`, `message`, `target` and `fields` on each line.",
+};
+
+static LEVEL: Key<Text<String>> = Key {
+    name: "level",
+    kind: Text {
+        what: "`\"error\"`, `\"warn\"`, `\"info\"`, `\"debug\"` or `\"trace\"`, or levels by module: \
+               `\"info,lb::proxy=debug\"`",
+        parse: level,
+    },
+    absent: Absent::Is("\"info\""),
+    meaning: "Which lines are logged: those of this level and the more serious ones. `lb run --log` \
+              and the environment variable `LB_LOG` override it; `lb log-level` changes it for a time.",
 };
 
 static ERRORS: Key<Whole<u32>> = Key {
@@ -100,11 +123,15 @@ static CONNECTIONS: Key<Bool> = Key {
 
 /// Reads the section `[log]`.
 pub(super) fn log(section: &Section<'_>) -> Result<Log, Reported> {
+    let format = section.value(&LINE_FORMAT);
+    let level = section.value(&LEVEL);
     let errors = section.value(&ERRORS);
     let events_file = section.optional(&EVENTS_FILE);
     let access = section.table(&ACCESS)?;
     let access = access.as_ref().map(access_log).transpose();
     Ok(Log {
+        format: format?.into_inner(),
+        level: level?.into_inner(),
         errors: errors?.into_inner() as usize,
         events_file: events_file?.map(Spanned::into_inner),
         access: access?,
@@ -122,6 +149,31 @@ fn access_log(section: &Section<'_>) -> Result<AccessLog, Reported> {
         trace: trace?.into_inner(),
         connections: connections?.into_inner(),
     })
+}
+
+/// Returns whether a text is a level of the log, or levels by module: `info,lb::proxy=debug`.
+#[must_use]
+pub fn is_log_level(text: &str) -> bool {
+    let is_level = |word: &str| matches!(word, "error" | "warn" | "info" | "debug" | "trace");
+    let is_module = |text: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');
+        !text.is_empty() && text.bytes().all(allowed)
+    };
+    text.split(',').all(|part| match part.split_once('=') {
+        Some((module, level)) => is_module(module) && is_level(level),
+        None => is_level(part),
+    })
+}
+
+fn level(text: &str) -> Result<String, Complaint> {
+    if is_log_level(text) {
+        return Ok(text.to_owned());
+    }
+    Err(Complaint::new(
+        "is not a level",
+        "write \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or levels by module: \
+         \"info,lb::proxy=debug\"",
+    ))
 }
 
 fn target(text: &str) -> Result<LogTarget, Complaint> {
@@ -243,6 +295,25 @@ mod tests {
             let complaint = format(text).map(drop).expect_err("refused");
             assert!(complaint.found.starts_with(found), "{}", complaint.found);
             assert!(complaint.hint.contains(hint), "{}", complaint.hint);
+        }
+    }
+
+    #[test]
+    fn a_level_is_a_word_or_words_by_module() {
+        for text in ["info", "trace", "warn,lb::proxy=debug", "lb_aws=error"] {
+            assert_eq!(level(text).ok().as_deref(), Some(text));
+        }
+        for text in [
+            "",
+            "INFO",
+            "verbose",
+            "info,",
+            "lb=",
+            "=debug",
+            "l b=info",
+            "info,lb[x]=debug",
+        ] {
+            assert!(level(text).is_err(), "{text}");
         }
     }
 

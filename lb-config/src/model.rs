@@ -26,7 +26,7 @@ pub use self::{
         Transport, VrrpVersion,
     },
     interfaces::Interfaces,
-    log::{AccessField, AccessFormat, AccessLog, FormatPart, Log, LogTarget},
+    log::{AccessField, AccessFormat, AccessLog, FormatPart, LineFormat, Log, LogTarget},
     per_request::{
         HashBy, Outlier, PerRequest, Percent, RequestLimit, RetryBudget, SameSite, Sticky,
     },

@@ -49,6 +49,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let limits = limits(workers);
     let proxy = Proxy::start(&limits, &TicketKeys::new()?, &Challenges::default())?;
     let log = Log {
+        format: lb::config::LineFormat::Text,
+        level: "info".to_owned(),
         events_file: None,
         errors: 256,
         access: None,

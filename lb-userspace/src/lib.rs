@@ -18,6 +18,7 @@ pub mod doctor;
 pub mod events;
 pub mod ha;
 pub mod health;
+pub mod logging;
 pub mod metrics;
 mod netlink;
 pub mod peer;

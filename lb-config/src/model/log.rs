@@ -5,8 +5,11 @@ use std::path::PathBuf;
 /// `[log]`: the records of requests, for `lb errors` and the access log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
-    /// Maximum number of requests, handshakes and connections that ended early and are kept for `lb
-    /// errors`. Default 256.
+    /// How the lines of the agent's log are written. Default text.
+    pub format: LineFormat,
+    /// The level of the log, or levels by module. Default `info`.
+    pub level: String,
+    /// Maximum number of exchanges in `lb errors`. Default 256.
     pub errors: usize,
     /// The file in which the agent keeps the events of this host, for `lb events`; `None`: the
     /// default, which depends on the agent's environment.
@@ -15,7 +18,16 @@ pub struct Log {
     pub access: Option<AccessLog>,
 }
 
-/// `[log.access]`: the access log, with a line for each request.
+/// How a line of the agent's log is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LineFormat {
+    /// Compact text.
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+/// `[log.access]`: a line for each request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessLog {
     /// The format of a line. Default JSON.

@@ -26,7 +26,14 @@ pub enum Request {
         /// The operator override to set; `ready` removes an override.
         order: AdminState,
     },
-    /// Make the agent reload its configuration.
+    /// Set the level of the log.
+    LogLevel {
+        /// A level, levels by module, or `configured`.
+        level: String,
+        /// For how many milliseconds; `null`: until the agent ends.
+        for_ms: Option<u64>,
+    },
+    /// Reload the configuration.
     Reload,
     /// Start the installed binary and have it take over from this process. The request is answered
     /// when the new process serves.

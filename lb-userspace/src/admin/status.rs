@@ -57,7 +57,7 @@ pub struct XdpStatus {
     pub packets: u64,
     /// Number of packets that the program dropped since the maps were created.
     pub dropped: u64,
-    /// The same by reason, without reasons that never occurred.
+    /// The dropped packets by reason; reasons without a packet are left out.
     #[serde(default)]
     pub drops: Vec<DropStatus>,
 }
@@ -65,7 +65,7 @@ pub struct XdpStatus {
 /// Packets that the XDP program dropped for one reason.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct DropStatus {
-    /// The reason, as in `lb_xdp_packets_total`.
+    /// The reason, as in the metric `lb_xdp_packets_total`.
     pub reason: String,
     /// Number of packets since the maps were created.
     pub packets: u64,
@@ -99,6 +99,9 @@ pub struct ServiceStatus {
     pub connections: u64,
     /// Number of requests that were answered; `null` for a service that the kernel steers.
     pub requests: Option<u64>,
+    /// Sum of the durations of all requests, in seconds; `null` for a service that the kernel steers.
+    #[serde(default)]
+    pub request_seconds: Option<f64>,
     /// Number of requests that were answered with a status of 500 or above, or broken off; `null` for a service
     /// that the kernel steers.
     #[serde(default)]
@@ -409,6 +412,7 @@ pub(crate) mod examples {
                     pool: "web".to_owned(),
                     connections: 750,
                     requests: None,
+                    request_seconds: None,
                     errors: None,
                     open_connections: None,
                     bytes_in: 1 << 20,
@@ -422,6 +426,7 @@ pub(crate) mod examples {
                     pool: "web".to_owned(),
                     connections: 75,
                     requests: Some(1000),
+                    request_seconds: Some(2.5),
                     errors: Some(3),
                     open_connections: Some(4),
                     bytes_in: 0,

@@ -14,7 +14,7 @@ use std::{
 use crate::{
     config::{self, Config},
     dataplane::{self, Dataplane},
-    events::Journal,
+    logging::Logging,
 };
 
 mod draft;
@@ -39,14 +39,14 @@ use upgrade::{Inherited, Predecessor, detach, is_detached};
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Runs the agent with the configuration in `file` until SIGTERM or SIGINT. The XDP program stays
-/// attached after that: flows continue until the next agent starts. `journal` has the events so far, and is
-/// saved from the start on.
+/// attached after that: flows continue until the next agent starts. The configuration's format and level of
+/// the log are put in force, and the events of `logging` are saved from the start on.
 ///
 /// # Errors
 /// The reason why the agent cannot start; nothing is left behind then.
-pub fn run(file: &Path, journal: Journal) -> Result<(), Error> {
-    let draft = read(file)?;
-    runtime()?.block_on(start_and_run(file.to_owned(), draft.config, journal))
+pub fn run(file: &Path, logging: Logging) -> Result<(), Error> {
+    let draft = read(file, &logging)?;
+    runtime()?.block_on(start_and_run(file.to_owned(), draft.config, logging))
 }
 
 /// Takes over from the agent that started this process, and runs as [`fn@run`] does. Standard input
@@ -54,21 +54,21 @@ pub fn run(file: &Path, journal: Journal) -> Result<(), Error> {
 ///
 /// # Errors
 /// The reason why this process cannot take over; the other agent continues to serve then.
-pub fn take_over(file: &Path, journal: Journal) -> Result<(), Error> {
+pub fn take_over(file: &Path, logging: Logging) -> Result<(), Error> {
     if !is_detached() {
         return detach().map_err(Error::TakeOver);
     }
     let predecessor = Predecessor::at_standard_input().map_err(Error::TakeOver)?;
     let predecessor = Arc::new(predecessor);
-    let draft = read(file).inspect_err(|error| {
-        // Sending fails only if the predecessor has ended.
+    let draft = read(file, &logging).inspect_err(|error| {
+        // The send fails only if the predecessor has ended.
         let _gone = predecessor.tell(Err(error));
     })?;
     let inherited = predecessor.inherit().map_err(Error::TakeOver)?;
     let config = draft.config;
     runtime()?.block_on(async move {
         let signals = run::Signals::listen().map_err(Error::Runtime)?;
-        let started = start_agent(file.to_owned(), config, inherited, journal);
+        let started = start_agent(file.to_owned(), config, inherited, logging);
         // If the predecessor has ended in the meantime, this process has to serve anyway.
         let _gone = predecessor.tell(started.as_ref().map(drop));
         drop(predecessor);
@@ -76,8 +76,9 @@ pub fn take_over(file: &Path, journal: Journal) -> Result<(), Error> {
     })
 }
 
-fn read(file: &Path) -> Result<Draft, Error> {
+fn read(file: &Path, logging: &Logging) -> Result<Draft, Error> {
     let draft = Draft::read(file)?;
+    logging.configure(&draft.config.log);
     for warning in &draft.warnings {
         tracing::warn!(warning = %warning, "configuration warning");
     }
@@ -105,9 +106,9 @@ fn refuse_unreachable(draft: &Draft) -> Result<(), Error> {
     draft.refuse(unreachable).map_err(Error::Unreachable)
 }
 
-async fn start_and_run(file: PathBuf, config: Config, journal: Journal) -> Result<(), Error> {
+async fn start_and_run(file: PathBuf, config: Config, logging: Logging) -> Result<(), Error> {
     let signals = run::Signals::listen().map_err(Error::Runtime)?;
-    start_agent(file, config, Inherited::default(), journal)?
+    start_agent(file, config, Inherited::default(), logging)?
         .run(signals)
         .await
 }
@@ -116,10 +117,10 @@ fn start_agent(
     file: PathBuf,
     config: Config,
     mut inherited: Inherited,
-    journal: Journal,
+    logging: Logging,
 ) -> Result<run::Agent<Dataplane>, Error> {
     let lock = inherited.lock(&config.dataplane.pin_path);
     let open =
         |node: &config::Node, settings: &config::Dataplane| Dataplane::open(node, settings, lock);
-    start::start(file, config, (inherited, journal), open)
+    start::start(file, config, (inherited, logging), open)
 }

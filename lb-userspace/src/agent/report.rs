@@ -209,7 +209,7 @@ impl Observed {
             .as_ref()
             .map(|counters| counters.verdicts.as_slice());
         let verdicts = verdicts.unwrap_or_default();
-        let dropped = || verdicts.iter().filter(|count| count.verdict == "drop");
+        let dropped = verdicts.iter().filter(|count| count.verdict == "drop");
         XdpStatus {
             interfaces: self.attachments.iter().map(interface_status).collect(),
             adopted: self.adopted,

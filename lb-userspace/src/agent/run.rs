@@ -1,6 +1,12 @@
 //! The loop of the agent, which handles all events and makes every change.
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use lb_common::backend::BackendState;
 use tokio::{
@@ -22,6 +28,7 @@ use crate::{
     admin::{Command, Request, Servers},
     config::Name,
     health::{Checked, Checks},
+    logging::Logging,
     peer::{Certificates, Message},
     pool::{AdminState, AllDown, Change, OverrideApplied, PoolView, StateFile, state_name},
     proxy::Proxy,
@@ -89,6 +96,7 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) took_over: bool,
     /// Which certificates were logged because they expire soon.
     pub(super) expiry: Expiry,
+    pub(super) logging: Logging,
 }
 
 /// Highest number of outcomes of health checks that are handled in one batch, so that other events
@@ -219,8 +227,10 @@ impl<K: Kernel> Agent<K> {
         let answer = match command.request {
             Request::Backend { name, order } => self.order(&name, order),
             Request::Reload => self.reload(),
-            // No answer is sent here: the operator is answered when the hand-over to the peer has
-            // ended.
+            Request::LogLevel { level, for_ms } => self
+                .logging
+                .set_level(&level, for_ms.map(Duration::from_millis)),
+            // The operator is answered when the hand-over has ended.
             Request::Failover => return self.failover(command.answer),
             // The agent's loop, which called this function, carries the upgrade out, because the
             // upgrade needs the streams of signals.
@@ -321,6 +331,7 @@ impl<K: Kernel> Agent<K> {
     /// ticket keys and holds.
     fn watchdog_tick(&mut self) {
         notify_watchdog();
+        self.logging.tick();
         self.retry();
         if self.unremembered {
             self.remember();

@@ -30,8 +30,8 @@ use crate::{
     admin::{self, Access, AdminSocket, Servers},
     config::{self, Config},
     dataplane,
-    events::Journal,
     health::{Checked, Checks, Records},
+    logging::Logging,
     peer::Certificates,
     pool::{BackendRegistry, PoolView, SavedStates, StateFile},
     proxy::{self, Proxy},
@@ -56,7 +56,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(super) fn start<K: Kernel>(
     file: PathBuf,
     config: Config,
-    (mut inherited, journal): (Inherited, Journal),
+    (mut inherited, logging): (Inherited, Logging),
     open: impl FnOnce(&config::Node, &config::Dataplane) -> Result<K, dataplane::Error>,
 ) -> Result<Agent<K>, Error> {
     refuse_other_moves(&config, &inherited)?;
@@ -92,7 +92,8 @@ pub(super) fn start<K: Kernel>(
         },
     };
 
-    // No step of the agent's start fails from here on.
+    // No step fails from here on.
+    let journal = logging.journal.clone();
     journal.open(&events_file(&config));
     let flows = kernel.flows();
     let (checks, outcomes) = start_checks(&config);
@@ -135,6 +136,7 @@ pub(super) fn start<K: Kernel>(
         upgrading: None,
         took_over: inherited.is_successor(),
         expiry: Expiry::default(),
+        logging,
     };
     agent.look_at_certificates();
     agent.start_pair(bound, flows);

@@ -4,6 +4,7 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -13,7 +14,7 @@ use crate::{
     agent::{self, Draft, DraftError},
     config::Config,
     dataplane::Dataplane,
-    events::Journal,
+    logging::Logging,
     pool::AdminState,
     proxy::{self, Question},
 };
@@ -24,7 +25,6 @@ mod errors;
 mod events;
 mod generate;
 mod import;
-mod log;
 mod output;
 mod peer;
 mod status;
@@ -56,9 +56,10 @@ enum Command {
     Run {
         #[command(flatten)]
         config: ConfigFile,
-        /// Log level: error, warn, info, debug or trace; or levels by module, such as `lb=debug`.
-        #[arg(long, value_name = "LEVEL", env = "LB_LOG", default_value = "info")]
-        log: String,
+        /// Log level: error, warn, info, debug or trace; or levels by module, such as `lb=debug`. Overrides
+        /// `[log] level` of the configuration.
+        #[arg(long, value_name = "LEVEL", env = "LB_LOG")]
+        log: Option<String>,
         /// Take over from the agent at the other end of standard input; used by `lb upgrade`.
         #[arg(long, hide = true)]
         take_over: bool,
@@ -139,6 +140,17 @@ enum Command {
     },
     /// Make the agent reload its configuration.
     Reload {
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Change the level of the log of the running agent, for a time or until it ends.
+    LogLevel {
+        /// The level: error, warn, info, debug or trace; or levels by module, such as `lb=debug`; or
+        /// `configured`.
+        level: String,
+        /// Return to the configured level after this time, such as `10m`.
+        #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+        time: Option<Duration>,
         #[command(flatten)]
         socket: Socket,
     },
@@ -267,7 +279,7 @@ fn run(command: Command) -> Result<(), Failure> {
             config,
             log,
             take_over,
-        } => run_agent(&config.file, &log, take_over),
+        } => run_agent(&config.file, log.as_deref(), take_over),
         Command::Check { config } => check(&config.file),
         Command::Status { json, socket } => show_status(json, &socket.path),
         Command::Explain {
@@ -322,6 +334,15 @@ fn run(command: Command) -> Result<(), Failure> {
             write!(io::stderr(), "{}", imported.report).map_err(failed)
         }
         Command::Reload { socket } => give(&Request::Reload, &socket.path),
+        Command::LogLevel {
+            level,
+            time,
+            socket,
+        } => {
+            let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            let for_ms = time.map(millis);
+            give(&Request::LogLevel { level, for_ms }, &socket.path)
+        }
         Command::Upgrade { socket } => give(&Request::Upgrade, &socket.path),
         Command::Peer {
             command: PeerCommand::Init { out, force },
@@ -333,15 +354,15 @@ fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-fn run_agent(file: &Path, log: &str, take_over: bool) -> Result<(), Failure> {
-    let journal = Journal::default();
-    log::start(log, &journal).map_err(failed)?;
+fn run_agent(file: &Path, log: Option<&str>, take_over: bool) -> Result<(), Failure> {
+    let logging = Logging::start(log, has_colour(&io::stderr())).map_err(failed)?;
+    let journal = logging.journal.clone();
     let run = if take_over {
         agent::take_over
     } else {
         agent::run
     };
-    let ended = run(file, journal.clone());
+    let ended = run(file, logging);
     journal.close();
     ended.map_err(|error| match error {
         agent::Error::Draft(error) => refused(&error),

@@ -158,6 +158,9 @@ kinds! {
     CertificateExpired "certificate_expired" "{file}"
         "The certificate expired on {expires}"
         "A certificate in use has expired.";
+    LogLevelChanged "log_level_changed" "log"
+        "The level of the log is {level} now: {reason}"
+        "The level of the log was changed, or its time has passed (`lb log-level`).";
     LimitReached "limit_reached" "{limit}"
         "A limit was reached: {effect}"
         "A limit was reached: of client connections or of file descriptors.";

@@ -6,7 +6,7 @@ use super::{
     Purpose::{self, Bench, Build, Demo, Monitoring, Package, Test},
     debian::{DEBIAN_ROOT, DEBIAN_SUITE},
     probe::Probe,
-    python::{AWS_CLI, MOTO, PythonPackage, TYPOS},
+    python::{AWS_CLI, GRAFANA_MODEL, MOTO, PLAYWRIGHT, PythonPackage, TYPOS},
 };
 use crate::ebpf::toolchain::BPF_LINKER;
 
@@ -211,6 +211,13 @@ pub(crate) const NEEDS: &[Need] = &[
         name: "moto",
         why: "plays the EC2 API; the demo does without it",
         probe: Probe::Moto,
+        source: Source::Python(MOTO),
+        purposes: &[Test],
+    },
+    Need {
+        name: "cfn-lint",
+        why: "checks the template for CloudFormation; comes with moto",
+        probe: Probe::CfnLint,
         source: Source::Python(MOTO),
         purposes: &[Test],
     },

@@ -2,7 +2,10 @@
 
 use std::{env, fs, path::PathBuf};
 
-use super::python::{AWS_CLI, MOTO, TYPOS};
+use super::{
+    debian::DEBIAN_ROOT,
+    python::{AWS_CLI, MOTO, TYPOS},
+};
 use crate::{
     child,
     ebpf::toolchain::{self, BPF_LINKER},

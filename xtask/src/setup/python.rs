@@ -15,6 +15,19 @@ pub(crate) const MOTO: PythonPackage = PythonPackage {
     directory: "moto",
 };
 
+/// The Python package with Grafana's published model of dashboards. The number before the
+/// exclamation mark is the release of the package, the one behind it the version of Grafana.
+pub(crate) const GRAFANA_MODEL: PythonPackage = PythonPackage {
+    requirement: "grafana-foundation-sdk==1769699998!10.1.0",
+    directory: "grafana",
+};
+
+/// Playwright, which drives a browser. The browser itself is a package of the distribution.
+pub(crate) const PLAYWRIGHT: PythonPackage = PythonPackage {
+    requirement: "playwright==1.*",
+    directory: "playwright",
+};
+
 /// The AWS CLI, which scripts of keepalived call.
 pub(crate) const AWS_CLI: PythonPackage = PythonPackage {
     requirement: "awscli==1.*",

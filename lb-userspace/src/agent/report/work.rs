@@ -20,6 +20,7 @@ pub(super) struct Works<'a> {
 struct OfService {
     connections: u64,
     requests: u64,
+    request_seconds: f64,
     errors: u64,
     open_connections: u64,
     bytes_in: u64,
@@ -72,6 +73,9 @@ impl<'a> Works<'a> {
                 works.backends.entry((pool, backend)).or_default().requests += count.count;
             }
         }
+        for (service, durations) in &observed.http.durations {
+            works.services.entry(service).or_default().request_seconds += durations.sum;
+        }
         for broken in &observed.http.broken {
             works.services.entry(&broken.service).or_default().errors += broken.count;
         }
@@ -113,6 +117,7 @@ impl<'a> Works<'a> {
             pool: pools_of(service),
             connections: work.connections,
             requests: is_http.then_some(work.requests),
+            request_seconds: is_http.then_some(work.request_seconds),
             errors: is_http.then_some(work.errors),
             open_connections: is_http.then_some(work.open_connections),
             bytes_in: work.bytes_in,

@@ -105,6 +105,7 @@ impl<K: Kernel> Agent<K> {
 
     /// Replaces the old configuration and its state by the new ones. No step of this can fail.
     fn commit(&mut self, next: Next) {
+        self.logging.configure(&next.config.log);
         self.checks.apply(&next.config.pools);
         next.feeds.send_all(&next.registry);
         self.feeds = next.feeds;

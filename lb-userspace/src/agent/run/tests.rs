@@ -6,7 +6,7 @@ use std::{
         Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use lb_common::backend::BackendState::{Down, Draining, Up};
@@ -18,7 +18,6 @@ use crate::{
     agent::{start::start, upgrade::Inherited},
     config::Config,
     dataplane::{self, Attachment, Counters, Unreachable, XdpMode},
-    events::Journal,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -109,7 +108,7 @@ impl Host {
     }
 
     fn agent(&self) -> Result<Agent<RecordingKernel>, Error> {
-        let inherited = (Inherited::default(), Journal::default());
+        let inherited = (Inherited::default(), Logging::default());
         start(self.file(), self.config(), inherited, |_, _| {
             Ok(self.kernel.open())
         })

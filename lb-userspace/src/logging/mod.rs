@@ -1,0 +1,171 @@
+//! The log: a line for each event on standard error, as text or JSON, at a level that can be changed while
+//! the agent runs.
+
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal as _},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, prelude::*, reload};
+
+use crate::{
+    config::{self, LineFormat},
+    events::{self, Journal},
+};
+
+mod format;
+mod journald;
+mod level;
+
+use format::{Lines, SharedFormat};
+use level::Level;
+
+/// The log of this process, and the journal of events that is collected from it. Clones share both.
+#[derive(Clone, Debug, Default)]
+pub struct Logging {
+    /// The journal of events.
+    pub journal: Journal,
+    /// `None` if this process has no log, as in tests.
+    control: Option<Arc<Control>>,
+}
+
+#[derive(Debug)]
+struct Control {
+    format: SharedFormat,
+    level: Mutex<Level>,
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+impl Logging {
+    /// Starts the log. `levels` is a level such as `info`, or levels by module such as `lb=debug`; it
+    /// overrides the level of the configuration. `colour` is for terminals.
+    ///
+    /// # Errors
+    /// `levels` is invalid, or a log has already been started.
+    pub fn start(levels: Option<&str>, colour: bool) -> Result<Self, String> {
+        let level = Level::new(levels);
+        let (filter, handle) = reload::Layer::new(parse(level.in_force())?);
+        let format = SharedFormat::default();
+        let is_journald = !io::stderr().is_terminal() && journald::is_at_standard_error();
+        let lines = fmt::layer()
+            .with_writer(io::stderr)
+            .with_ansi(colour)
+            .event_format(Lines::new(&format, is_journald))
+            .with_filter(filter);
+        let journal = Journal::default();
+        let started = tracing_subscriber::registry()
+            .with(lines)
+            .with(events::Layer::of(&journal))
+            .try_init();
+        started.map_err(|error| format!("cannot start the log: {error}"))?;
+        let control = Control {
+            format,
+            level: Mutex::new(level),
+            filter: handle,
+        };
+        Ok(Self {
+            journal,
+            control: Some(Arc::new(control)),
+        })
+    }
+
+    /// Puts the format and the level of a configuration in force.
+    pub fn configure(&self, log: &config::Log) {
+        self.set_format(log.format);
+        // The configuration was checked, so that a level that is refused here is a fault of the program.
+        let configured = self.change(|level| level.configure(&log.level));
+        debug_assert!(configured.is_ok(), "{configured:?}");
+    }
+
+    /// Sets the level, for a time or until the agent ends; `configured` is the level of the configuration.
+    /// Returns the outcome as a sentence.
+    ///
+    /// # Errors
+    /// The level is invalid.
+    pub fn set_level(&self, levels: &str, time: Option<Duration>) -> Result<String, String> {
+        if levels == "configured" {
+            self.change(Level::reset)?;
+            let reason = "the operator restored the configured level";
+            return Ok(self.announce(reason));
+        }
+        // A filter would take any other word for the name of a module.
+        if !config::is_log_level(levels) {
+            return Err(invalid(levels, "unknown level"));
+        }
+        let until = time.and_then(|time| Instant::now().checked_add(time));
+        self.change(|level| level.set(levels, until))?;
+        let time = time.map(|time| humantime::format_duration(time).to_string());
+        Ok(self.announce(&match time {
+            Some(time) => format!("the operator set it for {time}"),
+            None => "the operator set it until the agent ends".to_owned(),
+        }))
+    }
+
+    /// Restores the configured level when the time of another one has passed. Called once a second.
+    pub fn tick(&self) {
+        let now = Instant::now();
+        let mut expired = false;
+        let changed = self.change(|level| expired = level.expire(now));
+        if expired && changed.is_ok() {
+            self.announce("the time that the operator set has passed");
+        }
+    }
+
+    fn set_format(&self, format: LineFormat) {
+        if let Some(control) = &self.control {
+            control.format.set(format);
+        }
+    }
+
+    /// Logs the level in force, and returns it as a sentence.
+    fn announce(&self, reason: &str) -> String {
+        let control = self.control.as_ref();
+        let level =
+            control.map_or_else(String::new, |control| control.level().in_force().to_owned());
+        tracing::info!(
+            level,
+            reason,
+            event = "log_level_changed",
+            "the level of the log changed"
+        );
+        format!("the level of the log is {level} now: {reason}")
+    }
+
+    /// Changes the level, and puts it in force if it is another one.
+    fn change(&self, change: impl FnOnce(&mut Level)) -> Result<(), String> {
+        let Some(control) = &self.control else {
+            return Ok(());
+        };
+        let levels = {
+            let mut level = control.level();
+            let before = level.in_force().to_owned();
+            change(&mut level);
+            if level.in_force() == before {
+                return Ok(());
+            }
+            level.in_force().to_owned()
+        };
+        let filter = parse(&levels)?;
+        let failed = |error| format!("cannot change the level of the log: {error}");
+        control.filter.reload(filter).map_err(failed)
+    }
+}
+
+impl Control {
+    fn level(&self) -> std::sync::MutexGuard<'_, Level> {
+        self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn parse(levels: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(levels).map_err(|error| invalid(levels, error))
+}
+
+fn invalid(levels: &str, error: impl Display) -> String {
+    format!(
+        "invalid log level {levels:?} ({error}): use error, warn, info, debug or trace, or levels by \
+         module such as lb=debug"
+    )
+}
