@@ -255,7 +255,8 @@ impl State {
     }
 
     /// Whether a connection in this state, idle for `age` ticks, may lose its source port to a new
-    /// connection. `last` are its own numbers, `next` those of the new connection's SYN.
+    /// connection. `last` are the sequence number after its client's FIN and the FIN's timestamp,
+    /// `next` the sequence number and the timestamp of the new connection's SYN.
     ///
     /// The backend has no state of a connection that the client closed first, or that the backend
     /// reset: two seconds cover late segments. If the backend closed first, it holds the
@@ -294,7 +295,7 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// Unpacks the numbers from a word of an entry.
+    /// Unpacks the sequence number and the timestamp from a word of an entry.
     #[must_use]
     #[inline(always)]
     pub const fn of_word(word: u64) -> Self {
@@ -312,10 +313,10 @@ impl Numbers {
         zerocopy::transmute!([self.sequence, self.timestamp])
     }
 
-    /// Whether an endpoint with a connection in TIME-WAIT, which ended with the numbers `last`,
-    /// accepts a SYN with the numbers `self`: with a newer timestamp, or with a timestamp that is
-    /// not older and a higher sequence number (RFC 6191, section 2; net/ipv4/tcp_minisocks.c,
-    /// `tcp_timewait_state_process`).
+    /// Whether an endpoint with a connection in TIME-WAIT, whose last sequence number and timestamp
+    /// are `last`, accepts a SYN with those of `self`: with a newer timestamp, or with a timestamp
+    /// that is not older and a higher sequence number (RFC 6191, section 2;
+    /// net/ipv4/tcp_minisocks.c, `tcp_timewait_state_process`).
     #[must_use]
     #[inline(always)]
     pub const fn is_newer_than(self, last: Self) -> bool {

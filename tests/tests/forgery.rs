@@ -44,18 +44,19 @@ const UNTIL_PAUSE: u64 = BYTES / 4 * 3;
 /// Time limit of a part of a transfer: long, for a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Time-out of the other clients' connections and responses.
+/// Time-out of connecting and of reading a response, for the clients that connect after the attack.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Time for which the connections are idle after the forged segments: longer than the quarantine of
 /// a source port that the balancer believes to be free.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// The range of source ports: it is small, so the other clients use each of them.
+/// The balancer's range of source ports: it is small, so the clients that connect after the attack
+/// use each of them.
 const SOURCE_PORTS: RangeInclusive<u16> = 20_000..=21_023;
 
-/// Number of concurrent connections of the other clients: two thirds of all source ports of two
-/// backends.
+/// Number of concurrent connections of the clients that connect after the attack: two thirds of all
+/// source ports of two backends.
 const CROWD: usize = 1_400;
 
 /// Number of forged segments of each kind.
@@ -294,7 +295,7 @@ impl Site {
         Ok(found)
     }
 
-    /// Opens connections of other clients that use two thirds of the source ports, and does so
+    /// Opens as many connections as two thirds of the source ports, after the attack, and does so
     /// twice. Each connection sends two requests once all are open, and must get exactly the
     /// correct responses.
     fn crowd(&self) -> Result<()> {

@@ -57,9 +57,10 @@ pub(super) fn follow<M: Memory, T: Tables>(
     has_a_hop_left(packet)?;
     if direction == Direction::In && packet.flags.finishes() {
         let (before, numbers) = (connection.numbers(), numbers(memory, packet));
-        // The numbers are written before the state changes: while the connection is established, no
-        // CPU claims its entry for another connection. If a CPU has claimed the entry already, the
-        // numbers differ and the exchange fails.
+        // The entry gets the sequence number that follows the client's FIN, and the FIN's TCP
+        // timestamp, before the state of the connection changes: while the connection is
+        // established, no CPU claims its entry for another connection. If a CPU has claimed the
+        // entry already, the entry has other numbers than `before`, and is not changed here.
         let _noted = (place.entry).exchange(WORD_NUMBERS, before.word(), numbers.word());
     }
     let crosses = direction == Direction::Out

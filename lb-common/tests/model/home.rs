@@ -31,7 +31,8 @@ pub(crate) const VIP: [u8; 4] = [172, 31, 0, 68];
 pub(crate) const BACKEND: [u8; 4] = [10, 0, 0, 6];
 pub(crate) const HERTZ: u32 = 250;
 pub(crate) const NOW: Tick = Tick(1_000_000);
-/// The first of the sixteen source ports (one line of a row) that these tables have.
+/// The first of the sixteen source ports in the table of source ports of these tests, which is as
+/// small as it can be: one line of [`PORTS_PER_LINE`] ports.
 pub(crate) const PORT: u16 = 10_240;
 pub(crate) const SYN: u8 = 0x02;
 pub(crate) const SYN_ACK: u8 = 0x12;
@@ -197,8 +198,8 @@ pub(crate) fn connection(number: u16, port: u16, state: State, idle: u32) -> Con
 
 /// Returns an established connection of client `number`, which must not be replaced.
 pub(crate) fn kept(number: u16) -> Connection {
-    // This connection's source port is outside of the sixteen ports that the tables have: no
-    // scenario uses it.
+    // The table of source ports in these tests has sixteen ports from `PORT` on. This connection
+    // has the port after them, which no other connection of a scenario can claim.
     let mut connection = connection(number, PORT + PORTS_PER_LINE as u16, State::ESTABLISHED, 0);
     connection.row = NO_ROW;
     connection

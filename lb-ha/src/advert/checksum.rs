@@ -10,9 +10,9 @@ pub(super) const OFFSET: usize = 6;
 /// What the checksum of an advert covers besides the advert.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Pseudo {
-    /// Nothing besides the advert: there is no pseudo-header.
+    /// The checksum covers only the advert: there is no pseudo-header.
     None,
-    /// A pseudo-header: the addresses of the packet, the protocol and the length.
+    /// The checksum also covers a pseudo-header: the packet's addresses, protocol and length.
     Header { source: IpAddr, destination: IpAddr },
 }
 

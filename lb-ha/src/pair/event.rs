@@ -29,9 +29,10 @@ pub struct Settings {
 /// What decides which of the two hosts has the address that moves between them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Arbiter {
-    /// The EC2 API: the host with which it says the address is associated has the address.
+    /// The EC2 API decides: the address is at the host with which the API says it is associated.
     Ec2,
-    /// Nothing: each master puts the addresses on its own interface.
+    /// Nothing decides besides VRRP: the host that is master puts the addresses on its own
+    /// interface.
     None,
 }
 

@@ -27,13 +27,13 @@ const SENDERS: Network = Network {
 /// s.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Time for which the other traffic runs before the flood begins, and after it has ended.
+/// Time for which the legitimate traffic runs before the flood begins, and after it has ended.
 const AROUND: Duration = Duration::from_secs(2);
 
 /// Maximum number of packets in a flood: as many as ten cores could send in ten minutes.
 const MOST: u64 = 6_000_000_000;
 
-/// Parameters of the scenario: the flood, and the other traffic.
+/// Parameters of the scenario: the flood, and the legitimate traffic.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// Number of connections that are established before the flood begins.
@@ -48,7 +48,7 @@ pub struct Scenario {
     pub rate: Option<u32>,
 }
 
-/// Results of the scenario: of the flood, and of the other traffic.
+/// Results of the scenario: of the flood, and of the legitimate traffic.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// What was sent in the flood.
