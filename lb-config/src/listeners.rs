@@ -41,7 +41,7 @@ fn report(listener: &Listener, other: &Listener, source: &Source<'_>) {
         format!("give one of them another address or port; the other is on line {line}")
     } else {
         format!(
-            "{taken} is the default of {}: write another in the file",
+            "{taken} is the default address of {0}: give {0} or {label} another address or port",
             other.label
         )
     };

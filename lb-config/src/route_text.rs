@@ -288,8 +288,8 @@ fn hyphenated(name: &str) -> String {
 fn looked_at(text: &str) -> Result<String, Complaint> {
     let name = field_name(text)?;
     if is_one_of(text, &OF_A_CONNECTION) && !text.eq_ignore_ascii_case("upgrade") {
-        let hint = "it belongs to the connection between the client and lb, which does not forward \
-                    it: remove the condition";
+        let hint = "this header field belongs to the connection between the client and lb, which \
+                    does not forward it: remove the condition";
         return Err(Complaint::new("cannot be used in a condition", hint));
     }
     if text.eq_ignore_ascii_case("host") {
@@ -302,15 +302,15 @@ fn looked_at(text: &str) -> Result<String, Complaint> {
 fn request_field(text: &str) -> Result<String, Complaint> {
     let name = edited_field(text)?;
     if is_one_of(text, &FORWARDED) {
-        let hint = "lb writes it itself, so that backends can trust it; trusted_proxies in [http] \
-                    names the proxies whose fields are kept";
+        let hint = "lb writes this header field itself, so that backends can trust it; \
+                    trusted_proxies in [http] names the proxies whose fields are kept";
         return Err(Complaint::new("cannot be changed", hint));
     }
     let name_in_lower_case = hyphenated(text);
     let begins = |start: &&str| name_in_lower_case.starts_with(start);
     if OF_CERTIFICATES.iter().any(begins) {
-        let hint = "lb writes it itself, so that backends can trust it: set client_certificates in \
-                    [service.tls]";
+        let hint = "only lb writes the header fields of the client's certificate, so that backends \
+                    can trust them: set client_certificates in [service.tls]";
         return Err(Complaint::new("cannot be changed", hint));
     }
     if is_one_of(text, &["host"]) {
@@ -328,8 +328,8 @@ fn response_field(text: &str) -> Result<String, Complaint> {
 fn edited_field(text: &str) -> Result<String, Complaint> {
     let name = field_name(text)?;
     if is_one_of(text, &OF_A_CONNECTION) {
-        let hint = "it frames a message or belongs to one connection, so lb writes it itself: \
-                    remove it";
+        let hint = "this header field frames a message or belongs to one connection, so lb writes \
+                    it itself: remove it";
         return Err(Complaint::new("cannot be changed", hint));
     }
     Ok(name)

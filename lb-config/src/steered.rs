@@ -25,7 +25,9 @@ fn check_listener(section: &Section<'_>, listen: &Spanned<SocketAddr>) -> Result
     let label = section.label();
     let (found, hint) = match listen.get_ref().ip() {
         IpAddr::V6(_) => (
-            format!("{label} listens on IPv6, which the kernel does not steer in this version"),
+            format!(
+                "{label} listens on IPv6, but this version of lb steers only IPv4 in the kernel"
+            ),
             "write an IPv4 address, or let the agent serve it with mode = \"http\" or \"https\"",
         ),
         ip if ip.is_unspecified() => (
@@ -48,7 +50,7 @@ fn check_backend(section: &Section<'_>, backend: &Spanned<SocketAddr>) -> Result
     let used_by = format!("{} with mode \"tcp\" uses this backend", section.label());
     let (found, hint) = match address.ip() {
         IpAddr::V6(_) => (
-            "is IPv6, which the kernel does not steer to in this version",
+            "is IPv6, but this version of lb steers only IPv4 in the kernel",
             "write an IPv4 address, or let the agent serve it with mode = \"http\" or \"https\"",
         ),
         ip if ip.is_loopback() => (

@@ -37,7 +37,7 @@ pub(crate) fn build(command: &mut Command) -> anyhow::Result<()> {
         .spawn()
         .with_context(|| format!("could not start `{}`", child::line(command)))?;
     let (stdout, stderr) = (cargo.stdout.take(), cargo.stderr.take());
-    let (stdout, stderr) = stdout.zip(stderr).context("cargo has no output")?;
+    let (stdout, stderr) = stdout.zip(stderr).context("cargo has no output pipes")?;
     let compiling = Compiling::default();
     thread::scope(|scope| {
         let (ended, end) = mpsc::channel::<()>();
@@ -51,7 +51,7 @@ pub(crate) fn build(command: &mut Command) -> anyhow::Result<()> {
         compiling.finished(stdout);
         drop(ended);
     });
-    let status = cargo.wait().context("cargo has no status")?;
+    let status = cargo.wait().context("could not wait for cargo")?;
     if !status.success() {
         bail!("`{}` failed: {status}", child::line(command));
     }

@@ -298,7 +298,8 @@ fn the_default_of_admin_clashes_as_a_given_listener_does() {
     let without_section = text.replace("[admin]\nsocket = \"/run/lb/lb.sock\"\n", "");
     for text in [text, without_section] {
         let errors = parse(&text).expect_err("a clash").to_string();
-        let hint = "127.0.0.1:9145 is the default of [admin]: write another in the file";
+        let hint = "127.0.0.1:9145 is the default address of [admin]: give [admin] or service \
+                    \"https\" another address or port";
         assert!(errors.contains(hint), "{errors}");
     }
 }

@@ -104,7 +104,7 @@ fn ipv6_for_a_tcp_service_is_refused() {
         r#""172.31.0.68:80""#,
         r#""[2001:db8::68]:80""#,
         r#"
-error: service "http" listens on IPv6, which the kernel does not steer in this version
+error: service "http" listens on IPv6, but this version of lb steers only IPv4 in the kernel
   --> lb.toml:43:10
    |
 43 | listen = "[2001:db8::68]:80"

@@ -254,7 +254,11 @@ fn header_edits_that_would_break_a_message_are_refused_with_the_reason() {
             format!("response_headers = {{ remove = [\"{name}\"] }}"),
         ] {
             let lines = format!("{edit}\n{RESPOND}");
-            refused(&lines, "cannot be changed", "it frames a message");
+            refused(
+                &lines,
+                "cannot be changed",
+                "this header field frames a message",
+            );
         }
     }
     for name in ["Host", "X-Forwarded-For", "x_forwarded_proto", "Forwarded"] {

@@ -280,7 +280,7 @@ fn an_ipv6_backend_of_a_tcp_service_is_refused() {
         r#""10.0.0.7:80""#,
         r#""[2001:db8::7]:80""#,
         r#"
-error: backend address "[2001:db8::7]:80" is IPv6, which the kernel does not steer to in this version
+error: backend address "[2001:db8::7]:80" is IPv6, but this version of lb steers only IPv4 in the kernel
   --> lb.toml:24:28
    |
 24 | backends = ["10.0.0.6:80", "[2001:db8::7]:80"]

@@ -64,8 +64,9 @@ impl Converter<'_> {
                 path
             } else {
                 self.ledger.decide(format!(
-                    "certificates: {path} is below the folder that HAProxy was started in; \
-                     /etc/haproxy stands for it"
+                    "certificates: {path} is relative to the folder that HAProxy was started in, \
+                     which the files do not name; if it is not /etc/haproxy, write it in place of \
+                     /etc/haproxy"
                 ));
                 format!("/etc/haproxy/{path}")
             };

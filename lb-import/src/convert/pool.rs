@@ -101,7 +101,8 @@ impl Converter<'_> {
             self.ledger.lose(
                 section.header.id,
                 format!(
-                    "its name is no name of lb, or there are two of it: \"{name}\" stands for it"
+                    "lb does not allow its name, or the name is used twice: it is called \
+                     \"{name}\" instead"
                 ),
             );
         }

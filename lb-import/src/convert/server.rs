@@ -175,7 +175,8 @@ impl Converter<'_> {
             self.ledger.lose(
                 line.id,
                 format!(
-                    "its name is no name of lb, or there are two of it: \"{name}\" stands for it"
+                    "lb does not allow its name, or the name is used twice: it is called \
+                     \"{name}\" instead"
                 ),
             );
         }

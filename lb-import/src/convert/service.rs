@@ -177,10 +177,8 @@ impl Converter<'_> {
     /// kernel compares the address that packets carry.
     fn steered_address(&mut self, bind: &Line, address: SocketAddr) -> Option<SocketAddr> {
         if address.is_ipv6() {
-            self.ledger.lose(
-                bind.id,
-                "a service of mode tcp has an IPv4 address in this version",
-            );
+            self.ledger
+                .lose(bind.id, "this version of lb steers only IPv4 in mode tcp");
             return None;
         }
         if !address.ip().is_unspecified() {
