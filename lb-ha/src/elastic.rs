@@ -1,8 +1,8 @@
 //! The reconciler of the Elastic IP: decides which call of the EC2 API to make, and when.
 //!
-//! It is level-triggered: while the address is wanted, its owner is compared and corrected,
+//! It is level-triggered: while the Elastic IP is wanted, its owner is compared and corrected,
 //! whatever changed it. At most one call is in flight. DescribeAddresses is eventually consistent,
-//! so an association that succeeded is only a request: this host has the address once
+//! so an association that succeeded is only a request: this host has the Elastic IP once
 //! DescribeAddresses says so.
 
 use std::time::Duration;
@@ -10,51 +10,51 @@ use std::time::Duration;
 use crate::{Time, chance::Chance};
 
 /// Interval between calls of DescribeAddresses in normal operation, while this host wants the
-/// address.
+/// Elastic IP.
 const CALM: Duration = Duration::from_secs(5);
-/// Interval between calls of DescribeAddresses while this host does not want the address: they are
-/// for status only.
+/// Interval between calls of DescribeAddresses while this host does not want the Elastic IP: they
+/// are for status only.
 const IDLE: Duration = Duration::from_secs(15);
 /// Interval between calls of DescribeAddresses shortly after the peer fell silent: the peer may be
-/// taking the address.
+/// taking the Elastic IP.
 const ALERT: Duration = Duration::from_millis(250);
 /// Interval between calls of DescribeAddresses by a host that has stepped back and waits until no
-/// host has the address.
+/// host has the Elastic IP.
 const WAITING: Duration = Duration::from_secs(1);
-/// Time after an accepted association of the address in which answers of DescribeAddresses may be
-/// stale.
+/// Time after an accepted association of the Elastic IP in which answers of DescribeAddresses may
+/// be stale.
 const SETTLE: Duration = Duration::from_secs(10);
-/// Pause between an accepted association of the address and the first call of DescribeAddresses;
+/// Pause between an accepted association of the Elastic IP and the first call of DescribeAddresses;
 /// later pauses double.
 const CONFIRM: Duration = Duration::from_millis(50);
 /// Upper limit of the pause between calls of DescribeAddresses until one confirms an association of
-/// the address.
+/// the Elastic IP.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
 /// First pause after a failed call of the EC2 API; later pauses double.
 const RETRY: Duration = Duration::from_millis(250);
 /// Upper limit of the pause after failed calls of the EC2 API.
 const RETRY_LIMIT: Duration = Duration::from_secs(4);
 /// Upper limit of the pause after a failed call of DescribeAddresses while this host wants the
-/// address.
+/// Elastic IP.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 /// A call of the EC2 API about the Elastic IP.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Call {
-    /// AssociateAddress: associates the address with this host.
+    /// AssociateAddress: associates the Elastic IP with this host.
     Associate,
-    /// DescribeAddresses: returns the owner of the address.
+    /// DescribeAddresses: returns the owner of the Elastic IP.
     Describe,
 }
 
-/// The host with which the EC2 API says the address is associated.
+/// The host with which the EC2 API says the Elastic IP is associated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Owner {
-    /// This host has the address.
+    /// This host has the Elastic IP.
     Us,
-    /// Another host has the address.
+    /// Another host has the Elastic IP.
     Other,
-    /// The address is not associated with any host.
+    /// The Elastic IP is not associated with any host.
     Nobody,
 }
 
@@ -63,7 +63,7 @@ pub enum Owner {
 pub enum Answer {
     /// AssociateAddress was accepted.
     Associated,
-    /// DescribeAddresses returned this owner of the address.
+    /// DescribeAddresses returned this owner of the Elastic IP.
     Described(Owner),
     /// The call of the EC2 API failed, or its result is unknown.
     Failed(Call, Failure),
@@ -78,27 +78,27 @@ pub enum Failure {
     Other,
 }
 
-/// How often the EC2 API is asked for the owner of the address, by the situation of this host.
+/// How often the EC2 API is asked for the owner of the Elastic IP, by the situation of this host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Watch {
     /// Normal operation: the EC2 API is asked about every 5 s.
     Calm,
     /// The peer fell silent: the EC2 API is asked about every 250 ms.
     Alert,
-    /// This host stepped back and waits until no host has the address: the EC2 API is asked about
-    /// every second.
+    /// This host stepped back and waits until no host has the Elastic IP: the EC2 API is asked
+    /// about every second.
     Waiting,
 }
 
 /// What the result of a call of the EC2 API means for the pair state machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum News {
-    /// The address is confirmed for this host, for the first time since this host has wanted it.
+    /// The Elastic IP is confirmed for this host, for the first time since this host has wanted it.
     Acquired,
-    /// An answer of DescribeAddresses showed this owner of the address, which changes nothing.
+    /// An answer of DescribeAddresses showed this owner of the Elastic IP, which changes nothing.
     Seen(Owner),
-    /// This host had the address, and DescribeAddresses shows that this owner has it now. The pair
-    /// state machine decides whether to [`reclaim`](Reconciler::reclaim) the address.
+    /// This host had the Elastic IP, and DescribeAddresses shows that this owner has it now. The
+    /// pair state machine decides whether to [`reclaim`](Reconciler::reclaim) the Elastic IP.
     Lost(Owner),
 }
 
@@ -109,31 +109,32 @@ pub struct Reconciler {
     wanted: bool,
     watch: Watch,
     in_flight: Option<Call>,
-    /// Whether the call of DescribeAddresses in flight was made before this host wanted the
-    /// address: its answer may be stale, and decides nothing.
+    /// Whether the call of DescribeAddresses in flight was made before this host wanted the Elastic
+    /// IP: its answer may be stale, and decides nothing.
     overtaken: bool,
     /// The next call of the EC2 API and when it is due; `None` while a call is in flight.
     due: Option<(Time, Call)>,
     /// Number of failed calls of the EC2 API in a row.
     failures: u32,
-    /// Number of answers of DescribeAddresses in a row that did not show the address at this host.
+    /// Number of answers of DescribeAddresses in a row that did not show the Elastic IP at this
+    /// host.
     looks: u32,
-    /// Whether the address has been confirmed here since this host has wanted it.
+    /// Whether the Elastic IP has been confirmed here since this host has wanted it.
     acquired: bool,
-    /// When the last association of the address was accepted; `None` if none was since this host
-    /// began to want the address, or if the association is to be made again.
+    /// When the last association of the Elastic IP was accepted; `None` if none was since this host
+    /// began to want the Elastic IP, or if the association is to be made again.
     associated: Option<Time>,
-    /// When the last answer of DescribeAddresses arrived, and the owner of the address in it;
+    /// When the last answer of DescribeAddresses arrived, and the owner of the Elastic IP in it;
     /// `None` before the first answer.
     seen: Option<(Time, Owner)>,
-    /// When DescribeAddresses last showed the address at this host; `None` if it never did.
+    /// When DescribeAddresses last showed the Elastic IP at this host; `None` if it never did.
     confirmed: Option<Time>,
-    /// Number of accepted associations of the address with this host.
+    /// Number of accepted associations of the Elastic IP with this host.
     moves: u32,
 }
 
 impl Reconciler {
-    /// Returns a reconciler of a host that does not want the address yet; its first call,
+    /// Returns a reconciler of a host that does not want the Elastic IP yet; its first call,
     /// DescribeAddresses, is due at once. The seed is for the jitter of its pauses.
     #[must_use]
     pub fn new(now: Time, seed: u64) -> Self {
@@ -174,7 +175,7 @@ impl Reconciler {
         Some(call)
     }
 
-    /// Sets whether this host wants to have the address.
+    /// Sets whether this host wants to have the Elastic IP.
     pub fn want(&mut self, now: Time, wanted: bool) {
         if self.wanted == wanted {
             return;
@@ -193,8 +194,8 @@ impl Reconciler {
         }
     }
 
-    /// Continues with an address that another process of this host had until now. DescribeAddresses
-    /// is called before any association.
+    /// Continues with an Elastic IP that another process of this host had until now.
+    /// DescribeAddresses is called before any association.
     pub fn resume(&mut self, now: Time) {
         self.wanted = true;
         self.acquired = true;
@@ -203,7 +204,7 @@ impl Reconciler {
         self.plan(now, Call::Describe);
     }
 
-    /// Sets how often the EC2 API is asked for the owner of the address.
+    /// Sets how often the EC2 API is asked for the owner of the Elastic IP.
     pub fn watch(&mut self, now: Time, watch: Watch) {
         if self.watch == watch {
             return;
@@ -215,14 +216,14 @@ impl Reconciler {
         }
     }
 
-    /// Asks the EC2 API for the owner of the address immediately.
+    /// Asks the EC2 API for the owner of the Elastic IP immediately.
     pub fn look(&mut self, now: Time) {
         if self.acquired || !self.wanted {
             self.plan_by(now);
         }
     }
 
-    /// Associates the address with this host again, if this host still wants it.
+    /// Associates the Elastic IP with this host again, if this host still wants it.
     pub fn reclaim(&mut self, now: Time) {
         if self.wanted {
             self.acquired = false;
@@ -239,8 +240,8 @@ impl Reconciler {
             if let Answer::Described(owner) = answer {
                 self.seen = Some((now, owner));
             }
-            // The call was made before this host wanted the address, so its answer decides nothing
-            // and the pair state machine gets no news of it: the association is still due.
+            // The call was made before this host wanted the Elastic IP, so its answer decides
+            // nothing and the pair state machine gets no news of it: the association is still due.
             return None;
         }
         match answer {
@@ -260,26 +261,27 @@ impl Reconciler {
         }
     }
 
-    /// Whether this host wants the address and DescribeAddresses has shown it here.
+    /// Whether this host wants the Elastic IP and DescribeAddresses has shown it here.
     #[must_use]
     pub fn acquired(&self) -> bool {
         self.acquired
     }
 
-    /// Returns the owner of the address in the last answer of DescribeAddresses, and the time of
+    /// Returns the owner of the Elastic IP in the last answer of DescribeAddresses, and the time of
     /// that answer.
     #[must_use]
     pub fn seen(&self) -> Option<(Time, Owner)> {
         self.seen
     }
 
-    /// Returns when DescribeAddresses last showed the address at this host; `None` if it never did.
+    /// Returns when DescribeAddresses last showed the Elastic IP at this host; `None` if it never
+    /// did.
     #[must_use]
     pub fn confirmed(&self) -> Option<Time> {
         self.confirmed
     }
 
-    /// Returns the number of associations of the address with this host that the EC2 API has
+    /// Returns the number of associations of the Elastic IP with this host that the EC2 API has
     /// accepted.
     #[must_use]
     pub fn moves(&self) -> u32 {
@@ -320,7 +322,7 @@ impl Reconciler {
                 Some(News::Seen(owner))
             }
             (true, Owner::Other | Owner::Nobody) => {
-                // The pair state machine may reclaim the address; until then, call
+                // The pair state machine may reclaim the Elastic IP; until then, call
                 // DescribeAddresses again soon.
                 let pause = self.chance.around(ALERT);
                 self.plan(now + pause, Call::Describe);
@@ -333,8 +335,8 @@ impl Reconciler {
         }
     }
 
-    /// Handles an answer of DescribeAddresses that shows the wanted address elsewhere: asks again
-    /// if the answer may be stale, else associates the address.
+    /// Handles an answer of DescribeAddresses that shows the wanted Elastic IP at another host or
+    /// at none: asks again if the answer may be stale, else associates the Elastic IP.
     fn look_again_or_associate(&mut self, now: Time) {
         let settling = self
             .associated
@@ -359,7 +361,7 @@ impl Reconciler {
         let pause = stepped(first, self.failures, limit);
         self.failures = self.failures.saturating_add(1);
         let pause = self.chance.upper_half(pause);
-        // A failed association may have been carried out; associating the address again does no
+        // A failed association may have been carried out; associating the Elastic IP again does no
         // harm.
         let next = match call {
             Call::Associate if self.wanted => Call::Associate,

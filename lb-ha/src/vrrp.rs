@@ -81,15 +81,16 @@ pub enum Cause {
     /// The peer handed its role over to this host, or this host its role to the peer.
     HandOver,
     /// Another master was heard that has a higher priority, or an equal priority and a higher
-    /// address.
+    /// source address.
     HigherPriority,
     /// A tracked object failed, without which this host must not be active.
     Fault,
     /// The tracked objects are healthy again.
     Recovered,
-    /// This host stepped back: the peer, which it does not hear, has the address, or may have it.
+    /// This host stepped back: the peer, which it does not hear, has the Elastic IP, or may have
+    /// it.
     SteppedBack,
-    /// The EC2 API showed that this host has the address.
+    /// The EC2 API showed that this host has the Elastic IP.
     AddressHere,
     /// Another process of this host was master until now, and this one goes on in its place.
     Resumed,

@@ -1,4 +1,4 @@
-//! Decides whether the addresses of the pair are on this host's interface.
+//! Decides whether the addresses that move between the hosts are on this host's interface.
 
 use std::time::Duration;
 
@@ -9,32 +9,37 @@ use crate::{
     vrrp::State,
 };
 
-/// Minimum time between two announcements of the addresses while another master announces them too.
+/// Minimum time between two announcements of the addresses that move between the hosts, while
+/// another master announces them too.
 const ANNOUNCE: Duration = Duration::from_secs(1);
 
-/// Whether the addresses are on this host's interface, and when they were announced.
+/// Whether the addresses that move between the hosts are on this host's interface, and when they
+/// were announced.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Placement {
-    /// Whether the addresses are on this host's interface.
+    /// Whether the addresses that move between the hosts are on this host's interface.
     pub(super) here: bool,
-    /// When the addresses were last put on the interface and announced; `None` if they never were.
+    /// When the addresses that move between the hosts were last put on this host's interface and
+    /// announced; `None` if they never were.
     pub(super) announced: Option<Time>,
-    /// Whether another master was heard while the addresses were on this host's interface.
+    /// Whether another master was heard while the addresses that move between the hosts were on
+    /// this host's interface.
     pub(super) contested: bool,
 }
 
 impl Host {
-    /// Puts the addresses on this host or removes them, depending on its role. Where the EC2 API is
-    /// the arbiter, a backup keeps them while the last answer of DescribeAddresses shows the
-    /// Elastic IP here: packets still arrive, and no other host can serve them.
+    /// Puts the addresses that move between the hosts on this host's interface or removes them,
+    /// depending on its role. Where the EC2 API is the arbiter, a backup keeps them while the last
+    /// answer of DescribeAddresses shows the Elastic IP here: packets still arrive, and no other
+    /// host can serve them.
     pub(super) fn place_addresses(&mut self, now: Time) {
         let here = match self.router.state() {
             State::Master => true,
             State::Backup => self.address_seen_here(),
             State::Init | State::Fault => false,
         };
-        // Announce the addresses again: another master announced them too, and its announcement may
-        // have been the last.
+        // Announce the moving addresses again: another master announced them too, and its
+        // announcement may have been the last.
         let again = std::mem::take(&mut self.placement.contested)
             && here
             && self
@@ -48,8 +53,8 @@ impl Host {
         }
     }
 
-    /// Whether this host has the address: the EC2 API has confirmed it or, without that arbiter,
-    /// this host is master.
+    /// Whether this host has the address that moves between the hosts: the EC2 API has confirmed
+    /// the Elastic IP here or, without that arbiter, this host is master.
     pub(super) fn has_address(&self) -> bool {
         match &self.reconciler {
             Some(reconciler) => reconciler.acquired(),

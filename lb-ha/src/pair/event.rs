@@ -29,10 +29,9 @@ pub struct Settings {
 /// What decides which of the two hosts has the address that moves between them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Arbiter {
-    /// The EC2 API decides: the address is at the host with which the API says it is associated.
+    /// The EC2 API: the host with which the API says that the Elastic IP is associated has it.
     Ec2,
-    /// Nothing decides besides VRRP: the host that is master puts the addresses on its own
-    /// interface.
+    /// Nothing: each master puts the moving addresses on its own interface.
     None,
 }
 
@@ -46,7 +45,8 @@ pub enum Event {
         /// Time since that process sent its last message to the peer. If the peer may have noticed
         /// the silence, this event is handled as [`Event::Start`].
         silent_for: Duration,
-        /// Whether the EC2 API had confirmed to that process that this host has the address.
+        /// Whether the EC2 API had confirmed to that process that this host has the Elastic IP.
+        /// Without an Elastic IP, this has no effect.
         has_address: bool,
     },
     /// The time that [`Host::deadline`](super::Host::deadline) returned has come. At any other time
@@ -96,8 +96,8 @@ pub struct LocalHealth {
     /// Whether this host has the flows of the active host, or has no link to the peer over which to
     /// get them.
     pub synced: bool,
-    /// Whether the EC2 API would refuse to move the address here: if so, this host does not take
-    /// over from a healthy peer.
+    /// Whether the EC2 API would refuse to move the Elastic IP to this host: if so, this host does
+    /// not take over from a healthy peer.
     pub hindered: bool,
 }
 
@@ -117,9 +117,11 @@ pub enum Action {
     Call(Call),
     /// The state of this host's virtual router changed, for this cause.
     Became(State, Cause),
-    /// Put the addresses on this host's interface and announce them, or remove them from it.
+    /// Put the addresses that move between the hosts on this host's interface and announce them, or
+    /// remove them from it.
     Addresses {
-        /// Whether the addresses belong on this host's interface.
+        /// `true`: put the addresses that move between the hosts on this host's interface and
+        /// announce them. `false`: remove them.
         here: bool,
     },
     /// `true`: put new connections on hold and let requests end. `false`: end the hold.
@@ -147,17 +149,19 @@ pub struct View {
     pub peer: Option<Heartbeat>,
     /// Whether the peer says that it is master.
     pub peer_is_master: bool,
-    /// The EC2 API's last answer about the owner of the address: the time of the answer, and the
+    /// The EC2 API's last answer about the owner of the Elastic IP: the time of the answer, and the
     /// owner.
     pub owner: Option<(Time, Owner)>,
-    /// When an answer of the EC2 API last showed the address at this host; `None` if none did.
+    /// When an answer of the EC2 API last showed the Elastic IP at this host; `None` if none did.
     pub confirmed: Option<Time>,
-    /// Whether this host should have the address, and the EC2 API has confirmed it here.
+    /// Whether this host has the address that moves between the hosts: the EC2 API has confirmed
+    /// the Elastic IP here or, where that API is not the arbiter, this host is master.
     pub has_address: bool,
-    /// Whether this host has stepped back because a peer that it cannot hear may have the address.
+    /// Whether this host has stepped back because a peer that it cannot hear may have the Elastic
+    /// IP.
     pub stepped_back: bool,
     /// Whether a hand-over of the role between the two hosts is in progress.
     pub handing_over: bool,
-    /// Number of associations of the address with this host that the EC2 API has accepted.
+    /// Number of associations of the Elastic IP with this host that the EC2 API has accepted.
     pub moves: u32,
 }

@@ -1,5 +1,5 @@
 //! The hand-over of the active role: requests end on the active host, then its peer takes the
-//! address.
+//! address that moves between the hosts.
 //!
 //! ```text
 //! active                                   standby
@@ -19,11 +19,11 @@ use crate::{
     vrrp::{Cause, State},
 };
 
-/// Time that the peer has to take the address in a hand-over: an Elastic IP takes 5 to 6 seconds on
-/// AWS.
+/// Time that the peer has to take the address that moves between the hosts in a hand-over: an
+/// Elastic IP takes 5 to 6 seconds on AWS.
 const TAKING: Duration = Duration::from_secs(15);
-/// Time for which packets may still arrive at this host after the EC2 API has confirmed the address
-/// for the peer.
+/// Time for which packets may still arrive at this host after the EC2 API has confirmed the Elastic
+/// IP for the peer.
 const ARRIVING: Duration = Duration::from_secs(1);
 /// Interval at which the standby repeats its request for the role to the active host until that
 /// host answers.
@@ -37,8 +37,8 @@ const ASKING: Duration = Duration::from_secs(5);
 pub(super) enum HandOver {
     /// Active host: no new connection begins, and requests end.
     Ending { until: Time, reason: Reason },
-    /// Host that was active: the peer is taking the address, or has `taken` it within the last
-    /// second.
+    /// Host that was active: the peer is taking the address that moves between the hosts, or has
+    /// `taken` it within the last second.
     Giving {
         until: Time,
         reason: Reason,
@@ -170,7 +170,8 @@ impl Host {
             return;
         }
         if self.router.state() == State::Backup && self.may_take(now) {
-            // The peer may hand the role back to this host before it has got the address.
+            // The peer may hand the role back to this host before it has got the address that moves
+            // between the hosts.
             self.end_hand_over(Err(Refusal::NotTaken));
             self.handover = None;
             self.route(now, |router, out| router.take(now, out));
@@ -333,7 +334,7 @@ impl Host {
         self.handover = None;
         // A host whose agent exits keeps new connections on hold: otherwise it would refuse them,
         // whereas during the hold their first packets are dropped, and clients retransmit them to
-        // the host that has the address.
+        // the host that has the address that moves between the hosts.
         self.claims.has_left = reason == Reason::Stop && outcome.is_ok();
         if !self.claims.has_left {
             self.actions.push(Action::Hold(false));

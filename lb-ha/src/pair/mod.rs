@@ -1,5 +1,5 @@
 //! The pair state machine of one host: decides whether the host is active, and which host has the
-//! address.
+//! address that moves between the hosts.
 //!
 //! It combines the virtual router (`vrrp`), the reconciler of the Elastic IP (`elastic`), the state of
 //! the peer (`peer`), the hand-over (`handover`) and stepping back (`yielding`).
@@ -8,12 +8,12 @@
 //!
 //! - The peer is heard by adverts and by heartbeats over the link between the two agents; either is
 //!   enough.
-//! - A host that becomes master takes the address, and reconciles its owner while it is master.
-//! - A master that finds the address elsewhere takes it back while it hears the peer as a backup.
-//!   When it does not hear the peer, the peer took over because it heard nothing either: the owner
-//!   of the address decides, and this host steps back.
+//! - A host that becomes master takes the Elastic IP, and reconciles its owner while it is master.
+//! - A master that finds the Elastic IP elsewhere takes it back while it hears the peer as a
+//!   backup. When it does not hear the peer, the peer took over because it heard nothing either:
+//!   the owner of the Elastic IP decides, and this host steps back.
 //! - Where the agents have a link, a planned change is a hand-over: first requests end, then the
-//!   address moves.
+//!   address of the pair moves.
 
 mod address;
 mod event;
@@ -48,10 +48,10 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// Longest time that a host waits for the flows of the peer, and for a link to the peer to ask for
 /// the role, before it takes over by its priority.
 const SYNC_LIMIT: Duration = Duration::from_secs(30);
-/// Time after the peer fell silent in which the owner of the address is polled most often.
+/// Time after the peer fell silent in which the owner of the Elastic IP is polled most often.
 const ALERT_SPAN: Duration = Duration::from_secs(60);
-/// Longest time without a confirmation by the EC2 API that this host has the address, for a master
-/// that does not hear the peer: after it, the master steps back.
+/// Longest time without a confirmation by the EC2 API that this host has the Elastic IP, for a
+/// master that does not hear the peer: after it, the master steps back.
 const LEASE: Duration = Duration::from_secs(3);
 /// Like [`LEASE`], but for when the peer has been silent for long, or is heard as a master. It is
 /// longer, so a short outage of the EC2 API changes no role.
@@ -84,7 +84,7 @@ pub struct Host {
     /// Time of the last call of [`Self::step`].
     now: Time,
     started: Option<Time>,
-    /// Reasons to doubt that this host, as master, still has the address.
+    /// Reasons to doubt that this host, as master, still has the Elastic IP.
     doubt: Doubt,
     heartbeats: Heartbeats,
     cause: Cause,
@@ -231,7 +231,7 @@ impl Host {
 
     fn start(&mut self, now: Time) {
         self.begin(now);
-        // An earlier agent may have left the addresses on the interface.
+        // An earlier agent may have left the moving addresses on the interface.
         self.actions.push(Action::Addresses { here: false });
         self.placement.here = false;
         self.route(now, |router, out| router.start(now, out));
@@ -271,7 +271,8 @@ impl Host {
 
     fn hear(&mut self, now: Time, heard: Heard) {
         if self.router.state() == State::Master && heard.priority != 0 {
-            // Both hosts are master: one has just taken the address, or is about to.
+            // Both hosts are master: one has just taken the address that moves between the hosts,
+            // or is about to.
             match &mut self.reconciler {
                 Some(reconciler) => reconciler.look(now),
                 None => self.placement.contested = true,

@@ -36,7 +36,7 @@ impl Peer {
         self.advert = (!goodbye).then_some(now);
     }
 
-    /// Records a heartbeat of the peer. Returns whether the peer has moved the address to itself
+    /// Records a heartbeat of the peer. Returns whether the peer has moved the Elastic IP to itself
     /// since its previous heartbeat.
     pub(super) fn beats(&mut self, now: Time, beat: Heartbeat) -> bool {
         self.heard = Some(now);

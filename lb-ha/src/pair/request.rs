@@ -24,7 +24,8 @@ pub enum Refusal {
     NoPeer,
     /// The peer is not ready to take over.
     PeerNotReady,
-    /// The peer took over and did not get the address in time; the peer is still trying.
+    /// The peer took over and did not get the address that moves between the hosts in time; the
+    /// peer is still trying.
     NotTaken,
     /// The agent of this host is about to exit.
     Stopping,

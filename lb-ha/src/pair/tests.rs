@@ -67,7 +67,7 @@ impl Bench {
         bench
     }
 
-    /// Creates a host that heard no peer and is active, with the address.
+    /// Creates a host that heard no peer and is active, with the Elastic IP.
     fn active(settings: Settings) -> Self {
         let mut bench = Self::new(settings);
         bench.api = Some(Owner::Us);
@@ -78,8 +78,8 @@ impl Bench {
         bench
     }
 
-    /// Creates an active host with the address, and a standby that it hears over the link between
-    /// the two agents.
+    /// Creates an active host with the Elastic IP, and a standby that it hears over the link
+    /// between the two agents.
     fn active_with_standby(settings: Settings) -> Self {
         let mut bench = Self::active(settings);
         bench.link(standby(90));

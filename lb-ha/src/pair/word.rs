@@ -35,10 +35,11 @@ pub struct Heartbeat {
     pub ready: bool,
     /// Whether the sender receives the heartbeats of the host to which it sends this one.
     pub hears_you: bool,
-    /// Whether the sender has the address, as the EC2 API has confirmed.
+    /// Whether the sender has the address that moves between the hosts: for an Elastic IP, as the
+    /// EC2 API has confirmed; otherwise, because the sender is master.
     pub has_address: bool,
-    /// Number of times that the sender has moved the address to itself. When it changes, the receiver
-    /// asks the EC2 API for the owner.
+    /// Number of times that the sender has moved the Elastic IP to itself. When it changes, the
+    /// receiver asks the EC2 API for the owner.
     pub moves: u32,
 }
 

@@ -1,5 +1,5 @@
-//! Stepping back: when the hosts cannot hear each other, the EC2 API's owner of the address decides
-//! which host leaves its role.
+//! Stepping back: when the hosts cannot hear each other, the owner of the Elastic IP, as the EC2
+//! API says, decides which host leaves its role.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const HOLD: Duration = Duration::from_secs(30);
 /// Upper limit of [`HOLD`], which doubles each time the host steps back again.
 const HOLD_LIMIT: Duration = Duration::from_secs(600);
 
-/// Why this host, as master, may no longer have the address.
+/// Why this host, as master, may no longer have the Elastic IP.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Doubt {
     /// When the peer fell silent, while this host was master; `None` while the peer is heard.
@@ -24,8 +24,8 @@ pub(super) struct Doubt {
     /// When this host, as master, stopped hearing the peer as a standby; `None` while it hears it
     /// as one.
     pub(super) unpaired_since: Option<Time>,
-    /// When an answer of the EC2 API first showed the address at another host; `None` without such
-    /// an answer since the API confirmed that the address is here.
+    /// When an answer of the EC2 API first showed the Elastic IP at another host; `None` without
+    /// such an answer since the API confirmed that the Elastic IP is at this host.
     pub(super) disputed: Option<Time>,
 }
 
@@ -54,20 +54,20 @@ impl Yield {
 }
 
 impl Host {
-    /// Handles a confirmation by the EC2 API that the address is here.
+    /// Handles a confirmation by the EC2 API that the Elastic IP is at this host.
     pub(super) fn address_is_here(&mut self, now: Time) {
         self.doubt.disputed = None;
         if self.router.state() == State::Master {
             // The next heartbeat is sent immediately: after a hand-over, the peer waits for this
-            // host to say that it has the address.
+            // host to say that it has the Elastic IP.
             self.heartbeats.next = self.heartbeats.next.map(|due| due.min(now));
         } else {
             self.yielding = None;
         }
     }
 
-    /// Handles an answer of the EC2 API that shows the address at `owner`, although this host had
-    /// it.
+    /// Handles an answer of the EC2 API that shows the Elastic IP at `owner`, although this host
+    /// had it.
     pub(super) fn address_is_lost(&mut self, now: Time, owner: Owner) {
         if self.router.state() != State::Master {
             return;
@@ -107,7 +107,8 @@ impl Host {
     }
 
     /// Returns when a master that does not hear the peer as a standby can no longer assume that it
-    /// has the address; `None` if it hears the peer as a standby, or does not have the address.
+    /// has the Elastic IP; `None` if it hears the peer as a standby, or does not have the Elastic
+    /// IP.
     pub(super) fn lease_end(&self) -> Option<Time> {
         let confirmed = self.reconciler.as_ref().and_then(Reconciler::confirmed)?;
         let fresh = (self.doubt.silent_since)
@@ -122,8 +123,8 @@ impl Host {
         end.filter(|_| self.has_address())
     }
 
-    /// Sets how often a host that is master asks the EC2 API which host has the address: more often
-    /// while it does not hear the peer.
+    /// Sets how often a host that is master asks the EC2 API which host has the Elastic IP: more
+    /// often while it does not hear the peer.
     pub(super) fn watch_silence(&mut self, now: Time) {
         let master = self.router.state() == State::Master;
         let heard = self.peer.heard();
@@ -154,7 +155,7 @@ impl Host {
     }
 
     /// Steps back if this host, as master, has heard neither its standby nor the EC2 API for too
-    /// long: it may have lost the address.
+    /// long: it may have lost the Elastic IP.
     pub(super) fn watch_lease(&mut self, now: Time) {
         if self.lease_end().is_some_and(|end| now >= end) {
             self.step_back(now);

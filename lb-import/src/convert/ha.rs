@@ -14,12 +14,14 @@ use crate::{
     script::Script,
 };
 
-/// The tables `[node]` and `[ha]`, and this host's own address, from keepalived.conf.
+/// The tables `[node]` and `[ha]` that keepalived.conf becomes, and the addresses from it on which
+/// services of the output can listen.
 pub(crate) struct Pair {
     pub(crate) node: Table,
     pub(crate) table: Option<Table>,
     pub(crate) own_address: Option<(IpAddr, Id)>,
-    /// The address that clients' packets have when they arrive at the active host, if it is one and known.
+    /// The address that clients' packets have when they arrive at the active host, if all have one
+    /// address and it is known.
     pub(crate) arrives_at: Option<(IpAddr, Id)>,
 }
 

@@ -24,7 +24,7 @@ pub(crate) enum Arrival {
     At(IpAddr, Id),
     /// The host's own address, to which an Elastic IP is translated.
     AtOwn,
-    /// Several addresses, or one that the input does not name.
+    /// Clients' packets have several addresses, or one that the input does not name.
     Unknown,
 }
 

@@ -61,8 +61,8 @@ impl Converter<'_> {
         tables
     }
 
-    /// Returns the names of sections whose pools are used by services of mode tcp, for which the kernel
-    /// reads no requests.
+    /// Returns the names of the sections whose pools are used by services of mode tcp: lb's XDP
+    /// program forwards their packets and reads no requests.
     fn steered_pools(&self) -> Vec<String> {
         let proxies = self
             .sections

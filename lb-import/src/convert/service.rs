@@ -70,8 +70,9 @@ impl Converter<'_> {
         binds
     }
 
-    /// Returns the IPv4 address that a `bind` to all IPv6 addresses includes: HAProxy accepts IPv4 on it
-    /// unless it says `v6only`, and lb does not. `None` if another `bind` has that address.
+    /// Returns the wildcard 0.0.0.0 if a `bind` line is for all IPv6 addresses: HAProxy accepts
+    /// IPv4 there too, unless the line says `v6only`, and lb accepts only IPv6. `None` for any
+    /// other line, or if another `bind` line has 0.0.0.0 with that port.
     fn also_ipv4(&self, line: &Line, address: SocketAddr) -> Option<(Line, SocketAddr)> {
         let all = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
         let is_dual = address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED)
@@ -154,8 +155,9 @@ impl Converter<'_> {
         Some(table)
     }
 
-    /// Returns the address to listen on in place of all IPv4 addresses, and the directive that it comes
-    /// from: the kernel holds new connections during a hand-over only where it knows their address.
+    /// Returns the address to listen on in place of 0.0.0.0, and the directive that it comes from;
+    /// `None` for any other address. During a hand-over of the active role, lb's XDP program holds
+    /// back new connections only to the exact address of a service, not to a wildcard.
     fn arrival(&self, address: SocketAddr) -> Option<(SocketAddr, Id)> {
         let (own, id) = self.arrives_at.filter(|(own, _)| own.is_ipv4())?;
         let is_wildcard = address.ip() == IpAddr::from(Ipv4Addr::UNSPECIFIED);
@@ -173,8 +175,11 @@ impl Converter<'_> {
         }
     }
 
-    /// Returns the listen address of a service of mode tcp; `None` for IPv6. A wildcard is replaced: the
-    /// kernel compares the address that packets carry.
+    /// Returns the listen address of a service of mode tcp; `None` for an IPv6 address, which lb
+    /// does not support there and which is reported as lost. The wildcard 0.0.0.0 is replaced by
+    /// the first virtual address of the pair, else by this host's own address, else by 192.0.2.1
+    /// for the operator to change: lb's XDP program finds the service by the destination address of
+    /// packets, which is never a wildcard.
     fn steered_address(&mut self, bind: &Line, address: SocketAddr) -> Option<SocketAddr> {
         if address.is_ipv6() {
             self.ledger

@@ -21,7 +21,7 @@ fn an_active_host_that_hears_nobody_and_finds_the_address_elsewhere_steps_back()
     bench.cut();
     bench.api = Some(Owner::Other);
     // The host notices the peer's silence after 361 ms; then it asks the EC2 API twice for the
-    // owner of the address, at most 300 ms apart.
+    // owner of the Elastic IP, at most 300 ms apart.
     bench.pass(361 + 600);
     assert!(bench.did(Action::Became(State::Backup, Cause::SteppedBack)));
     assert!(bench.host.view(bench.now).stepped_back);
@@ -158,7 +158,7 @@ fn a_host_that_stepped_back_for_want_of_news_keeps_its_addresses() {
     bench.pass(5000);
     assert!(bench.did(Action::Became(State::Backup, Cause::SteppedBack)));
     assert!(!bench.did(Action::Addresses { here: false }));
-    // A later answer of the EC2 API shows that the address is at another host.
+    // A later answer of the EC2 API shows that the Elastic IP is at another host.
     bench.happen(Event::Answer(Answer::Described(Owner::Other)));
     assert!(bench.did(Action::Addresses { here: false }));
 }

@@ -167,7 +167,8 @@ pub struct FlowsStatus {
     pub sent: u64,
     /// Number of flows that were received from the peer and imported.
     pub received: u64,
-    /// Number of flows that were received from the peer but not imported.
+    /// Number of flows that were not replicated: received from the peer but not imported, or of
+    /// this host and not sent because the peer cannot continue them.
     pub skipped: u64,
     /// Time since the end of the last pass over the whole connection table, in seconds; `null` if
     /// there was none.

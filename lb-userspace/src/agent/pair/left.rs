@@ -17,13 +17,15 @@ pub(in crate::agent) struct Left {
     at: u64,
     /// Whether the host was active when the process left.
     active: bool,
-    /// Whether it was confirmed that this host has the address that moves.
+    /// Whether this host had the address that moves between the hosts when the process left. An
+    /// Elastic IP counts only if the EC2 API had confirmed it here; other addresses are at the
+    /// active host.
     has_address: bool,
 }
 
 /// A text that identifies the addresses that move between the hosts, and their interface. It is
-/// compared before a take-over, because the next process must not leave addresses behind that the
-/// earlier process holds.
+/// compared before a take-over, because the next process must not leave addresses on the interface
+/// that the earlier process put there.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(in crate::agent) struct Moving(String);
 

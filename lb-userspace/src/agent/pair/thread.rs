@@ -394,7 +394,7 @@ impl PairThread {
     }
 
     /// Reads the state of the tracked objects, and whether the EC2 API would permit to move the
-    /// address to this host.
+    /// Elastic IP to this host.
     fn look_at_tracked(&mut self) {
         self.tracked_at = Instant::now();
         // The flows are looked at before `self.health` is copied below, because this call changes

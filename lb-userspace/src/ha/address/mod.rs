@@ -28,7 +28,7 @@ pub struct Addresses {
     task: JoinHandle<()>,
 }
 
-/// The wanted state of the addresses, and how many times a wanted state was set earlier.
+/// The wanted state of the moving addresses, and how many times a wanted state was set earlier.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Wanted {
     want: Want,
@@ -38,11 +38,11 @@ struct Wanted {
 /// The state of the moving addresses, and the number of changes since the agent started.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AddressesView {
-    /// The name of the interface that the addresses are added to.
+    /// The name of the interface that the moving addresses are added to.
     pub interface: String,
     /// The addresses that move, each with whether it is on the interface now.
     pub addresses: Vec<(InterfaceAddress, bool)>,
-    /// Whether the addresses should be on this host's interface.
+    /// Whether the moving addresses should be on this host's interface.
     pub want: Want,
     /// Since when the interface is in the wanted state; `None` while it is not.
     pub since: Option<SystemTime>,
@@ -109,21 +109,22 @@ impl Addresses {
         self.order(want);
     }
 
-    /// Sets that the addresses are wanted on this host, and waits until they are added to the
-    /// interface and announced.
+    /// Sets that the moving addresses are wanted on this host, and waits until they are added to
+    /// the interface and announced.
     ///
     /// # Errors
-    /// Why the addresses could not be added or announced. The agent retries until another state is
-    /// wanted.
+    /// Why the moving addresses could not be added or announced. The agent retries until another
+    /// state is wanted.
     pub async fn hold(&self) -> Result<(), Error> {
         self.reach(Want::Held).await
     }
 
-    /// Sets that the addresses are not wanted on this host, and waits until they are removed from
-    /// the interface.
+    /// Sets that the moving addresses are not wanted on this host, and waits until they are removed
+    /// from the interface.
     ///
     /// # Errors
-    /// Why the addresses could not be removed. The agent retries until another state is wanted.
+    /// Why the moving addresses could not be removed. The agent retries until another state is
+    /// wanted.
     pub async fn release(&self) -> Result<(), Error> {
         self.reach(Want::Released).await
     }
@@ -134,13 +135,13 @@ impl Addresses {
         self.view.borrow().held()
     }
 
-    /// Returns the current state of the addresses.
+    /// Returns the current state of the moving addresses.
     #[must_use]
     pub fn view(&self) -> AddressesView {
         self.view.borrow().clone()
     }
 
-    /// Returns a receiver of the addresses' state, with which a caller can wait for changes.
+    /// Returns a receiver of the moving addresses' state, with which a caller can wait for changes.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<AddressesView> {
         self.view.clone()

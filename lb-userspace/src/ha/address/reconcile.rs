@@ -5,9 +5,9 @@ use crate::config::InterfaceAddress;
 /// Whether the moving addresses should be on this host's interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Want {
-    /// The addresses should be on this host's interface.
+    /// The moving addresses should be on this host's interface.
     Held,
-    /// The addresses should not be on this host's interface.
+    /// The moving addresses should not be on this host's interface.
     Released,
 }
 

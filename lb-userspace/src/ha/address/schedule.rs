@@ -1,4 +1,4 @@
-//! Decides when the addresses are announced to the network, without I/O or a clock.
+//! Decides when the moving addresses are announced to the network, without I/O or a clock.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const AT_ONCE: u32 = 5;
 const LATER: Duration = Duration::from_secs(5);
 
-/// The announcements of the addresses that are still to be made.
+/// The announcements of the moving addresses that are still to be made.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Schedule {
     next: Option<Instant>,
@@ -16,13 +16,13 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Schedules a burst of announcements now and another burst later, because the addresses were
-    /// added.
+    /// Schedules a burst of announcements now and another burst later, because the moving addresses
+    /// were added.
     pub(super) fn begin(&mut self, now: Instant) {
         self.again_at(now);
     }
 
-    /// Cancels all scheduled announcements, because the addresses were removed.
+    /// Cancels all scheduled announcements, because the moving addresses were removed.
     pub(super) fn end(&mut self) {
         *self = Self::default();
     }

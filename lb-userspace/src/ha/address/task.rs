@@ -153,7 +153,8 @@ impl AddressTask {
                     concerned = true;
                     let carries = link.header.flags.contains(LinkFlags::LowerUp);
                     if carries && !self.carries && self.order.want == Want::Held {
-                        // The interface may have a new neighbour, which must learn the addresses.
+                        // The interface may have a new neighbour, which must learn the moving
+                        // addresses.
                         self.schedule.begin(Instant::now());
                     }
                     self.carries = carries;
@@ -256,7 +257,7 @@ impl AddressTask {
         }
     }
 
-    /// Sends the announcements of the addresses that are due now.
+    /// Sends the announcements of the moving addresses that are due now.
     fn announce(&mut self) {
         let count = self.schedule.due(Instant::now());
         if count == 0 {
@@ -294,7 +295,7 @@ impl AddressTask {
 enum Why {
     /// The agent has just started, and the interface is read for the first time.
     Start,
-    /// The wanted state of the addresses has changed.
+    /// The wanted state of the moving addresses has changed.
     Wanted,
     /// The kernel reported a change of the interface or of its addresses.
     News,
