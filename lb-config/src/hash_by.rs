@@ -37,7 +37,10 @@ fn parse(text: &str) -> Result<HashBy, Complaint> {
         Some(("cookie", name)) => (COOKIE_NAME.parse)(name)
             .map(HashBy::Cookie)
             .map_err(|_| Complaint::new("does not name a cookie", hint)),
-        _ => Err(Complaint::new("is not supported", hint)),
+        _ => Err(Complaint::new(
+            "is not a part of requests that lb can hash",
+            hint,
+        )),
     }
 }
 

@@ -302,21 +302,30 @@ fn looked_at(text: &str) -> Result<String, Complaint> {
 fn request_field(text: &str) -> Result<String, Complaint> {
     let name = edited_field(text)?;
     if is_one_of(text, &FORWARDED) {
-        let hint = "lb writes this header field itself, so that backends can trust it; \
-                    trusted_proxies in [http] names the proxies whose fields are kept";
-        return Err(Complaint::new("cannot be changed", hint));
+        let hint = "lb writes it itself, so that backends can trust it; trusted_proxies in [http] \
+                    names the proxies whose fields are kept";
+        return Err(Complaint::new(
+            "is a header field that the configuration may not change",
+            hint,
+        ));
     }
     let name_in_lower_case = hyphenated(text);
     let begins = |start: &&str| name_in_lower_case.starts_with(start);
     if OF_CERTIFICATES.iter().any(begins) {
-        let hint = "only lb writes the header fields of the client's certificate, so that backends \
-                    can trust them: set client_certificates in [service.tls]";
-        return Err(Complaint::new("cannot be changed", hint));
+        let hint = "lb writes it itself, so that backends can trust it: set client_certificates in \
+                    [service.tls]";
+        return Err(Complaint::new(
+            "is a header field that the configuration may not change",
+            hint,
+        ));
     }
     if is_one_of(text, &["host"]) {
         let hint = "backends get the host that the client sent, by which the route was chosen: \
                     remove it";
-        return Err(Complaint::new("cannot be changed", hint));
+        return Err(Complaint::new(
+            "is a header field that the configuration may not change",
+            hint,
+        ));
     }
     Ok(name)
 }
@@ -328,9 +337,12 @@ fn response_field(text: &str) -> Result<String, Complaint> {
 fn edited_field(text: &str) -> Result<String, Complaint> {
     let name = field_name(text)?;
     if is_one_of(text, &OF_A_CONNECTION) {
-        let hint = "this header field frames a message or belongs to one connection, so lb writes \
-                    it itself: remove it";
-        return Err(Complaint::new("cannot be changed", hint));
+        let hint = "it frames a message or belongs to one connection, so lb writes it itself: \
+                    remove it";
+        return Err(Complaint::new(
+            "is a header field that the configuration may not change",
+            hint,
+        ));
     }
     Ok(name)
 }

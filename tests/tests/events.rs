@@ -91,7 +91,7 @@ fn real_causes_are_events_that_survive_a_restart_and_sigkill() -> Result<()> {
         "round_robbing",
     )?;
     ensure!(text(&refused, "severity") == "error", "{refused:#}");
-    agent.reconfigure(&settings.clone().only(&["web1", "web2", "web3"]))?;
+    agent.reconfigure(&settings.only(&["web1", "web2", "web3"]))?;
     only(&agent, "configuration_loaded", CONFIG_FILE, "web4 removed")?;
 
     // Events of a certificate file: it is replaced by another certificate, then by an invalid file.

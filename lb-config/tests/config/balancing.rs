@@ -139,7 +139,7 @@ fn a_hash_is_of_something_and_is_not_for_the_kernel() {
         ),
         (
             "balance = \"hash\"\nhash_by = \"url\"",
-            "hash_by \"url\" is not supported",
+            "hash_by \"url\" is not a part of requests that lb can hash",
         ),
         (
             "balance = \"hash\"\nhash_by = \"header:\"",

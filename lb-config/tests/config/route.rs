@@ -256,14 +256,18 @@ fn header_edits_that_would_break_a_message_are_refused_with_the_reason() {
             let lines = format!("{edit}\n{RESPOND}");
             refused(
                 &lines,
-                "cannot be changed",
-                "this header field frames a message",
+                "is a header field that the configuration may not change",
+                "it frames a message",
             );
         }
     }
     for name in ["Host", "X-Forwarded-For", "x_forwarded_proto", "Forwarded"] {
         let lines = format!("request_headers = {{ set = {{ {name} = \"1\" }} }}\n{RESPOND}");
-        refused(&lines, "cannot be changed", "");
+        refused(
+            &lines,
+            "is a header field that the configuration may not change",
+            "",
+        );
     }
     for name in [
         "Client-Cert",
@@ -274,7 +278,7 @@ fn header_edits_that_would_break_a_message_are_refused_with_the_reason() {
         let lines = format!("request_headers = {{ set = {{ {name} = \"1\" }} }}\n{RESPOND}");
         refused(
             &lines,
-            "cannot be changed",
+            "is a header field that the configuration may not change",
             "client_certificates in [service.tls]",
         );
     }

@@ -13,7 +13,7 @@ use nix::{
 };
 
 use super::{
-    catalogue::{Check, Group},
+    check::{Check, Group},
     finding::Finding,
 };
 use crate::admin::{Client, Status};

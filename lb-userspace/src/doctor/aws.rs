@@ -5,7 +5,7 @@ mod rules;
 use std::{net::Ipv4Addr, time::Duration};
 
 use super::{
-    catalogue::{Check, Group},
+    check::{Check, Group},
     finding::Finding,
 };
 use crate::{

@@ -13,7 +13,7 @@ use std::{
 use self::chain::Chain;
 use super::{
     agent::Account,
-    catalogue::{Check, Group},
+    check::{Check, Group},
     finding::Finding,
 };
 use crate::{

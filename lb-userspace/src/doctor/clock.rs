@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    catalogue::{Check, Group},
+    check::{Check, Group},
     finding::Finding,
 };
 use crate::config::{CheckKind, Config};

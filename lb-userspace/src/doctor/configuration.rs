@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    catalogue::{Check, Group},
+    check::{Check, Group},
     finding::Finding,
 };
 use crate::config::{Config, Errors};

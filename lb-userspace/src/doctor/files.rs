@@ -11,7 +11,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::{
     agent::{Account, RunningAgent},
-    catalogue::{Check, Group},
+    check::{Check, Group},
     finding::Finding,
 };
 use crate::{
@@ -262,33 +262,33 @@ mod tests {
         group: 998,
     };
 
-    fn existing(path: &str, owner: u32, group: u32, mode: u32) -> Option<Existing> {
-        Some(Existing {
+    fn existing(path: &str, owner: u32, group: u32, mode: u32) -> Existing {
+        Existing {
             path: PathBuf::from(path),
             is_folder: true,
             owner,
             group,
             mode,
-        })
+        }
     }
 
-    fn judged(existing: Option<Existing>, account: Account) -> Finding {
-        judge_folder(Path::new("/var/lib/lb/acme"), existing.as_ref(), account)
+    fn judged(existing: Option<&Existing>, account: Account) -> Finding {
+        judge_folder(Path::new("/var/lib/lb/acme"), existing, account)
     }
 
     #[test]
     fn a_folder_that_the_agent_may_not_write_to_is_a_failure() {
-        let state = |owner| judged(existing("/var/lib/lb/acme", owner, 0, 0o755), LB).state;
+        let state = |owner| judged(Some(&existing("/var/lib/lb/acme", owner, 0, 0o755)), LB).state;
         assert_eq!((state(997), state(0)), (State::Ok, State::Fail));
     }
 
     #[test]
     fn folders_of_the_unit_need_not_exist_before_its_start() {
         let folder = Path::new("/run/lb");
-        let judged = judge_folder(folder, existing("/run", 0, 0, 0o755).as_ref(), LB);
+        let judged = judge_folder(folder, Some(&existing("/run", 0, 0, 0o755)), LB);
         assert_eq!(judged.state, State::Ok);
         let elsewhere = Path::new("/srv/lb");
-        let judged = judge_folder(elsewhere, existing("/srv", 0, 0, 0o755).as_ref(), LB);
+        let judged = judge_folder(elsewhere, Some(&existing("/srv", 0, 0, 0o755)), LB);
         assert_eq!(judged.state, State::Fail);
     }
 
@@ -318,8 +318,8 @@ mod tests {
     #[test]
     fn a_folder_that_is_missing_is_judged_by_the_one_above() {
         let above = |owner| existing("/var/lib/lb", owner, 0, 0o755);
-        assert_eq!(judged(above(997), LB).state, State::Ok);
-        let finding = judged(above(0), LB);
+        assert_eq!(judged(Some(&above(997)), LB).state, State::Ok);
+        let finding = judged(Some(&above(0)), LB);
         assert_eq!(finding.state, State::Fail);
         assert!(
             finding
@@ -328,7 +328,7 @@ mod tests {
                 .contains("`install -d -o 997 -g 998 /var/lib/lb/acme`")
         );
         let root = Account { user: 0, group: 0 };
-        assert_eq!(judged(above(0), root).state, State::Ok);
+        assert_eq!(judged(Some(&above(0)), root).state, State::Ok);
         assert_eq!(judged(None, LB).state, State::Fail);
     }
 

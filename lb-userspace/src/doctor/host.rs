@@ -4,7 +4,7 @@ use std::{fs, ops::RangeInclusive, path::Path};
 
 use super::{
     agent::RunningAgent,
-    catalogue::{Check, Group},
+    check::{Check, Group},
     finding::Finding,
 };
 use crate::{

@@ -5,7 +5,7 @@ mod facts;
 pub(super) use facts::read;
 
 use super::{
-    catalogue::{Check, Group},
+    check::{Check, Group},
     finding::Finding,
 };
 use crate::{

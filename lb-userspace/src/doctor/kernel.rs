@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use nix::sys::utsname::uname;
 
 use super::{
-    catalogue::{Check, Group},
+    check::{Check, Group},
     finding::Finding,
 };
 use crate::{config::Dataplane, dataplane::survey};

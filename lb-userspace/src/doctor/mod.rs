@@ -13,6 +13,7 @@ mod aws;
 mod backends;
 mod catalogue;
 mod certificates;
+mod check;
 mod checksums;
 mod clock;
 mod configuration;
@@ -24,6 +25,7 @@ mod kernel;
 mod names;
 mod pair;
 mod ports;
+mod report;
 
 use std::{collections::BTreeMap, io, path::Path, time::Duration};
 
@@ -37,8 +39,10 @@ use self::{
     checksums::Tap,
 };
 pub use self::{
-    catalogue::{Check, Group, all},
-    finding::{Counts, Finding, Report, State},
+    catalogue::all,
+    check::{Check, Group},
+    finding::{Finding, State},
+    report::{Counts, Report},
 };
 use crate::config::{Config, Mode};
 

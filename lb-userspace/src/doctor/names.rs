@@ -10,7 +10,7 @@ use std::{
 use tokio::task::JoinSet;
 
 use super::{
-    catalogue::{Check, Group},
+    check::{Check, Group},
     finding::Finding,
 };
 

@@ -14,7 +14,7 @@ use lb_ha::vrrp::State as Role;
 use self::listen::Heard;
 use super::{
     agent::{Account, RunningAgent},
-    catalogue::{Check, Group},
+    check::{Check, Group},
     files::judge_private,
     finding::Finding,
 };

@@ -11,7 +11,7 @@ use nix::ifaddrs::getifaddrs;
 
 use self::sockets::{Listener, listeners};
 use super::{
-    catalogue::{Check, Group},
+    check::{Check, Group},
     finding::Finding,
 };
 use crate::config::{Config, Ha, Mode};

@@ -171,7 +171,7 @@ fn a_leaf_behind_its_issuer_is_named_with_its_line() {
     let text = issuer.certificate + &leaf.certificate + &leaf.key;
     let sentence = sentence(&text, 0o600);
     let wanted = format!(
-        "certificate 2, in line {}, which must be the first",
+        "certificate 2, on line {}, which must be the first",
         lines + 1
     );
     assert!(sentence.contains(&wanted), "{sentence}");

@@ -152,7 +152,7 @@ pub enum CertificateProblem {
     #[error("its private key cannot be used: {0}")]
     BadKey(rustls::Error),
     /// A certificate in the file cannot be parsed.
-    #[error("certificate {number} in it, in line {line}, cannot be parsed: {what}; {contents}")]
+    #[error("certificate {number} in it, on line {line}, cannot be parsed: {what}; {contents}")]
     BadCertificate {
         /// Number of the certificate in the file, counted from 1.
         number: usize,
@@ -171,7 +171,7 @@ pub enum CertificateProblem {
     Mismatch(Contents),
     /// The private key belongs to a certificate of the file other than the first.
     #[error(
-        "its private key belongs to certificate {number}, in line {line}, which must be the first; {contents}"
+        "its private key belongs to certificate {number}, on line {line}, which must be the first; {contents}"
     )]
     NotFirst {
         /// Number, from 1, of the certificate that the key belongs to.

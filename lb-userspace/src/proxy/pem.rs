@@ -64,7 +64,7 @@ pub enum PemProblem {
     },
     /// A private key is encrypted.
     #[error(
-        "the {label} in line {line} is encrypted, and the agent cannot ask for its password; decrypt it with: openssl pkey -in FILE"
+        "the {label} on line {line} is encrypted, and the agent cannot ask for its password; decrypt it with: openssl pkey -in FILE"
     )]
     Encrypted {
         /// The line of the file in which the block begins.
@@ -74,7 +74,7 @@ pub enum PemProblem {
     },
     /// A private key is in OpenSSH's format.
     #[error(
-        "the {label} in line {line} is OpenSSH's; convert it with: ssh-keygen -p -m PKCS8 -f FILE"
+        "the {label} on line {line} is OpenSSH's; convert it with: ssh-keygen -p -m PKCS8 -f FILE"
     )]
     OpenSsh {
         /// The line of the file in which the block begins.

@@ -12,8 +12,8 @@ use std::{
 use lb::{
     acme::Challenges,
     config::{
-        self, AccessFormat, AccessLog, Balance, Http, Log, LogTarget, Mode, Name, Pool, Service,
-        Timeouts, Tls, Weight, WhenAllDown,
+        self, AccessFormat, AccessLog, Balance, Http, LineFormat, Log, LogTarget, Mode, Name, Pool,
+        Service, Timeouts, Tls, Weight, WhenAllDown,
     },
     pool::PoolView,
     proxy::{EndedEarly, Frontend, Proxy, Reason, ReasonCount},
@@ -83,6 +83,8 @@ impl Site {
             proxy: Some(Proxy::start(&limits, tickets, &Challenges::default()).expect("workers")),
             address,
             log: Log {
+                format: LineFormat::Text,
+                level: "info".to_owned(),
                 events_file: None,
                 errors: 256,
                 access: None,

@@ -161,7 +161,7 @@ fn kernel_and_interfaces() -> Result<()> {
                     // The hosts on the way get the checksum offload too: the kernel would complete
                     // the checksums of a packet that leaves by a virtual interface without it.
                     let lab = &site.lab;
-                    let webs = lab.webs.iter().map(|web| web.host());
+                    let webs = lab.webs.iter().map(lab::web::Web::host);
                     let others = [&lab.router, lab.internet_gateway.host(), lab.lb_a()];
                     for host in webs.chain(others) {
                         host.script(

@@ -59,7 +59,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &ConnectionsArguments) -> an
         write_json(path, &figures)?;
     }
     let broken: Vec<_> = (figures.measured.broken.iter())
-        .map(|broken| format!("{} with {}: {}", broken.setup, broken.load, broken.why))
+        .map(|broken| {
+            format!(
+                "setup {} under load {}: {}",
+                broken.setup, broken.load, broken.why
+            )
+        })
         .collect();
     if !broken.is_empty() {
         bail!("not measured: {}", broken.join("; "));

@@ -336,7 +336,7 @@ fn flows(flows: &FlowsStatus) -> Fact {
     let (sent, received) = (count(flows.sent), count(flows.received));
     let mut text = format!("{state}: {sent} sent, {received} received");
     if flows.skipped > 0 {
-        text.push_str(&format!(", {} skipped", count(flows.skipped)));
+        text.push_str(&format!(", {} flows not replicated", count(flows.skipped)));
     }
     if let Some(seconds) = flows.last_full_pass {
         text.push_str(&format!("; last full pass {}", ago(seconds)));

@@ -37,13 +37,13 @@ fn states(findings: &[Finding]) -> Vec<State> {
     findings.iter().map(|finding| finding.state).collect()
 }
 
-fn program(mode: XdpMode, is_ours: bool) -> Option<InstalledProgram> {
-    Some(InstalledProgram {
+fn program(mode: XdpMode, is_ours: bool) -> InstalledProgram {
+    InstalledProgram {
         id: 7,
         name: Some("lb".to_owned()),
         mode,
         is_ours,
-    })
+    }
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn virtio_that_merges_packets_is_warned_about_until_the_program_is_native() {
         finding.fix.as_deref(),
         Some("`ethtool -K eth0 lro off rx-gro-hw off`")
     );
-    virtio.program = program(XdpMode::Native, true);
+    virtio.program = Some(program(XdpMode::Native, true));
     let findings = judged(virtio, XdpModeChoice::Auto, true);
     assert_eq!(of(&findings, &OFFLOADS).state, State::Ok);
 }
@@ -117,14 +117,14 @@ fn virtio_that_merges_packets_is_warned_about_until_the_program_is_native() {
 #[test]
 fn the_agents_own_program_is_no_conflict_and_another_one_is() {
     let mut own = link("veth", 1500);
-    own.program = program(XdpMode::Native, true);
+    own.program = Some(program(XdpMode::Native, true));
     let findings = judged(own, XdpModeChoice::Auto, true);
     assert!(
         findings.iter().all(|one| one.state <= State::Ok),
         "{findings:#?}"
     );
     let mut other = link("veth", 1500);
-    other.program = program(XdpMode::Native, false);
+    other.program = Some(program(XdpMode::Native, false));
     let findings = judged(other, XdpModeChoice::Auto, false);
     let finding = of(&findings, &PROGRAM);
     assert_eq!(finding.state, State::Fail);
@@ -146,7 +146,7 @@ fn the_agents_own_program_is_no_conflict_and_another_one_is() {
 #[test]
 fn generic_mode_is_a_warning_unless_it_is_configured() {
     let mut generic = link("veth", 1500);
-    generic.program = program(XdpMode::Generic, true);
+    generic.program = Some(program(XdpMode::Generic, true));
     let findings = judged(generic.clone(), XdpModeChoice::Auto, true);
     let finding = of(&findings, &MODE);
     assert_eq!(

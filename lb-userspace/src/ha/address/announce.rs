@@ -26,14 +26,14 @@ pub(super) struct Announcer {
     /// The socket that announcements are sent through, or `None` while it is not open. It is kept
     /// open because closing a packet socket waits for every processor of the host, which takes 10
     /// ms or more.
-    mouth: Option<Mouth>,
+    socket: Option<OpenSocket>,
 }
 
 impl Announcer {
     pub(super) fn new(interface: &str) -> Self {
         Self {
             interface: interface.to_owned(),
-            mouth: None,
+            socket: None,
         }
     }
 
@@ -42,7 +42,7 @@ impl Announcer {
     ///
     /// # Errors
     /// There is no such interface, or raw packets are not allowed to this process.
-    pub(super) fn ready(&mut self) -> Result<Option<&Mouth>, Error> {
+    pub(super) fn ready(&mut self) -> Result<Option<&OpenSocket>, Error> {
         let interface = &self.interface;
         let failed = |error: nix::Error| {
             Error::new(format!(
@@ -57,24 +57,24 @@ impl Announcer {
         let Some(mac) = link.addr().filter(|_| link.hatype() == ETHERNET) else {
             return Ok(None);
         };
-        let mouth = match self.mouth.take().filter(|mouth| mouth.link == link) {
-            Some(mouth) => mouth,
-            None => Mouth::open(link, mac).map_err(failed)?,
+        let socket = match self.socket.take().filter(|socket| socket.link == link) {
+            Some(socket) => socket,
+            None => OpenSocket::open(link, mac).map_err(failed)?,
         };
         let router = is_router(interface);
-        Ok(Some(self.mouth.insert(Mouth { router, ..mouth })))
+        Ok(Some(self.socket.insert(OpenSocket { router, ..socket })))
     }
 }
 
 /// A packet socket that sends Ethernet frames out of one interface.
-pub(super) struct Mouth {
+pub(super) struct OpenSocket {
     socket: OwnedFd,
     link: LinkAddr,
     mac: Mac,
     router: bool,
 }
 
-impl Mouth {
+impl OpenSocket {
     fn open(link: LinkAddr, mac: Mac) -> nix::Result<Self> {
         // A packet socket that is opened without a protocol number receives nothing.
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;

@@ -273,13 +273,13 @@ impl AddressTask {
     }
 
     fn announce_each(&mut self, count: u32) -> Result<(), Error> {
-        let Some(mouth) = self.announcer.ready()? else {
+        let Some(socket) = self.announcer.ready()? else {
             return Ok(());
         };
         let here = self.view.addresses.iter().filter(|(_, here)| *here);
         for _ in 0..count {
             for (address, _) in here.clone() {
-                mouth.announce(address.address).map_err(|error| {
+                socket.announce(address.address).map_err(|error| {
                     let (address, name) = (address.address, &self.name);
                     Error::new(format!("cannot announce {address} on {name}: {error}"))
                 })?;

@@ -28,7 +28,7 @@ const CARE: Duration = Duration::from_millis(500);
 
 /// Receives adverts until the receiver that they are sent to is dropped.
 pub(super) async fn listen(shared: Arc<Shared>, sender: mpsc::Sender<Received>, quiet: Quiet) {
-    let mut ear = Ear {
+    let mut listener = AdvertListener {
         decoder: Decoder::new(shared.wire.clone(), utc()),
         listener: sender.clone(),
         quiet,
@@ -39,16 +39,16 @@ pub(super) async fn listen(shared: Arc<Shared>, sender: mpsc::Sender<Received>, 
     let mut care = interval(CARE);
     care.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let socket = ear.shared.socket();
+        let socket = listener.shared.socket();
         // Other tasks of the runtime get to run during a flood of adverts, too: `select!` keeps to
         // tokio's budget.
         tokio::select! {
             () = sender.closed() => return,
-            () = ear.shared.trouble.notified() => ear.care_for_socket(),
-            _ = care.tick() => ear.care_for_socket(),
+            () = listener.shared.trouble.notified() => listener.care_for_socket(),
+            _ = care.tick() => listener.care_for_socket(),
             received = receive(socket.as_deref(), &mut buffer) => match received {
-                Ok(packet) => ear.take(packet),
-                Err(error) => ear.give_socket_up(&error),
+                Ok(packet) => listener.take(packet),
+                Err(error) => listener.give_socket_up(&error),
             },
         }
     }
@@ -65,7 +65,7 @@ async fn receive<'a>(
     }
 }
 
-struct Ear {
+struct AdvertListener {
     shared: Arc<Shared>,
     decoder: Decoder,
     listener: mpsc::Sender<Received>,
@@ -75,7 +75,7 @@ struct Ear {
     peer_advertises: bool,
 }
 
-impl Ear {
+impl AdvertListener {
     /// Forwards a valid advert to the pair thread, and counts a packet that is refused.
     fn take(&mut self, packet: Result<Packet<'_>, Refusal>) {
         let packet = match packet {

@@ -22,8 +22,8 @@ pub(super) fn print(figures: &Figures) {
     println!("{}", method(figures.seconds));
     for run in runs.iter().filter(|run| run.busy_before > QUIET) {
         println!(
-            "Warning: the machine was not idle ({:.0}% busy before {} with {}). Repeat the \
-             measurement while nothing else runs.",
+            "Warning: the machine was not idle ({:.0}% busy before setup {} under load {}). \
+             Repeat the measurement while nothing else runs.",
             run.busy_before * 100.0,
             title(run),
             run.load
