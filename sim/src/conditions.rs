@@ -6,7 +6,7 @@ use crate::plan::{Side, Trouble, What};
 
 /// Shortest and longest one-way delay of the network between the hosts while it is healthy.
 const NEAR: (Duration, Duration) = (Duration::from_micros(80), Duration::from_micros(900));
-/// Longest duration of a call of the EC2 API while the API is healthy.
+/// Longest duration of a call of the EC2 API while that API is healthy.
 pub const PROMPT: Duration = Duration::from_millis(120);
 
 /// The conditions that result from all present troubles.
@@ -30,9 +30,9 @@ pub struct Conditions {
 /// The condition of the EC2 API for one host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Api {
-    /// Whether the API can be reached at all.
+    /// Whether the host can reach the EC2 API at all.
     pub reachable: bool,
-    /// Shortest and longest duration of a call of the API.
+    /// Shortest and longest duration of a call of the EC2 API.
     pub takes: (Duration, Duration),
     /// How long ago the state of the Elastic IP was, at most, with which the EC2 API answers
     /// DescribeAddresses.
@@ -44,7 +44,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// The condition of a healthy API.
+    /// The condition of the EC2 API while it is healthy.
     pub const HEALTHY: Self = Self {
         reachable: true,
         takes: (Duration::from_millis(15), PROMPT),

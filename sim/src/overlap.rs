@@ -96,8 +96,9 @@ impl Overlap {
         figures.overlap_blind = self.figures.overlap_blind;
     }
 
-    /// Notes that the conditions of the network or the API have changed. `hearing` is the time from
-    /// which on each host hears the other (`None`: one does not), `api` whether the API is healthy.
+    /// Notes that the conditions of the network or the EC2 API have changed. `hearing` is the time
+    /// from which on each host hears the other (`None`: one does not), `api` whether the EC2 API is
+    /// healthy.
     pub(crate) fn conditions(&mut self, now: Time, hearing: Option<Time>, api: bool) {
         self.hearing = hearing.map(|from| match self.hearing {
             Some(since) if from <= now => since,

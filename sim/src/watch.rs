@@ -138,8 +138,8 @@ impl Watch {
         let here = self.sides[side.index()].addresses;
         let right = match state {
             State::Master => here,
-            // A standby keeps the addresses for as long as the API says that packets to the address
-            // arrive at it.
+            // A standby keeps the addresses for as long as the EC2 API says that packets to the
+            // Elastic IP arrive at it.
             State::Backup => here == seen_here,
             State::Init | State::Fault => !here,
         };

@@ -220,7 +220,9 @@ impl Site {
             keepalived,
             ..
         } = old;
-        // Clients send the first packet of a connection again after a second, by then to the new host.
+        // From here on `lb-a` drops the SYNs of new connections, so that all connections on it
+        // have ended before the other host takes over. A client sends a dropped SYN again after a
+        // second, and by then it reaches the other host.
         host.script(
             "nft add table ip moving\n\
              nft add chain ip moving input '{ type filter hook input priority 0; }'\n\

@@ -1,4 +1,5 @@
-//! The agent's log: every line can be read by a program, and its level changes while the agent runs.
+//! The agent's log: every line can be read by a program, and its level can be changed while the
+//! agent runs.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Starts an agent with lines of JSON, and a level.
+/// Starts an agent whose log has the format `json` and this level.
 fn start(lab: &Lab, level: &str) -> Result<Agent> {
     install_certificate(lab)?;
     let log = format!("\n[log]\nformat = \"json\"\nlevel = \"{level}\"\n");
@@ -21,7 +22,7 @@ fn start(lab: &Lab, level: &str) -> Result<Agent> {
     Agent::start_again(lab.lb_a())
 }
 
-/// Returns all lines of the log.
+/// Returns all lines of the agent's log, parsed as JSON.
 fn lines(agent: &Agent) -> Result<Vec<Value>> {
     let log = agent.log();
     let lines = log
@@ -30,7 +31,7 @@ fn lines(agent: &Agent) -> Result<Vec<Value>> {
     lines.collect()
 }
 
-/// Returns the number of lines with a field that has this value.
+/// Returns the number of lines of the agent's log in which the field `field` has this value.
 fn count(agent: &Agent, field: &str, value: &str) -> Result<usize> {
     let lines = lines(agent)?;
     let found = lines.iter().filter(|line| line["fields"][field] == value);

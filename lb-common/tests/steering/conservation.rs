@@ -1,7 +1,9 @@
-//! Invariants after any number of packets, in tables so small that they fill and evict, and in rows
-//! of source ports that run out and rest. A model of the connections is updated from the verdicts
-//! and compared with the tables. Longer than 500 lines: the packet generator, the model and
-//! its checks share one state.
+//! After any number of random packets, no source port or connection is lost or has two owners. The
+//! connection table is so small that it fills up, and new connections replace old ones. NAT has so
+//! few source ports that they run out, and released ones are reused only when the backend, which
+//! may hold the old connection in TIME-WAIT, accepts a new one. A model of the connections is
+//! updated from the verdicts and compared with the tables.
+//! Longer than 500 lines: the packet generator, the model and its checks share one state.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -22,8 +24,9 @@ const PACKETS: u32 = 250_000;
 /// Number of packets between two checks of all tables.
 const BATCH: u32 = 1000;
 
-/// Shapes of the tables, each with its number of entries of the connection table, and its number of
-/// lines of source ports in a row.
+/// Shapes of the tables, each with the number of entries of the connection table, and the number of
+/// lines (of sixteen source ports each) from which NAT may claim ports for one source address at a
+/// backend.
 const SHAPES: [(u32, u16); 4] = [(16, 1), (64, 1), (64, 4), (1024, 1)];
 
 #[test]
@@ -95,8 +98,8 @@ struct Run {
     /// port that the backend sees, and the backend).
     owners: HashMap<Path, FlowKey>,
     /// The last connection on each path (the source address and port that the backend sees, and the
-    /// backend): while its port rests, its backend compares a SYN's sequence number and timestamp
-    /// with this connection's.
+    /// backend): after its port was released, and while the backend may still hold it in TIME-WAIT,
+    /// the backend compares a SYN's sequence number and timestamp with this connection's.
     before: HashMap<Path, Shadow>,
     met: HashMap<String, u64>,
 }

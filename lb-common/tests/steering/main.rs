@@ -52,8 +52,8 @@ fn tables() -> HostTables {
     tables_of(16_384, 640, 64)
 }
 
-/// As [`tables`], but with `entries` entries for connections, and `lines` lines of source ports
-/// from `first_line` on.
+/// As [`tables`], but with `entries` entries for connections, and `lines` lines (of sixteen source
+/// ports each) that NAT may claim, from the line number `first_line` on.
 fn tables_of(entries: u32, first_line: u16, lines: u16) -> HostTables {
     let settings = Settings {
         secret: [0x1b, 0x2026],

@@ -79,7 +79,8 @@ fn connections_that_stay_fill_window_after_window_and_none_is_refused() {
 /// An additional source address that backends see, besides the service's own.
 pub(super) const FURTHER: [u8; 4] = [172, 31, 0, 70];
 
-/// Gives each backend a second row of source ports, for the source address [`FURTHER`].
+/// Gives each backend a second row of the map `source_ports`, with the source ports of the
+/// connections from the address [`FURTHER`].
 pub(super) fn further_source(tables: &mut HostTables) {
     tables.settings.source_addresses[0] = FURTHER;
     for (id, backend) in &mut tables.backends {

@@ -23,8 +23,8 @@ use super::{
 };
 use crate::config::{self, Name};
 
-/// The exchange of certificates, account and challenge responses with the peer. Clones share one
-/// exchange. Without a peer it sends nothing.
+/// Exchanges certificates, the ACME account and challenge responses with the peer. This is a
+/// handle: clones share their state. Without a peer, it sends nothing.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange(Arc<Inner>);
 
@@ -40,7 +40,9 @@ struct Inner {
     state: Mutex<ExchangeState>,
 }
 
-/// What the exchange with the peer knows of both hosts, and what it has sent and requested.
+/// The state of the exchange of certificates, ACME account and challenge responses with the peer:
+/// what this host has of its own, what the peer has told it, and the certificate that it has
+/// requested from the peer.
 #[derive(Debug)]
 struct ExchangeState {
     role: HostRole,

@@ -1,4 +1,5 @@
-//! Writes the rings by which new flows find their backends. A change of a backend's state costs a
+//! Writes the rings: arrays, one for each service, whose slots name backends. Each new flow of the
+//! service goes to the backend in one of the slots. A change of a backend's state costs a
 //! copy in memory and no system call.
 //!
 //! [`lb_common::ring`] describes the layout of a ring in memory. A part of it may be written again
@@ -25,12 +26,15 @@ use super::{Error, memory::Mapped, nested};
 /// wait until the XDP programs that are running have ended.
 const NO_SERVICE: u32 = limits::SERVICES;
 
-/// The contents of a service's ring, to be written to its map.
+/// The contents of a service's ring (the array in whose slots new flows find their backends), to be
+/// written to the ring's map.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Filled<'a> {
     /// The number of the service.
     pub(super) service: ServiceId,
-    /// Maximum number of slots of the ring, which depends only on the service's configuration.
+    /// The number of slots for which the service's ring (the array in whose slots new flows find
+    /// their backends) has room. It depends only on the service's configuration, so it stays the
+    /// same while backends go up and down.
     pub(super) capacity: u32,
     /// The backend in each slot that is used; at most `capacity` of them.
     pub(super) slots: &'a [BackendId],

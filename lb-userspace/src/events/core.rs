@@ -28,7 +28,8 @@ const SUBJECTS: usize = 4 * CAPACITY;
 #[derive(Clone, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Filter {
-    /// Only events with a higher revision than this; `None` selects all revisions.
+    /// Only events that were recorded or repeated after the one with this revision (a number that
+    /// increases with each record of an event and each repetition of one); `None` sets no limit.
     pub after: Option<u64>,
     /// Only events that happened, or were repeated, in the latest so many milliseconds; `None` sets
     /// no limit.
@@ -39,7 +40,8 @@ pub struct Filter {
     pub most: Option<usize>,
 }
 
-/// The latest events, ordered by revision.
+/// The latest events, ordered by revision (a number that increases with each record of an event and
+/// each repetition of one): the one that was recorded or repeated last comes last.
 #[derive(Debug, Default)]
 pub(super) struct Core {
     events: VecDeque<Event>,
@@ -135,7 +137,8 @@ impl Core {
         self.events.iter()
     }
 
-    /// Returns the highest revision of any event so far.
+    /// Returns the highest revision of any event so far. A revision is a number that increases with
+    /// each record of an event and each repetition of one.
     pub(super) fn revision(&self) -> u64 {
         self.revision
     }

@@ -13,7 +13,8 @@ pub struct Event {
     /// Identifies the event, also across restarts: the time in microseconds since 1970 at which it was
     /// recorded, increased where two events have the same time.
     pub id: u64,
-    /// Increases with each record of an event and each repetition of one. Starts as `id`.
+    /// A number that increases with each record of an event and each repetition of one, over all
+    /// events. An event that was not repeated has its `id` as its revision.
     pub revision: u64,
     /// When the event happened; if it was repeated, when it happened for the first time.
     #[serde(with = "moment")]

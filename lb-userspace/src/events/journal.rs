@@ -32,7 +32,8 @@ pub struct Journal(Arc<Shared>);
 pub struct Answer {
     /// The events, the oldest first.
     pub events: Vec<Event>,
-    /// The highest revision of any event: with it as [`Filter::after`] the next request selects what has
+    /// The highest revision of any event (a number that increases with each record of an event and
+    /// each repetition of one): with it as [`Filter::after`], the next request selects what has
     /// happened since.
     pub revision: u64,
     /// Why events are not saved to the journal's file at present, as a sentence; `null` if they are

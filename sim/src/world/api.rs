@@ -14,7 +14,7 @@ use crate::plan::{Holder, Side};
 
 /// How long an agent waits for the answer to a call of the EC2 API.
 const LIMIT: Duration = Duration::from_secs(5);
-/// How long after a call the client of the API sends the call again, while the first one may still
+/// How long after a call the client of the EC2 API sends it again, while the first one may still
 /// be in flight.
 const ATTEMPT: Duration = Duration::from_millis(1500);
 
@@ -53,7 +53,7 @@ impl World {
         }
         let served = self.now + self.chance.between(Duration::ZERO, takes);
         if self.chance.percent(api.failing) {
-            // A call that the API reports as failed may have been carried out nevertheless.
+            // A call that the EC2 API reports as failed may have been carried out nevertheless.
             if self.chance.percent(30) {
                 self.queue
                     .put(served, Happening::Served(side, boot, call, None));
@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    /// Carries out a call that has reached the API, whether or not the agent that sent it still
+    /// Carries out a call that has reached the EC2 API, whether or not the agent that sent it still
     /// runs. `answers` is the time at which the answer arrives; `None`: it is lost.
     pub(super) fn serve(&mut self, side: Side, boot: u32, call: Call, answers: Option<Time>) {
         let answer = match call {

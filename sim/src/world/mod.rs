@@ -321,8 +321,8 @@ impl World {
         }
     }
 
-    /// Passes the present conditions to the measurement of overlaps, after the network, the API,
-    /// the link between the agents or the running of a host has changed.
+    /// Passes the present conditions to the measurement of overlaps, after the network, the EC2
+    /// API, the link between the agents or the running of a host has changed.
     fn changed(&mut self) {
         let by_link = self.link.is_whole() && self.conditions.link_cut == [false; 2];
         let hears = |from: Side| {

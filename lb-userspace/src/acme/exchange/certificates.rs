@@ -1,5 +1,5 @@
-//! The exchange of certificates: decides which host may order a certificate, and copies newer
-//! certificates to the host that lacks them.
+//! The exchange of certificates with the peer: decides which of the two hosts may order a
+//! certificate, and copies newer certificates to the host that lacks them.
 
 use std::{
     fs,

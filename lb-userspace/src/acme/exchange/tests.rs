@@ -1,5 +1,5 @@
-//! Tests of the exchanges of two hosts, whose messages are delivered as the link between the two
-//! agents would deliver them.
+//! Tests of how two hosts exchange certificates, the ACME account and challenge responses. Their
+//! messages are delivered as the link between the two agents would deliver them.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 

@@ -53,13 +53,14 @@ pub struct FlowCounters {
     pub lag: Duration,
     /// Number of records of connections that were sent to the peer.
     pub sent: u64,
-    /// Number of complete passes over the connection table that were sent to the peer.
+    /// How many times this host's whole connection table was sent to the peer.
     pub passes_sent: u64,
-    /// Number of connections in the last pass that was sent.
+    /// Number of connections in the last pass over this host's connection table that was sent.
     pub last_pass_flows: u64,
-    /// How long the last pass that was sent took.
+    /// How long it took to send the last pass over this host's connection table.
     pub last_pass: Duration,
-    /// When the last complete pass, sent or received, ended; `None` if there was none.
+    /// When a host last finished sending its whole connection table to the other, in either
+    /// direction; `None` if neither has.
     pub last_pass_ended: Option<Instant>,
     /// Number of changes that found no room in the ring buffer `flow_events`. Such a change
     /// triggers a full pass.
@@ -74,9 +75,10 @@ pub struct FlowCounters {
     pub skipped: Vec<(&'static str, u64)>,
     /// Number of messages from the peer that are not valid chunks of flows.
     pub malformed: u64,
-    /// Number of complete passes that were received from the peer.
+    /// How many times the peer's whole connection table was received.
     pub passes_received: u64,
-    /// Number of flows that were removed because a complete pass of the peer did not contain them.
+    /// Number of flows that were removed because they were missing when the peer sent its whole
+    /// connection table.
     pub removed: u64,
 }
 

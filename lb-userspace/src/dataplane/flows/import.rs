@@ -50,9 +50,11 @@ struct Pass {
     addresses: HashSet<[u8; 4]>,
 }
 
-/// What a complete pass of the peer makes outdated: connections to these service addresses that do
-/// not have this mark, because they no longer exist on the peer. A connection that had a packet on
-/// this host since the pass began is not outdated, because this host has the address by then.
+/// Which connections are outdated after the peer has sent its whole connection table in one pass:
+/// those to the service addresses in `addresses` that the pass did not contain, so that their
+/// entries lack the pass's `mark`. They no longer exist on the peer. A connection that had a packet
+/// on this host since the pass began is not outdated, because this host has the service address by
+/// then.
 #[derive(Debug)]
 pub(super) struct Outdated {
     mark: u32,

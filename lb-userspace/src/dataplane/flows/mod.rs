@@ -69,7 +69,8 @@ struct Inner {
 pub struct Imported {
     /// Number of the chunk's connections that are in this host's table now.
     pub flows: usize,
-    /// Whether the chunk ended a complete pass, so that this host has all connections of the peer.
+    /// Whether this chunk completed the peer's whole connection table, so that this host has all
+    /// connections of the peer.
     pub complete: bool,
 }
 

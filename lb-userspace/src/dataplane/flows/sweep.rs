@@ -1,4 +1,5 @@
-//! Removes connections that were not part of the peer's last complete pass.
+//! Removes the imported connections that the peer no longer has: those that were missing when it
+//! last sent its whole connection table.
 
 use std::{thread, time::Duration};
 
@@ -11,8 +12,8 @@ const SLICE: u32 = 16_384;
 /// How long the scan pauses after each batch of entries of the connection table.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Removes every connection that a pass of the peer made outdated. Ends early if another pass
-/// begins or this host becomes active.
+/// Removes the outdated connections: those that were missing when the peer last sent its whole
+/// connection table in one pass. Ends early if another pass begins or this host becomes active.
 pub(super) fn run(inner: &Inner, outdated: &Outdated) {
     if let Err(error) = sweep(inner, outdated) {
         tracing::warn!(%error, "cannot remove stale flows: they stay until they time out");

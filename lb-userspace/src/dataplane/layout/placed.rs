@@ -28,7 +28,8 @@ pub(in crate::dataplane) struct Placed {
     /// The ring by whose slots new connections find a backend of the service; `None` if the kernel
     /// does not steer the service.
     pub(in crate::dataplane) ring: Option<Arc<Ring>>,
-    /// Maximum number of slots of the service's ring.
+    /// The number of slots for which the service's ring (the array in whose slots new connections
+    /// find their backends) has room.
     pub(in crate::dataplane) capacity: u32,
     pub(in crate::dataplane) backends: Vec<PlacedBackend>,
     /// The name of the service's pool; `None` for a service of the agent whose pools are named by
