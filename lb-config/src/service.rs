@@ -224,8 +224,8 @@ fn read_mode(
 }
 
 const TCP_HAS_NO_TLS: &str = "the kernel forwards TLS unchanged, so the backends have the \
-    certificates: remove the key, or write mode = \"https\"";
-const HTTP_HAS_NO_TLS: &str = "remove the key, or write mode = \"https\"";
+    certificates: remove this setting, or write mode = \"https\"";
+const HTTP_HAS_NO_TLS: &str = "remove this setting, or write mode = \"https\"";
 const KERNEL_READS_NO_REQUESTS: &str = "the kernel forwards packets and reads no requests: remove \
     the key, or write mode = \"http\" or \"https\"";
 const AGENT_FORWARDS_NOTHING: &str = "the agent connects to the backends itself: remove the key, \

@@ -130,7 +130,7 @@ pub(super) fn read(service: &Section<'_>) -> Result<Tls, Reported> {
     refuse_unusable(&section, min_version, &ciphers)?;
     let key_exchange = key_exchange?;
     if key_exchange.is_empty() {
-        let hint = "remove the key to allow all of them".to_owned();
+        let hint = "leave key_exchange out to allow all key exchanges".to_owned();
         return Err(wrong(
             &section,
             KEY_EXCHANGE.name(),

@@ -185,7 +185,7 @@ error: service "https" has domains, but its mode is "http"
    |
 14 | domains = ["www.Example.org", "example.org"]
    | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-   = help: remove the key, or write mode = "https"
+   = help: remove this setting, or write mode = "https"
 "#,
     );
 }

@@ -253,7 +253,7 @@ error: service "http" has certificates, but its mode is "tcp"
    |
 45 | certificates = ["/etc/lb/tls/a.pem"]
    | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-   = help: the kernel forwards TLS unchanged, so the backends have the certificates: remove the key, or write mode = "https"
+   = help: the kernel forwards TLS unchanged, so the backends have the certificates: remove this setting, or write mode = "https"
 "#,
     );
 }
@@ -269,7 +269,7 @@ error: service "https" has certificates, but its mode is "http"
    |
 53 | certificates = ["/etc/lb/tls/example.com.pem"]
    | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-   = help: remove the key, or write mode = "https"
+   = help: remove this setting, or write mode = "https"
 "#,
     );
 }

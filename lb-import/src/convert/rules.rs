@@ -257,7 +257,7 @@ impl Converter<'_> {
             "hdr",
         ] {
             if arguments.iter().any(|argument| argument == word) {
-                let why = format!("{word}: lb refuses with an empty body");
+                let why = format!("{word}: lb answers a refused request with an empty body");
                 self.ledger
                     .partly(line.id, crate::Loss::NotCarriedOver, why);
             }

@@ -333,8 +333,7 @@ impl Converter<'_> {
             Some((other, _)) => self.ledger.lose(
                 id,
                 format!(
-                    "lb limits the connections of all backends of a pool alike: max_connections is \
-                     {other}"
+                    "lb has one limit of connections for every backend of a pool, and that is {other}"
                 ),
             ),
             None => servers.limit = Some((value.to_owned(), vec![id])),
