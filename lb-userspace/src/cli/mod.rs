@@ -29,6 +29,7 @@ mod output;
 mod peer;
 mod status;
 mod table;
+mod top;
 
 use output::{BAD_CONFIG, FAILED, Failure, failed, has_colour, print};
 
@@ -116,6 +117,13 @@ enum Command {
     Events {
         #[command(flatten)]
         arguments: events::Arguments,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Show services, backends, rates and dropped packets, live on a terminal.
+    Top {
+        #[command(flatten)]
+        arguments: top::Arguments,
         #[command(flatten)]
         socket: Socket,
     },
@@ -303,6 +311,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Events { arguments, socket } => {
             events::show(&arguments, &Client::new(&socket.path))
         }
+        Command::Top { arguments, socket } => top::show(&arguments, &Client::new(&socket.path)),
         Command::Backend {
             order,
             name,
