@@ -1,4 +1,4 @@
-//! The agent that runs on this host, if any.
+//! Check of `lb doctor` for the agent that runs on this host: finds it, and reports its problems.
 
 use std::{
     fs, io,
@@ -29,21 +29,21 @@ pub(super) static RUNNING: Check = Check {
 
 pub(super) static CHECKS: [&Check; 1] = [&RUNNING];
 
-/// Time limit for the agent's status.
+/// Time limit for the agent to answer with its status.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A running agent.
 #[derive(Clone, Debug)]
 pub(super) struct RunningAgent {
-    /// Its process id.
+    /// The process ID of the agent.
     pub(super) pid: i32,
-    /// Its effective user and group.
+    /// The effective user and group of the agent; `None` if they cannot be read.
     pub(super) account: Option<Account>,
-    /// Its status; `None` if it did not answer in time.
+    /// The status of the agent; `None` if the agent did not answer, or not in time.
     pub(super) status: Option<Status>,
 }
 
-/// A user and group, by number.
+/// The IDs of a user and of that user's group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Account {
     pub(super) user: u32,
@@ -51,8 +51,9 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Returns the account of the running agent. Without one, the one that it will probably have: `lb`,
-    /// if there is such a user and root runs this, else that of this process.
+    /// Returns the account of the running agent. If no agent runs, or its account is not known,
+    /// returns the account that an agent will probably have: `lb` if that user exists and this
+    /// process runs as root, otherwise the account of this process.
     pub(super) fn of(agent: Option<&RunningAgent>) -> Self {
         if let Some(account) = agent.and_then(|agent| agent.account) {
             return account;
@@ -70,8 +71,8 @@ impl Account {
         }
     }
 
-    /// Whether this account has all of these permissions (`rwx`, one octal digit) for a file. Further
-    /// groups of the user are not known.
+    /// Whether this account has all permissions `wanted` (the bits `rwx` as one octal digit) for a
+    /// file. Supplementary groups of the user are not considered.
     pub(super) fn may(self, wanted: u32, file: &fs::Metadata) -> bool {
         self.has(wanted, (file.uid(), file.gid(), file.mode()))
     }
@@ -87,7 +88,8 @@ impl Account {
     }
 }
 
-/// Finds the agent that listens on the admin socket.
+/// Finds the agent that listens on the admin socket. Returns the agent, if there is one, and the
+/// finding about it.
 pub(super) async fn find(socket: &Path) -> (Option<RunningAgent>, Vec<Finding>) {
     let (pid, account) = match listener_of(socket) {
         Ok(listener) => listener,
@@ -108,7 +110,8 @@ pub(super) async fn find(socket: &Path) -> (Option<RunningAgent>, Vec<Finding>) 
     (Some(agent), vec![finding])
 }
 
-/// Returns the process that listens on a Unix socket.
+/// Returns the process that listens on a Unix socket: its process ID, and its account if that can
+/// be read.
 fn listener_of(socket: &Path) -> io::Result<(i32, Option<Account>)> {
     let stream = UnixStream::connect(socket)?;
     let peer = getsockopt(&stream, PeerCredentials)?;
@@ -118,7 +121,7 @@ fn listener_of(socket: &Path) -> io::Result<(i32, Option<Account>)> {
     Ok((peer.pid(), account))
 }
 
-/// Parses the effective user and group out of /proc/PID/status.
+/// Parses the effective user and group of a process from the content of /proc/PID/status.
 fn account_of(status: &str) -> Option<Account> {
     let effective = |prefix: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(prefix))?;
@@ -130,7 +133,7 @@ fn account_of(status: &str) -> Option<Account> {
     })
 }
 
-/// Judges that no agent could be reached.
+/// Returns the finding for an admin socket on which no agent could be reached.
 fn without(socket: &Path, error: &io::Error) -> Finding {
     if error.kind() == io::ErrorKind::PermissionDenied {
         return RUNNING.warn(

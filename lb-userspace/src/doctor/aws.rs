@@ -1,4 +1,5 @@
-//! AWS: the metadata service, credentials, permissions, the Elastic IP, and security groups.
+//! Checks of `lb doctor` about AWS: the metadata service, credentials, permissions, the Elastic IP,
+//! and security groups.
 
 mod rules;
 
@@ -67,16 +68,17 @@ pub(super) static CHECKS: [&Check; 5] = [
     &SECURITY_GROUPS,
 ];
 
-/// What AWS says. Other checks use the public address.
+/// What the checks about AWS found, and the address of the Elastic IP, which the checks of DNS
+/// names use.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answers {
     pub(super) findings: Vec<Finding>,
-    /// The public address of the Elastic IP.
+    /// The public IPv4 address of the Elastic IP; `None` if it is not known.
     pub(super) public_ip: Option<Ipv4Addr>,
 }
 
 impl Answers {
-    /// Returns the answer for requests that did not end within the limit.
+    /// Returns the finding for requests to AWS that did not end within `limit`.
     pub(super) fn overdue(limit: Duration) -> Self {
         let finding = PERMISSIONS.fail(
             "",
@@ -91,8 +93,9 @@ impl Answers {
     }
 }
 
-/// Makes the checks of this group, if the configuration has an Elastic IP. Each call has a time limit of
-/// its own (1.5 s), and calls that do not depend on each other are made at the same time.
+/// Makes the checks about AWS; none if the configuration has no Elastic IP. Each call of the EC2
+/// API has a time limit of its own (1.5 s), and calls that do not depend on each other are made at
+/// the same time.
 pub(super) async fn check(config: &Config) -> Answers {
     let elastic = config.ha.as_ref().and_then(|ha| match &ha.moves {
         Moves::ElasticIp(elastic) => Some((ha, elastic)),
@@ -143,7 +146,8 @@ pub(super) async fn check(config: &Config) -> Answers {
     }
 }
 
-/// Returns whether the configuration leaves something to the metadata service.
+/// Returns whether `[ha.elastic_ip]` leaves out a setting that the metadata service then has to
+/// give.
 fn needs_metadata(elastic: &ElasticIp) -> bool {
     elastic.region.is_none()
         || elastic.network_interface_id.is_none()

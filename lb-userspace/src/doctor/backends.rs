@@ -1,4 +1,4 @@
-//! Routes to the backends, and whether they answer.
+//! Checks of `lb doctor` about backends: the routes to them, and whether they answer.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -40,10 +40,10 @@ pub(super) static ANSWER: Check = Check {
 
 pub(super) static CHECKS: [&Check; 2] = [&ROUTE, &ANSWER];
 
-/// Number of probes at the same time.
+/// Maximum number of backends that are probed at the same time.
 const AT_ONCE: usize = 128;
 
-/// Judges the routes of all backends.
+/// Judges the route to each backend.
 pub(super) fn routes(config: &Config) -> Vec<Finding> {
     let refused = match dataplane::unreachable(&config.node.interfaces, &config.services) {
         Ok(refused) => refused,
@@ -94,7 +94,7 @@ fn route(backend: &Backend, way: Option<Way>) -> Finding {
     }
 }
 
-/// Checks every backend once. No probe takes longer than `limit`.
+/// Makes the health check of each backend once. No probe takes longer than `limit`.
 pub(super) async fn answers(config: &Config, limit: Duration) -> Vec<Finding> {
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     let mut probes = JoinSet::new();
@@ -143,7 +143,8 @@ fn answer(backend: &Backend, outcome: Result<(), Failure>) -> Finding {
     ANSWER.fail(subject, failure, fix)
 }
 
-/// Returns every backend once, with the check of the first pool that has it.
+/// Returns one backend for each address, with the health check of the first pool that has a backend
+/// with that address.
 fn each(config: &Config) -> impl Iterator<Item = (config::Check, &Backend)> {
     let mut seen = HashSet::new();
     let all = config
@@ -154,7 +155,7 @@ fn each(config: &Config) -> impl Iterator<Item = (config::Check, &Backend)> {
     unique.map(|(pool, backend)| (pool.check.clone().unwrap_or(BY_TCP), backend))
 }
 
-/// The check for pools without one.
+/// The check of backends whose pool has no health check: a TCP connection.
 const BY_TCP: config::Check = config::Check {
     kind: CheckKind::Tcp,
     interval: Duration::from_secs(2),

@@ -1,11 +1,11 @@
-//! The catalogue of checks, from which docs/doctor.md is generated.
+//! The catalogue of the checks of `lb doctor`, from which docs/doctor.md is generated.
 
 use super::{
     agent, aws, backends, certificates, check::Check, checksums, clock, configuration, files, host,
     interface, kernel, names, pair, ports,
 };
 
-/// Returns every check, in the order of the output.
+/// Returns every check of `lb doctor`, in the order of its output.
 pub fn all() -> impl Iterator<Item = &'static Check> {
     ALL.iter().copied().flatten().copied()
 }
@@ -43,7 +43,7 @@ mod tests {
         assert!(all().is_sorted_by_key(|check| check.group));
     }
 
-    /// Returns the sections of docs/doctor.md that the catalogue determines.
+    /// Returns the sections of docs/doctor.md that are generated from the catalogue.
     fn sections() -> String {
         let mut text = String::new();
         let mut group = None;
@@ -65,7 +65,8 @@ mod tests {
         text
     }
 
-    /// `UPDATE=1 cargo test -p lb-userspace --lib doctor` writes the sections.
+    /// `UPDATE=1 cargo test -p lb-userspace --lib doctor` writes the sections of docs/doctor.md
+    /// that are generated from the catalogue.
     #[test]
     fn the_page_has_every_check() {
         const MARK: &str = "<!-- checks -->\n";

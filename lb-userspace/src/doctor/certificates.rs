@@ -1,4 +1,4 @@
-//! The certificates that services of mode `https` serve.
+//! Checks of `lb doctor` about the certificates that services of mode `https` serve.
 
 mod chain;
 
@@ -61,7 +61,8 @@ pub(super) static NAMES: Check = Check {
 
 pub(super) static CHECKS: [&Check; 4] = [&FILE, &EXPIRY, &CHAIN, &NAMES];
 
-/// Less time than this is a warning: a renewal that is due 30 days before the end has failed for weeks.
+/// Time before the expiry of a certificate from which on `lb doctor` warns. A certificate is due
+/// for renewal 30 days before it expires, so its renewal has failed for two weeks then.
 const SOON: Duration = Duration::from_secs(14 * DAY);
 const DAY: u64 = 24 * 60 * 60;
 
@@ -69,11 +70,13 @@ const DAY: u64 = 24 * 60 * 60;
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Used {
     path: PathBuf,
-    /// The service, and the names that it must have, if the agent obtains it.
+    /// For a certificate that the agent obtains: the service, and the DNS names that the
+    /// certificate must have; `None` for other certificates.
     obtained: Option<(String, Vec<String>)>,
 }
 
-/// Makes the checks of this group. Also returns the DNS names that clients use.
+/// Makes the checks about certificates for an agent that runs as `account`. Also returns the DNS
+/// names that the certificates have or must have, except wildcards: the names that clients use.
 pub(super) fn check(config: &Config, account: Account) -> (Vec<Finding>, BTreeSet<String>) {
     let roots = chain::trusted_authorities();
     let mut names = BTreeSet::new();
@@ -144,7 +147,8 @@ fn check_file(
     ]
 }
 
-/// Judges whether the user of the agent may read a file, which root always may.
+/// Judges whether the user that the agent runs as may read a file. That `lb doctor` could read the
+/// file does not show it, because root may read every file.
 fn readable(path: &Path, account: Account) -> Finding {
     let subject = &path.display();
     let Account { user, group } = account;

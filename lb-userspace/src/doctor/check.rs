@@ -1,45 +1,48 @@
-//! What a check is.
+//! The checks of `lb doctor`: how one is described, and the groups that they are listed in.
 
-/// One kind of check. Its findings refer to it.
+/// One kind of check of `lb doctor`. Each finding names the check that made it.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Check {
-    /// The name in the output, in JSON and in docs/doctor.md: lower case, words joined by `_`.
+    /// The name of the check in the output, in JSON and in docs/doctor.md: lower case, words joined
+    /// by `_`.
     pub name: &'static str,
-    /// The group that it is listed in.
+    /// The group that the check is listed in.
     pub group: Group,
-    /// What it looks at.
+    /// What the check looks at, as text for docs/doctor.md.
     pub looks_at: &'static str,
-    /// Why that matters.
+    /// Why the check matters, as text for docs/doctor.md.
     pub why: &'static str,
-    /// How to fix it, in general; a finding says it for the case at hand.
+    /// How to fix what the check finds, in general, as text for docs/doctor.md; a finding says how
+    /// to fix the case at hand.
     pub fix: &'static str,
 }
 
-/// The groups of checks, in the order of the output.
+/// The groups of the checks of `lb doctor`, in the order of its output.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Group {
-    /// The configuration file and the agent.
+    /// Checks of the configuration file and of the agent.
     Agent,
-    /// The kernel.
+    /// Checks of the kernel.
     Kernel,
-    /// The interfaces of `[node]`.
+    /// Checks of the interfaces of `[node]`.
     Interfaces,
-    /// Limits, sysctls, ports and the clock of the host.
+    /// Checks of limits, sysctls, ports and the clock of the host.
     Host,
-    /// Routes to backends, and the backends.
+    /// Checks of the backends, and of the routes to them.
     Backends,
-    /// The other host.
+    /// Checks of the pair: this host's address for the peer, the secret, the link between the
+    /// agents, and adverts.
     Pair,
-    /// The EC2 API and the instance metadata service.
+    /// Checks of the EC2 API and of the instance metadata service.
     Aws,
-    /// DNS names and certificates.
+    /// Checks of DNS names and of certificates.
     Certificates,
-    /// Files, folders and disks.
+    /// Checks of files, folders and disks.
     Files,
 }
 
 impl Group {
-    /// Returns the word for the group, as in JSON.
+    /// Returns the name of the group, as in JSON.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -55,7 +58,7 @@ impl Group {
         }
     }
 
-    /// Returns the heading of the group.
+    /// Returns the heading of the group in the output and in docs/doctor.md.
     #[must_use]
     pub fn heading(self) -> &'static str {
         match self {

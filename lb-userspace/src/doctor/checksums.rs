@@ -1,5 +1,5 @@
-//! Packets that arrive with incomplete checksums: from a neighbour on the same machine that leaves them
-//! to hardware that does not exist.
+//! Check of `lb doctor` for packets that arrive with incomplete checksums: their sender is on the
+//! same machine, and leaves checksums to network hardware that does not exist.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -31,30 +31,33 @@ pub(super) static CHECKSUMS: Check = Check {
 
 pub(super) static CHECKS: [&Check; 1] = [&CHECKSUMS];
 
-/// Counts of packets from one address.
+/// Numbers of packets from one address, by whether their checksum is complete.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Seen {
     pub(super) complete: u32,
     pub(super) incomplete: u32,
 }
 
-/// What arrived on an interface, by sender.
+/// The numbers of packets that arrived on an interface, by the address of their sender.
 pub(super) type Senders = BTreeMap<Ipv4Addr, Seen>;
 
-/// A socket that receives copies of all packets that arrive.
+/// A packet socket, which receives copies of the IPv4 packets that arrive on this host.
 #[derive(Debug)]
 pub(super) struct Tap {
-    /// A packet socket in tokio's type for UDP sockets, as tokio has none for these.
+    /// The packet socket, in tokio's type for UDP sockets, because tokio has no type for packet
+    /// sockets.
     socket: UdpSocket,
-    /// Names of the interfaces of interest, by index.
+    /// Names of the interfaces whose packets are counted, by interface index.
     interfaces: HashMap<usize, String>,
 }
 
-/// `ETH_P_IP` of linux/if_ether.h. A socket of one protocol does not see packets that this host sends.
+/// The Ethernet type of IPv4, `ETH_P_IP` of linux/if_ether.h. A packet socket for one Ethernet type
+/// does not receive the packets that this host sends.
 const ETHERNET_IPV4: u16 = 0x0800;
 
 impl Tap {
-    /// Opens the socket. Must be called within a tokio runtime, before the probes are sent.
+    /// Opens the packet socket. Must be called within a tokio runtime, before the backends and the
+    /// peer are probed.
     pub(super) fn open(interfaces: &Interfaces) -> std::io::Result<Self> {
         let protocol = Protocol::from(i32::from(ETHERNET_IPV4.to_be()));
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
@@ -69,7 +72,8 @@ impl Tap {
         })
     }
 
-    /// Counts what arrives until `end` completes, and what has arrived by then.
+    /// Counts the packets that arrive until `end` completes. Packets that are in the socket's queue
+    /// at that time are counted too.
     pub(super) async fn watch(self, end: impl Future<Output = ()>) -> BTreeMap<String, Senders> {
         let mut seen: BTreeMap<String, Senders> = BTreeMap::new();
         for name in self.interfaces.values() {
@@ -85,14 +89,15 @@ impl Tap {
                 },
             }
         }
-        // Answers to the last probes may still be in the socket's queue.
+        // The answers to the last probes of backends may still be in the socket's queue.
         tokio::time::sleep(Duration::from_millis(20)).await;
         self.drain(&mut seen);
         seen
     }
 
     fn drain(&self, seen: &mut BTreeMap<String, Senders>) {
-        // A bound, so that a flood does not keep this from ending.
+        // Maximum number of packets that one call reads, so that it also ends in a flood of
+        // packets.
         const MOST: usize = 100_000;
         let mut frame = [0; 2048];
         for _ in 0..MOST {
@@ -122,8 +127,9 @@ impl Tap {
     }
 }
 
-/// Parses an IPv4 packet; if it is a TCP packet with SYN, returns its source and whether its checksum is
-/// complete. Other packets may be merged by the kernel, which leaves their checksums incomplete too.
+/// Parses an IPv4 packet. Returns the source address of a TCP packet with SYN, and whether its
+/// checksum is complete; `None` for any other packet, because the kernel may merge such packets and
+/// leaves their checksums incomplete too.
 fn opening(packet: &[u8]) -> Option<(Ipv4Addr, bool)> {
     const TCP: u8 = 6;
     const SYN: u8 = 2;
@@ -142,8 +148,8 @@ fn opening(packet: &[u8]) -> Option<(Ipv4Addr, bool)> {
     Some((source, folded(pseudo + sum(segment)) == u16::MAX))
 }
 
-/// Adds up 16-bit words in network byte order (RFC 1071). The segments of openings are short enough not
-/// to overflow.
+/// Adds up the 16-bit words of `bytes` in network byte order (RFC 1071). The sum does not overflow,
+/// because TCP segments with SYN are short.
 fn sum(bytes: &[u8]) -> u32 {
     let words = bytes.chunks(2).map(|word| match *word {
         [high, low] => u32::from(u16::from_be_bytes([high, low])),
@@ -160,7 +166,8 @@ fn folded(mut sum: u32) -> u16 {
     u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
-/// Judges what arrived on an interface. `steers`: whether any service is of mode `tcp`.
+/// Judges the packets that arrived on an interface. `steers` says whether any service is of mode
+/// `tcp`.
 pub(super) fn judge(interface: &str, senders: &Senders, steers: bool) -> Finding {
     let incomplete: Vec<String> = senders
         .iter()
@@ -217,7 +224,8 @@ mod tests {
         let mut packet = syn_ack();
         let source = Ipv4Addr::new(10, 0, 0, 6);
         assert_eq!(opening(&packet), Some((source, true)));
-        // What a sender leaves to its hardware: the sum of the pseudo-header.
+        // A sender that leaves the checksum to its hardware writes the sum of the pseudo-header
+        // there.
         let partial = folded(sum(&packet[12..20]) + 6 + 20);
         packet[36..38].copy_from_slice(&partial.to_be_bytes());
         assert_eq!(opening(&packet), Some((source, false)));

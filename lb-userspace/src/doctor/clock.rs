@@ -1,4 +1,4 @@
-//! The clock of the host.
+//! Checks of `lb doctor` about the clock of the host.
 
 use std::{
     fs,
@@ -37,15 +37,16 @@ pub(super) static CLOCK: Check = Check {
 
 pub(super) static CHECKS: [&Check; 2] = [&SERVICE, &CLOCK];
 
-/// Largest difference that network delay and the second's resolution of the header explain.
+/// Largest difference between two clocks that network delay and the whole seconds of the header
+/// field `Date` explain; a larger one is a warning.
 const NOTICEABLE: Duration = Duration::from_secs(5);
-/// From this difference on something fails.
+/// Largest difference between two clocks that is only a warning; a larger one is a failure.
 const HARMFUL: Duration = Duration::from_secs(120);
 
-/// Number of backends that are asked.
+/// Maximum number of backends that are asked for the time.
 const ASKED: usize = 3;
 
-/// Makes the checks of this group. Each backend has `limit` to answer.
+/// Makes the checks about the clock. Each backend that is asked for the time has `limit` to answer.
 pub(super) async fn check(config: &Config, limit: Duration) -> Vec<Finding> {
     let service = time_service(&processes());
     let mut offsets = Vec::new();
@@ -57,7 +58,8 @@ pub(super) async fn check(config: &Config, limit: Duration) -> Vec<Finding> {
     vec![service, clock(&offsets)]
 }
 
-/// Returns backends that speak HTTP without TLS.
+/// Returns the addresses of the first few backends with an HTTP health check, which speak HTTP
+/// without TLS and can be asked for the time.
 fn clocks(config: &Config) -> impl Iterator<Item = SocketAddr> {
     let http = config.pools.iter().filter(|pool| {
         let check = pool.check.as_ref();
@@ -75,7 +77,7 @@ fn processes() -> Vec<String> {
 }
 
 fn time_service(processes: &[String]) -> Finding {
-    // The kernel cuts names after 15 bytes.
+    // Names of processes, which the kernel cuts after 15 bytes.
     const SERVICES: [&str; 5] = ["chronyd", "ntpd", "systemd-timesyn", "ptp4l", "phc2sys"];
     let found = SERVICES
         .iter()
@@ -91,7 +93,7 @@ fn time_service(processes: &[String]) -> Finding {
     }
 }
 
-/// The difference of two clocks.
+/// The difference between this host's clock and the clock of a backend.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Offset {
     by: Duration,
@@ -120,7 +122,8 @@ async fn offset(address: SocketAddr) -> Option<Offset> {
     })
 }
 
-/// Parses the field `Date` of a response (RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`).
+/// Returns the time in the field `Date` of a response's head (RFC 9110, section 5.6.7: `Sun, 06 Nov
+/// 1994 08:49:37 GMT`); `None` if the head has no such field.
 fn date_of(head: &str) -> Option<SystemTime> {
     const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
     let value = head.lines().find_map(|line| {
@@ -133,7 +136,8 @@ fn date_of(head: &str) -> Option<SystemTime> {
     humantime::parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z")).ok()
 }
 
-/// Judges by the smallest difference: one backend with a wrong clock says nothing about this host.
+/// Judges this host's clock by its smallest difference from the clock of a backend: a difference
+/// from a single backend may be a fault of that backend's clock.
 fn clock(offsets: &[Offset]) -> Finding {
     let Some(least) = offsets.iter().min_by_key(|offset| offset.by) else {
         return CLOCK.skipped("", "no backend answered with the time");

@@ -1,4 +1,4 @@
-//! The configuration file.
+//! Check of `lb doctor` about the configuration file.
 
 use std::path::Path;
 
@@ -19,7 +19,8 @@ pub(super) static VALID: Check = Check {
 
 pub(super) static CHECKS: [&Check; 1] = [&VALID];
 
-/// Reads the file. Without a configuration there is one finding, and nothing else to check.
+/// Reads the configuration file. Returns the configuration, `None` if the file is invalid, and the
+/// finding about the file. Without a configuration nothing else can be checked.
 pub(super) fn read(file: &Path) -> (Option<Config>, Vec<Finding>) {
     judge(
         file,

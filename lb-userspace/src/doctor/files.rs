@@ -1,4 +1,5 @@
-//! Folders that the agent writes to, disks, and files that hold secrets.
+//! Checks of `lb doctor` about the folders that the agent writes to, the disks that they are on,
+//! and the files that hold secrets.
 
 use std::{
     collections::BTreeSet,
@@ -48,7 +49,7 @@ pub(super) static PRIVATE: Check = Check {
 
 pub(super) static CHECKS: [&Check; 3] = [&FOLDER, &DISK, &PRIVATE];
 
-/// Makes the checks of this group.
+/// Makes the checks about files, folders and disks.
 pub(super) fn check(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     let account = Account::of(agent);
     let mut findings: Vec<_> = folders(config)
@@ -65,7 +66,7 @@ pub(super) fn check(config: &Config, agent: Option<&RunningAgent>) -> Vec<Findin
     findings
 }
 
-/// Larger than any key.
+/// Maximum number of bytes that are read of a key file; every key is shorter.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
 
 fn folders(config: &Config) -> BTreeSet<PathBuf> {
@@ -97,7 +98,7 @@ fn keys(config: &Config) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The nearest folder of a path that exists.
+/// A folder that the agent writes to, or the nearest path above it that exists.
 #[derive(Clone, Debug)]
 struct Existing {
     path: PathBuf,
@@ -127,10 +128,11 @@ impl Existing {
     }
 }
 
-/// Folders that the systemd unit makes when it starts the agent.
+/// Folders that lb's systemd unit makes when it starts the agent.
 const MADE_BY_UNIT: [&str; 3] = ["/run/lb", "/var/lib/lb", "/var/log/lb"];
 
-/// Returns whether the systemd unit makes a folder, or one above it, of which only `existing` exists.
+/// Returns whether lb's systemd unit will make a folder, or a folder above it. `existing` is the
+/// nearest path above the folder that exists.
 fn is_made_by_unit(folder: &Path, existing: &Path) -> bool {
     let mut made = MADE_BY_UNIT.iter();
     made.any(|made| folder.starts_with(made) && !existing.starts_with(made))
@@ -193,7 +195,8 @@ fn disk(folder: &Path) -> Finding {
     }
 }
 
-/// Judges free space and free inodes, in percent; `None` if the file system has no limit.
+/// Judges how much of a file system is free: its space and its inodes, each in percent; `None` if
+/// the file system has no limit of them.
 fn judge_disk(folder: &Path, space: Option<u64>, inodes: Option<u64>) -> Finding {
     let subject = &folder.display();
     let least = match (space, inodes) {
@@ -215,7 +218,8 @@ fn judge_disk(folder: &Path, space: Option<u64>, inodes: Option<u64>) -> Finding
     }
 }
 
-/// Judges a file with a key or a secret, after it was read by this process.
+/// Judges a file with a key or a secret. `read` is the result of reading the file with the rights
+/// of this process, as text for the output; `account` is the user and group of the agent.
 pub(super) fn judge_private(
     check: &'static Check,
     file: &Path,
@@ -233,7 +237,8 @@ pub(super) fn judge_private(
             chown,
         ),
         Ok(found) => check.ok(subject, found),
-        // This process is root, and the file belongs to the user of the agent, as it should.
+        // This process runs as root, and the error says that the file belongs to another user: to
+        // that of the agent, as it should.
         Err(PrivateFileError::Owner { .. }) if is_readable => check.ok(
             subject,
             format!("belongs to user {user}, which the agent runs as"),

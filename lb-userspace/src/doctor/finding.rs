@@ -1,4 +1,4 @@
-//! Findings: what one check says about one thing.
+//! Findings of `lb doctor`: what one check says about one subject, such as an interface.
 
 use std::fmt::Display;
 
@@ -12,16 +12,16 @@ use super::check::Check;
 pub enum State {
     /// The check could not be made, or does not apply; the finding says why.
     Skipped,
-    /// Nothing is wrong.
+    /// The check found nothing wrong.
     Ok,
-    /// It works, but not as well or as safely as it could.
+    /// What the check examined works, but not as well or as safely as it could.
     Warn,
-    /// Something does not work, or will not when it is needed.
+    /// What the check examined does not work, or will not work when it is needed.
     Fail,
 }
 
 impl State {
-    /// Returns the word for the state, as in JSON.
+    /// Returns the name of the verdict, as in JSON.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -33,33 +33,34 @@ impl State {
     }
 }
 
-/// What a check found about one thing.
+/// What a check found about one subject.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
-    /// The check.
+    /// The check that made the finding.
     pub check: &'static Check,
     /// What was examined, such as an interface or a file; empty for the host as a whole.
     pub subject: String,
-    /// The verdict.
+    /// The verdict of the check about the subject.
     pub state: State,
-    /// What was found, without a full stop.
+    /// What the check found, as text without a full stop.
     pub found: String,
-    /// What to do, with commands in backticks; always present for `warn` and `fail`.
+    /// How to fix what the check found, with commands in backticks; always present for the verdicts
+    /// `warn` and `fail`.
     pub fix: Option<String>,
 }
 
 impl Check {
-    /// Returns the finding that nothing is wrong.
+    /// Returns a finding of this check that nothing is wrong.
     pub(super) fn ok(&'static self, subject: impl Display, found: impl Display) -> Finding {
         self.finding(State::Ok, &subject, &found, None)
     }
 
-    /// Returns the finding that the check could not be made.
+    /// Returns a finding of this check that it could not be made; `found` says why.
     pub(super) fn skipped(&'static self, subject: impl Display, found: impl Display) -> Finding {
         self.finding(State::Skipped, &subject, &found, None)
     }
 
-    /// Returns a warning with what to do about it.
+    /// Returns a warning of this check; `fix` says what to do about it.
     pub(super) fn warn(
         &'static self,
         subject: impl Display,
@@ -69,7 +70,7 @@ impl Check {
         self.finding(State::Warn, &subject, &found, Some(fix.to_string()))
     }
 
-    /// Returns a failure with what to do about it.
+    /// Returns a failure that this check found; `fix` says what to do about it.
     pub(super) fn fail(
         &'static self,
         subject: impl Display,

@@ -1,4 +1,4 @@
-//! Capabilities, limits and sysctls of the host.
+//! Checks of `lb doctor` about capabilities, limits and sysctls of the host.
 
 use std::{fs, ops::RangeInclusive, path::Path};
 
@@ -68,7 +68,7 @@ pub(super) static CHECKS: [&Check; 5] = [
     &EPHEMERAL_PORTS,
 ];
 
-/// Makes the checks of this group.
+/// Makes the checks about capabilities, limits and sysctls.
 pub(super) fn check(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     let process = agent.map_or_else(|| "self".to_owned(), |agent| agent.pid.to_string());
     let read = |file: &str| fs::read_to_string(file).ok();
@@ -97,7 +97,7 @@ pub(super) fn check(config: &Config, agent: Option<&RunningAgent>) -> Vec<Findin
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 const LOCAL_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
-/// Returns whether the systemd unit is installed.
+/// Returns whether lb's systemd unit is installed.
 fn has_unit() -> bool {
     let folders = [
         "/etc/systemd/system",
@@ -109,7 +109,8 @@ fn has_unit() -> bool {
         .any(|folder| Path::new(folder).join("lb.service").exists())
 }
 
-/// The process that is examined: the agent, or this command.
+/// The process whose capabilities and limits are examined: the agent with this process ID; `None`
+/// for the process of `lb doctor` itself.
 struct Whose(Option<i32>);
 
 impl Whose {
@@ -121,7 +122,7 @@ impl Whose {
     }
 }
 
-/// What the configuration needs capabilities for.
+/// The features in the configuration that need capabilities.
 #[derive(Clone, Copy, Debug, Default)]
 struct Needs {
     steering: bool,
@@ -169,7 +170,8 @@ fn capabilities(whose: &Whose, effective: Option<u64>, needs: &Needs) -> Finding
     )
 }
 
-/// Parses the effective capabilities out of /proc/PID/status.
+/// Parses the effective capabilities of a process, as a bit mask, from the content of
+/// /proc/PID/status.
 fn effective(status: &str) -> Option<u64> {
     let line = status
         .lines()
@@ -177,7 +179,8 @@ fn effective(status: &str) -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
-/// Parses the soft limit of open files out of /proc/PID/limits; `u64::MAX` for `unlimited`.
+/// Parses the soft limit of open files from the content of /proc/PID/limits; `u64::MAX` for
+/// `unlimited`.
 fn soft_limit(limits: &str) -> Option<u64> {
     let line = limits
         .lines()
@@ -188,18 +191,18 @@ fn soft_limit(limits: &str) -> Option<u64> {
     }
 }
 
-/// The descriptors that the agent needs besides those of connections: listeners, maps, timers, and idle
-/// connections to backends.
+/// Number of file descriptors that the agent needs for other things than proxied connections:
+/// listeners, maps, timers, and idle connections to backends.
 const OTHER_FILES: u64 = 1024;
 
-/// What the configuration says about the number of proxied connections.
+/// How many connections the agent proxies at most, according to the configuration.
 #[derive(Clone, Copy, Debug)]
 enum Proxied {
-    /// There is no service of mode `http` or `https`.
+    /// No connections: there is no service of mode `http` or `https`.
     None,
-    /// As many as the limit of open files allows.
+    /// As many connections as the limit of open files allows.
     AsManyAsFit,
-    /// `http.max_connections`.
+    /// As many connections as `http.max_connections` says.
     AtMost(u64),
 }
 
@@ -215,7 +218,8 @@ impl Proxied {
 }
 
 fn open_files(whose: &Whose, limit: Option<u64>, proxied: Proxied, has_unit: bool) -> Finding {
-    /// Fewer connections than this are too few for a public site.
+    /// Number of connections that must fit into the limit of open files if `http.max_connections`
+    /// is not set; fewer are too few for a public site.
     const FEW: u64 = 4096;
     let subject = whose.subject();
     let Some(limit) = limit else {
@@ -278,7 +282,7 @@ fn forwarding(name: &str, setting: Option<&str>) -> Finding {
 struct Ports(Vec<RangeInclusive<u16>>);
 
 impl Ports {
-    /// Parses a list such as `80,1024-2000`.
+    /// Parses a list of ports and ranges of ports, such as `80,1024-2000`.
     fn parse(list: &str) -> Self {
         let ranges = list.trim().split(',').filter_map(|one| {
             let (first, last) = one.split_once('-').unwrap_or((one, one));
@@ -287,7 +291,7 @@ impl Ports {
         Self(ranges.collect())
     }
 
-    /// Parses a range such as `32768\t60999`.
+    /// Parses the first and the last port of a range, such as `32768\t60999`.
     fn of_range(text: &str) -> Self {
         let mut words = text.split_whitespace().map(str::parse);
         match (words.next(), words.next()) {
@@ -301,8 +305,9 @@ impl Ports {
     }
 }
 
-/// The agent reserved what was free when it started: a port of a program that has ended since is not in
-/// the list. More than this many ports are missing only if the list was overwritten.
+/// How many of NAT's source ports may be missing from the reserved ports without a failure. The
+/// agent reserves the ports that are free when it starts, so a port that a program used then, and
+/// has left since, is missing. More ports than this are missing only if the list was overwritten.
 const TOLERATED: usize = 256;
 
 fn reserved_ports(reserved: &Ports, wanted: &[RangeInclusive<u16>]) -> Finding {
@@ -327,7 +332,8 @@ fn reserved_ports(reserved: &Ports, wanted: &[RangeInclusive<u16>]) -> Finding {
     )
 }
 
-/// Returns the ports that the agent listens on.
+/// Returns the TCP ports that the agent listens on according to the configuration; the ports of
+/// services of mode `tcp` are not among them.
 fn listening_ports(config: &Config) -> Vec<u16> {
     let proxied = config
         .services

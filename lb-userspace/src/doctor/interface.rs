@@ -1,4 +1,5 @@
-//! The interfaces of `[node]`: link, driver, XDP program, MTU, queues and offloads.
+//! Checks of `lb doctor` about the interfaces of `[node]`: state, driver, XDP program, MTU, queues
+//! and offloads.
 
 mod facts;
 
@@ -71,36 +72,39 @@ pub(super) static OFFLOADS: Check = Check {
 
 pub(super) static CHECKS: [&Check; 6] = [&PRESENT, &PROGRAM, &MODE, &MTU, &QUEUES, &OFFLOADS];
 
-/// The maximum MTU with which ENA accepts a native program (drivers/net/ethernet/amazon/ena/ena_xdp.h),
-/// and about what others accept: a page less headers and the room that XDP reserves.
+/// The maximum MTU with which the driver ENA accepts a native XDP program
+/// (drivers/net/ethernet/amazon/ena/ena_xdp.h): a page less headers and the room that XDP reserves.
+/// Other drivers have about the same limit.
 const LARGEST_MTU: u32 = 3498;
 
-/// An interface, as far as it could be read.
+/// The properties of an interface, as far as they could be read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     pub(super) name: String,
-    /// Interfaces of the host, for one that does not exist.
+    /// If the interface does not exist, the names of the interfaces that the host has; otherwise
+    /// empty.
     pub(super) present: Vec<String>,
-    /// `None` if the interface does not exist.
+    /// The properties of the interface in the kernel; `None` if the interface does not exist.
     pub(super) link: Option<Link>,
 }
 
-/// An interface that exists.
+/// The properties of an interface that exists.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Link {
-    /// Whether it is up by configuration.
+    /// Whether the interface is administratively up (`IFF_UP`).
     pub(super) is_up: bool,
-    /// Whether it has a carrier.
+    /// Whether the interface has a carrier (`IFF_LOWER_UP`).
     pub(super) has_carrier: bool,
-    /// The driver; `None` for some virtual interfaces.
+    /// The name of the interface's driver, or the kind of a virtual interface such as `veth`;
+    /// `None` if neither is known.
     pub(super) driver: Option<String>,
-    /// MTU in bytes.
+    /// The MTU of the interface in bytes; `None` if the kernel does not report it.
     pub(super) mtu: Option<u32>,
-    /// The XDP program.
+    /// The XDP program that is attached to the interface; `None` if there is none.
     pub(super) program: Option<InstalledProgram>,
-    /// What generic netlink reports.
+    /// The properties of the interface that the kernel reports by generic netlink.
     pub(super) device: Device,
-    /// What to do to get native XDP.
+    /// What the operator can do to get native XDP on the interface, as sentences.
     pub(super) remedy: String,
 }
 
@@ -115,7 +119,8 @@ impl Link {
     }
 }
 
-/// Judges one interface.
+/// Judges one interface. `choice` is `dataplane.xdp_mode`; `agent_runs` says whether an agent runs
+/// on this host.
 pub(super) fn judge(facts: &Facts, choice: XdpModeChoice, agent_runs: bool) -> Vec<Finding> {
     let name = facts.name.as_str();
     let Some(link) = &facts.link else {
@@ -266,8 +271,8 @@ fn queues(name: &str, link: &Link, choice: XdpModeChoice) -> Finding {
     QUEUES.ok(name, found)
 }
 
-/// Returns whether both ends of the interface are on this machine, where queues are an arrangement of
-/// the software.
+/// Returns whether the interface is virtual: both its ends are on this machine, so the number of
+/// its queues is not set by hardware.
 fn is_virtual(link: &Link) -> bool {
     matches!(
         link.driver.as_deref(),

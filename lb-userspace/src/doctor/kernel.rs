@@ -1,4 +1,4 @@
-//! The kernel: its version, and what eBPF needs of it.
+//! Checks of `lb doctor` about the kernel: its version, and what eBPF needs of it.
 
 use std::{fs, path::Path};
 
@@ -56,10 +56,10 @@ pub(super) static PINS: Check = Check {
 
 pub(super) static CHECKS: [&Check; 5] = [&VERSION, &BTF, &JIT, &FILE_SYSTEM, &PINS];
 
-/// The oldest supported kernel.
+/// The oldest kernel version that lb supports, as major and minor number.
 const OLDEST: (u32, u32) = (6, 1);
 
-/// Makes the checks of this group.
+/// Makes the checks about the kernel.
 pub(super) fn check(settings: &Dataplane, agent_runs: bool) -> Vec<Finding> {
     let release = uname().map(|names| names.release().to_string_lossy().into_owned());
     let jit = fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").ok();
@@ -90,7 +90,7 @@ fn version(release: &str) -> Finding {
     }
 }
 
-/// Parses the first two numbers of a release such as `6.1.0-31-amd64`.
+/// Parses the major and minor version of a kernel release such as `6.1.0-31-amd64`.
 fn numbers(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|character: char| !character.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))

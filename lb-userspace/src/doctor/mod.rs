@@ -1,10 +1,10 @@
 //! `lb doctor`: examines the host, its peer, AWS, names and backends, and says what is wrong and how to
 //! fix it.
 //!
-//! A check has an entry in the [catalogue](Check) and returns [findings](Finding). Each module has one
-//! concern: functions that read facts of the host, and pure functions that judge them. Nothing is
-//! changed, and nothing is asked twice: checks that wait for the network have time limits and run at the
-//! same time.
+//! A check has an entry in the [catalogue](Check) and returns [findings](Finding). Each module is
+//! about one subject: it has functions that read facts of the host, and pure functions that judge
+//! these facts. `lb doctor` changes nothing, and asks for nothing twice: the checks that wait for
+//! the network have time limits and run at the same time.
 
 #![forbid(unsafe_code)]
 
@@ -46,12 +46,12 @@ pub use self::{
 };
 use crate::config::{Config, Mode};
 
-/// Time limit of one request over the network.
+/// Time limit of one request over the network, to a backend, the peer or the DNS resolver.
 const REQUEST_LIMIT: Duration = Duration::from_secs(3);
-/// Time limit of all requests to AWS, which depend on each other.
+/// Time limit of all requests to AWS together, some of which need the answers to earlier ones.
 const AWS_LIMIT: Duration = Duration::from_secs(8);
 
-/// Examines this host with a configuration file. Takes at most about ten seconds.
+/// Examines this host, with the configuration in a file. Takes at most about ten seconds.
 ///
 /// # Errors
 /// The process can start no thread.
@@ -61,7 +61,7 @@ pub fn examine(file: &Path) -> io::Result<Report> {
         .enable_all()
         .build()?;
     let report = runtime.block_on(report(file));
-    // A thread may still wait for an answer of the resolver, which is not waited for.
+    // A thread may still wait for an answer of the DNS resolver; that thread is not waited for.
     runtime.shutdown_background();
     Ok(report)
 }
@@ -110,7 +110,7 @@ fn on_this_host(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     findings
 }
 
-/// Asks the backends and the peer.
+/// Makes the checks that ask the backends and the peer over the network.
 async fn probes(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     let (backends, pair, clock) = tokio::join!(
         backends::answers(config, REQUEST_LIMIT),
@@ -120,9 +120,10 @@ async fn probes(config: &Config, agent: Option<&RunningAgent>) -> Vec<Finding> {
     [backends, pair, clock].concat()
 }
 
-/// Watches the checksums of what arrives while the probes are made.
+/// Checks the checksums of the packets that arrive while the backends and the peer are probed.
 async fn opened_connections(config: &Config) -> Vec<Finding> {
-    /// Time in which backends on the same machine, which alone have the fault, answer.
+    /// How long packets are watched: only senders on the same machine leave checksums incomplete,
+    /// and backends there answer the probes within this time.
     const SPAN: Duration = Duration::from_secs(1);
     let steers = config
         .services

@@ -1,4 +1,4 @@
-//! The DNS names that clients use.
+//! Check of `lb doctor` about the DNS names that clients use.
 
 use std::{
     collections::BTreeSet,
@@ -25,10 +25,10 @@ pub(super) static NAME: Check = Check {
 
 pub(super) static CHECKS: [&Check; 1] = [&NAME];
 
-/// The addresses of a name, or why there are none.
+/// DNS names, each with its IP addresses, or with the reason why it was not resolved.
 pub(super) type Resolved = Vec<(String, Result<BTreeSet<IpAddr>, String>)>;
 
-/// Resolves names, all at the same time. None takes longer than `limit`.
+/// Resolves DNS names, all at the same time. No look-up takes longer than `limit`.
 pub(super) async fn resolve(names: BTreeSet<String>, limit: Duration) -> Resolved {
     let mut lookups = JoinSet::new();
     for name in names {
@@ -50,7 +50,8 @@ async fn lookup(name: &str) -> Result<BTreeSet<IpAddr>, String> {
     found.map_err(|error| error.to_string())
 }
 
-/// Judges names; `expected` is the public address of the Elastic IP, if it is known.
+/// Judges the IP addresses of DNS names. `expected` is the public address of the Elastic IP, which
+/// the names should have; `None` if it is not known.
 pub(super) fn judge(resolved: Resolved, expected: Option<Ipv4Addr>) -> Vec<Finding> {
     resolved
         .into_iter()

@@ -1,4 +1,5 @@
-//! The other host: its address, the secret, the link, and adverts.
+//! Checks of `lb doctor` about the pair: this host's address for the peer, the pair's secret, the
+//! link to the peer, and adverts.
 
 mod listen;
 
@@ -62,7 +63,8 @@ pub(super) static ADVERTS: Check = Check {
 
 pub(super) static CHECKS: [&Check; 4] = [&SOURCE, &SECRET, &LINK, &ADVERTS];
 
-/// Makes the checks of this group. None takes longer than `limit`.
+/// Makes the checks about the pair; none if the configuration has no `[ha]`. No check takes longer
+/// than `limit`.
 pub(super) async fn check(
     config: &Config,
     agent: Option<&RunningAgent>,
@@ -160,15 +162,15 @@ fn secret(file: &Path, read: Result<Secret, SecretError>, account: Account) -> F
     judge_private(&SECRET, file, read, account)
 }
 
-/// Whether the peer was reached.
+/// Whether a TCP connection with the peer was made on the port of `[ha.link]`.
 #[derive(Debug)]
 enum Reached {
     Yes,
-    /// The peer's host answered that no process listens.
+    /// The peer's host refused the connection: no process listens on the port.
     Refused,
-    /// There was no answer.
+    /// The peer's host did not answer, or the peer did not connect, within the time limit.
     Silent,
-    /// An error of this host.
+    /// An error of this host prevented the connection.
     Error(io::Error),
 }
 
@@ -238,12 +240,14 @@ fn first_link(ha: &Ha, port: u16, reached: &Reached) -> Finding {
     }
 }
 
-/// What is known about the pair when adverts are judged.
+/// What is known about the agents of both hosts when the adverts are judged.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// The role of the running agent.
+    /// The VRRP role of the agent on this host; `None` if no agent runs, or if it does not report
+    /// its role.
     role: Option<Role>,
-    /// Whether the peer's agent runs, if no agent runs here and it is known.
+    /// Whether the peer's agent runs; `None` if that is not known, as when an agent runs on this
+    /// host and so the peer's port was not probed.
     peer_runs: Option<bool>,
 }
 

@@ -1,4 +1,5 @@
-//! The addresses and ports that the agent listens on, and who has them now.
+//! Checks of `lb doctor` about the addresses and ports of the configuration: which process listens
+//! there, and whether the host has the addresses.
 
 mod sockets;
 
@@ -38,7 +39,8 @@ pub(super) static ADDRESS: Check = Check {
 
 pub(super) static CHECKS: [&Check; 2] = [&PORT, &ADDRESS];
 
-/// Makes the checks of this group. `agent`: the process id of the running agent.
+/// Makes the checks about addresses and ports. `agent` is the process ID of the running agent;
+/// `None` if no agent runs.
 pub(super) fn check(config: &Config, agent: Option<i32>) -> Vec<Finding> {
     let listeners = listeners();
     let mut findings: Vec<_> = wanted(config)
@@ -52,13 +54,14 @@ pub(super) fn check(config: &Config, agent: Option<i32>) -> Vec<Finding> {
     findings
 }
 
-/// An address and port of the configuration.
+/// An address and port of the configuration, on which lb is to receive connections.
 #[derive(Clone, Debug)]
 struct Wanted {
     address: SocketAddr,
-    /// What it is for.
+    /// What the address and port are for, such as a service, as text for the output.
     purpose: String,
-    /// Whether the kernel steers it, so that the agent does not listen there.
+    /// Whether the kernel steers the connections to this address and port, so that the agent does
+    /// not listen there.
     is_steered: bool,
 }
 
@@ -80,7 +83,8 @@ fn wanted(config: &Config) -> Vec<Wanted> {
         .collect()
 }
 
-/// Returns where the agent waits for its peer: the host with the higher address does.
+/// Returns the address and port at which the agent waits for the link from its peer; `None` if it
+/// does not wait: only the host with the higher address does, and the other one connects.
 fn link(ha: Option<&Ha>) -> Option<Wanted> {
     let ha = ha?;
     let link = ha.link.as_ref()?;

@@ -1,4 +1,4 @@
-//! The report, which collects the findings of all checks.
+//! The report of `lb doctor`, which collects the findings of all checks.
 
 use serde::Serialize;
 
@@ -8,34 +8,34 @@ use super::{
     finding::{Finding, State},
 };
 
-/// All findings, in the order of the groups.
+/// All findings of `lb doctor`, in the order of the groups of checks.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The findings.
+    /// The findings, sorted by group and then by check.
     pub findings: Vec<Finding>,
 }
 
-/// The number of findings of each state.
+/// The numbers of findings by verdict.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Counts {
-    /// Findings with nothing wrong.
+    /// Number of findings that nothing is wrong.
     pub ok: usize,
-    /// Warnings.
+    /// Number of warnings.
     pub warn: usize,
-    /// Failures.
+    /// Number of failures.
     pub fail: usize,
-    /// Checks that could not be made.
+    /// Number of checks that could not be made or do not apply.
     pub skipped: usize,
 }
 
 impl Report {
-    /// Makes a report of findings, which it sorts by group and then by check.
+    /// Makes a report of these findings, and sorts them by group and then by check.
     pub(super) fn of(mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| (finding.check.group, place(finding.check)));
         Self { findings }
     }
 
-    /// Counts the findings by state.
+    /// Counts the findings by verdict.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
@@ -50,14 +50,15 @@ impl Report {
         counts
     }
 
-    /// Returns the worst state: `Ok` unless there is a warning or a failure.
+    /// Returns the worst verdict: `Ok` unless there is a warning or a failure.
     #[must_use]
     pub fn worst(&self) -> State {
         let states = self.findings.iter().map(|finding| finding.state);
         states.max().unwrap_or(State::Ok).max(State::Ok)
     }
 
-    /// Returns the groups that have findings, each with its findings, in order.
+    /// Returns the groups of checks that have findings, each with its findings, in the order of the
+    /// output.
     pub fn groups(&self) -> impl Iterator<Item = (Group, &[Finding])> {
         let same = |a: &Finding, b: &Finding| a.check.group == b.check.group;
         self.findings
@@ -86,7 +87,7 @@ impl Report {
     }
 }
 
-/// Returns the place of a check in the catalogue.
+/// Returns the position of a check in the catalogue of checks.
 fn place(check: &Check) -> usize {
     catalogue::all()
         .position(|one| one.name == check.name)

@@ -1,4 +1,4 @@
-//! Whether security groups let clients and the peer in.
+//! Checks whether the security groups of this host let in the packets of clients and of the peer.
 
 use std::net::IpAddr;
 
@@ -9,18 +9,19 @@ use crate::{
     doctor::finding::Finding,
 };
 
-/// What must be able to arrive.
+/// Packets that the security groups of this host must let in.
 #[derive(Clone, Debug)]
 struct Traffic {
-    /// What it is.
+    /// What the packets are for, such as a service, as text for the output.
     name: String,
     protocol: &'static str,
     port: Option<u16>,
-    /// The sender; `None`: clients anywhere.
+    /// The sender of the packets; `None` for clients, which may have any address.
     from: Option<IpAddr>,
 }
 
-/// Judges the rules of this host's interface.
+/// Judges the inbound rules of the security groups of this host's interface, or the error of
+/// reading them.
 pub(super) fn judge(config: &Config, rules: Result<Vec<InboundRule>, ApiError>) -> Vec<Finding> {
     let rules = match rules {
         Ok(rules) => rules,
@@ -109,7 +110,8 @@ fn allows(rule: &InboundRule, traffic: &Traffic) -> bool {
         _ => true,
     };
     let source = match traffic.from {
-        // The groups of the peer are not known: a rule with a group is taken to include it.
+        // The security groups of the peer are not known, so a rule that names a group as its source
+        // is taken to let the peer in.
         Some(peer) => {
             !rule.groups.is_empty() || rule.networks.iter().any(|network| contains(network, peer))
         }

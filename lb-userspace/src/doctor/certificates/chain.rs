@@ -1,4 +1,4 @@
-//! Whether the certificates of a file lead to an authority.
+//! Checks whether the certificates in a file form a chain to a trusted certificate authority.
 
 use std::{collections::HashSet, env, fs, path::PathBuf};
 
@@ -7,17 +7,18 @@ use x509_parser::{
     certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer as _,
 };
 
-/// The subjects of the authorities that this host trusts, in DER.
+/// The subjects of the certificate authorities that this host trusts, in DER.
 pub(super) type Authorities = HashSet<Vec<u8>>;
 
-/// Files with the authorities of the host: Debian, and Fedora and its relatives.
+/// Files with the certificate authorities that the host trusts: of Debian, and of Fedora and its
+/// relatives.
 const FILES: [&str; 2] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
 ];
 
-/// Reads the subjects of the authorities that this host trusts. As for OpenSSL, `SSL_CERT_FILE` names
-/// another file.
+/// Reads the subjects of the certificate authorities that this host trusts. As in OpenSSL, the
+/// environment variable `SSL_CERT_FILE` names another file to read instead.
 pub(super) fn trusted_authorities() -> Authorities {
     let named = env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let files = named.map_or_else(|| FILES.map(PathBuf::from).to_vec(), |file| vec![file]);
@@ -34,38 +35,42 @@ fn subjects(text: &[u8]) -> Vec<Vec<u8>> {
     certificates.filter_map(subject).collect()
 }
 
-/// The certificates of a file, in order.
+/// The certificates of a file, in the order of the file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chain(Vec<Link>);
 
-/// One certificate.
+/// One certificate of a chain.
 #[derive(Clone, Debug)]
 struct Link {
     subject: Vec<u8>,
     issuer: Vec<u8>,
     issuer_name: String,
-    /// Whether it names an address that its issuer's certificate can be fetched from, as those of public
+    /// Whether the certificate gives a URL of its issuer's certificate, as certificates of public
     /// authorities do (RFC 5280, section 4.2.2.1).
     names_issuers: bool,
 }
 
-/// The result of following a chain.
+/// The result of following a chain from each certificate to that of its issuer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Verdict {
-    /// This many certificates lead to a trusted authority.
+    /// The chain leads to a trusted authority. The value is the number of certificates in the file.
     Complete(usize),
-    /// The only certificate is its own issuer.
+    /// The only certificate in the file is its own issuer, or the file has no certificate.
     SelfSigned,
-    /// A certificate, by its place from 1, is not followed by that of its issuer.
+    /// A certificate is not followed by the certificate of its issuer. `place` is its position in
+    /// the file, counted from 1.
     Broken { place: usize, issuer: String },
-    /// The last issuer is missing, and is not an authority that this host trusts.
+    /// The file lacks the certificate of `issuer`, which issued the last certificate and which this
+    /// host does not trust. The last certificate gives a URL of its issuer's certificate, so the
+    /// authority seems to be public.
     Incomplete { issuer: String },
-    /// As `Incomplete`, but it looks like a private authority.
+    /// The chain ends at an authority that this host does not trust and that seems to be private:
+    /// the last certificate is its own issuer, or gives no URL of its issuer's certificate.
     Private { issuer: String },
 }
 
 impl Chain {
-    /// Parses the certificates in a file; other content is skipped.
+    /// Parses the certificates in a PEM file; other content of the file is skipped.
     pub(super) fn parse(text: &[u8]) -> Self {
         let links = CertificateDer::pem_slice_iter(text).flatten();
         let link = |der: CertificateDer<'_>| {
@@ -80,10 +85,12 @@ impl Chain {
         Self(links.filter_map(link).collect())
     }
 
-    /// Follows the chain from the first certificate to the last.
+    /// Follows the chain from the first certificate to the last. `roots` are the certificate
+    /// authorities that this host trusts.
     pub(super) fn judge(&self, roots: &Authorities) -> Verdict {
         for (place, pair) in (1..).zip(self.0.windows(2)) {
-            // An authority that is trusted ends the chain: what follows is not needed.
+            // A certificate whose issuer is trusted ends the chain: what follows in the file is not
+            // needed.
             if let [link, next] = pair
                 && link.issuer != next.subject
                 && !roots.contains(&link.issuer)
@@ -112,7 +119,8 @@ impl Chain {
 }
 
 fn names_issuers(certificate: &X509Certificate<'_>) -> bool {
-    /// `id-ad-caIssuers`.
+    /// The OID of `id-ad-caIssuers`, with which a certificate gives the URL of its issuer's
+    /// certificate.
     const CA_ISSUERS: &str = "1.3.6.1.5.5.7.48.2";
     certificate.extensions().iter().any(|extension| {
         matches!(extension.parsed_extension(), ParsedExtension::AuthorityInfoAccess(access)
@@ -147,7 +155,8 @@ mod tests {
         let mut params =
             CertificateParams::new(vec!["www.example.org".to_owned()]).expect("a name");
         if names_issuers {
-            // SEQUENCE { SEQUENCE { OID id-ad-caIssuers, [6] "http://x" } }
+            // The extension that gives the URL of the issuer's certificate, in DER: SEQUENCE {
+            // SEQUENCE { OID id-ad-caIssuers, [6] "http://x" } }
             let mut access = vec![
                 0x30, 0x16, 0x30, 0x14, 0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x02,
                 0x86, 0x08,

@@ -78,7 +78,8 @@ fn a_list_of_reserved_ports_that_was_overwritten_is_restored_with_what_it_has() 
         reserved_ports(&Ports::parse("1024-32767"), &wanted).state,
         State::Ok
     );
-    // A program listened on these when the agent started.
+    // A program listened on ports 1024 to 1029 when the agent started, so the agent did not reserve
+    // them.
     assert_eq!(
         reserved_ports(&Ports::parse("1030-32767"), &wanted).state,
         State::Ok

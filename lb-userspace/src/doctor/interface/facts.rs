@@ -1,4 +1,4 @@
-//! Reads an interface.
+//! Reads the properties of an interface from the kernel.
 
 use std::{fs, path::Path};
 
@@ -13,7 +13,8 @@ use crate::{
     netlink::{self, Rtnetlink},
 };
 
-/// Reads an interface by its name.
+/// Reads the properties of the interface with this name. `pin_path` is the folder with the pin of
+/// lb's XDP program, by which that program is recognised.
 pub(in crate::doctor) fn read(name: &str, pin_path: &Path) -> Facts {
     let index = nix::net::if_::if_nametoindex(name).ok();
     Facts {
@@ -64,13 +65,13 @@ fn message(index: u32) -> Option<LinkMessage> {
     }
 }
 
-/// Returns the driver of a physical interface.
+/// Returns the name of the driver of a physical interface; `None` for other interfaces.
 fn driver(name: &str) -> Option<String> {
     let driver = fs::read_link(format!("/sys/class/net/{name}/device/driver")).ok()?;
     Some(driver.file_name()?.to_str()?.to_owned())
 }
 
-/// Returns the kind of a virtual interface, such as `veth`.
+/// Returns the kind of a virtual interface, such as `veth`; `None` for other interfaces.
 fn kind(link: &LinkMessage) -> Option<String> {
     link.attributes
         .iter()

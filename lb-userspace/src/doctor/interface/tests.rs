@@ -1,4 +1,5 @@
-//! Judgements about facts of ENA, veth, virtio and broken hosts.
+//! Tests of what `lb doctor` says about interfaces with the drivers ENA, veth and virtio, and about
+//! interfaces with faults.
 
 use super::*;
 use crate::{doctor::State, netlink::Channels};

@@ -1,4 +1,4 @@
-//! Hears and reaches the peer.
+//! Listens for adverts of the peer, and makes a TCP connection with it.
 
 use std::{
     io,
@@ -17,18 +17,18 @@ use tokio::{
 
 use crate::config::{Ha, Node, Transport};
 
-/// What was heard of the peer.
+/// The adverts that were received from the peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Heard {
-    /// An advert of this virtual router.
+    /// An advert with this virtual router identifier (VRID) was received.
     Router(u8),
-    /// No advert.
+    /// No advert was received.
     Nothing,
 }
 
-/// The IP protocol of VRRP.
+/// The IP protocol number of VRRP.
 const VRRP: i32 = 112;
-/// The group that adverts are sent to by multicast (RFC 9568, section 5.1.1.2.1).
+/// The IPv4 multicast group that adverts are sent to (RFC 9568, section 5.1.1.2.1).
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
 
 /// Listens for an advert of the peer, for at most `span`.
@@ -46,7 +46,7 @@ pub(super) async fn adverts(ha: &Ha, node: &Node, span: Duration) -> io::Result<
         let index = nix::net::if_::if_nametoindex(node.interfaces.first())?;
         socket.join_multicast_v4_n(&GROUP, &InterfaceIndexOrAddress::Index(index))?;
     }
-    // tokio's type for UDP sockets, as it has none for raw ones.
+    // tokio has no type for raw sockets, so its type for UDP sockets is used.
     let socket = UdpSocket::from_std(socket.into())?;
     let own = ha.virtual_router_id.get();
     let mut other = Heard::Nothing;
@@ -67,7 +67,8 @@ pub(super) async fn adverts(ha: &Ha, node: &Node, span: Duration) -> io::Result<
     heard.await.unwrap_or(Ok(other))
 }
 
-/// Returns the sender and the virtual router of one advert; `None` if the packet is not an advert.
+/// Receives a packet. Returns its sender and its virtual router identifier (VRID); `None` if the
+/// packet is not an advert.
 fn receive(socket: &UdpSocket) -> io::Result<Option<(IpAddr, u8)>> {
     let mut buffer = [0; 2048];
     let (length, from) =
@@ -82,7 +83,8 @@ fn receive(socket: &UdpSocket) -> io::Result<Option<(IpAddr, u8)>> {
     }))
 }
 
-/// Returns the virtual router of a datagram, which has its header with IPv4 and not with IPv6.
+/// Returns the virtual router identifier (VRID) of an advert. A raw socket delivers IPv4 packets
+/// with their IP header, and IPv6 packets without it.
 fn router(datagram: &[u8], is_ipv4: bool) -> Option<u8> {
     let header = match is_ipv4 {
         true => usize::from(datagram.first()? & 0x0f) * 4,
@@ -91,10 +93,10 @@ fn router(datagram: &[u8], is_ipv4: bool) -> Option<u8> {
     datagram.get(header + 1).copied()
 }
 
-/// Connects to the peer once.
+/// Connects from the address `source` to the peer once, and closes the connection.
 ///
 /// # Errors
-/// The connection is refused, or [`io::ErrorKind::TimedOut`].
+/// The connection fails, or is not made within `limit` ([`io::ErrorKind::TimedOut`]).
 pub(super) async fn connect(source: IpAddr, peer: SocketAddr, limit: Duration) -> io::Result<()> {
     let socket = match source {
         IpAddr::V4(_) => TcpSocket::new_v4()?,
@@ -107,10 +109,11 @@ pub(super) async fn connect(source: IpAddr, peer: SocketAddr, limit: Duration) -
     }
 }
 
-/// Waits until the peer connects.
+/// Waits on `address` until the peer connects, at most for `limit`.
 ///
 /// # Errors
-/// The address cannot be listened on, or [`io::ErrorKind::TimedOut`].
+/// `address` cannot be listened on, or the peer does not connect within `limit`
+/// ([`io::ErrorKind::TimedOut`]).
 pub(super) async fn accept(address: SocketAddr, peer: IpAddr, limit: Duration) -> io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     let accepted = timeout(limit, async {

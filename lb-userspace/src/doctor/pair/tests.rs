@@ -65,7 +65,8 @@ fn a_host_that_dials_tells_a_stopped_agent_from_a_firewall() {
     assert_eq!(state(&lower(), Reached::Yes), State::Ok);
     assert_eq!(state(&lower(), Reached::Refused), State::Warn);
     assert_eq!(state(&lower(), Reached::Silent), State::Fail);
-    // The other one only waits, and cannot tell the two apart.
+    // The host with the higher address only waits for the peer to connect, so it cannot tell a
+    // stopped agent from a firewall.
     let higher = ha("172.31.15.233", "172.31.0.68");
     assert_eq!(state(&higher, Reached::Silent), State::Warn);
     let error = Reached::of(Err(io::ErrorKind::AddrNotAvailable.into()));

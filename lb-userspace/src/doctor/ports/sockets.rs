@@ -1,4 +1,4 @@
-//! Listening TCP sockets, and the processes that have them.
+//! Finds the listening TCP sockets of the host, and the processes that have them open.
 
 use std::{
     collections::HashMap,
@@ -6,21 +6,21 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-/// A listening socket.
+/// A listening TCP socket.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Listener {
     pub(super) address: SocketAddr,
-    /// The number of the socket.
+    /// The inode number of the socket, by which /proc/PID/fd names it.
     pub(super) inode: u64,
-    /// The processes that have it open, after `lb upgrade` for a while two; empty if this process may not
-    /// see them.
+    /// IDs of the processes that have the socket open: two for a while after `lb upgrade`; empty if
+    /// this process has no permission to see them.
     pub(super) pids: Vec<i32>,
-    /// The name of the first of them.
+    /// The name of the first process in `pids`; `None` if it cannot be read.
     pub(super) name: Option<String>,
 }
 
 impl Listener {
-    /// Whether another socket cannot listen on `address` because of this one.
+    /// Whether this socket keeps another socket from listening on `address`.
     pub(super) fn covers(&self, address: SocketAddr) -> bool {
         let (own, other) = (self.address.ip(), address.ip());
         let overlap = own == other
@@ -30,7 +30,7 @@ impl Listener {
         self.address.port() == address.port() && overlap
     }
 
-    /// Returns what to do to free the port.
+    /// Returns, as text, how the operator can stop the process that has the socket's port.
     pub(super) fn how_to_stop(&self) -> String {
         match self.pids.first() {
             Some(pid) => format!("stop it, by its unit or with `kill {pid}`"),
@@ -54,7 +54,8 @@ impl fmt::Display for Listener {
 
 /// Lists the listening sockets of this network namespace.
 pub(super) fn listeners() -> Vec<Listener> {
-    // `thread-self` and not `net`, which is the network of the main thread.
+    // `/proc/thread-self/net` is the network namespace of this thread; `/proc/net` would be that of
+    // the process's main thread.
     let tables = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
     let mut listeners: Vec<Listener> = tables
         .iter()
@@ -71,7 +72,7 @@ pub(super) fn listeners() -> Vec<Listener> {
     listeners
 }
 
-/// Parses the listening sockets out of /proc/net/tcp or tcp6.
+/// Parses the listening sockets in the content of /proc/net/tcp or /proc/net/tcp6.
 fn parse(table: &str) -> Vec<Listener> {
     const LISTENS: &str = "0A";
     let socket = |line: &str| {
@@ -88,7 +89,8 @@ fn parse(table: &str) -> Vec<Listener> {
     table.lines().skip(1).filter_map(socket).collect()
 }
 
-/// Parses an address as the kernel prints it: words of 32 bits in the machine's byte order.
+/// Parses an IP address as the kernel prints it in /proc/net/tcp: words of 32 bits in the machine's
+/// byte order, in hexadecimal.
 fn ip(text: &str) -> Option<IpAddr> {
     let word = |place: usize| {
         let digits = text.get(place..place + 8)?;
@@ -107,7 +109,8 @@ fn ip(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// Returns the processes by the sockets that they have open, as far as this process may see them.
+/// Returns the IDs of the processes that have a socket open, by the socket's inode number, as far
+/// as this process has permission to see them.
 fn owners() -> HashMap<u64, Vec<i32>> {
     let mut owners: HashMap<u64, Vec<i32>> = HashMap::new();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -135,7 +138,8 @@ fn owners() -> HashMap<u64, Vec<i32>> {
     owners
 }
 
-/// Parses the number of a socket out of the target of a descriptor, `socket:[4711]`.
+/// Parses the inode number of a socket in the target of a link in /proc/PID/fd, such as
+/// `socket:[4711]`.
 fn socket_number(target: &str) -> Option<u64> {
     target
         .strip_prefix("socket:[")?
