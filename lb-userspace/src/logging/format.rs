@@ -23,7 +23,8 @@ use tracing_subscriber::{
 use super::journald::prefix;
 use crate::{config::LineFormat, events::Line};
 
-/// The format in force, which a reload may change. Clones share it.
+/// The format of log lines that is in force, text or JSON, which a reload may change. Clones share
+/// it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SharedFormat(Arc<AtomicBool>);
 
@@ -37,19 +38,20 @@ impl SharedFormat {
     }
 }
 
-/// Formats each line in the format in force, for journald with a prefix for its priority.
+/// Formats each line of the log in the format in force; lines for journald get a prefix with their
+/// priority.
 pub(super) struct Lines {
     format: SharedFormat,
     is_journald: bool,
     timed: Format<Compact>,
-    /// journald adds its own time stamps.
+    /// The text format for journald: without the time, because journald adds its own time stamps.
     untimed: Format<Compact, ()>,
 }
 
 /// A line of the log in JSON.
 #[derive(Serialize)]
 struct JsonLine<'a> {
-    /// RFC 3339 in UTC, with milliseconds.
+    /// The time at which the line was logged: RFC 3339 in UTC, with milliseconds.
     time: String,
     level: &'a str,
     message: &'a str,
@@ -94,7 +96,8 @@ where
         let mut text = String::new();
         self.untimed
             .format_event(context, Writer::new(&mut text), event)?;
-        // journald takes each line for a message of its own.
+        // journald takes each line of the text for a message of its own, so each line gets the
+        // prefix.
         for line in text.lines() {
             writeln!(writer, "{}{line}", prefix(level))?;
         }
@@ -133,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// What was written to the log.
+    /// The bytes that a test wrote to the log.
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
 

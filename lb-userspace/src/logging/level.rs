@@ -1,14 +1,16 @@
-//! Which level is in force: the configured one, or for a time another. Without I/O; time is an argument.
+//! Which level of the log is in force: the one that an operator set for a time, else that of the
+//! command line, else that of the configuration. Without I/O; time is an argument.
 
 use std::time::Instant;
 
-/// The level before a configuration was read.
+/// The level of the log before a configuration was read.
 const USUAL: &str = "info";
 
-/// The levels of the log, as text for a filter.
+/// The levels of the log by where they come from, each as text for a filter of `tracing`.
 #[derive(Debug)]
 pub(super) struct Level {
-    /// Given on the command line: overrides the configuration.
+    /// The level given on the command line, which overrides that of the configuration; `None` if
+    /// none was given.
     given: Option<String>,
     configured: String,
     temporary: Option<Temporary>,
@@ -17,7 +19,7 @@ pub(super) struct Level {
 #[derive(Debug)]
 struct Temporary {
     levels: String,
-    /// `None`: until the agent ends.
+    /// When the temporary level ends; `None` if it lasts until the agent ends.
     until: Option<Instant>,
 }
 
@@ -53,7 +55,7 @@ impl Level {
         self.temporary = None;
     }
 
-    /// Ends a temporary level whose time has passed. Returns whether there was one.
+    /// Ends the temporary level if its time has passed at `now`. Returns whether it ended.
     pub(super) fn expire(&mut self, now: Instant) -> bool {
         let until = self.temporary.as_ref().and_then(|it| it.until);
         let expired = until.is_some_and(|until| now >= until);

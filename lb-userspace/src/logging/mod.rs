@@ -27,7 +27,8 @@ use level::Level;
 pub struct Logging {
     /// The journal of events.
     pub journal: Journal,
-    /// `None` if this process has no log, as in tests.
+    /// What changes the format and the level of the log; `None` if this process has no log, as in
+    /// tests.
     control: Option<Arc<Control>>,
 }
 
@@ -39,8 +40,9 @@ struct Control {
 }
 
 impl Logging {
-    /// Starts the log. `levels` is a level such as `info`, or levels by module such as `lb=debug`; it
-    /// overrides the level of the configuration. `colour` is for terminals.
+    /// Starts the log. `levels` is a level such as `info`, or levels by module such as `lb=debug`;
+    /// it overrides the level of the configuration. `colour` says whether lines are coloured by the
+    /// escape sequences of a terminal.
     ///
     /// # Errors
     /// `levels` is invalid, or a log has already been started.
@@ -71,16 +73,17 @@ impl Logging {
         })
     }
 
-    /// Puts the format and the level of a configuration in force.
+    /// Puts the format and the level of the log in force that a configuration sets.
     pub fn configure(&self, log: &config::Log) {
         self.set_format(log.format);
-        // The configuration was checked, so that a level that is refused here is a fault of the program.
+        // The level was checked when the configuration was read, so a level that is refused here is
+        // a fault of the program.
         let configured = self.change(|level| level.configure(&log.level));
         debug_assert!(configured.is_ok(), "{configured:?}");
     }
 
-    /// Sets the level, for a time or until the agent ends; `configured` is the level of the configuration.
-    /// Returns the outcome as a sentence.
+    /// Sets the level of the log for `time`, or with `None` until the agent ends. The word
+    /// `configured` restores the level of the configuration. Returns the outcome as a sentence.
     ///
     /// # Errors
     /// The level is invalid.
@@ -90,7 +93,7 @@ impl Logging {
             let reason = "the operator restored the configured level";
             return Ok(self.announce(reason));
         }
-        // A filter would take any other word for the name of a module.
+        // A log filter would take any word that is no level for the name of a module.
         if !config::is_log_level(levels) {
             return Err(invalid(levels, "unknown level"));
         }
@@ -103,7 +106,8 @@ impl Logging {
         }))
     }
 
-    /// Restores the configured level when the time of another one has passed. Called once a second.
+    /// Restores the configured level of the log when the time of a temporary one has passed. Must
+    /// be called once a second.
     pub fn tick(&self) {
         let now = Instant::now();
         let mut expired = false;
@@ -119,7 +123,8 @@ impl Logging {
         }
     }
 
-    /// Logs the level in force, and returns it as a sentence.
+    /// Logs which level of the log is in force, and returns that as a sentence. `reason` says why
+    /// it changed.
     fn announce(&self, reason: &str) -> String {
         let control = self.control.as_ref();
         let level =
@@ -133,7 +138,8 @@ impl Logging {
         format!("the level of the log is {level} now: {reason}")
     }
 
-    /// Changes the level, and puts it in force if it is another one.
+    /// Changes the levels of the log by `change`, and puts the resulting level in force if it
+    /// differs from the one before.
     fn change(&self, change: impl FnOnce(&mut Level)) -> Result<(), String> {
         let Some(control) = &self.control else {
             return Ok(());
