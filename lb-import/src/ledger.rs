@@ -37,7 +37,8 @@ pub struct Note {
     /// Whether lb lacks what the directive asks for, does not need it, or does not know the
     /// directive.
     pub loss: Loss,
-    /// The reason why it is not in the output, as a sentence without a full stop.
+    /// The reason why the directive, or a part of it, is not in the output, as a sentence without a
+    /// full stop.
     pub why: String,
     /// Whether only a part of the directive is left out, and the rest of it is in the output.
     pub in_part: bool,

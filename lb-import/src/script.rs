@@ -83,7 +83,7 @@ fn words(line: &str) -> Vec<String> {
 
 struct Reader<'l> {
     script: Script,
-    /// The value of each variable, and the directive that assigned it.
+    /// The value of each variable of the script, and the directive that assigned it.
     variables: BTreeMap<String, (String, Id)>,
     /// The variables of the script that a call of `aws ec2` used.
     used: Vec<String>,
@@ -96,7 +96,8 @@ const ONLY: &str = "the import understands assignments and calls of aws ec2, and
 
 impl Reader<'_> {
     fn command(&mut self, id: Id, words: &[String]) {
-        // A call of `aws ec2` may be the condition of a shell's `if` or `until`.
+        // Words of the shell that may precede a call of `aws ec2` in a command, such as the `if` of
+        // which the call is the condition.
         const BEFORE: [&str; 9] = [
             "if", "while", "until", "!", "then", "do", "else", "sudo", "exec",
         ];
@@ -199,7 +200,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Returns the value of a word, with a variable replaced, and the directive that the value comes from.
+    /// Returns the value of a word, which may be a variable of the script, and the directive that
+    /// the value comes from.
     fn value(&mut self, word: &str, id: Id) -> (String, Id) {
         let name = word.strip_prefix('$').map(|name| {
             let inner = name

@@ -31,7 +31,8 @@ const REQUIRED: [&str; 11] = [
     "virtual_router_id",
 ];
 
-/// Returns the text that lb accepts; the errors if nothing more can be removed.
+/// Removes from a document what lb's parser refuses, and returns the document as text that the
+/// parser accepts. The errors are those of the parser if nothing more can be removed.
 pub(crate) fn settle(document: &mut Table, ledger: &mut Ledger) -> Result<String, Errors> {
     loop {
         let written = write(document, ledger);
@@ -62,9 +63,10 @@ pub(crate) fn settle(document: &mut Table, ledger: &mut Ledger) -> Result<String
     }
 }
 
-/// Returns what is removed with a refused line: only the setting, if it has directives that it comes from
-/// and its table does not require it; otherwise the innermost table that has such directives. A single
-/// condition of a route is never removed, as the route would then take more requests than intended.
+/// Returns what is removed because the parser refuses a line: only the line's setting, if the
+/// setting has directives that it comes from and its table does not require it; otherwise the
+/// innermost table that has such directives. A single condition of a route is never removed, as the
+/// route would then take more requests than intended.
 fn widened(document: &Table, owner: Owner) -> Owner {
     let Owner { mut table, setting } = owner;
     let found = find(document, &table);

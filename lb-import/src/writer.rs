@@ -5,14 +5,15 @@ use crate::{
     ledger::{Id, Ledger, one_line},
 };
 
-/// The text, and for each of its lines the table or setting that it belongs to.
+/// The text of a document, and for each line of the text the table or setting that the line belongs
+/// to.
 pub(crate) struct Written {
     pub(crate) text: String,
     pub(crate) owners: Vec<Option<Owner>>,
 }
 
-/// The owner of a line: the indices that lead from the document to a table, and the index of a setting in
-/// it.
+/// The table or setting that a line of the text belongs to: the indices that lead from the document
+/// to the table, and the index of the setting in that table.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Owner {
     pub(crate) table: Vec<usize>,

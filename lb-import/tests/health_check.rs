@@ -1,4 +1,4 @@
-//! The arguments of `http-check send` are read one by one, in any order.
+//! Tests that the import reads the arguments of `http-check send` one by one, in any order.
 
 use lb_import::{File, Import, Input, import};
 

@@ -1,4 +1,5 @@
-//! No part of the input is lost without a note, however its lines are written.
+//! Tests that no part of the input is lost without a note, however the lines of the input are
+//! written.
 
 use std::{fs, path::Path};
 
@@ -13,7 +14,7 @@ const STRANGE: &str = "zzstrange";
 
 type Texts = [Option<String>; 3];
 
-/// A change of a line or of a word, by its name.
+/// A way to change the text of a line or of a word, with its name.
 type Change = (&'static str, fn(&str) -> String);
 
 fn imported(texts: &Texts) -> Import {
@@ -49,7 +50,7 @@ fn notes(import: &Import) -> Vec<(String, u32, String)> {
         .collect()
 }
 
-/// Returns the files of each input in `tests/golden`, after the name of its folder.
+/// Returns the files of each input in `tests/golden`, with the path of the folder of that input.
 fn inputs() -> Vec<(String, Texts)> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let folders = fs::read_dir(golden).expect("the folders");
@@ -83,7 +84,7 @@ fn end(line: &str) -> usize {
         quoted ^= character == '"';
         let before_it = &line[..at];
         let comment = matches!(character, '#' | '!') && before_it.ends_with([' ', '\t']);
-        // HAProxy's anonymous ACLs have braces too, within a line.
+        // The braces of HAProxy's anonymous ACLs do not end a directive.
         let brace = matches!(character, '{' | '}') && !line.contains("{ ");
         (!quoted && (comment || brace)).then_some(at)
     };

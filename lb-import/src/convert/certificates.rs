@@ -1,4 +1,4 @@
-//! The certificate files that `bind` lines name.
+//! The certificate files that `bind` lines of haproxy.cfg name.
 
 use super::Converter;
 use crate::{

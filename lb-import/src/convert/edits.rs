@@ -1,4 +1,4 @@
-//! Changes of headers, collected from rules.
+//! Changes of HTTP header fields, collected from the rules of haproxy.cfg.
 
 use crate::{document::Table, ledger::Id};
 
@@ -15,7 +15,8 @@ impl Edits {
         self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
     }
 
-    /// Sets a field. An earlier `set` of the same field has no effect any more: its directive is returned.
+    /// Adds a change that sets a header field. An earlier change that sets the same field is
+    /// removed, because it has no effect any more; the directive that it comes from is returned.
     pub(crate) fn set(&mut self, name: &str, value: String, id: Id) -> Option<Id> {
         let earlier = self
             .set
@@ -26,8 +27,9 @@ impl Edits {
         earlier
     }
 
-    /// Adds a line of a field. Returns false, and adds nothing, if a line of the field is already
-    /// set or added: lb adds only one line to a field.
+    /// Adds a change that adds a line of a header field. Returns false, and adds nothing, if
+    /// another change already sets the field or adds a line of it: lb adds only one line of a
+    /// field.
     pub(crate) fn add(&mut self, name: &str, value: String, id: Id) -> bool {
         let mut names = self.add.iter().chain(&self.set);
         let free = names.all(|(other, ..)| !other.eq_ignore_ascii_case(name));
@@ -60,8 +62,8 @@ impl Edits {
         }
     }
 
-    /// Returns the changes as a table with this name, such as `service.request_headers`; `None` if there
-    /// are none.
+    /// Returns the changes as a table of lb's configuration with this name, such as
+    /// `service.request_headers`; `None` if there are no changes.
     pub(crate) fn table(&self, name: &str) -> Option<Table> {
         if self.is_empty() {
             return None;

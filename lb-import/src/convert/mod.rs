@@ -104,8 +104,8 @@ pub(crate) fn document(input: &Input<'_>, ledger: &mut Ledger) -> Table {
     document
 }
 
-/// Adds a pool and a service to fill in, if there is none: a configuration of lb needs at least one of
-/// each. Returns whether one was missing.
+/// Adds a pool and a service for the operator to fill in, if there is none: a configuration of lb
+/// needs at least one of each. Returns whether a pool or a service was missing.
 pub(crate) fn complete(document: &mut Table, ledger: &mut Ledger) -> bool {
     let has =
         |document: &Table, header: &str| document.tables.iter().any(|table| table.header == header);

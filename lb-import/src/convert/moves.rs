@@ -10,7 +10,7 @@ use crate::{
     script::Script,
 };
 
-/// What moves to the active host.
+/// The addresses that move to the active host, as far as services of the output need to know them.
 pub(crate) struct Moved {
     /// The first virtual address with its directive; `None` if an Elastic IP moves.
     pub(crate) first: Option<(IpAddr, Id)>,
@@ -28,7 +28,8 @@ pub(crate) enum Arrival {
     Unknown,
 }
 
-/// Converts the addresses and the notify commands.
+/// Converts the virtual addresses and the notify commands of a `vrrp_instance`, and the script that
+/// moves an Elastic IP.
 pub(crate) fn convert(
     nodes: &[Node],
     instance: &Node,

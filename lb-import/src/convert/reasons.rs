@@ -82,8 +82,9 @@ pub(crate) fn of_keepalived(nodes: &[Node], ledger: &mut Ledger) {
             }
             keyword => find(KEEPALIVED, keyword),
         };
-        // Directives within a block that is not read, and entries of a list, have no keyword with a
-        // reason of its own: the block that they are in determines their reason.
+        // Directives within a block that is not read, and those within a block that is a list, such
+        // as `unicast_peer`, have no keyword with a reason of its own: their block determines their
+        // reason.
         let of_block = match node.keyword() {
             "unicast_peer" => Some("lb has one peer, by its address"),
             "track_script" => Some("it tracks no script that is carried over"),

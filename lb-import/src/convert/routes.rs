@@ -100,8 +100,8 @@ impl Converter<'_> {
 }
 
 impl Routes {
-    /// Adds a route for each redirect and fixed response of `rules`, which only requests that also
-    /// meet the conditions `also` get.
+    /// Adds a route for each redirect and fixed response of `rules`. Only requests that also meet
+    /// the conditions `also` match these routes.
     fn answers(&mut self, rules: &Rules, also: &Conditions, converter: &mut Converter<'_>) {
         for answered in &rules.answers {
             match acl::both(also, &answered.conditions) {

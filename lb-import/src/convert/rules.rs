@@ -165,7 +165,8 @@ impl Converter<'_> {
         }
     }
 
-    /// Whether a rule holds for all requests of a service. Any other condition is reported as lost.
+    /// Whether the condition of a rule holds for all requests of a service. A rule with another
+    /// condition is reported as lost.
     fn applies(&mut self, line: &Line, words: &[String], section: &Section, of: Of) -> bool {
         let routes = self.routes_if(line, words, section, of, "");
         let always = routes.iter().any(|route| {

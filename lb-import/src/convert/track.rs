@@ -10,7 +10,7 @@ use crate::{
 
 const CHECKS_HAPROXY: &str = "it checks HAProxy, which lb replaces; the agent monitors itself";
 
-/// Adds the scripts that the instance tracks.
+/// Adds to `[ha]` the scripts that the `vrrp_instance` tracks.
 pub(crate) fn convert(nodes: &[Node], instance: &Node, ha: &mut Table, ledger: &mut Ledger) {
     let scripts: Vec<&Node> = nodes
         .iter()
@@ -72,7 +72,7 @@ fn track(
             .for_each(|id| ledger.lose(id, "it names no program"));
         return None;
     };
-    // A user and a group may follow a command in quotes.
+    // A user and a group may follow the command of a `script` line if the command is in quotes.
     let in_quotes = node.word(1).contains(' ');
     for user in node.words.iter().skip(2).filter(|_| in_quotes) {
         let why = format!("lb runs scripts as the agent's user, not as {user}");
@@ -108,7 +108,8 @@ fn track(
     Some(table)
 }
 
-/// Sets the weight given in `track_script`, or else the script's own.
+/// Sets the weight of a tracked script: the one given in `track_script`, or else that of its
+/// `vrrp_script`.
 fn weight(script: &Node, reference: &Node, table: &mut Table, ledger: &mut Ledger) {
     let reversed = "reverse: lb adds a weight below 0 while the script fails, and one above 0 while it \
                     succeeds, and not the other way round";

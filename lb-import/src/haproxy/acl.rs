@@ -45,7 +45,7 @@ pub(crate) fn conditions(
     if inverted && terms.iter().any(|term| term.len() != 1) {
         return Err("a route cannot have the opposite of several conditions".to_owned());
     }
-    // The negation of "a or b" is "not a and not b".
+    // `unless a or b` is "not a and not b".
     let terms = if inverted {
         let opposite = terms.into_iter().flatten();
         vec![opposite.map(|(negated, words)| (!negated, words)).collect()]

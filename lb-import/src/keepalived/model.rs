@@ -9,7 +9,7 @@ pub(crate) struct Node {
     pub(crate) id: Id,
     /// The directive's words, the keyword first.
     pub(crate) words: Vec<String>,
-    /// The directives in its block.
+    /// The directives in the block of this directive.
     pub(crate) inner: Vec<Node>,
 }
 
@@ -99,8 +99,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Opens the block of the last directive. A block without a directive is read as a part of the
-    /// enclosing one.
+    /// Opens the block of the last directive. The directives of a block that follows no directive
+    /// are read as part of the enclosing block.
     fn open(&mut self) {
         let has_directive = self.open.last().is_some_and(|block| !block.is_empty());
         if has_directive && self.open.len() < DEEPEST {
