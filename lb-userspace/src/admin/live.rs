@@ -17,7 +17,7 @@ use crate::events::{Event, Filter};
 const EVERY: Duration = Duration::from_secs(1);
 /// Number of renderings for each point of the history: one every 5 s.
 const TICKS_PER_POINT: u32 = 5;
-/// Number of events on the page.
+/// Number of events that the status page shows.
 const EVENTS: usize = 50;
 
 /// The status page, kept up to date.

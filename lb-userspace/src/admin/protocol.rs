@@ -30,7 +30,7 @@ pub enum Request {
     LogLevel {
         /// A level, levels by module, or `configured`.
         level: String,
-        /// For how many milliseconds; `null`: until the agent ends.
+        /// For how many milliseconds the level is in force; `null`: until the agent ends.
         for_ms: Option<u64>,
     },
     /// Reload the configuration.
@@ -47,7 +47,7 @@ pub enum Request {
     /// Explain which route of a service matches a request, and why.
     Explain(Question),
     /// Hand over the active role to the other host of the pair. The request is answered when the
-    /// peer has the address, or when the hand-over has failed.
+    /// peer has the address that moves, or when the hand-over has failed.
     Failover,
 }
 

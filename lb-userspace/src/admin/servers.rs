@@ -67,7 +67,8 @@ impl Servers {
         let _handle = tasks.spawn(by_socket);
         let Access { token, tls } = access;
         let http = Server::new(Arc::clone(source), commands, token, tls);
-        // The task in this set is aborted when the agent drops this value.
+        // The agent aborts the task in this set, which updates the status page, by dropping the
+        // set.
         let mut background = JoinSet::new();
         let _handle = background.spawn(http.live.clone().run());
         let _handle = tasks.spawn(http.serve(listener, shutdown));

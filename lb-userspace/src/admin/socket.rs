@@ -68,7 +68,7 @@ pub struct AdminSocket {
     listener: UnixListener,
     /// The file of the socket, which dropping this value removes.
     file: SocketFile,
-    /// The path that the socket must be moved to; `None` if it is at its path.
+    /// The path that the socket must still be moved to; `None` if it is bound at that path already.
     belongs: Option<PathBuf>,
 }
 

@@ -113,8 +113,8 @@ mod tests {
 
     use super::*;
 
-    /// Writes a new certificate, and sets the time of its change, which may be coarse. Returns the
-    /// certificate.
+    /// Writes a new certificate file, and sets the file's modification time, because the file
+    /// system's own times may be too coarse to tell two changes apart. Returns the certificate.
     fn write(path: &Path, seconds: u64) -> CertificateDer<'static> {
         let made = rcgen::generate_simple_self_signed(["lb.example".to_owned()]).expect("made");
         let pem = made.cert.pem();

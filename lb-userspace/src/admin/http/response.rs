@@ -6,7 +6,8 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// Headers of every response. The page runs the script and the style sheet of this server alone.
+/// Headers of every response. Their Content-Security-Policy lets the status page use no script and
+/// no style sheet but those of this server.
 pub(super) const COMMON: &str = "\
 Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\
 Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -19,7 +20,8 @@ pub(super) struct Response {
     code: u16,
     content_type: &'static str,
     body: String,
-    /// A header that only this response has, with its line end; may be empty.
+    /// A header field that the response has besides those of every response, with its line end; may
+    /// be empty.
     extra: &'static str,
 }
 

@@ -1,5 +1,5 @@
-//! The section of the status page about the pair: both hosts, and facts about address, link and
-//! flows.
+//! The section of the status page about the pair: both hosts, and facts about the address that
+//! moves, the link between the agents, and the replication of flows.
 
 use std::fmt::{self, Write};
 

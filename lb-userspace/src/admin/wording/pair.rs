@@ -1,5 +1,5 @@
-//! The status of the pair as text for display: a row for each host, then facts about address, link,
-//! flows and tracked items.
+//! The status of the pair as text for display: a row for each host, then facts about the address
+//! that moves, the link between the agents, the replication of flows, and tracked items.
 
 use std::time::Duration;
 
@@ -33,8 +33,8 @@ pub enum Tone {
 pub struct PairInWords {
     /// The row of this host, then the row of its peer.
     pub hosts: [HostRow; 2],
-    /// The facts about the pair to show below the hosts. If the hosts disagree on their roles, that
-    /// comes first.
+    /// The facts about the pair to show below the hosts. If the hosts disagree on their roles, the
+    /// fact that says so comes first.
     pub facts: Vec<Fact>,
 }
 
@@ -114,8 +114,8 @@ fn this_host(ha: &HaStatus, status: &Status) -> HostRow {
     }
 }
 
-/// Returns why this host stepped back, as a clause: the address was seen elsewhere, or could not be
-/// confirmed to be on this host.
+/// Returns why this host stepped back from being active, as a clause: the address that moves was
+/// seen elsewhere, or could not be confirmed to be on this host.
 fn why_stepped_back(owner: AddressOwner) -> &'static str {
     match owner {
         AddressOwner::Other | AddressOwner::Nobody => {
@@ -194,7 +194,8 @@ fn heard(peer: &PeerStatus, role: State, our_version: &str) -> (Tone, String) {
 }
 
 fn not_heard(ha: &HaStatus) -> (Tone, String) {
-    // A standby sends no adverts, so an active host without a link cannot see it.
+    // A standby sends no adverts, so an active host without a link to it does not know whether it
+    // runs.
     if ha.link.is_none() && ha.role == State::Master {
         return (
             Tone::Plain,

@@ -7,7 +7,7 @@ use crate::{
 };
 
 impl ServiceStatus {
-    /// Returns the mode for display, such as `tcp, nat` or `https`.
+    /// Returns the mode of the service for display, such as `tcp, nat` or `https`.
     #[must_use]
     pub fn mode_in_words(&self) -> String {
         match &self.forward {
@@ -29,13 +29,14 @@ impl AllDown {
 }
 
 impl PoolStatus {
-    /// Returns the number of packets to and from all backends.
+    /// Returns the number of packets to and from all backends of the pool.
     #[must_use]
     pub fn packets(&self) -> u64 {
         self.backends.iter().map(|backend| backend.packets).sum()
     }
 
-    /// Returns the per-request features in use, for display: `sticky by cookie lb`, `3 of 1,024 queued`.
+    /// Returns the per-request features that the pool uses, for display: `sticky by cookie lb`, `3
+    /// of 1,024 queued`.
     #[must_use]
     pub fn per_request_in_words(&self) -> Vec<String> {
         let sticky = self.sticky.as_ref();
@@ -55,7 +56,7 @@ impl PoolStatus {
         Some(format!("{} of {}", count(in_use), count(limit)))
     }
 
-    /// Returns the number of requests answered by all backends.
+    /// Returns the number of requests answered by all backends of the pool.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.backends.iter().map(|backend| backend.requests).sum()
@@ -82,7 +83,8 @@ impl BackendStatus {
         words
     }
 
-    /// Returns the duration of the last check, or why it failed; a dash before the first check.
+    /// Returns the duration of the backend's last health check, or why the check failed; a dash
+    /// before the first check.
     #[must_use]
     pub fn last_check_in_words(&self) -> String {
         match &self.last_check {
