@@ -7,9 +7,9 @@ use clap::Args;
 use super::{DEFAULT_CONFIG, Failure, failed, has_colour, print, table::Style};
 use crate::doctor::{self, Finding, Report, State};
 
-/// Exit code if there are warnings and no failures.
+/// Exit code of `lb doctor` if there are warnings and no failures.
 const WARNINGS: u8 = 1;
-/// Exit code if there are failures.
+/// Exit code of `lb doctor` if there are failures.
 const FAILURES: u8 = 2;
 
 /// The arguments of `lb doctor`.

@@ -1,4 +1,5 @@
-//! The section of `lb status` about the pair: both hosts, and facts about address, link and flows.
+//! The section of `lb status` about the pair: both hosts, and facts about the address that moves,
+//! the link between the agents, and the replication of flows.
 
 use super::{Align, Cell, Style, Table};
 use crate::admin::{
