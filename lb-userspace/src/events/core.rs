@@ -180,7 +180,8 @@ impl Core {
 
 impl Bucket {
     fn refill(&mut self, now: SystemTime) {
-        // After the clock was set back, it permits no further events until it has caught up.
+        // After the clock was set back, no further events are permitted until the clock has reached
+        // its earlier time again.
         let elapsed = now.duration_since(self.refilled).unwrap_or_default();
         let intervals = elapsed.as_secs() / REFILL.as_secs();
         let intervals = u32::try_from(intervals).unwrap_or(u32::MAX);
