@@ -27,7 +27,7 @@ pub(crate) enum Mend {
     By(&'static str, fn(&mut Site, &Line) -> Result<()>),
 }
 
-/// Does nothing: for broken set-ups of which the fix restores everything.
+/// A tidying function that does nothing, for broken set-ups of which the fix restores everything.
 #[expect(
     clippy::unnecessary_wraps,
     reason = "the signature of every tidying function"

@@ -120,7 +120,8 @@ fn chain() -> Result<(String, String, String)> {
     let middle = authority("Intermediate of the lab");
     let middle = CertifiedIssuer::signed_by(middle, KeyPair::generate()?, &root)?;
     let mut leaf = params(1, 90)?;
-    // SEQUENCE { SEQUENCE { OID id-ad-caIssuers, [6] "http://x" } }
+    // The extension that gives the URL of the issuer's certificate, in DER: SEQUENCE { SEQUENCE {
+    // OID id-ad-caIssuers, [6] "http:/" } }
     let access = b"\x30\x14\x30\x12\x06\x08\x2b\x06\x01\x05\x05\x07\x30\x02\x86\x06http:/";
     let oid = [1, 3, 6, 1, 5, 5, 7, 1, 1];
     leaf.custom_extensions

@@ -158,8 +158,9 @@ fn kernel_and_interfaces() -> Result<()> {
                 subject: "eth0",
                 also: &[],
                 breaks: |site| {
-                    // The hosts on the way get the checksum offload too: the kernel would complete
-                    // the checksums of a packet that leaves by a virtual interface without it.
+                    // The checksum offload is switched on at the hosts that forward the packets
+                    // too, because their kernel would complete the checksum of a packet that leaves
+                    // by a virtual interface without the offload.
                     let lab = &site.lab;
                     let webs = lab.webs.iter().map(lab::web::Web::host);
                     let others = [&lab.router, lab.internet_gateway.host(), lab.lb_a()];
