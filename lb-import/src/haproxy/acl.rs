@@ -20,8 +20,8 @@ pub(crate) struct Conditions {
     pub(crate) origins: Vec<Id>,
 }
 
-/// Splits the words of a directive into those before its `if` or `unless` and its condition, which
-/// begins there.
+/// Splits the words of a directive into those before its condition and the condition, which begins
+/// with `if` or `unless`; the condition is empty if the directive has none.
 pub(crate) fn split(words: &[String]) -> (&[String], &[String]) {
     let at = words
         .iter()
