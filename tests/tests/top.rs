@@ -33,11 +33,17 @@ fn under_terminal(keys: &str) -> Result<(Lab, Agent, lab::Process)> {
 
 fn is_restored(log: &str) -> Result<()> {
     let (_, after) = log.rsplit_once(LEAVE).context("the screen was not left")?;
-    ensure!(after.contains("\u{1b}[?25h") || log.contains("\u{1b}[?25h"), "the cursor is hidden");
+    ensure!(
+        after.contains("\u{1b}[?25h") || log.contains("\u{1b}[?25h"),
+        "the cursor is hidden"
+    );
     ensure!(after.contains("status 0"), "{after}");
     let words: Vec<_> = after.split([' ', ';', '\r', '\n']).collect();
     for word in ["icanon", "echo", "isig"] {
-        ensure!(words.contains(&word), "{word} is not set after the end: {after}");
+        ensure!(
+            words.contains(&word),
+            "{word} is not set after the end: {after}"
+        );
     }
     Ok(())
 }
@@ -59,13 +65,24 @@ fn the_view_has_live_rates_and_restores_the_terminal_when_it_is_quit() -> Result
             plan.start(&lab.client)
         })
         .collect();
-    wait::until_true("the end of the view", LIMIT, || Ok(top.log().contains("status ")))?;
+    wait::until_true("the end of the view", LIMIT, || {
+        Ok(top.log().contains("status "))
+    })?;
     for load in loads {
         load.stop()?.all_answered()?;
     }
     let log = top.log();
     ensure!(log.contains(ENTER), "{log:?}");
-    for word in ["SERVICE", "REQ/S", "/web1", "/web4", "10.0.0.6:80", "native", "order: name", "next order of the rows"] {
+    for word in [
+        "SERVICE",
+        "REQ/S",
+        "/web1",
+        "/web4",
+        "10.0.0.6:80",
+        "native",
+        "order: name",
+        "next order of the rows",
+    ] {
         ensure!(log.contains(word), "{word} is not on the screen: {log:?}");
     }
     is_restored(&log)?;
@@ -77,7 +94,9 @@ fn the_terminal_is_restored_on_sigterm() -> Result<()> {
     let (lab, _agent, mut top) = under_terminal("sleep 15")?;
     wait::until_true("the view", LIMIT, || Ok(top.log().contains("SERVICE")))?;
     lab.lb_a().script("kill -TERM $(cat /run/top.pid)")?;
-    wait::until_true("the end of the view", LIMIT, || Ok(top.log().contains("icanon")))?;
+    wait::until_true("the end of the view", LIMIT, || {
+        Ok(top.log().contains("icanon"))
+    })?;
     is_restored(&top.log())?;
     top.kill()
 }
@@ -99,16 +118,28 @@ fn one_table_is_printed_without_a_terminal() -> Result<()> {
     load.stop()?;
     ensure!(!table.contains('\u{1b}'), "{table:?}");
     let row = |name: &str| -> Result<Vec<&str>> {
-        let row = table.lines().find(|line| line.split_whitespace().next() == Some(name));
-        Ok(row.with_context(|| format!("no row {name} in\n{table}"))?.split_whitespace().collect())
+        let row = table
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(name));
+        Ok(row
+            .with_context(|| format!("no row {name} in\n{table}"))?
+            .split_whitespace()
+            .collect())
     };
     let https = row("https")?;
     ensure!(https[3] == "3/4", "{https:?}");
     let requests: f64 = https[6].parse().with_context(|| format!("{https:?}"))?;
     ensure!(requests > 20.0, "{https:?}");
-    let dead = table.lines().find(|line| line.contains("/web2")).context("no web2")?;
+    let dead = table
+        .lines()
+        .find(|line| line.contains("/web2"))
+        .context("no web2")?;
     ensure!(dead.contains("down") && dead.contains("refused"), "{dead}");
-    let error = agent.operate(&["top"]).err().context("a view without a terminal")?.to_string();
+    let error = agent
+        .operate(&["top"])
+        .err()
+        .context("a view without a terminal")?
+        .to_string();
     ensure!(error.contains("lb top --once"), "{error}");
     Ok(())
 }
