@@ -12,10 +12,10 @@ pub const PROMPT: Duration = Duration::from_millis(120);
 /// The conditions that result from all present troubles.
 #[derive(Clone, Debug)]
 pub struct Conditions {
-    /// Whether all adverts that A sends are lost, and whether all that B sends are.
+    /// Whether all adverts that host A sends are lost, and whether all that host B sends are.
     pub adverts_cut: [bool; 2],
-    /// Whether the messages that A sends over the link between the agents are held up, and whether
-    /// those that B sends are.
+    /// Whether the messages that host A sends over the link between the agents are held up, and
+    /// whether those that host B sends are.
     pub link_cut: [bool; 2],
     /// Percentage of the adverts that are lost.
     pub loss: u8,
@@ -23,7 +23,7 @@ pub struct Conditions {
     pub duplicates: u8,
     /// Shortest and longest one-way delay of the network between the hosts.
     pub way: (Duration, Duration),
-    /// The condition of the EC2 API for A, and for B.
+    /// The condition of the EC2 API for host A, and for host B.
     pub api: [Api; 2],
 }
 

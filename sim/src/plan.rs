@@ -102,7 +102,7 @@ pub struct HostPlan {
 
 impl Plan {
     /// Returns the plan of a pair with a link and an Elastic IP, adverts every 100 ms, priorities
-    /// 110 and 100, and no trouble. A starts first and becomes active.
+    /// 110 and 100, and no trouble. Host A starts first and becomes active.
     #[must_use]
     pub fn simple(seed: u64) -> Self {
         let host = |side: Side, priority, start| HostPlan {
@@ -168,13 +168,14 @@ pub struct Trouble {
 /// What goes wrong in the simulated world.
 #[derive(Clone, Copy, Debug)]
 pub enum What {
-    /// What one host sends to the other, or what each of them sends, does not arrive.
+    /// What one host of the pair sends to the other, or what each of them sends, does not arrive.
     Cut {
-        /// Whether this concerns what A sends, and whether it concerns what B sends.
+        /// For the hosts A and B, in this order, whether what the host sends does not arrive.
         from: [bool; 2],
-        /// Whether adverts are lost between the hosts.
+        /// Whether the adverts of the hosts in `from` are lost.
         adverts: bool,
-        /// Whether messages over the link between the agents are held up.
+        /// Whether the messages of the hosts in `from` over the link between the agents are held
+        /// up.
         link: bool,
     },
     /// The network cable of this host is pulled: the host reaches neither the other host nor the

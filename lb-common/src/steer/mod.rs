@@ -40,7 +40,8 @@ pub fn steer<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Verdict {
     steer_new(memory, tables)
 }
 
-/// Result of one of the three parts of steering.
+/// Result of [`steer_known`] or [`steer_changing`] for a packet: a verdict, or the part of steering
+/// that the packet goes to next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
     /// The packet is decided on, rewritten and counted.

@@ -11,7 +11,7 @@ use anyhow::ensure;
 
 use crate::{balancer::Balancer, cpus, packets::Clients};
 
-/// Duration of the churn before the measurement begins.
+/// How long connections open and close before the measurement begins.
 const WARM_UP: Duration = Duration::from_millis(50);
 
 /// Connections that open and close at a given rate.
@@ -23,7 +23,7 @@ pub(crate) struct Churn {
     pub(crate) rate: u32,
 }
 
-/// Result of the churn.
+/// How many connections opened and closed during a measurement, and at which rate.
 pub(crate) struct Churned {
     /// Connections that opened and closed.
     pub(crate) connections: u32,
@@ -33,10 +33,12 @@ pub(crate) struct Churned {
 }
 
 impl Churn {
-    /// Runs `act` during the churn; the first client has number `first`.
+    /// Runs `act` while connections open and close on another CPU. Each connection has a client of
+    /// its own; the clients are numbered from `first`, and the number determines the client's
+    /// address and port.
     ///
     /// # Errors
-    /// `act` failed, or a connection was not steered.
+    /// `act` failed, or the balancer did not forward the packets of a connection.
     pub(crate) fn beside<T>(
         self,
         balancer: &impl Balancer,
@@ -87,7 +89,7 @@ impl Churn {
     }
 }
 
-/// Stops the churn, also if the measurement panics.
+/// Stops the opening and closing of connections when it is dropped, also if the measurement panics.
 struct StopsAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for StopsAtEnd<'_> {

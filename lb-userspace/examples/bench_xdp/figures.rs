@@ -47,11 +47,11 @@ pub(crate) struct Figure {
     katran_ns: Option<f64>,
     /// Ratio of `lb`'s nanoseconds to Katran's; `None` unless both were measured.
     ratio: Option<f64>,
-    /// Ratio of `lb`'s nanoseconds to those on the same path without churn; `None` if the path has
-    /// no churn.
+    /// Ratio of `lb`'s nanoseconds to those on the same path without connections that open and
+    /// close on another CPU; `None` if the path has no such connections.
     lb_to_quiet: Option<f64>,
-    /// Ratio of Katran's nanoseconds to those on the same path without churn; `None` if the path
-    /// has no churn.
+    /// Ratio of Katran's nanoseconds to those on the same path without connections that open and
+    /// close on another CPU; `None` if the path has no such connections.
     katran_to_quiet: Option<f64>,
 }
 

@@ -71,8 +71,8 @@ impl Clients {
         }
     }
 
-    /// Returns the key of a client's packets. Every number has another address or, once the
-    /// addresses are used up, another port.
+    /// Returns the key of the packets of the client with this number. Clients with different
+    /// numbers have different addresses or, once the addresses are used up, different ports.
     pub(crate) fn key(self, number: u32) -> FlowKey {
         let host = number & ((1 << self.bits) - 1);
         let address = u32::from_be_bytes(self.network) | host;

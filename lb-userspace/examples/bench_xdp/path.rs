@@ -38,7 +38,8 @@ pub(crate) enum Path {
 }
 
 impl Path {
-    /// Returns the same path without churn; `None` if the path has no churn.
+    /// Returns the same path without connections that open and close on another CPU; `None` if this
+    /// path has no such connections.
     pub(crate) fn quiet(self) -> Option<Self> {
         match self {
             Self::Churn => Some(Self::Known),

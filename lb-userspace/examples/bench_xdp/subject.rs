@@ -18,7 +18,8 @@ use crate::{
 const RUNS: u32 = 4000;
 /// Number of packets per figure and round on paths that change the connection tables.
 const NEW_RUNS: u32 = 500;
-/// Number of packets per figure during churn: enough for many connections to open and close.
+/// Number of packets per figure while connections open and close on another CPU: enough for many of
+/// them to do so.
 const LONG_RUNS: u32 = 20_000;
 const THOUSAND: u32 = 1000;
 const MANY: u32 = 16_384;
@@ -54,7 +55,7 @@ pub(crate) struct Subject<'a, B> {
     million: Turns,
     new: u32,
     churned: u32,
-    /// Lowest rate of any churn, in connections per second.
+    /// Lowest rate in any measurement at which connections opened and closed, per second.
     churn_rate: f64,
     out: Vec<u8>,
 }
@@ -129,7 +130,8 @@ impl<'a, B: Balancer> Subject<'a, B> {
             }
             Path::NotOurs => self.passed(&packets::not_ours()),
             Path::Elsewhere => self.passed(&packets::elsewhere()),
-            // On the two paths with churn, the empty program is measured during the churn, too.
+            // These two measure the empty program themselves, while connections open and close on
+            // another CPU.
             Path::Churn => return self.beside_churn(Self::known).map(Some),
             Path::ChurnThousand => return self.beside_churn(Self::thousand).map(Some),
             Path::AllCpus => return self.on_all_cpus(|position| OF_CPUS + position).map(Some),
@@ -160,9 +162,9 @@ impl<'a, B: Balancer> Subject<'a, B> {
         })
     }
 
-    /// Measures the path and the empty program during churn, and returns the difference in
-    /// nanoseconds per packet: what the churn costs the CPU in general is in both figures, and
-    /// cancels out.
+    /// Measures the path and the empty program while connections open and close on another CPU,
+    /// and returns the difference in nanoseconds per packet: what these connections cost the CPU
+    /// in general is in both figures, and cancels out.
     fn beside_churn(
         &mut self,
         path: impl Fn(&mut Self, u32) -> anyhow::Result<f64>,
@@ -192,7 +194,8 @@ impl<'a, B: Balancer> Subject<'a, B> {
         Ok(own.into_iter().fold(f64::MIN, f64::max))
     }
 
-    /// Returns the lowest rate of the churn, in connections per second; `None` without churn.
+    /// Returns the lowest rate in any measurement at which connections opened and closed, per
+    /// second; `None` if no measurement had such connections.
     pub(crate) fn churn_rate(&self) -> Option<f64> {
         self.churn_rate.is_finite().then_some(self.churn_rate)
     }

@@ -47,8 +47,8 @@ pub(crate) fn begin(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Checks that Prometheus scrapes both agents and all machines, and prints how many alerts fire. Does
-/// nothing if there is no Prometheus.
+/// Checks that Prometheus scrapes both agents and all machines, and prints how many alerts fire.
+/// Does nothing if there is no Prometheus.
 ///
 /// # Errors
 /// A target cannot be scraped, or a rule cannot be evaluated.

@@ -150,7 +150,8 @@ fn who_is(agent: &Agent) -> Result<String> {
     ))
 }
 
-/// Two loads: requests that each open a new connection, and requests on persistent connections.
+/// HTTPS requests that the demo sends continuously: some each open a new connection, the others use
+/// persistent connections.
 struct Loads([Load; 2]);
 
 impl Loads {
@@ -168,7 +169,7 @@ impl Loads {
         Ok(Self([load(Reuse::Never)?, load(Reuse::Always)?]))
     }
 
-    /// Stops the loads, checks that every request was answered, and prints their number.
+    /// Stops sending requests, checks that each was answered, and prints their number.
     fn stop(self, stage: &Stage) -> Result<()> {
         let (mut answered, mut longest) = (0, Duration::ZERO);
         for load in self.0 {

@@ -30,7 +30,7 @@ struct Tally {
     failed: usize,
 }
 
-/// The live table: the loads and hosts that it observes, and what it has shown so far.
+/// The live table of roles: the requests and hosts that it observes, and what it has shown so far.
 pub(crate) struct Roles<'a> {
     screen: Screen,
     paired: &'a Paired,
@@ -40,7 +40,7 @@ pub(crate) struct Roles<'a> {
 }
 
 impl<'a> Roles<'a> {
-    /// Prints the header of the table, and returns the table.
+    /// Prints the header of the table of roles, and returns that table.
     pub(crate) fn watch(screen: Screen, paired: &'a Paired, loads: Vec<&'a Load>) -> Self {
         let [(a, _), (b, _)] = BALANCERS else {
             unreachable!("a pair is two")
@@ -59,12 +59,12 @@ impl<'a> Roles<'a> {
         }
     }
 
-    /// Prints rows of the table for the duration `span`.
+    /// Prints rows of the table of roles for the duration `span`.
     pub(crate) fn look_on(&mut self, span: Duration) -> Result<()> {
         self.look_on_until(span, || Ok(None::<()>)).map(drop)
     }
 
-    /// Prints rows of the table until a value is available, or the time `at_most` is over.
+    /// Prints rows of the table of roles until a value is available, or the time `at_most` is over.
     pub(crate) fn look_on_until<T>(
         &mut self,
         at_most: Duration,

@@ -27,7 +27,8 @@ const REQUESTS: usize = 2000;
 /// Tolerance of a backend's share of the requests, in percentage points.
 const TOLERANCE: f64 = 2.0;
 
-/// Time-out for a change of a backend's state: generous, because the demo prints the time that it took.
+/// Time-out for a change of a backend's state: generous, because the demo prints the time that it
+/// took.
 const NOTICING: Duration = Duration::from_secs(10);
 
 pub(crate) fn raise(screen: Screen, monitoring: bool) -> Result<Stage> {

@@ -1,4 +1,5 @@
-//! Load through the kernel and through the agent, with a live table.
+//! HTTP requests that the kernel forwards and HTTPS requests that the agent serves, both sent
+//! continuously, with a live table of their results.
 
 use std::{
     thread,
@@ -15,27 +16,29 @@ use lab::{
 
 use super::screen::{Screen, Tone};
 
-/// Interval between two rows of the table of results that the demo prints during the loads.
+/// Interval between two rows of the table of results that the demo prints while it sends requests.
 const ROW: Duration = Duration::from_millis(500);
 
 /// Interval at which a condition is polled: long enough to leave the agent time for its work.
 const GLANCE: Duration = Duration::from_millis(25);
 
-/// Interval between new connections through the kernel: 200 a second, whether or not earlier
-/// connections were answered.
+/// Interval between new HTTP connections, which the kernel forwards: 200 a second, whether or not
+/// earlier connections were answered.
 const INTERVAL: Duration = Duration::from_millis(5);
 
 /// Time-out of a client's connection: three retransmissions of its SYN, after 1, 3 and 7 s.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Loads through the kernel and through the agent, with a table of their results.
+/// The requests that the demo sends continuously, HTTP forwarded by the kernel and HTTPS served by
+/// the agent, and the table of their results.
 pub(crate) struct Watch<'a> {
     screen: Screen,
     began: Instant,
     agent: &'a Agent,
     http: Probe,
     http_seen: Seen,
-    /// Number of SYN segments that the kernel had retried at another backend when the load began.
+    /// Number of SYN segments that the kernel had retried at another backend before the first
+    /// request.
     /// The next field is that number at the last row of the printed table of results.
     retried_before: f64,
     retried: f64,
@@ -43,18 +46,18 @@ pub(crate) struct Watch<'a> {
     https_seen: Seen,
 }
 
-/// Results of both loads.
+/// Results of the HTTP requests and of the HTTPS requests.
 pub(crate) struct Outcome {
     pub(crate) http: Report,
     pub(crate) https: Report,
-    /// Number of SYN segments that the kernel retried at another backend during the load, because
-    /// the first backend refused or did not answer.
+    /// Number of SYN segments that the kernel retried at another backend while requests were sent,
+    /// because the first backend refused or did not answer.
     pub(crate) retried: u64,
 }
 
 impl<'a> Watch<'a> {
-    /// Starts the loads and prints the header of the table of their results. Each connection
-    /// through the kernel carries one request; connections to the agent are kept open.
+    /// Starts to send requests, and prints the header of the table of their results. Each HTTP
+    /// connection carries one request; HTTPS connections are kept open.
     pub(crate) fn start(screen: Screen, lab: &Lab, agent: &'a Agent) -> Result<Self> {
         let http = Plan {
             patience: PATIENCE,
@@ -112,7 +115,7 @@ impl<'a> Watch<'a> {
         self.print_row(&what);
     }
 
-    /// Stops the loads and returns their results.
+    /// Stops sending requests, and returns their results.
     pub(crate) fn stop(self) -> Result<Outcome> {
         Ok(Outcome {
             http: self.http.stop()?,

@@ -11,7 +11,7 @@ use crate::{
     events::{Event, Severity},
 };
 
-/// Writes the section, the newest event first.
+/// Writes the section of the status page on the latest events, the newest first.
 pub(super) fn write(page: &mut String, view: View<'_>) -> fmt::Result {
     page.write_str("<section aria-labelledby=\"events\"><h2 id=\"events\">Events</h2>")?;
     if view.events.is_empty() {

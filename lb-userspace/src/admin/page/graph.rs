@@ -14,8 +14,8 @@ const HEIGHT: f32 = 28.0;
 /// coordinates.
 const BAR: usize = 4;
 
-/// Writes a line of the values of the last 15 minutes, the newest at the right edge. Zero is the lower edge,
-/// the peak the upper one. `label` says what is shown, `format` formats a value.
+/// Writes a line of the values of the last 15 minutes, the newest at the right edge. Zero is the
+/// lower edge, the peak the upper one. `label` says what is shown, `format` formats a value.
 pub(super) fn write(
     page: &mut String,
     series: &Series,
@@ -61,8 +61,8 @@ fn write_path(page: &mut String, series: &Series, peak: f32) -> fmt::Result {
     Ok(())
 }
 
-/// Writes a bar for each of the most recent health checks: its height is the duration; a failed check has
-/// the full height and the colour of failure.
+/// Writes a bar for each of the most recent health checks: its height is the duration; a failed
+/// check has the full height and the colour of failure.
 pub(super) fn write_checks(page: &mut String, checks: &[Option<f64>]) -> fmt::Result {
     let longest = checks.iter().flatten().copied().fold(0.0, f64::max);
     let failed = checks.iter().filter(|check| check.is_none()).count();

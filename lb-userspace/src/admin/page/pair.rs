@@ -1,5 +1,6 @@
-//! The section of the status page about the pair: both hosts, and facts about the address that
-//! moves, the link between the agents, and the replication of flows.
+//! The section of the status page about the pair: a table of both hosts, and below it facts such as
+//! which host has the address that moves between them, and whether the link between the agents is
+//! up.
 
 use std::fmt::{self, Write};
 

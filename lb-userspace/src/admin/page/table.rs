@@ -1,7 +1,7 @@
 //! Tables that become one card for each row on a narrow screen.
 //!
-//! Each cell carries the label of its column for the card. On a narrow screen, rows and cells are
-//! displayed as blocks; ARIA roles tell screen readers that they still form a table.
+//! Each cell carries the label of its column for the card. The ARIA roles keep a table a table for
+//! screen readers there, where its rows and cells are displayed as blocks.
 
 use std::fmt::{self, Display, Write};
 
