@@ -23,7 +23,8 @@ pub struct NextHop {
 pub struct Hop {
     /// The neighbour's MAC address.
     pub destination_mac: [u8; 6],
-    /// Incremented when the entry is reused for another neighbour; 0 while the entry is unused.
+    /// Serial number of the next hop in this entry, incremented when the entry is reused for
+    /// another neighbour; 0 while the entry is unused.
     pub serial: u16,
     /// MAC address of the outgoing interface.
     pub source_mac: [u8; 6],
@@ -41,7 +42,8 @@ pub struct Hop {
 
 const _CHECK: () = assert!(size_of::<Hop>() == 32, "two hops to a cache line");
 
-/// Index of the word of a [`Hop`] that has the destination MAC address and the serial.
+/// Index of the word of a [`Hop`] that has the destination MAC address and the serial
+/// number.
 pub(crate) const WORD_MAC: usize = 0;
 
 impl Hop {
@@ -79,8 +81,8 @@ impl Hop {
 
 /// A connection's reference to the next hop of its client: one word of the connection.
 ///
-/// The reference contains the serials of the next hop and of the connection, so that a reference
-/// that is written late, after the reuse of either entry, is detected and not followed.
+/// The reference contains the serial numbers of the next hop and of the connection, so that a
+/// reference that is written late, after the reuse of either entry, is detected and not followed.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C, align(8))]
 pub struct HopReference {
@@ -88,14 +90,15 @@ pub struct HopReference {
     pub hop: u16,
     /// [`Hop::serial`] when the next hop was chosen.
     pub hop_serial: u16,
-    /// Serial of the connection when the next hop was chosen.
+    /// [`crate::connection::Connection::serial`] when the next hop was chosen.
     pub serial: u16,
     /// Low 16 bits of [`crate::settings::Settings::routes`] when the next hop was chosen.
     pub routes: u16,
 }
 
 impl HopReference {
-    /// Returns a reference to no next hop, for the connection with this serial.
+    /// Returns the reference of a connection for whose client no next hop is known. `serial` is the
+    /// connection's [`crate::connection::Connection::serial`].
     #[must_use]
     #[inline(always)]
     pub const fn none(serial: u16) -> Self {

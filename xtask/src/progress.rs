@@ -63,8 +63,8 @@ pub(crate) fn build(command: &mut Command) -> anyhow::Result<()> {
 struct Compiling(Mutex<BTreeSet<String>>);
 
 impl Compiling {
-    /// Reads and prints the messages that cargo prints for people, and records the packages that it
-    /// begins to compile.
+    /// Reads and prints the messages that cargo prints for people. Adds each package that cargo
+    /// begins to compile to the names in `self`.
     fn started(&self, messages: impl Read) {
         for line in BufReader::new(messages).lines().map_while(Result::ok) {
             eprintln!("{line}");
@@ -74,7 +74,8 @@ impl Compiling {
         }
     }
 
-    /// Reads cargo's messages in JSON, and removes the packages whose compilation has ended.
+    /// Reads cargo's messages in JSON. Removes each package that cargo has compiled from the names
+    /// in `self`.
     fn finished(&self, messages: impl Read) {
         for line in BufReader::new(messages).lines().map_while(Result::ok) {
             if let Some(package) = finished(&line) {

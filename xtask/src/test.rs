@@ -38,8 +38,8 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     steps.sum_up()
 }
 
-/// Runs the checks that need no test: of format, clippy, documentation, spelling and dependencies,
-/// and of the advisories about dependencies, which are fetched.
+/// Runs the checks without the tests: format, clippy, documentation, spelling, dependencies, and
+/// the advisories about dependencies, which are fetched.
 ///
 /// # Errors
 /// A check failed.

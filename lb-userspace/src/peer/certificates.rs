@@ -112,8 +112,8 @@ pub enum DifferenceKind {
 }
 
 impl Certificates {
-    /// Creates the state without certificates. `shares` says whether this host sends certificate
-    /// files to its peer and accepts the peer's.
+    /// Creates the state without certificates. `shares` is the setting `share_certificates`:
+    /// whether this host sends certificate files to its peer and requests the peer's.
     #[must_use]
     pub fn new(shares: bool, inspect: Inspect) -> Self {
         Self {
@@ -164,8 +164,8 @@ impl Certificates {
         self.wanted.clear();
     }
 
-    /// Handles a message of the peer. This may read and write certificate files, if the hosts share
-    /// them.
+    /// Handles a message from the peer. If this host has `share_certificates` set, this may read a
+    /// certificate file to send it, or replace one by the peer's.
     pub fn heard(&mut self, word: CertificateWord, now: SystemTime) -> Heard {
         let mut heard = Heard::default();
         match word {
@@ -199,7 +199,7 @@ impl Certificates {
     }
 
     /// Compares the peer's certificates with this host's. Returns the messages that request the
-    /// peer's newer files.
+    /// peer's newer files; none if this host does not have `share_certificates` set.
     fn compare(
         &mut self,
         theirs: BTreeMap<String, CertificateFacts>,
@@ -218,8 +218,9 @@ impl Certificates {
         wants
     }
 
-    /// Returns the message with a file that this host announced, if the file still holds the
-    /// announced certificate; otherwise `None`.
+    /// Returns the message with a file that this host announced, if this host has
+    /// `share_certificates` set and the file still holds the announced certificate with this
+    /// `fingerprint`; otherwise `None`.
     fn give(&self, path: String, fingerprint: [u8; 32]) -> Option<CertificateWord> {
         let told = self.ours.get(&path)?;
         if !self.shares || told.fingerprint != fingerprint {

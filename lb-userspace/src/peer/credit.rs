@@ -67,8 +67,8 @@ impl Credit {
         Some(bytes)
     }
 
-    /// Records that the peer has acknowledged messages. Returns `None` if fewer messages were in
-    /// flight.
+    /// Records that the peer has acknowledged this many messages with flows. Returns `None` if
+    /// fewer were in flight.
     pub(super) fn grant(&self, messages: u32) -> Option<()> {
         let less = |used: u32| used.checked_sub(messages);
         self.used.fetch_update(SeqCst, SeqCst, less).ok()?;

@@ -71,7 +71,7 @@ pub enum Message {
     Tickets(tickets::Offer),
     /// The operator overrides of backends.
     Drains(OverridesMessage),
-    /// Certificate files and what the hosts say about them.
+    /// An announcement of certificates, a request for a certificate file, or such a file.
     Certificates(CertificateWord),
     /// The state of certificates that are obtained by ACME. It is sent only to a peer that supports
     /// this message.

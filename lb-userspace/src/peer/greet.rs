@@ -47,7 +47,7 @@ async fn exchange(
     let ours = greeting(settings.protocol, &settings.hello)
         .ok_or_else(|| refuse(Refusal::Greeting, "this host's own name is too long"))?;
     let (preamble, rest) = {
-        // Both agents send first and read then, so that each has the other's version before one of
+        // Both agents first send and then read, so that each has the other's version before one of
         // them refuses it.
         let talk = async {
             stream.write_all(&ours).await?;

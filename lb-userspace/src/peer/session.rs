@@ -114,7 +114,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Waits until no ping was answered for too long.
+    /// Waits until no ping was answered for as long as [`Rhythm::silence`].
     async fn watch(&self) -> DownReason {
         loop {
             let answered = Duration::from_micros(self.answered.load(Relaxed));
