@@ -293,8 +293,8 @@ fn looked_at(text: &str) -> Result<String, Complaint> {
         return Err(Complaint::new("cannot be used in a condition", hint));
     }
     if text.eq_ignore_ascii_case("host") {
-        let hint = "write host = \"…\" in the route, which ignores case and port";
-        return Err(Complaint::new("is compared by `host`", hint));
+        let hint = "write host = \"…\" in the route instead, which ignores case and port";
+        return Err(Complaint::new("cannot be used in a condition", hint));
     }
     Ok(name)
 }

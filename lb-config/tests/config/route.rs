@@ -191,7 +191,7 @@ fn hosts_methods_and_expressions_are_checked() {
         ),
         (
             "header = [{ name = \"Host\" }]",
-            "is compared by `host`",
+            "cannot be used in a condition",
             "host =",
         ),
         (

@@ -190,7 +190,7 @@ impl PairThread {
         // running.
         let tracking = tracking
             .inspect_err(|error| {
-                tracing::error!(error = %error, "cannot start tracking: nothing is tracked");
+                tracing::error!(error = %error, "cannot track the state of this host: the pair runs without it");
             })
             .ok();
         let mut thread = Self {

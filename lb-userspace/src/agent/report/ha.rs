@@ -44,8 +44,12 @@ pub(super) fn status(ha: &Ha, known: &PairSnapshot, differences: &[Difference]) 
 fn difference(one: &Difference) -> String {
     let path = &one.path;
     match one.kind {
-        DifferenceKind::OnlyHere => format!("the peer does not serve {path}"),
-        DifferenceKind::OnlyThere => format!("this host does not serve {path}, the peer does"),
+        DifferenceKind::OnlyHere => {
+            format!("this host serves the certificate file {path}, the peer does not")
+        }
+        DifferenceKind::OnlyThere => {
+            format!("the peer serves the certificate file {path}, this host does not")
+        }
         DifferenceKind::NewerHere => format!("the peer has an older certificate in {path}"),
         DifferenceKind::NewerThere => format!("the peer has a newer certificate in {path}"),
         DifferenceKind::Other => format!("the hosts have different certificates in {path}"),
