@@ -4,6 +4,8 @@
 const main = document.querySelector('main');
 const live = document.getElementById('live');
 const message = document.getElementById('message');
+// The timer that removes the last message.
+let clearing;
 
 // Changes the nodes of `now` to those of `next`, and leaves alone what is equal, so that focus,
 // selection and scroll positions stay.
@@ -96,6 +98,8 @@ document.addEventListener('click', async (event) => {
     message.textContent = 'The agent could not be reached: ' + error.message;
   }
   button.disabled = false;
+  clearTimeout(clearing);
+  clearing = setTimeout(() => { message.textContent = ''; }, 15000);
 });
 
 connect();

@@ -7,6 +7,20 @@ use std::fmt::{self, Display, Write};
 
 use super::Escaped;
 
+/// Titles of the columns of numbers, which are aligned to the right.
+const NUMBERS: [&str; 10] = [
+    "Connections",
+    "Requests",
+    "In",
+    "Out",
+    "Weight",
+    "Packets",
+    "In use",
+    "Priority",
+    "Share",
+    "Days left",
+];
+
 /// An HTML table that is being written.
 pub(super) struct Table<'a> {
     page: &'a mut String,
@@ -31,9 +45,10 @@ impl<'a> Table<'a> {
             Escaped(label)
         )?;
         for column in columns {
+            let class = if NUMBERS.contains(column) { "n" } else { "" };
             write!(
                 page,
-                "<th role=\"columnheader\" scope=\"col\">{column}</th>"
+                "<th role=\"columnheader\" scope=\"col\" class=\"{class}\">{column}</th>"
             )?;
         }
         page.write_str("</tr></thead><tbody role=\"rowgroup\">")?;
