@@ -471,39 +471,4 @@ fn refused(error: &DraftError) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn an_order_reads_as_a_sentence() {
-        let cli = Cli::try_parse_from(["lb", "backend", "drain", "web/web2"]).expect("parsed");
-        let Command::Backend { order, name, .. } = cli.command else {
-            panic!("{cli:?}");
-        };
-        assert_eq!(AdminState::from(order), AdminState::Drain);
-        assert_eq!(name, "web/web2");
-    }
-
-    #[test]
-    fn a_hand_over_is_ordered_on_the_agents_socket() {
-        let cli = Cli::try_parse_from(["lb", "failover", "--socket", "/x"]).expect("parsed");
-        let Command::Failover { socket } = cli.command else {
-            panic!("{cli:?}");
-        };
-        assert_eq!(socket.path, Path::new("/x"));
-    }
-
-    #[test]
-    fn the_defaults_are_those_of_the_unit() {
-        let cli = Cli::try_parse_from(["lb", "run"]).expect("parsed");
-        let Command::Run { config, .. } = cli.command else {
-            panic!("{cli:?}");
-        };
-        assert_eq!(config.file, Path::new("/etc/lb/lb.toml"));
-    }
-}
+mod tests;
