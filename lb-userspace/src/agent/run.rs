@@ -306,22 +306,20 @@ impl<K: Kernel> Agent<K> {
         let told = self.shared.kernel().pools_changed(views);
         let pools = views.iter().map(|view| view.pool.name.clone());
         let unsettled = &mut self.shared.write().unsettled;
-        match told {
-            Ok(()) => {
-                for pool in pools {
-                    unsettled.remove(&pool);
+        // Logged once for each pool and not at each retry: the status lists the pool meanwhile.
+        for pool in pools {
+            match &told {
+                Ok(()) if unsettled.remove(&pool) => {
+                    tracing::info!(%pool, "the kernel accepted the backend states");
                 }
-            }
-            Err(error) => {
-                let names: Vec<String> =
-                    views.iter().map(|one| one.pool.name.to_string()).collect();
-                let names = names.join(", ");
-                tracing::error!(
-                    pools = %names,
-                    error = %error,
-                    "the kernel refused the new backend states, retrying"
-                );
-                unsettled.extend(pools);
+                Err(error) if unsettled.insert(pool.clone()) => {
+                    tracing::error!(
+                        %pool,
+                        error = %error,
+                        "the kernel refused the new backend states, retrying"
+                    );
+                }
+                Ok(()) | Err(_) => {}
             }
         }
     }
