@@ -419,8 +419,8 @@ impl BackendStatus {
     }
 }
 
-/// Returns the status of a backend, set to healthy if the pool has no check any more, because no
-/// check would ever report the backend healthy.
+/// Returns the status of a backend, set to healthy if the pool has no health check any more,
+/// because no check would ever report the backend healthy.
 fn settle(status: BackendStatus, is_checked: bool, now: SystemTime) -> BackendStatus {
     if is_checked || status.healthy {
         return status;

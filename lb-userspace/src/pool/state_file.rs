@@ -110,8 +110,8 @@ impl StateFile {
             };
             let remembered = SavedState {
                 order: line.order,
-                // Older agents saved no time: an override without one counts as older than any
-                // other.
+                // Older agents did not save when an override was set: an override without a time
+                // counts as older than any other.
                 stamp: line.given.max(Stamp::oldest(line.order)),
                 healthy: line.healthy,
             };

@@ -84,8 +84,8 @@ fn an_agent_that_starts_again_does_not_bring_old_orders_back() {
     exchange(&mut a, &mut b, at(6));
     b.set_override("web1", AdminState::Ready, at(7))
         .expect("known");
-    // While host `a` is not connected, `b` restarts: the saved states of `b` say that web1 is
-    // ready.
+    // While host `a` is not connected, `b` restarts. The saved states of `b` say that the override
+    // of web1 is "ready", and when it was set.
     let mut b = BackendRegistry::new(&[web()], &b.saved_states(), at(8));
     exchange(&mut a, &mut b, at(9));
     for registry in [&a, &b] {
@@ -101,13 +101,14 @@ fn orders_for_backends_of_the_peer_alone_are_none_of_ours() {
         .expect("known");
     exchange(&mut a, &mut b, at(6));
     assert_eq!(states(&a), [Up, Up]);
-    // A reload adds the backend to host `a`: the next exchange brings the override of that backend.
+    // A reload adds the backend web9 to host `a`: the next exchange of overrides brings the
+    // override of web9.
     let mut a = a.reloaded(&[pool("web", &[("web9", "10.0.0.9:80")])], at(7));
     exchange(&mut a, &mut b, at(8));
     assert_eq!(states(&a), [Draining]);
 }
 
-/// An operation at one of the two hosts, or an exchange between both.
+/// An override set at one of the two hosts, or an exchange of overrides between the hosts.
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Order(bool, bool, AdminState),
