@@ -42,7 +42,8 @@ pub(super) struct Limiter {
     in_flight: Vec<Arc<InFlight>>,
 }
 
-/// The outcome of choosing a backend, before a permit is acquired.
+/// The outcome of choosing a backend for a request, before a permit (the right to be in flight at
+/// that backend) is acquired.
 pub(super) enum Candidate {
     /// The index of the chosen backend.
     Number(usize),

@@ -1,4 +1,4 @@
-//! Chooses a backend for a request. Pure: randomness and load are arguments.
+//! Chooses a backend for a request. Pure: random bits and the load of each backend are arguments.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,5 +1,5 @@
-//! The client's side of an exchange, independent of the protocol: the request body, which is read,
-//! and the response, which is written.
+//! The client's side of a request and its response, independent of the protocol: the body of the
+//! request, which is read, and the response, which is written.
 
 use std::task::{Context, Poll};
 
@@ -20,18 +20,20 @@ pub(super) struct BodySlice<'a> {
 
 /// The body of a request, as the client sends it.
 pub(super) trait RequestBody {
-    /// Returns the current slice without waiting; it is empty if nothing has arrived yet. Repeated
-    /// calls return the same slice until [`Self::next`] is called.
+    /// Returns the current slice of the body without waiting; it is empty if nothing has arrived
+    /// yet. Repeated calls return the same slice until [`Self::next`] is called.
     fn current(&mut self) -> Result<BodySlice<'_>, Refusal>;
 
-    /// Releases the current slice, and waits for the next slice or for the end of the body.
+    /// Releases the current slice of the body, and waits for the next slice or for the end of the
+    /// body.
     async fn next(&mut self) -> Result<(), BodyError>;
 
-    /// Returns whether a slice was released, so that the request can no longer be sent again.
+    /// Returns whether a slice of the body was released, so that the request can no longer be sent
+    /// again.
     fn has_moved(&self) -> bool;
 
-    /// Waits until the client disconnects. The exchange polls this after the body was read to its
-    /// end, so that it does not wait for a response that nobody would receive.
+    /// Waits until the client disconnects. This is polled after the body was read to its end, so
+    /// that the front does not wait for the response of a backend that nobody would receive.
     async fn gone(&mut self, request: &UpstreamRequest<'_>) -> Disconnect;
 }
 
@@ -58,11 +60,11 @@ pub(super) trait ResponseSink {
     /// Accepts the head of the final response; [`Self::body`] sends it.
     fn begin(&mut self, response: &Response<'_, '_>);
 
-    /// Sends the heads that were accepted and not sent yet.
+    /// Sends the response heads that were accepted and not sent yet.
     async fn flush(&mut self) -> Result<(), ClientGone>;
 
-    /// Sends the accepted heads, then a slice of the body. With `more`, the caller sends another
-    /// slice before it waits for anything, so this slice may be held back until then.
+    /// Sends the accepted response heads, then a slice of the body. With `more`, the caller sends
+    /// another slice before it waits for anything, so this slice may be held back until then.
     async fn body(&mut self, slice: BodySlice<'_>, more: bool) -> Result<(), ClientGone>;
 }
 

@@ -36,8 +36,8 @@ const CLOSED_AT_ONCE: usize = 64;
 /// How long a connection counts as new: its TLS handshake or first request may be on its way.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// How long a connection counts as new if all other idle connections are new too. If the listener's
-/// queue is full of silent connections, as many of them as the limit are accepted and closed in
-/// each such period.
+/// queue is full of silent connections, then in each such period as many of them are accepted and
+/// closed as the limit of connections allows to be open.
 const FIRST_REQUEST_IN_A_CROWD: Duration = Duration::from_millis(100);
 /// Interval at which a worker without room for another client searches for connections that may be
 /// closed by now.
@@ -83,7 +83,7 @@ impl Limits {
 pub(super) struct Connections {
     limits: Cell<Limits>,
     clients: RefCell<HashMap<u64, Rc<Entry>>>,
-    /// The number that the next client connection gets.
+    /// The key in `clients` that the next client connection gets.
     next: Cell<u64>,
     /// Incremented each time a connection becomes idle; its values order connections by how long
     /// they have been idle.
@@ -95,7 +95,7 @@ pub(super) struct Connections {
     /// Notified when a connection ends or becomes idle, or when a listener stops accepting.
     changed: Notify,
     per_client: Arc<ClientCounts>,
-    /// When it was last logged that a limit is reached.
+    /// When it was last logged that a limit of connections or file descriptors is reached.
     limit_logged: Cell<Option<Instant>>,
 }
 
@@ -168,7 +168,8 @@ impl Connections {
         );
     }
 
-    /// Whether a limit was logged within the last minute; if not, the next minute begins.
+    /// Returns whether the reaching of a limit was logged within the last minute. If not, the
+    /// caller must log it: this call counts as the time of the log message.
     pub(super) fn is_quiet(&self) -> bool {
         let now = Instant::now();
         let logged = self.limit_logged.get();
@@ -338,7 +339,8 @@ impl Entry {
     }
 }
 
-/// Guard of an open client connection: dropping it removes the connection from the registry.
+/// Guard of an open client connection: dropping it removes the connection from the worker's
+/// registry of connections.
 #[derive(Debug)]
 pub(super) struct Open {
     number: u64,

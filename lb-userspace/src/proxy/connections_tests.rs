@@ -15,7 +15,7 @@ fn connections(clients: usize, descriptors: usize) -> Rc<Connections> {
     connections
 }
 
-/// Opens a connection, with a task that keeps it open until the registry closes it.
+/// Opens a connection, with a task that keeps it open until the registry of connections closes it.
 fn open(connections: &Rc<Connections>) -> Rc<Entry> {
     let open = connections.open(CLIENT, 0, &Arc::default());
     let open = open.expect("no limit for each client");

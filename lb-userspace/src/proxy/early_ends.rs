@@ -83,8 +83,8 @@ impl EarlyEnds {
         self.ring().entries.iter().cloned().collect()
     }
 
-    /// Locks the ring, even after a panic of a thread that held the lock: the ring is consistent
-    /// then too.
+    /// Locks the ring buffer, even after a panic of a thread that held the lock: the ring buffer is
+    /// consistent then too.
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -52,7 +52,7 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// Returns what the outcome of the exchange says about the backend's health.
+    /// Returns what the outcome of the request says about the backend's health.
     fn observation(&self) -> Observation {
         match self {
             Self::Answered(status) => Observation::Answered(*status),
@@ -319,8 +319,8 @@ async fn send_while_receiving<B: RequestBody, K: ResponseSink>(
             }
             let answered = request.transfer.answered.get();
             let received = down.as_mut().poll(context);
-            // The upload, polled above, also waits for `answered`: it must be polled again when
-            // receiving changes that.
+            // The future `up`, which sends the request, also waits until the head of the response
+            // has arrived (`answered`): if receiving has changed that, `up` must be polled again.
             if received.is_ready() || answered == request.transfer.answered.get() {
                 return received.map_err(Failure::Ended);
             }

@@ -27,8 +27,8 @@ const MAX_FRAME: usize = 16_384;
 const KEPT_BYTES: usize = 1024;
 /// The lowest limit of a field block with its frame headers that a caller can set, in bytes.
 const MIN_LIMIT: usize = 64 * 1024;
-/// Limit of the notices of a connection that wait for their streams to be served. More than this
-/// can accumulate only if the HTTP/2 library refused the streams.
+/// Limit of the notices (about malformed field blocks) of a connection that wait for their streams
+/// to be served. More than this can accumulate only if the HTTP/2 library refused the streams.
 const MAX_NOTICES: usize = 1024;
 
 const HEADERS: u8 = 1;
@@ -43,8 +43,8 @@ const PRIORITY: u8 = 0x20;
 pub(super) struct Notices(RefCell<BTreeMap<u32, Notice>>);
 
 impl Notices {
-    /// Removes and returns the notice for a stream; an empty one if there is none. Must be called
-    /// for streams in ascending order.
+    /// Removes and returns the notice about faults in a stream's field block; an empty one if there
+    /// is none. Must be called for streams in ascending order.
     pub(super) fn take(&self, stream: u32) -> Notice {
         let mut notices = self.0.borrow_mut();
         if notices.is_empty() {
@@ -139,7 +139,8 @@ impl<S> FieldGuard<S> {
         }
     }
 
-    /// Returns the notices of the connection, to which this guard keeps adding.
+    /// Returns the notices about faults in the field blocks of the connection, to which this guard
+    /// keeps adding.
     pub(super) fn notices(&self) -> Rc<Notices> {
         Rc::clone(&self.notices)
     }

@@ -47,8 +47,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Returns the output and the notices of a `FieldGuard` that reads `bytes`, cut at the offsets
-/// `places`.
+/// Returns the output of a `FieldGuard` that reads `bytes`, cut at the offsets `places`, and its
+/// notices about malformed field blocks.
 fn guarded(bytes: &[u8], places: &[usize]) -> (Vec<u8>, BTreeMap<u32, Notice>) {
     let mut guard = FieldGuard::new(Pieces::cut(bytes, places), 0);
     let notices = guard.notices();

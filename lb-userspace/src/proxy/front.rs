@@ -328,7 +328,7 @@ pub(super) struct Client {
 
 impl Client {
     /// Creates the client with this address and port, whose connection has this entry in the
-    /// registry.
+    /// worker's registry of connections.
     pub(super) fn new((address, port): (IpAddr, u16), entry: &Rc<Entry>) -> Self {
         let hash = match address {
             IpAddr::V4(address) => mix(u64::from(address.to_bits())),

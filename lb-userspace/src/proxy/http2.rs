@@ -304,8 +304,8 @@ impl Stream {
         self.activity.keep(scratch);
     }
 
-    /// Runs the exchange with a backend. An error is the reason for which the client cancelled the
-    /// request.
+    /// Sends the request to a backend, and its response to the client. An error is the reason for
+    /// which the client cancelled the request.
     async fn exchange(
         &self,
         upstream_request: &UpstreamRequest<'_>,
@@ -335,8 +335,8 @@ impl Stream {
         outcome
     }
 
-    /// Sends the client an answer of the front if the outcome of the exchange needs one, and
-    /// records the outcome.
+    /// Sends the client an answer of the front if the outcome of its request needs one, and records
+    /// the outcome.
     async fn conclude(
         &self,
         (recorder, edits): (RequestRecorder<'_>, Option<&FieldEdits>),

@@ -88,7 +88,8 @@ impl Responder {
     pub(super) fn written(&mut self) -> impl Future<Output = ()> + use<> {
         let (marker, gone) = oneshot::channel();
         if let Self::Begun(stream) = self {
-            // If the stream has ended, the HTTP/2 library drops the marker immediately.
+            // If the stream has ended, the HTTP/2 library drops the marker, which ends the wait
+            // below, immediately.
             let _sent = stream.send_data(CountedBytes::marker(marker), false);
         }
         async move {

@@ -80,8 +80,8 @@ impl MemoryBudget {
 #[derive(Debug)]
 pub(super) struct Backlog {
     memory: Rc<MemoryBudget>,
-    /// The connection's entry in the registry, where the connection does not count as idle while
-    /// data waits.
+    /// The connection's entry in the registry of client connections, where the connection does not
+    /// count as idle while response data waits for the client.
     entry: Rc<Entry>,
     used: Cell<usize>,
     most: usize,

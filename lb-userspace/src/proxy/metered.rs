@@ -60,7 +60,7 @@ impl ClientStream for TlsStream<Metered> {
 }
 
 impl Metered {
-    /// Wraps a socket, with a count of 0 bytes.
+    /// Wraps a socket, for which the number of accepted bytes begins at 0.
     pub(super) fn new(stream: TcpStream) -> Self {
         Self {
             stream,

@@ -280,8 +280,9 @@ impl Proxy {
         infos.flatten().collect()
     }
 
-    /// Reads the [`tls_files`] again and uses them from the next handshake on. Existing connections
-    /// go on. If a file cannot be used, its previous content stays in use.
+    /// Reads the certificates, certificate authorities and revocation lists of all services (the
+    /// files that [`tls_files`] returns) again, and uses them from the next handshake on. Existing
+    /// connections go on. If a file cannot be used, its previous content stays in use.
     ///
     /// # Errors
     /// Every file that cannot be used; the other files are in use then.

@@ -78,8 +78,8 @@ pub(super) fn ejected(
     let record = backend.record.borrow().as_ref().map(Arc::downgrade);
     spawn_local(async move {
         tokio::time::sleep(time).await;
-        // If the pool no longer ejects backends, the backend's record is gone, and nothing is
-        // logged.
+        // If the pool no longer ejects backends, the backend's failure record is gone, and the end
+        // of the ejection is not logged.
         if record
             .as_ref()
             .and_then(Weak::<FailureRecord>::upgrade)

@@ -63,7 +63,8 @@ impl Outliers {
 
     /// Counts a failed request, and ejects the backend if it has reached the limit of failures in
     /// `rules` and the pool can do without it; returns the ejection if so. `pool` returns the
-    /// records of all backends, each with whether that backend takes new requests, ejections aside.
+    /// failure records of all backends, each with whether that backend takes new requests,
+    /// ejections aside.
     pub(super) fn failed(
         &self,
         backend: &Arc<FailureRecord>,
@@ -71,7 +72,8 @@ impl Outliers {
         pool: impl FnOnce() -> Vec<(Arc<FailureRecord>, bool)>,
         now: Instant,
     ) -> Option<Ejection> {
-        // The request was sent before the ejection, and its result came late.
+        // A backend that is ejected already: the request was sent before the ejection, and its
+        // result came late, so the result is not counted.
         if backend.is_ejected(now) {
             return None;
         }

@@ -218,7 +218,8 @@ impl PreparedService {
         Ok(())
     }
 
-    /// Returns the plan of the service for the next worker, with that worker's listening sockets.
+    /// Returns what the next worker needs in order to serve the service, including that worker's
+    /// listening sockets.
     pub(super) fn plan(&mut self) -> FrontPlan {
         FrontPlan {
             name: self.frontend.service.name.clone(),

@@ -1,4 +1,4 @@
-//! The reasons why the front answered a request itself, or why an exchange or a connection ended
+//! The reasons why the front answered a request itself, or why a request or a connection ended
 //! early.
 //!
 //! The same words are used in metrics, in the access log, in `lb errors` and in `docs/reasons.md`;
@@ -8,7 +8,8 @@ mod by_phase;
 
 pub(super) use by_phase::Disconnect;
 
-/// Which party ended an exchange. For a timeout, this is the party that was waited for.
+/// Which party ended a request or a connection. For a timeout, this is the party that was waited
+/// for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum By {
     /// The client of the connection or request.
@@ -75,7 +76,7 @@ impl Phase {
 
 macro_rules! reasons {
     ($($variant:ident $by:ident $phase:ident $word:literal $meaning:literal;)*) => {
-        /// Why the front answered a request itself, or why an exchange or a connection ended early.
+        /// Why the front answered a request itself, or why a request or a connection ended early.
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         #[repr(u8)]
         pub enum Reason {
@@ -86,7 +87,7 @@ macro_rules! reasons {
             /// All reasons, in the order of their discriminants.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// Returns which party ended the exchange or connection that has this reason.
+            /// Returns which party ended the request or connection that has this reason.
             #[must_use]
             pub fn by(self) -> By {
                 match self {
@@ -94,7 +95,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// Returns how far the exchange or connection that has this reason had come.
+            /// Returns how far the request or connection that has this reason had come.
             #[must_use]
             pub fn phase(self) -> Phase {
                 match self {

@@ -21,7 +21,7 @@ pub(super) struct RetryBudget {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Second {
-    /// The second, counted from the epoch, of which this slot has the counts.
+    /// The second, counted from the budget's creation, of which this slot has the counts.
     number: u64,
     requests: u32,
     retries: u32,
@@ -169,8 +169,8 @@ mod tests {
             let began = Instant::now();
             let mut budget = RetryBudget::new(began);
             let mut at = 0;
-            // For each step: its second, the number of its requests, and the number of its granted
-            // retries.
+            // For each step of the test: its second, the number of its requests, and the number of
+            // its granted retries.
             let mut seen: Vec<(u64, u64, u64)> = Vec::new();
             for (pause, requests, tries) in steps {
                 at += pause;

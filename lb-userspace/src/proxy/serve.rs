@@ -25,7 +25,8 @@ use crate::acme::ACME_TLS;
 /// read from a backend, so that the read is sent in one piece.
 const TLS_BUFFER_BYTES: usize = 128 * 1024;
 
-/// Number of bytes of a handshake that are kept for the report if the handshake fails.
+/// Number of bytes at the beginning of a client's TLS handshake that are kept for `lb errors`, in
+/// case the handshake fails.
 const FIRST_BYTES: usize = 32;
 
 /// Time limit for closing a client's connection.

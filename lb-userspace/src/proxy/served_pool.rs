@@ -66,8 +66,8 @@ pub(super) struct ServedPool {
 }
 
 impl ServedPool {
-    /// Creates the pool. A task follows the published views, so that idle connections to a backend
-    /// that is no longer in use are closed immediately.
+    /// Creates the pool. A task follows the views that are published of the pool, so that idle
+    /// connections to a backend that is no longer in use are closed immediately.
     pub(super) fn new(
         plan: PoolPlan,
         counters: &Arc<ServiceCounters>,
@@ -94,7 +94,8 @@ impl ServedPool {
         pool
     }
 
-    /// Replaces the plan of the pool. The new plan applies from the next request on.
+    /// Replaces the source of the views of the pool, and the state that it shares with other
+    /// workers and services, by those of `plan`. They apply from the next request on.
     pub(super) fn update(self: &Rc<Self>, plan: PoolPlan) {
         let feed = plan.feed;
         *self.shared.borrow_mut() = plan.shared;
@@ -106,8 +107,8 @@ impl ServedPool {
         }
     }
 
-    /// Starts a task that applies each view from the feed. The task ends when the pool or the
-    /// sender of the feed is dropped, or when the pool uses another feed.
+    /// Starts a task that applies each view of the pool from its feed. The task ends when the pool
+    /// or the sender of the feed is dropped, or when the pool uses another feed.
     fn spawn_follower(self: &Rc<Self>) {
         let mut feed = self.feed.borrow().clone();
         let pool = Rc::downgrade(self);

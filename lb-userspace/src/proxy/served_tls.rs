@@ -133,7 +133,8 @@ impl ServedTls {
 }
 
 impl ServedTls {
-    /// Replaces the content of each file that could not be read by the content that is in use.
+    /// For each file that could not be read anew, puts the content that is in use already into
+    /// `loaded`.
     fn keep_what_is_missing(&self, settings: &Settings<'_>, loaded: &mut Loaded) {
         let mut read = std::mem::take(&mut loaded.certificates);
         for path in settings.paths() {

@@ -37,7 +37,7 @@ pub(super) struct SharedPools {
 }
 
 impl SharedPools {
-    /// Creates the registry, without pools, for this number of workers.
+    /// Creates the shared state of a process with this number of workers, which has no pools yet.
     pub(super) fn new(workers: NonZeroUsize) -> Self {
         Self {
             workers,
@@ -64,8 +64,8 @@ impl SharedPools {
         })
     }
 
-    /// Returns each worker's part of the total `all`; at least one (if `all` is not 0), so that
-    /// every worker can do something.
+    /// Returns each worker's part of a limit `all` of the whole process, rounded up: at least one
+    /// (if `all` is not 0), so that no worker is without a part.
     fn part_of(&self, all: u32) -> u32 {
         let workers = u32::try_from(self.workers.get()).unwrap_or(u32::MAX);
         all.div_ceil(workers)

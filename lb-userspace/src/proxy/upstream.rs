@@ -227,7 +227,8 @@ impl PoolBackend {
 pub(super) struct PooledConnection {
     /// The stream of the connection.
     pub(super) stream: TcpStream,
-    /// The permit of the request; set only for tunnels, which hold it to their end.
+    /// The permit of the request (its right to be in flight at the backend); set only for tunnels,
+    /// which hold it to their end.
     pub(super) permit: Option<Permit>,
     open: OpenBackend,
     _use: InUse,
@@ -265,8 +266,8 @@ impl PooledConnection {
         })
     }
 
-    /// Returns the connection to its pool after a complete exchange, unless the pool has `limit`
-    /// idle connections already or the backend takes no new requests.
+    /// Returns the connection to its pool after a complete request and response, unless the pool
+    /// has `limit` idle connections already or the backend takes no new requests.
     pub(super) fn return_to_pool(self, limit: usize) {
         let backend = &self._use.0;
         let mut idle = backend.upstream.idle.borrow_mut();

@@ -1,4 +1,5 @@
-//! A request on its way to a backend, as all parts of the exchange see it.
+//! A request on its way to a backend, as all functions see it that send it and receive its
+//! response.
 
 use std::rc::Rc;
 
@@ -65,7 +66,7 @@ impl UpstreamRequest<'_> {
 pub(super) enum Failure {
     /// The request's body is invalid, for this reason.
     Refused(Refusal),
-    /// The attempt ended for this other reason.
+    /// The attempt ended for this reason, which is not an invalid body of the request.
     Ended(Reason),
 }
 

@@ -60,7 +60,7 @@ pub(super) struct Plan {
     pub(super) fronts: Vec<FrontPlan>,
 }
 
-/// One service of a [`Plan`].
+/// One service of the configuration ([`Plan`]) that a worker serves.
 #[derive(Debug)]
 pub(super) struct FrontPlan {
     /// The name of the service.
@@ -102,9 +102,10 @@ pub(super) type TlsByAddress = Arc<HashMap<SocketAddr, Arc<ServerConfig>>>;
 /// A command that the front sends to a worker.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Serves this plan from now on; notifies the sender when it does.
+    /// Serves this configuration from now on; notifies the sender when the worker does so.
     Apply(Plan, Sender<()>),
-    /// Uses these TLS configurations for new handshakes; notifies the sender when it does.
+    /// Uses these TLS configurations for new handshakes; notifies the sender when the worker does
+    /// so.
     Tls(TlsByAddress, Sender<()>),
     /// Starts (true) or cancels (false) draining: each connection ends after one more response.
     Drain(bool),

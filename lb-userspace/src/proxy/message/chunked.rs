@@ -175,7 +175,8 @@ impl ChunkedDecoder {
 }
 
 /// Returns the state of the decoder after one byte of a trailer line. `colon` says whether the line
-/// has had its colon; `first` is the line's first byte, or any letter.
+/// has had its colon. `first` is the line's first byte, which must not be a colon; the caller
+/// passes a letter for it when `byte` is a later byte.
 fn trailer_byte(byte: u8, colon: bool, first: u8) -> Result<State, Refusal> {
     let good = if colon {
         is_text(byte)

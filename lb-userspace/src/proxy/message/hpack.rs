@@ -97,8 +97,8 @@ pub(crate) struct FieldReader {
     limit: usize,
 }
 
-/// An entry of the dynamic table of HPACK, without its text: what is known of its name, its size
-/// and its fault.
+/// An entry of the dynamic table of HPACK, without its text: the class and the length of its name,
+/// its size, and what is wrong with the field.
 #[derive(Debug)]
 struct Entry {
     name: Name,

@@ -25,7 +25,7 @@ const LONGEST: usize = 30;
 /// The symbol EOS (end of string).
 const END: u16 = 256;
 
-/// The code by code length: the codes of one length are consecutive numbers.
+/// HPACK's Huffman code, by code length: the codes of one length are consecutive numbers.
 struct Code {
     /// The first code of each length in bits.
     first: [u32; LONGEST + 1],
