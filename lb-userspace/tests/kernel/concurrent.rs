@@ -1,5 +1,5 @@
-//! Tests of invariants while several CPUs run the program concurrently: each packet is counted, a
-//! connection has one entry, and a source port has one owner.
+//! Tests of invariants while several CPUs run the XDP program concurrently: each packet is counted,
+//! a connection has one entry in the connection table, and a source port belongs to one connection.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -184,8 +184,8 @@ fn connections_that_replace_each_other_are_never_read_as_a_mixture() {
     on_a_host(|| {
         let stage = Stage::raise_as(&SMALL);
         let (interface, over) = (stage.interface, AtomicBool::new(false));
-        // The number of the client, the source port and the backend of the connection that the
-        // writer opened last.
+        // The number of the client, the source port and the backend of the connection that the main
+        // thread opened last.
         let last: [AtomicU32; 3] = Default::default();
         let (begun, read, sent) = thread::scope(|scope| {
             let reader = scope.spawn(|| {

@@ -23,8 +23,8 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// Creates a stage for a second host, whose backends have other indices than those of the first
-/// host.
+/// Creates a test stage (a network namespace with the XDP program) for a second host, whose
+/// backends have other indices than those of the first host.
 fn other_host() -> Stage {
     let mut backends = BACKENDS;
     backends.reverse();
@@ -302,7 +302,8 @@ fn what_this_host_cannot_carry_on_is_left_out_and_counted_by_reason() {
         let reserved = record(3, 6, SOURCE_PORTS.end() + 1);
         let records = vec![
             record(1, 6, 20_000),
-            // The first service does not exist, and the second is one that the agent serves itself.
+            // These two flows cannot be imported: the service of the first does not exist, and that
+            // of the second is one that the agent serves itself.
             other_service(81),
             other_service(443),
             record(2, 99, 20_001),
@@ -380,8 +381,8 @@ fn a_host_that_is_active_takes_nothing_in_even_without_a_peer_to_tell() {
 fn another_connection_in_an_old_one_s_place_leaves_nothing_of_it() {
     on_a_host(|| {
         let stage = other_host();
-        // This host had the address before the import, and other connections use the client's port
-        // and the source port that NAT gave the client's connection.
+        // This host had the virtual IP before the import, and other connections use the client's
+        // port and the source port that NAT gave the client's connection.
         let old = opened(&stage, client(1));
         let other = opened(&stage, client(2));
         let told = record(1, other.source[3], other.destination_port);
@@ -423,7 +424,8 @@ fn changes_that_had_no_room_are_counted_and_the_next_pass_tells_of_them() {
         let stage = Stage::raise(Balance::RoundRobin);
         let mut receiver = stage.dataplane.flows().export().expect("it tells");
         let mut chunks = pass(&mut receiver);
-        // The receiver reads nothing: first the channel fills up, then the ring buffer.
+        // The receiver of the exported chunks reads nothing: first the channel to it fills up, then
+        // the ring buffer of the kernel.
         for number in 0..BUSY {
             let back = opened(&stage, client(number));
             for (key, flags) in [(back, FIN_ACK), (client(number), FIN_ACK), (back, RST)] {

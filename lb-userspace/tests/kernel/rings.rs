@@ -1,5 +1,5 @@
-//! Tests that changes of a backend's state are atomic: each packet uses the old ring or the new
-//! one.
+//! Tests that changes of a backend's state are atomic: each packet uses the old or the new ring,
+//! the table of a pool by which a new flow finds its backend.
 
 use std::{
     collections::HashSet,
@@ -27,9 +27,10 @@ use crate::{
     stage::{self, Stage, VIP},
 };
 
-/// The last octets of the addresses of the backends in three sets, which the ring of the pool has
-/// in turn. A flip makes the program use the other half of the ring, so each half is filled at
-/// every second flip, and held another set before. The sets differ in size, and share no backend.
+/// The last octets of the addresses of the backends in three sets, which the ring of the pool (the
+/// table by which a new flow finds its backend) has in turn. A flip makes the XDP program use the
+/// other half of the ring, so each half is filled at every second flip, and held another set
+/// before. The sets differ in size, and share no backend.
 const SETS: [std::ops::Range<u8>; 3] = [2..18, 18..21, 21..28];
 /// Number of packets between two flips, which replace the backends of the ring.
 const BETWEEN: u32 = 50;
@@ -49,11 +50,13 @@ struct Flips {
     ended: AtomicU32,
     begun: AtomicU32,
     over: AtomicBool,
-    /// Number of packets that were fed while no flip was in progress.
+    /// Number of packets that were fed to the XDP program while no flip of the ring was in
+    /// progress.
     between: AtomicU32,
 }
 
-/// The number of packets that were steered, and of those that were steered during a flip.
+/// The number of packets that were steered to a backend, and of those that were steered while the
+/// ring was being replaced (a flip).
 #[derive(Debug, Default)]
 struct Met {
     steered: u32,
@@ -93,17 +96,17 @@ fn flip_under_traffic(balance: Balance) {
         "{met:?}"
     );
     assert!(met.during_a_flip > FLIPS, "{met:?}");
-    // A packet that found an empty slot would go to backend 0, which does not exist, and be dropped
-    // because its address has no route.
+    // A packet that found an empty slot of the ring would go to backend 0, which does not exist,
+    // and be dropped because the address of that backend has no route.
     for reason in ["no_route", "no_neighbour"] {
         assert_eq!(counted(&stage, "drop", reason), 0, "{reason}");
     }
 }
 
-/// Sends SYNs while rings are flipped, and verifies that each goes to a backend of the old or the
-/// new ring.
+/// Sends SYNs while the ring of the pool is replaced again and again, and verifies that each SYN
+/// goes to a backend of the old or the new ring.
 fn feed(interface: u32, flips: &Flips) -> Met {
-    // The flips run on the first CPU, so this thread uses the others.
+    // The ring is replaced on the first CPU, so this thread, which sends the SYNs, uses the others.
     let mut cpus = CpuSet::new();
     for cpu in 1..CpuSet::count() {
         cpus.set(cpu).expect("a CPU that there can be");

@@ -1,4 +1,5 @@
-//! A replica of the kernel's clock, for the tables in the memory of the test.
+//! A replica of the kernel's clock, for the copies of the kernel's BPF maps in the memory of the
+//! test.
 
 use std::time::Duration;
 

@@ -38,9 +38,10 @@ pub(super) const ENTRIES: u32 = 4096;
 
 pub(super) const DNAT_PORT: u16 = 81;
 
-/// Creates a stage and its tables for a small host. It has sixteen buckets of connections, one line
-/// (sixteen) of source ports for each backend, a service with DNAT beside the one with NAT, and one
-/// backend of each service at a second interface.
+/// Creates a test stage (a network namespace with the XDP program) for a small host, and the tables
+/// in the memory of the test that have the same contents as the kernel's maps. The host has sixteen
+/// buckets of connections, one line (sixteen) of source ports for each backend, a service with DNAT
+/// beside the one with NAT, and one backend of each service at a second interface.
 pub(super) fn small(balance: Balance, pick: Pick) -> (Stage, HostTables) {
     let node = Node {
         interfaces: Interfaces::new(vec!["eth0".into(), "eth1".into()]).expect("two names"),
