@@ -198,8 +198,7 @@ fn a_session_whose_backend_is_ejected_goes_on_with_another() {
 
 #[test]
 fn connections_that_break_and_answers_that_do_not_come_count_and_statuses_only_if_named() {
-    // How the backend breaks depends on its number: it sends no response, half a head, or half a
-    // body.
+    // How a backend fails depends on its number: it sends no response, half a head, or half a body.
     let breaking = |number: usize| {
         Backend::raw(move |mut stream| {
             let said: &[u8] = match number {

@@ -238,7 +238,8 @@ fn headers_are_changed_on_both_sides_and_strangers_are_not_believed() {
         assert_eq!(header(&reply.head, "Server"), None, "{reply:?}");
         assert_eq!(header(&reply.head, "X-Served-By"), Some("api"), "{reply:?}");
     }
-    // A service without header edits treats these fields in the same way.
+    // A service without header edits does not forward the client's `X-Real-IP` and `X_Real_IP`
+    // either.
     let plain = Site::https(&[pool.address]);
     for reply in both(&plain, "GET a /", &spoofed) {
         assert_eq!(header(&reply.body, "X-Real-IP"), None, "{reply:?}");

@@ -137,7 +137,8 @@ impl Site {
         file
     }
 
-    /// Returns the only exchange that ended early, after asserting that it ended for this reason.
+    /// Returns the only request, handshake, connection or tunnel that ended early, after asserting
+    /// that it ended for this reason.
     pub(crate) fn ended_early(&self, reason: Reason) -> EndedEarly {
         let mut entries = self.proxy().ended_early();
         let last = entries.pop().expect("something ended early");

@@ -142,8 +142,8 @@ fn no_lease_is_left(front: &mut Front, clients: &Clients) {
     settle(front);
 }
 
-/// Checks that each of these clients gets a response, and that `next_has_ended` finds one more
-/// connection closed.
+/// Checks that each of these clients, which are as many as the limit allows, gets a response, and
+/// that the next connection is closed, which `next_has_ended` reports.
 fn answer_all<S: Read + Write>(mut all: Vec<Client<S>>, next_has_ended: impl Fn() -> bool) {
     for client in &mut all {
         assert_eq!(client.get(HONEST).status(), 200);
