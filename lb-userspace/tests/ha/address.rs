@@ -180,7 +180,8 @@ fn what_a_crashed_agent_left_is_taken_off_at_the_start() {
         crashed.hold().await.expect("held");
         drop(crashed);
         assert!(on_interface(VIP) && on_interface("172.31.0.199/20"));
-        // The agent starts again, with a configuration that has only one of the three addresses.
+        // The agent starts again, with a configuration that has only one of the three virtual IP
+        // addresses.
         let addresses = start(&[VIP]);
         assert!(!on_interface(VIP) && !on_interface("172.31.0.199/20") && !on_interface(VIP6));
         assert!(on_interface("172.31.0.68/20") && on_interface("2001:db8::68/64"));
