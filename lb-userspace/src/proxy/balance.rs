@@ -14,7 +14,7 @@ pub(super) struct Balancer {
     /// For each backend, the seed of its hashes, derived from its address, so that the seed stays
     /// the same when other backends are added or removed.
     seeds: Vec<u64>,
-    /// Round robin: the current credit of each backend.
+    /// For round robin: the current credit of each backend, of which the highest is chosen next.
     credits: Vec<i64>,
 }
 

@@ -344,7 +344,7 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Open {
     number: u64,
-    /// The connection's entry in the registry.
+    /// The connection's entry in the worker's registry of connections.
     pub(super) entry: Rc<Entry>,
     _counted: Option<Counted>,
 }

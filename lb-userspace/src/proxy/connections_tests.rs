@@ -127,8 +127,7 @@ async fn silent_connections_hold_a_listeners_queue_up_for_a_short_time() {
             assert!(room(&connections).await);
             open(&connections);
         }
-        // In this time, four times as many connections as the limit were closed to make room for
-        // others.
+        // In this time, 40 connections (four times the limit) were closed to make room for others.
         assert!(began.elapsed() < FIRST_REQUEST * 2, "{:?}", began.elapsed());
     };
     local.run_until(test).await;

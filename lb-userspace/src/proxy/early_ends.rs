@@ -73,7 +73,8 @@ impl EarlyEnds {
             ring.entries.push_back(entry);
         }
         drop(ring);
-        // The entry that was replaced is freed only after the lock is released.
+        // The oldest entry, which the new one has replaced in the list, is freed only after the
+        // lock is released.
         drop(oldest);
     }
 

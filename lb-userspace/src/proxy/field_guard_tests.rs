@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::*;
 
-/// A reader that returns its bytes in several reads, one of these pieces in each.
+/// A reader that returns one of these pieces of bytes in each read.
 struct Pieces(VecDeque<Vec<u8>>);
 
 impl Pieces {

@@ -14,8 +14,9 @@ const BACKLOG: i32 = 4096;
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Returns at least `count` sockets that listen on an address, so that the kernel spreads
-/// connections over them: the inherited sockets, and new sockets if those are too few. An address
-/// that `moves` between hosts is bound whether or not this host has it now.
+/// connections over them: the sockets `inherited` from the process before this one, and new sockets
+/// if those are too few. An address that `moves` between the hosts of a pair is bound whether or
+/// not this host has it now.
 ///
 /// # Errors
 /// The kernel refused to create or bind a socket, or another program listens on the address, even
@@ -73,8 +74,9 @@ fn socket(address: SocketAddr, moves: bool) -> io::Result<Socket> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive())?;
     if moves {
-        // This is set only for addresses that move between hosts: if any other address is missing
-        // on this host, the operator must see the error.
+        // The option IP_FREEBIND (binding an address that the host lacks) is set only for addresses
+        // that move between hosts: if any other address is missing on this host, the operator must
+        // see the error.
         match address {
             SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
             SocketAddr::V6(_) => socket.set_freebind_v6(true)?,

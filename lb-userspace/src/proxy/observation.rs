@@ -19,7 +19,7 @@ pub(super) enum Observation {
     Answered(u16),
     /// The request ended at the backend without a complete response.
     Ended {
-        /// The reason for the end.
+        /// Why the request ended.
         failure: Reason,
         /// Whether the request was sent over a connection that earlier requests had used.
         reused: bool,

@@ -46,7 +46,8 @@ pub(super) struct State {
     /// upgrade. The workers have their own descriptors of the same sockets, so a socket is closed
     /// when both descriptors are.
     pub(super) bound: HashMap<SocketAddr, Vec<TcpListener>>,
-    /// Inherited listening sockets, by address, that no service uses yet.
+    /// The listening sockets that this process inherited from the one before it in an upgrade, and
+    /// that no service uses yet, by address.
     pub(super) inherited: HashMap<SocketAddr, Vec<TcpListener>>,
     /// The services with TLS, and the configuration that each has in force.
     pub(super) tls: Vec<(Service, ServedTls)>,

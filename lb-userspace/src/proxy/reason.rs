@@ -380,7 +380,7 @@ mod tests {
         }
     }
 
-    /// Returns the table of `docs/reasons.md`, as it should be.
+    /// Returns the table of reasons that `docs/reasons.md` should have, as Markdown.
     fn table() -> String {
         let mut table =
             String::from("| reason | ended by | phase | meaning |\n|---|---|---|---|\n");

@@ -364,8 +364,8 @@ impl Source<'_, '_> {
             .space(room, self.request.limits.max_header_bytes);
         let mut space = ReadBuf::new(space);
         let read = poll_fn(|context| {
-            // `poll_read` is used and not `try_read`, because it clears the socket's readiness
-            // after a short read.
+            // `poll_read` is used and not `try_read`, because `poll_read` clears the socket's
+            // readiness after a short read.
             Poll::Ready(Pin::new(&mut *self.reader).poll_read(context, &mut space))
         });
         let bytes = match read.await {

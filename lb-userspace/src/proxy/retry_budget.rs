@@ -153,7 +153,8 @@ mod tests {
                 sent += u32::from(budget.retry(allowance(20, 10), now));
             }
         }
-        // Ten retries a second are allowed, and at the start those of ten seconds at once.
+        // In addition to 20 % of the requests, ten retries a second are allowed, and at the start
+        // those of ten seconds at once.
         let most = f64::from(requests) * 1.2 + 10.0 * 70.0;
         let sent = f64::from(sent);
         assert!(sent <= most && sent > most - 200.0, "{sent} of {requests}");

@@ -152,7 +152,8 @@ mod tests {
         drop(admission);
         let in_use = || all.usage(&limited, now).backends[&address].in_use;
         assert_eq!(in_use(), 1);
-        // One reload of the configuration removes the limit, and another reload restores it.
+        // One reload of the configuration removes the limit of requests in flight, and another
+        // reload restores it.
         let unlimited = all.of(&pool("")).expect("usable keys");
         assert!(unlimited.admission.is_none() && unlimited.outliers.is_none());
         drop(shared);

@@ -51,8 +51,8 @@ pub(super) fn server_config(
     } else {
         config.ticketer = ticketer;
     }
-    // Tickets carry the session state themselves: a session store would need a lock that all
-    // workers share.
+    // Session tickets carry the TLS session state themselves, so no session store is used: it would
+    // need a lock that all workers share.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
 }

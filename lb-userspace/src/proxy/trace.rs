@@ -35,7 +35,7 @@ pub(super) fn follow(
         head.drain(line);
     }
     let parent = parent_of(random);
-    // The line is inserted before the empty line that ends the head.
+    // The new line `traceparent` is inserted before the empty line that ends the head.
     let end = head.len().saturating_sub(2);
     let line = [b"traceparent: ", &parent[..], b"\r\n"].concat();
     head.splice(end..end, line);

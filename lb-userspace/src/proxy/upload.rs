@@ -58,8 +58,8 @@ pub(super) async fn upload<B: RequestBody>(
         {
             Ok(Ok(())) => {}
             Ok(Err(BodyError::Gone(left))) => return Err(request.client_left(left).into()),
-            // The client is being sent a response already, so what is wrong with the rest of its
-            // body no longer matters.
+            // The client is being sent a response already, so it no longer matters that the rest of
+            // its body is invalid or late.
             Ok(Err(BodyError::Refused(_))) | Err(Expired) => break,
         }
     }

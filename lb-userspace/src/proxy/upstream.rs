@@ -100,7 +100,8 @@ impl Upstream {
         self.drop_idle();
     }
 
-    /// Clears the mark of [`Self::avoid`], because a health check found the backend up.
+    /// Ends the avoidance of the backend that [`Self::avoid`] began, because a health check found
+    /// the backend up.
     pub(super) fn clear_avoidance(&self) {
         self.avoided_until.set(None);
     }

@@ -309,8 +309,8 @@ impl Name {
     fn check_value(self, value: &[u8]) -> (Option<Fault>, Option<Vec<u8>>) {
         let good = match self {
             Self::Path => {
-                // An empty path is left as it is, because for it the HTTP/2 library resets only the
-                // stream.
+                // An empty path is not replaced, because the HTTP/2 library resets only the stream
+                // whose request has an empty path.
                 value.is_empty() || is_plain_path(value) || {
                     let path = http::uri::PathAndQuery::try_from(value);
                     path.is_ok_and(|path| path.as_str().as_bytes() == value)

@@ -71,7 +71,8 @@ fn a_malformed_field_is_replaced_by_one_of_the_same_length() {
         assert_eq!(notice, MALFORMED, "{name}");
         let rewritten = rewritten.expect("rewritten");
         assert_eq!(rewritten, literal(true, good_name, good_value), "{name}");
-        // A reference by index (0xbe) to the entry with the malformed field is malformed too.
+        // A reference by index (0xbe) to the entry of the dynamic table with the malformed field is
+        // malformed too.
         assert_eq!(reader.read(&[0xbe]), Ok((MALFORMED, None)), "{name}");
     }
 }

@@ -102,7 +102,7 @@ pub(crate) fn parse_request<'b, 'h>(
 fn refusal_of(error: httparse::Error, head: &[u8]) -> Refusal {
     match error {
         httparse::Error::Version => version_refusal(head),
-        // The line has another word after the version.
+        // The request line has another word after the version.
         httparse::Error::NewLine if version_refusal(head) == Refusal::RequestLine => {
             Refusal::RequestLine
         }
@@ -119,7 +119,7 @@ fn version_refusal(head: &[u8]) -> Refusal {
     let mut words = line.split(|byte| *byte == b' ');
     match words.next_back() {
         Some(last) if !is_version(last) => Refusal::RequestLine,
-        // The line has a method, and more than one word where the target should be.
+        // The request line has a method, and more than one word where the target should be.
         _ if words.count() > 2 => Refusal::Target,
         _ => Refusal::Version,
     }
