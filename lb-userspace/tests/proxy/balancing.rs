@@ -219,7 +219,8 @@ fn requests_with_the_same_part_go_to_one_backend_over_both_protocols() {
     spread(&|version, number| ask(version, "/", &format!("X-User: {number}")));
     by(Balance::Hash, Some(HashBy::Cookie("id".to_owned())));
     spread(&|version, number| ask(version, "/", &format!("Cookie: a={version}; id={number}")));
-    // Requests without the cookie are balanced by round robin, separately in each worker.
+    // Requests without the cookie `id`, by which the pool balances, are balanced by round robin,
+    // separately in each worker.
     let mut client = TlsClient::tls(site.address);
     let mut turn: Vec<_> = (0..3).map(|_| client.get("/").text()).collect();
     turn.sort();

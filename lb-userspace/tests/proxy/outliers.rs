@@ -83,7 +83,9 @@ fn a_backend_that_answers_500_is_ejected_and_comes_back() {
         ask();
         bad.requests() > 3
     });
-    // The client receives a response a moment before the front counts it.
+    // The two seconds of the ejection begin when the front counts the third failure, which is not
+    // exactly when the client receives the response; `began`, before all requests, is certainly
+    // earlier.
     assert!(began.elapsed() >= Duration::from_secs(2));
     assert_eq!(ejected(&site), [false; 3]);
     assert_eq!(site.answered(500), 3);

@@ -33,7 +33,7 @@ fn backends_that_refuse_are_all_passed_over() {
     let mut addresses = vec![Backend::absent(); 5];
     addresses.extend(good.each_ref().map(|backend| backend.address));
     for _ in 0..8 {
-        // Each round starts a new front, which knows nothing yet about the backends.
+        // Each round of the test starts a new front, which knows nothing yet about the backends.
         let site = Site::plain(&addresses, |_| {});
         let mut client = Client::plain(site.address);
         assert_eq!(client.get("/").status(), 200);

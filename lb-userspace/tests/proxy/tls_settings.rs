@@ -97,7 +97,8 @@ fn the_key_exchange_that_withstands_quantum_computers_is_preferred() {
         },
     );
     assert_eq!(group(&site), NamedGroup::secp256r1);
-    // A client that speaks only TLS 1.2 cannot connect to this front.
+    // A client that speaks only TLS 1.2, which has no post-quantum key exchange, can connect to
+    // this front, too.
     let config = Arc::new(client_config(&TLS12));
     let client = TlsClient::tls_with(site.address, &config, "localhost");
     let version = client.session().protocol_version();
