@@ -47,8 +47,8 @@ fn the_next_agent_ends_a_hold_and_its_flows_go_on() {
         let back = opened(&stage, client(1));
         stage.dataplane.hold(true).expect("the kernel agrees");
         assert_eq!(sent(&stage, client(2), SYN).0, XDP_DROP);
-        // The agent is replaced while it holds new connections. Dropping the first agent's data
-        // plane releases the lock on the pins.
+        // The agent is replaced during a hold (the XDP program drops the SYNs of new connections).
+        // Dropping the first agent's data plane releases the lock on the pins.
         stage.dataplane = replaced(stage.dataplane, &stage::settings());
         assert!(stage.dataplane.adopted());
         assert_eq!(sent(&stage, client(2), SYN).0, XDP_TX);

@@ -115,7 +115,7 @@ fn the_other_host_carries_connections_on_as_the_first_would_have() {
         let stage = Stage::raise(Balance::RoundRobin);
         let open = |number| (client(number), opened(&stage, client(number)));
         let mut connections: Vec<_> = first.map(open).collect();
-        // The backend does not answer this SYN, so the connection is not exported.
+        // The backend does not answer this SYN, so the connection is not exported to the peer.
         sent(&stage, client(1000), SYN);
         let mut receiver = stage.dataplane.flows().export().expect("it tells");
         let mut chunks = pass(&mut receiver);
@@ -143,7 +143,8 @@ fn the_other_host_carries_connections_on_as_the_first_would_have() {
                 "{back:?} is a connection's of the first host"
             );
         }
-        // The connections of the first host continue beside the new connections.
+        // The connections of the first host, which were imported, continue beside those that were
+        // opened on this host.
         assert_alike(&steered(&stage, &packets), &expected);
     });
 }
@@ -158,8 +159,8 @@ fn connections_through_a_further_source_address_are_counted_and_not_told_of() {
             source_addresses: &[FURTHER],
         });
         let open = |number| opened(&stage, client(number));
-        // Half of the connections are sent in the first pass over the connection table, the other
-        // half when they are established.
+        // Half of the connections are sent to the peer in the first pass over the connection table,
+        // the other half when they are established.
         let mut connections: Vec<FlowKey> = (0..50).map(open).collect();
         let mut receiver = stage.dataplane.flows().export().expect("it tells");
         let mut chunks = pass(&mut receiver);
