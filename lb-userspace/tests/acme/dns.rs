@@ -53,8 +53,8 @@ fn a_wildcard_is_validated_by_records_that_a_command_sets_and_removes() {
     let present = "present _acme-challenge.example.org. example.org";
     assert_eq!(calls(&site), [cleanup, cleanup, present, present]);
 
-    // If the command fails, the error contains its output, and records that it may have set are
-    // removed.
+    // If the command that sets DNS records fails, the error contains its output, and records that
+    // it may have set are removed.
     install(
         &site,
         "[ $1 = cleanup ] || { echo 'there is no such zone'; exit 3; }\n",
@@ -75,7 +75,7 @@ fn a_wildcard_is_validated_by_records_that_a_command_sets_and_removes() {
     assert!(failed.contains(expected), "{failed}");
     assert_eq!(site.shown(name), first);
 
-    // If the command sets no record, validation fails.
+    // If the command exits with success but sets no DNS record, validation fails.
     install(&site, "exit 0\n");
     let failed = renew().expect_err("no record");
     assert!(failed.contains("No TXT records found"), "{failed}");
