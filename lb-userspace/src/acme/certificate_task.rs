@@ -76,8 +76,8 @@ impl CertificateTask {
         }
     }
 
-    /// Orders a certificate once this host holds the order lock. Returns the outcome of the order
-    /// as a sentence; `None` if no order began.
+    /// Orders a certificate once this host holds the order lock (of the two hosts of a pair, one
+    /// orders at a time). Returns the outcome of the order as a sentence; `None` if no order began.
     async fn acquire_and_order(&self) -> Option<Result<String, String>> {
         let mut session = self.session.lock().await;
         if !self.begin().await {
@@ -88,8 +88,8 @@ impl CertificateTask {
         Some(self.order(&mut session).await)
     }
 
-    /// Acquires the order lock; if a peer must agree, claims the lock from the peer first. Returns
-    /// whether an order may begin.
+    /// Acquires the order lock, without which this host must not order; if a peer must agree,
+    /// claims the lock from the peer first. Returns whether an order may begin.
     async fn begin(&self) -> bool {
         loop {
             let now = SystemTime::now();
@@ -97,8 +97,8 @@ impl CertificateTask {
                 let mut state = self.managed.state();
                 match state.renewal.step(now) {
                     Step::Order => {
-                        // The order is recorded before the state is unlocked, because the peer may
-                        // claim the order lock as soon as it is.
+                        // The beginning of the order is recorded before the state is unlocked: once
+                        // the state is unlocked, a message of the peer may claim the order lock.
                         state.renewal.began(now);
                         return true;
                     }

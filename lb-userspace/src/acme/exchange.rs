@@ -41,8 +41,8 @@ struct Inner {
 }
 
 /// The state of the exchange of certificates, ACME account and challenge responses with the peer:
-/// what this host has of its own, what the peer has told it, and the certificate that it has
-/// requested from the peer.
+/// this host's own certificates and responses, what the peer sent last, and the certificate file
+/// that was requested from the peer.
 #[derive(Debug)]
 struct ExchangeState {
     role: HostRole,

@@ -32,7 +32,8 @@ pub(super) struct CertificatePlan {
 pub(super) struct ManagedCertificate {
     pub(super) plan: CertificatePlan,
     pub(super) inspect: Inspect,
-    /// Notified when a message of the peer may have changed which step is due for this certificate.
+    /// Notified when a message of the peer may have changed what the task of this certificate must
+    /// do next: order, claim the order lock, ask the directory, or wait.
     pub(super) changed: Notify,
     store: Store,
     state: Mutex<State>,
@@ -89,8 +90,8 @@ impl ManagedCertificate {
         }
     }
 
-    /// Locks the state. A caller that holds this lock must not call the exchange with the peer,
-    /// which locks the state itself.
+    /// Locks the state. A caller that holds this lock must not call a method of `Exchange`, which
+    /// locks the states of certificates itself.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // A poisoned lock is used as it is: after a panic the state is as before or after a complete
         // change.
@@ -123,8 +124,8 @@ impl ManagedCertificate {
     }
 }
 
-/// Parses a certificate file and checks that it covers all names of the plan. The error says why
-/// the file cannot be used.
+/// Parses a certificate file and checks that it covers all names that the configuration wants
+/// (`plan`). The error says why the file cannot be used.
 pub(super) fn usable(
     plan: &CertificatePlan,
     inspect: Inspect,
@@ -142,8 +143,8 @@ pub(super) fn usable(
     }
 }
 
-/// Returns a hash of the names of the host and the service, which is the same at every start of the
-/// agent.
+/// Returns a number that spreads the renewals of certificates in time: a hash of the names of the
+/// host and the service, which is the same at every start of the agent.
 fn seed(plan: &CertificatePlan) -> u64 {
     let mut hasher = DefaultHasher::new();
     (plan.host.as_str(), plan.service.as_str()).hash(&mut hasher);

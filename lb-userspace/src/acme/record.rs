@@ -153,7 +153,8 @@ fn note(began: &mut Vec<u64>, now: SystemTime) {
     *began = newest(began);
 }
 
-/// Returns the latest of the times at which orders began, as many as the hourly limit needs.
+/// Returns the latest of these times at which orders began: as many as the hourly limit of orders
+/// must consider.
 fn newest(began: &[u64]) -> Vec<u64> {
     let surplus = began.len().saturating_sub(MOST_ORDERS_AN_HOUR);
     began.get(surplus..).unwrap_or_default().to_vec()

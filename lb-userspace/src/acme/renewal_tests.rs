@@ -172,8 +172,8 @@ struct World {
 }
 
 impl World {
-    /// Steps the renewal until `end`. If `orders` is set, an operator requests a certificate before
-    /// each step.
+    /// Carries out what the state machine of the renewal says, and lets time pass, until `end`. If
+    /// `orders` is set, an operator requests a certificate before each step of the state machine.
     fn run(&mut self, renewal: &mut Renewal, directory: Directory, end: SystemTime, orders: bool) {
         while self.now < end {
             if orders {

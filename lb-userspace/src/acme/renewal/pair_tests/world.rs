@@ -31,7 +31,7 @@ pub(super) struct Host {
     /// When this host's order in flight ends; `None` if there is none.
     pub(super) order: Option<SystemTime>,
     role: HostRole,
-    /// When the host's state machine is stepped next.
+    /// When the host's state machine of the renewal is called next.
     pub(super) wakes: SystemTime,
     pub(super) expired: Duration,
 }
