@@ -1,4 +1,5 @@
-//! A [`Source`] with example values, for the tests of the admin servers.
+//! A [`Source`] (read access to the agent's state) that returns example values, for the tests of
+//! the admin servers.
 
 use super::{EndedEarlyStatus, Source, Status, examples_of_ended_early, status::examples};
 use crate::{events, metrics::Format};

@@ -1,4 +1,5 @@
-//! The task that records the history, and renders the status page for the browsers that follow it.
+//! The task that records the points of the status page's graphs, and renders the page for the
+//! browsers that follow it.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,7 +16,7 @@ use crate::events::{Event, Filter};
 
 /// Time between two renderings of the status page.
 const EVERY: Duration = Duration::from_secs(1);
-/// Number of renderings for each point of the history: one every 5 s.
+/// Number of renderings of the status page for each point of its graphs, which get one every 5 s.
 const TICKS_PER_POINT: u32 = 5;
 /// Number of events that the status page shows.
 const EVENTS: usize = 50;

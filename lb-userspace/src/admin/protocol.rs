@@ -28,7 +28,8 @@ pub enum Request {
     },
     /// Set the level of the log.
     LogLevel {
-        /// A level, levels by module, or `configured`.
+        /// A level of the log such as `info`, levels by module such as `lb=debug`, or `configured`
+        /// for the level of the configuration.
         level: String,
         /// For how many milliseconds the level is in force; `null`: until the agent ends.
         for_ms: Option<u64>,

@@ -22,7 +22,7 @@ pub(crate) fn per_request() -> Status {
     status
 }
 
-/// Returns an example status that has every part.
+/// Returns an example status that has services, pools, certificates and the state of a pair.
 pub(crate) fn status() -> Status {
     let moment = |second| Moment(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
     let now = 1_800_000_000;

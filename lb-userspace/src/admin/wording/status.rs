@@ -18,7 +18,8 @@ impl ServiceStatus {
 }
 
 impl AllDown {
-    /// Returns the state of the pool as a sentence.
+    /// Returns, as a sentence, what happens to new connections of a pool while none of its backends
+    /// is up.
     #[must_use]
     pub fn in_words(self) -> &'static str {
         match self {
