@@ -11,7 +11,8 @@ use crate::{
     proxy::Frontend,
 };
 
-/// The senders of the channels that publish the views of pools, by pool.
+/// The senders of the channels that publish the views of pools (the backends of a pool with their
+/// states), by pool.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Feeds(HashMap<Name, Arc<watch::Sender<Arc<PoolView>>>>);
 
@@ -34,8 +35,8 @@ impl Feeds {
         self.0.get(pool).map(|feed| feed.subscribe())
     }
 
-    /// Returns the services that the HTTP front serves, each with the receivers of its pools'
-    /// views.
+    /// Returns the services that the HTTP front serves, each with the receivers by which it learns
+    /// the states of its pools' backends.
     pub(super) fn frontends(&self, config: &Config) -> Vec<Frontend> {
         let by_agent = config.services.iter().filter(|service| match service.mode {
             Mode::Http | Mode::Https { .. } => true,

@@ -34,7 +34,8 @@ struct Stamp {
 }
 
 impl Stamp {
-    /// Returns the current stamp of a file; `None` if the file cannot be found.
+    /// Returns the current stamp of a file (metadata that changes when its content does); `None` if
+    /// the file cannot be found.
     fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok();
         metadata.as_ref().map(Self::from)
@@ -53,13 +54,14 @@ impl From<&Metadata> for Stamp {
     }
 }
 
-/// The stamps that files had before they were read. [`FileWatch::watch`] reports the changes since
-/// then.
+/// The stamps (metadata that changes with a file's content) that files had before they were read.
+/// [`FileWatch::watch`] reports files whose stamps have changed since then.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stamps(BTreeMap<PathBuf, Option<Stamp>>);
 
 impl Stamps {
-    /// Returns the current stamps of these files.
+    /// Returns the current stamp of each of these files: metadata that changes when the file's
+    /// content does.
     pub(super) fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let stamps = paths.into_iter().map(|path| {
             let stamp = Stamp::of(&path);
@@ -73,7 +75,8 @@ impl Stamps {
 #[derive(Clone, Debug, Default)]
 struct Looks(BTreeMap<PathBuf, Seen>);
 
-/// Two stamps of one file; `None` if the file did not exist.
+/// Two stamps (metadata that changes with the content) of one file; `None` if the file did not
+/// exist.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     /// The stamp that the file had before it was last read.

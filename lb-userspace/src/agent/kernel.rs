@@ -100,7 +100,8 @@ impl Kernel for Dataplane {
 
     fn take_back(self) -> Result<(), Error> {
         if Self::adopted(&self) {
-            // The pins are those of an earlier agent, whose flows continue with them.
+            // The pins stay, because they were made by an earlier agent, and its flows continue by
+            // them.
             return Ok(());
         }
         let pins = self.pin_path().to_owned();

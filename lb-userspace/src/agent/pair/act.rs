@@ -145,8 +145,8 @@ impl Actuators {
     ) {
         if let Some(arriving) = self.arriving.take().filter(|_| self.shares_flows) {
             self.flows = Some(flows.clone());
-            // The role is set here once before the first chunk of flows is imported, and again
-            // below for the new replicator.
+            // The call here passes this host's role to the import of flows before the first chunk
+            // is imported; the call below passes the role to the new replicator, too.
             self.update_replication();
             self.replicator = Some(FlowReplicator::start(
                 &self.background,

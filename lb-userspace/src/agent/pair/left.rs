@@ -43,7 +43,8 @@ impl Moving {
 }
 
 impl Left {
-    /// Records the present role, and the present time as the time of leaving.
+    /// Records the present role of this host, and the present time as the time at which the process
+    /// leaves the pair.
     pub(super) fn now(view: &View) -> Self {
         Self {
             at: boot_time(),

@@ -126,8 +126,8 @@ fn address_status(ha: &Ha, known: &PairSnapshot) -> AddressStatus {
     }
 }
 
-/// Derives the owner of the address from the roles of both hosts, for addresses whose owner cannot
-/// be observed.
+/// Derives the owner of the address that moves between the hosts from the roles of both hosts, for
+/// kinds of addresses whose owner cannot be observed.
 fn owner_by_role(known: &PairSnapshot) -> AddressOwner {
     if known.view.state == State::Master {
         AddressOwner::This
@@ -144,11 +144,11 @@ fn virtual_ip_status(view: Option<&AddressesView>, base: AddressStatus) -> Addre
     AddressStatus {
         kind: AddressKind::VirtualIp,
         owner: match base.owner {
-            // This host is active but lacks one of the addresses, and the active host must have all
-            // of them.
+            // This host is active but lacks one of the virtual IPs, of which the active host must
+            // have all.
             AddressOwner::This if !held => AddressOwner::Unknown,
-            // What is on the interface takes precedence over the role, because clients reach the
-            // host that has an address.
+            // A virtual IP on this host's interface takes precedence over the role, because clients
+            // reach the host that has the virtual IP.
             _ if here => AddressOwner::This,
             other => other,
         },

@@ -195,8 +195,8 @@ impl<K: Kernel> Agent<K> {
                 _ = self.watchdog.tick() => self.watchdog_tick(),
             }
         }
-        // After the role was handed over, new connections stay on hold, because they belong to the
-        // peer.
+        // After the role was handed over, new connections stay on hold, because the peer has to
+        // serve them.
         self.handover.completed = ended_well;
         let is_alone = outcome == Err(Refusal::NoPeer) && self.has_link();
         !is_alone

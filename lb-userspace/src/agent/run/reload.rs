@@ -15,7 +15,8 @@ struct Next {
     config: Config,
     registry: BackendRegistry,
     feeds: Feeds,
-    /// The stamps that the TLS files had before they were read.
+    /// The stamps (metadata that changes with a file's content) that the TLS files had before they
+    /// were read.
     tls_files: Stamps,
 }
 

@@ -80,7 +80,8 @@ impl<K: Kernel> Agent<K> {
                 // The new process writes to the file of the events now.
                 self.shared.journal.close();
                 if let Some(pair) = self.pair.take().filter(|_| left.is_none()) {
-                    // The new process has no pair, so this process leaves the pair with a goodbye.
+                    // The new process takes no part in the pair, so this process leaves the pair
+                    // with a goodbye.
                     pair.stop().await;
                 }
                 notify(&[sd_notify::NotifyState::MainPid(process)]);

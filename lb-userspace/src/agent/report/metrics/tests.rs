@@ -119,7 +119,7 @@ fn front() -> proxy::Counters {
     (buckets[1], buckets[4], buckets[DURATION_BOUNDS.len()]) = (5, 2, 1);
     let https = |count| vec![(name("https"), count)];
     proxy::Counters {
-        // The backends of the same name in two pools are counted in one series.
+        // Backends that have the same name in two pools are counted in one series.
         requests: vec![
             answered(Some("web1"), "web", 200, 4),
             answered(Some("web1"), "api", 200, 3),
@@ -180,7 +180,7 @@ fn orders() -> acme::OrderMetrics {
     acme::OrderMetrics(BTreeMap::from([(name("https"), progress)]))
 }
 
-/// Returns a registry with the collectors of every room of a host that has no peer.
+/// Returns a registry with the collectors of all modules of the agent, on a host that has no peer.
 fn alone() -> Registry {
     let mut registry = Registry::default();
     let build = Build { node: name("lb-a") };
@@ -199,8 +199,8 @@ fn alone() -> Registry {
     registry
 }
 
-/// Returns a registry with the collectors of every room of a host with a peer. It has every metric,
-/// even metrics that exclude each other.
+/// Returns a registry with the collectors of all modules of the agent, on a host with a peer. It
+/// has every metric, even metrics that exclude each other.
 fn everything() -> Registry {
     let mut registry = alone();
     pair::register(&mut registry);
@@ -215,8 +215,8 @@ fn text_of(collector: impl Collector) -> String {
     render(&registry, Format::Prometheus)
 }
 
-/// Returns whether the text has this line, in either form in which the encoder writes a whole
-/// number.
+/// Returns whether the text of the metrics has this line, in which the encoder may write `.0` after
+/// a whole number.
 fn has(text: &str, line: &str) -> bool {
     text.lines()
         .any(|found| found == line || found.strip_suffix(".0").is_some_and(|found| found == line))
@@ -352,8 +352,8 @@ fn open_metrics_ends_as_it_has_to() {
 /// The page of the documentation that lists the metrics.
 const PAGE: &str = include_str!("../../../../../docs/metrics.md");
 
-/// Returns the metrics in the tables of the page, whose rows are
-/// `| name | type | labels | meaning |`.
+/// Returns the metrics in the tables of `docs/metrics.md`, whose rows are `| name | type | labels |
+/// meaning |`: by name, the type and the labels of each.
 fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let rows = PAGE.lines().filter_map(|line| {
         let cells: Vec<_> = line.split('|').map(str::trim).collect();
@@ -381,7 +381,8 @@ fn the_reference_lists_exactly_what_is_exported() {
     assert_eq!(documented(), exported.collect());
 }
 
-/// Returns the queries and alerts of the page, from rows such as `| words | `expression` …`.
+/// Returns the PromQL queries and alerts in `docs/metrics.md`, from rows such as `| words |
+/// `expression` …`.
 fn expressions() -> Vec<&'static str> {
     let rows = PAGE.lines().filter_map(|line| {
         let mut cells = line.split('|').map(str::trim).skip(1);

@@ -9,7 +9,8 @@ pub(super) struct RecordingKernel(pub(super) Arc<Recorded>);
 
 #[derive(Default)]
 pub(super) struct Recorded {
-    /// The backends' states in the last view of pool `web`, and the names of the services.
+    /// The states of the backends of pool `web` that the agent wrote last, and the names of the
+    /// services.
     pub(super) told: Mutex<(Vec<BackendState>, Vec<String>)>,
     pub(super) refuses: AtomicBool,
     /// The backend that packets cannot reach; `None` if they reach all backends.
