@@ -60,7 +60,8 @@ mod tests {
             let text = read(&format!("completions/{completion}"));
             assert!(text.contains("failover"), "{completion}");
         }
-        // The generator for fish leaves the values of positional arguments out.
+        // The completion for fish is left out here, because its generator omits the values of
+        // positional arguments.
         for completion in ["lb.bash", "_lb"] {
             let text = read(&format!("completions/{completion}"));
             assert!(text.contains("drain"), "{completion}");

@@ -1,29 +1,32 @@
-//! What the keys of `lb top` do, and what is shown. Without a terminal.
+//! The state of `lb top`: what its keys change, and what it shows. Needs no terminal.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{rates::Rates, sheet::Sort};
 use crate::admin::Status;
 
-/// The state of the view.
+/// The state of `lb top`.
 #[derive(Debug, Default)]
 pub(super) struct App {
-    /// The latest status.
+    /// The latest status of the agent; `None` before the first one.
     pub(super) status: Option<Status>,
     pub(super) rates: Rates,
-    /// Why there is no newer status.
+    /// Why the agent's last answer was not a status; `None` if it was one.
     pub(super) problem: Option<String>,
     pub(super) sort: Sort,
     pub(super) filter: String,
-    /// Whether keys are appended to the filter.
+    /// Whether a typed character is appended to `filter`, the text that the names of the shown
+    /// services and backends contain.
     pub(super) typing: bool,
     pub(super) help: bool,
-    /// How many rows of the backends are scrolled past.
+    /// Number of rows of the table of backends that are scrolled out of sight above the first shown
+    /// row.
     pub(super) scroll: usize,
 }
 
 impl App {
-    /// Takes the next answer of the agent.
+    /// Takes over the agent's status, and the rates since the previous one, or records why there is
+    /// no status.
     pub(super) fn update(&mut self, answer: Result<Status, String>) {
         match answer {
             Ok(status) => {
@@ -31,12 +34,12 @@ impl App {
                 self.status = Some(status);
                 self.problem = None;
             }
-            // What was known stays on the screen.
+            // The previous status and its rates stay on the screen.
             Err(error) => self.problem = Some(error),
         }
     }
 
-    /// Handles a key. Returns false if the view ends.
+    /// Handles a pressed key. Returns false if `lb top` has to end.
     pub(super) fn key(&mut self, key: KeyEvent) -> bool {
         if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
             return false;

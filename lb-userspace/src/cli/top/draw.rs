@@ -20,9 +20,9 @@ use crate::{
     cli::table::{Align, Style},
 };
 
-/// The most rows of reasons for drops.
+/// Maximum number of rows in the table of dropped packets, which has a row for each reason.
 const MOST_DROPS: usize = 5;
-/// The height of a terminal from which reasons for drops are shown, in rows.
+/// Minimum height of the terminal, in rows, at which the table of dropped packets is shown.
 const ROOM_FOR_DROPS: u16 = 20;
 
 const HELP: [&str; 7] = [
@@ -35,7 +35,7 @@ const HELP: [&str; 7] = [
     "Rates are those of the last second.",
 ];
 
-/// Draws the whole view.
+/// Draws the header, the tables and the footer of `lb top`.
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>) {
     let header = header(app);
     let services = sheet::services(&app.rates, app.sort, &app.filter);
@@ -100,7 +100,7 @@ fn host(status: &Status, app: &App) -> Line<'static> {
     ])
 }
 
-/// One line with the roles of both hosts of the pair.
+/// Returns a line of text with the roles of both hosts of the pair.
 fn roles(pair: &PairInWords) -> Line<'static> {
     let mut spans = vec![Span::styled("pair", look(Style::Faint))];
     for host in &pair.hosts {
