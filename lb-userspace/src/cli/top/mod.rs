@@ -33,9 +33,9 @@ use app::App;
 use rates::Rates;
 use sheet::{Sheet, Sort};
 
-/// Interval at which the agent is asked, which is the time that rates are computed over.
+/// Interval at which the agent is asked for its status. Rates are computed over this time.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Time limit for a key, after which answers and signals are looked at.
+/// How long to wait for a pressed key before looking for an answer of the agent and for a signal.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The arguments of `lb top`.
@@ -46,7 +46,8 @@ pub(super) struct Arguments {
     once: bool,
 }
 
-/// Shows the view until it is quit, or prints a table.
+/// Shows `lb top` on the terminal until the operator quits, or prints the tables once if `--once`
+/// is given.
 pub(super) fn show(arguments: &Arguments, client: &Client) -> Result<(), Failure> {
     if arguments.once {
         return once(client);
@@ -56,11 +57,11 @@ pub(super) fn show(arguments: &Arguments, client: &Client) -> Result<(), Failure
             "`lb top` needs a terminal: without one use `lb top --once`",
         ));
     }
-    // Without an agent the error is better on the terminal as it is.
+    // If no agent runs, the error is printed before the screen of the terminal is replaced.
     let first = client.status().map_err(failed)?;
     let ended = ended_by_signal().map_err(failed)?;
     let answers = ask(client.clone());
-    // This also restores the terminal if the program panics.
+    // After this call, the terminal is also restored if the program panics.
     let mut terminal = ratatui::try_init().map_err(failed)?;
     let shown = live(&mut terminal, first, (&answers, &ended));
     let restored = ratatui::try_restore();
@@ -96,8 +97,8 @@ fn live(
     Ok(())
 }
 
-/// Asks the agent once a second, on a thread of its own: an agent that does not answer must not keep the
-/// view from handling keys.
+/// Asks the agent for its status once a second, and returns the receiver of the answers. This runs
+/// on another thread, so that keys are handled while the agent does not answer.
 fn ask(client: Client) -> Receiver<Result<Status, String>> {
     let (sender, answers) = mpsc::channel();
     thread::spawn(move || {
@@ -114,7 +115,8 @@ fn ask(client: Client) -> Receiver<Result<Status, String>> {
     answers
 }
 
-/// Returns a flag that is set when the process is told to end. The view then restores the terminal.
+/// Returns a flag that is set when the process gets SIGTERM or SIGHUP. `lb top` then restores the
+/// terminal and ends.
 fn ended_by_signal() -> io::Result<Arc<AtomicBool>> {
     let ended = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&ended);

@@ -1,4 +1,4 @@
-//! Rates per second, from two statuses of the agent. Without I/O and without a clock.
+//! Computes rates per second from two statuses of the agent, without I/O or a clock.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -7,27 +7,31 @@ use crate::admin::{BackendStatus, ServiceStatus, State, Status};
 /// The shortest time between two statuses that rates are computed from.
 const SHORTEST: Duration = Duration::from_millis(50);
 
-/// What is shown of a host at one moment.
+/// The rates and states of services, backends and dropped packets that `lb top` shows at one
+/// moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rates {
     pub(super) services: Vec<ServiceRates>,
     pub(super) backends: Vec<BackendRates>,
-    /// Packets that the XDP program dropped per second, by reason; reasons without a drop since the maps were
-    /// created are omitted. The most frequent first.
+    /// For each reason for which the XDP program dropped packets: the reason, dropped packets per
+    /// second (`None` if not known yet), and the number since the maps were created. The reason
+    /// with the highest rate comes first.
     pub(super) drops: Vec<(String, Option<f64>, u64)>,
-    /// Packets that the XDP program received per second.
+    /// Number of packets per second that the XDP program received; `None` if not known yet.
     pub(super) packets: Option<f64>,
 }
 
-/// Rates of a service. `None`: not known yet, or not counted for this mode.
+/// Numbers of a service, most of them per second. A number is `None` if it is not known yet, or not
+/// counted for services of this mode.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ServiceRates {
     pub(super) name: String,
     pub(super) mode: String,
     pub(super) listen: String,
-    /// The number of backends that are up, and of all, in the pools of the service.
+    /// The number of backends that are up, and the number of all backends, in the pools of the
+    /// service.
     pub(super) up: (usize, usize),
-    /// Client connections that are open.
+    /// Number of client connections that are open; `None` for a service that the kernel steers.
     pub(super) open: Option<u64>,
     pub(super) connections: Option<f64>,
     pub(super) requests: Option<f64>,
@@ -36,27 +40,27 @@ pub(super) struct ServiceRates {
     pub(super) errors: Option<f64>,
 }
 
-/// Rates of a backend. `None`: not known yet.
+/// The state of a backend and its rates per second. A rate is `None` if it is not known yet.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct BackendRates {
     pub(super) pool: String,
     pub(super) name: String,
     pub(super) address: String,
     pub(super) state: State,
-    /// Whether it is ejected for failing requests.
+    /// Whether the backend is ejected for failing requests.
     pub(super) ejected: bool,
-    /// Connections with a request in flight.
+    /// Number of connections to the backend that have a request in flight.
     pub(super) open: u64,
     pub(super) connections: Option<f64>,
     pub(super) requests: Option<f64>,
     pub(super) bytes: Option<f64>,
-    /// Duration of the last health check.
+    /// Duration of the backend's last health check; `None` if there was none.
     pub(super) check: Option<Duration>,
-    /// Why the last health check failed.
+    /// Why the backend's last health check failed; `None` if it succeeded.
     pub(super) failure: Option<String>,
 }
 
-/// The time between two statuses, and whether the agent is another process.
+/// The time between two statuses, and whether the agent was restarted between them.
 #[derive(Clone, Copy)]
 struct Span {
     seconds: f64,
@@ -64,7 +68,8 @@ struct Span {
 }
 
 impl Span {
-    /// `None` if there is no earlier status, or one that is too close, or the clock was set back.
+    /// Returns the time between two statuses; `None` if there is no earlier status, or they are
+    /// less than [`SHORTEST`] apart, or the clock was set back.
     fn between(before: Option<&Status>, now: &Status) -> Option<Self> {
         let before = before?;
         let elapsed = now.now.since(before.now);
@@ -74,20 +79,23 @@ impl Span {
         })
     }
 
-    /// The rate of a counter of the kernel, which outlives the agent. It starts at 0 again after `lb unload`.
+    /// Returns the rate per second of a counter that the kernel keeps. It is not reset when the
+    /// agent restarts, but by `lb unload`.
     fn of_kernel(self, before: u64, now: u64) -> f64 {
         let more = now.checked_sub(before).unwrap_or(now);
         more as f64 / self.seconds
     }
 
-    /// The rate of a counter of the agent, which starts at 0 with each process.
+    /// Returns the rate per second of a counter that the agent keeps. It starts at 0 in each
+    /// process.
     fn of_agent(self, before: u64, now: u64) -> f64 {
         self.of_kernel(if self.restarted { 0 } else { before }, now)
     }
 }
 
 impl Rates {
-    /// Computes the rates between two statuses. Without an earlier one all rates are `None`.
+    /// Computes the rates between two statuses. If there is no earlier status, all rates are
+    /// `None`.
     pub(super) fn between(before: Option<&Status>, now: &Status) -> Self {
         let span = Span::between(before, now);
         let before = before.filter(|_| span.is_some());
@@ -263,7 +271,8 @@ mod tests {
 
     #[test]
     fn a_counter_that_starts_again_gives_no_negative_and_no_huge_rate() {
-        // The agent restarted: its counters begin at 0, those of the kernel go on.
+        // After a restart of the agent its own counters begin at 0, while the counters of the
+        // kernel continue.
         let mut now = later(10);
         now.started = now.now;
         now.services[1].requests = Some(1500);
@@ -271,7 +280,7 @@ mod tests {
         let rates = Rates::between(Some(&status()), &now);
         assert_eq!(rates.services[1].requests, Some(150.0));
         assert_eq!(rates.services[0].connections, Some(2.0));
-        // After `lb unload` those of the kernel begin at 0, too.
+        // After `lb unload` the counters of the kernel begin at 0, too.
         now.services[0].connections = 30;
         let rates = Rates::between(Some(&status()), &now);
         assert_eq!(rates.services[0].connections, Some(3.0));

@@ -1,4 +1,5 @@
-//! The tables of `lb top`: their columns, order and selection. Without a terminal.
+//! The tables of `lb top`: their columns, the order of their rows, and the filter by name. Needs no
+//! terminal.
 
 use std::{cmp::Ordering, time::Duration};
 
@@ -8,10 +9,10 @@ use crate::{
     cli::table::{Align, Style},
 };
 
-/// By what the rows are ordered.
+/// The value by which the rows of a table of `lb top` are ordered.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Sort {
-    /// As in the configuration.
+    /// The rows have the order of the configuration.
     #[default]
     Configuration,
     Name,
@@ -22,7 +23,8 @@ pub(super) enum Sort {
 }
 
 impl Sort {
-    /// Returns the next one, for the key that goes through all of them.
+    /// Returns the order that follows this one when the operator presses `s`, which goes through
+    /// all orders.
     pub(super) fn next(self) -> Self {
         match self {
             Self::Configuration => Self::Name,
@@ -46,7 +48,7 @@ impl Sort {
     }
 }
 
-/// A table with its title. Each row has a cell for every column.
+/// A table of `lb top` with its title. Each row has a cell, with its style, for every column.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sheet {
     pub(super) title: &'static str,
@@ -54,12 +56,12 @@ pub(super) struct Sheet {
     pub(super) rows: Vec<Vec<(String, Style)>>,
 }
 
-/// A column.
+/// A column of a table of `lb top`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     pub(super) title: &'static str,
     pub(super) align: Align,
-    /// Columns with a higher rank are left out first where a terminal is narrow.
+    /// On a terminal that is too narrow, the column with the highest rank is left out first.
     pub(super) rank: u8,
 }
 
@@ -80,7 +82,8 @@ const fn right(title: &'static str, rank: u8) -> Column {
 }
 
 impl Sheet {
-    /// Returns the places of the columns that fit into `width` characters, in order. The first one always does.
+    /// Returns the indices of the columns to show in `width` characters, in ascending order. If not
+    /// even one column fits, one is shown nevertheless.
     pub(super) fn fitting(&self, width: usize) -> Vec<usize> {
         let widths = self.widths();
         let mut places: Vec<usize> = (0..self.columns.len()).collect();
@@ -95,7 +98,7 @@ impl Sheet {
         places
     }
 
-    /// Returns the width of each column in characters.
+    /// Returns the width of each column in characters: that of its longest cell or of its title.
     pub(super) fn widths(&self) -> Vec<usize> {
         let columns = self.columns.iter().enumerate();
         let widths = columns.map(|(place, column)| {
@@ -139,7 +142,7 @@ pub(super) fn services(rates: &Rates, sort: Sort, filter: &str) -> Sheet {
     }
 }
 
-/// Returns the table of the backends whose pool and name contain `filter`.
+/// Returns the table of the backends whose name in the form `POOL/NAME` contains `filter`.
 pub(super) fn backends(rates: &Rates, sort: Sort, filter: &str) -> Sheet {
     let matches = |it: &&BackendRates| format!("{}/{}", it.pool, it.name).contains(filter);
     let mut rows: Vec<_> = rates.backends.iter().filter(matches).collect();
@@ -149,7 +152,8 @@ pub(super) fn backends(rates: &Rates, sort: Sort, filter: &str) -> Sheet {
         Sort::Connections => down(one.connections, other.connections),
         Sort::Requests => down(one.requests, other.requests),
         Sort::Bytes => down(one.bytes, other.bytes),
-        // A backend has no count of errors: those that fail their check come first.
+        // There is no count of errors of a backend: backends whose last health check failed come
+        // first.
         Sort::Errors => other.failure.is_some().cmp(&one.failure.is_some()),
     });
     Sheet {
@@ -242,7 +246,7 @@ fn bytes(it: &ServiceRates) -> Option<f64> {
     Some(it.bytes_in? + it.bytes_out.unwrap_or(0.0))
 }
 
-/// Orders the higher rate first.
+/// Compares two rates so that the higher one comes first; `None` comes last.
 fn down(one: Option<f64>, other: Option<f64>) -> Ordering {
     other.unwrap_or(-1.0).total_cmp(&one.unwrap_or(-1.0))
 }
