@@ -1,5 +1,5 @@
 //! The connection table and the source ports, mapped into memory. The XDP program and the agent
-//! both claim entries in them, by the rules of `lb_common::table`.
+//! both write their entries, by the rules of `lb_common::table`.
 
 use std::{
     fmt,
@@ -27,7 +27,8 @@ pub(super) type Row = Array<MapData, [u8; LINE_BYTES]>;
 
 const LINE_BYTES: usize = size_of::<[u32; PORTS_PER_LINE as usize]>();
 
-/// Size of the map of one row of source ports in bytes: 256 KiB.
+/// Size in bytes of the BPF map with one row of source ports (those to one backend from one address
+/// of this host): 256 KiB.
 const ROW_BYTES: usize = LINE_BYTES * LINES as usize;
 
 /// The maps `connections` and `source_ports`, mapped into this process. Clones share the mapping.
@@ -38,7 +39,8 @@ pub(super) struct Connections {
 
 struct Inner {
     entries: Mapped,
-    /// The rows of source ports, by number. A row is mapped when a backend begins to use it.
+    /// The rows of source ports, by number. A row, which has the ports to one backend from one
+    /// address of this host, is mapped when a backend begins to use it.
     rows: Box<[OnceLock<Mapped>]>,
 }
 
@@ -66,7 +68,8 @@ impl Connections {
         u32::try_from(self.inner.entries.words().len() / WORDS).unwrap_or(u32::MAX)
     }
 
-    /// Maps the row of source ports with this number into memory.
+    /// Maps into memory the row with this number of the map `source_ports`: the source ports of the
+    /// connections to one backend from one address of this host.
     pub(super) fn add_row(&self, number: u16, row: &MapData) -> Result<(), Error> {
         let Some(place) = self.inner.rows.get(usize::from(number)) else {
             return Err(Error::RowNumber);
@@ -79,8 +82,9 @@ impl Connections {
         Ok(())
     }
 
-    /// Reserves these ports of a row of source ports for the host, except those that a connection
-    /// holds, so that NAT does not claim them.
+    /// Reserves these ports for the host in the row with this number (the source ports to one
+    /// backend from one address of this host), except those that a connection holds, so that NAT
+    /// gives them to no connection.
     pub(super) fn reserve(&self, number: u16, ports: &[u16]) {
         let reserved = |before| {
             let is_held = PortWord(before).holder().is_some();
@@ -95,8 +99,9 @@ impl Connections {
         }
     }
 
-    /// Makes the reserved ports of a row of source ports free for NAT, except the ports `others`,
-    /// which stay reserved for the host.
+    /// Makes the reserved ports free for NAT in the row with this number (the source ports to one
+    /// backend from one address of this host), except the ports `others`, which stay reserved for
+    /// the host.
     pub(super) fn free(&self, number: u16, others: &[u16]) {
         let words = self.row(number).map_or(&[][..], Mapped::halves);
         let kept = (0..=u16::MAX)
@@ -107,7 +112,7 @@ impl Connections {
         }
     }
 
-    /// Returns whether the row of source ports with this number is mapped.
+    /// Returns whether the row of source ports (those to one backend) with this number is mapped.
     pub(super) fn has_row(&self, number: u16) -> bool {
         self.row(number).is_some()
     }
@@ -116,8 +121,9 @@ impl Connections {
         self.inner.rows.get(usize::from(number))?.get()
     }
 
-    /// Returns the state words of the ports in a row of source ports, in the order of the ports;
-    /// empty if the row is not mapped.
+    /// Returns a word for each port of a row of source ports (those to one backend from one address
+    /// of this host), in the order of the ports: whether it is free, held, resting or reserved.
+    /// There is no word if the row is not mapped.
     pub(super) fn ports(&self, row: u16) -> impl Iterator<Item = PortWord> {
         let words = self.row(row).map_or(&[][..], Mapped::halves);
         words
@@ -207,12 +213,14 @@ impl<'a> Shared for &'a Connections {
     }
 }
 
-/// Creates the inner map for a row of source ports.
+/// Creates the inner map of `source_ports` for one row: the source ports to one backend from one
+/// address of this host.
 pub(super) fn create_row() -> Result<Row, MapError> {
     Row::create(LINES, super::memory::MMAPABLE)
 }
 
-/// The type of the map `source_ports`, which has an inner map for each row.
+/// The type of the map `source_ports`, which has an inner map for each row: for each backend and
+/// each address of this host from which it gets connections.
 pub(super) type Rows = ArrayOfMaps<MapData, Row>;
 
 /// Opens the pinned map with this name.

@@ -44,7 +44,7 @@ pub struct Traffic {
     pub connections: u64,
 }
 
-/// Sums the per-CPU counters of verdicts, and of all services and backends of the layout.
+/// Sums the per-CPU counters of verdicts, and of all services and backends that `layout` contains.
 pub(super) fn read(maps: &Maps, layout: &Layout) -> Result<Counters, Error> {
     let packets = maps.verdicts()?;
     let verdicts = verdict::COUNTERS

@@ -98,7 +98,8 @@ pub enum Error {
     #[error("cannot get random numbers from the kernel")]
     NoRandomNumbers,
 
-    /// A service refers to a pool of this name, for which the caller passed no view.
+    /// A service refers to a pool of this name, for which the caller did not pass the backends and
+    /// their states.
     #[error("there is no pool {0}")]
     UnknownPool(Name),
     /// The kernel cannot steer a service at this address.
@@ -124,17 +125,18 @@ pub enum Error {
         limits::BACKENDS
     )]
     TooManyBackends,
-    /// All rows of source ports are allocated, some of them to backends that have left the
-    /// configuration.
+    /// All rows of the map `source_ports` are allocated (each has the source ports to one backend),
+    /// some of them to backends that have left the configuration.
     #[error(
         "there have been more than {limit} backends since the maps were created: run `lb unload`, \
          which frees the entries of former ones and ends all connections"
     )]
     TooManyRows {
-        /// The highest number of backends for which there are rows of source ports.
+        /// The highest number of backends for which there are rows in the map `source_ports`.
         limit: u32,
     },
-    /// A row of source ports has a number that is past the end of the map.
+    /// A backend in the pinned maps has its source ports in a row (inner map) whose number is past
+    /// the end of the map `source_ports`.
     #[error(
         "the pinned maps refer to a row of the map source_ports that does not exist; it has {} \
          rows, each with the source ports of one backend",

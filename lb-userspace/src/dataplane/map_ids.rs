@@ -22,8 +22,9 @@ use crate::config::{self, Forward, Mode};
 pub(super) struct MapIds {
     pub(super) services: IdAllocator<ServiceKey, ServiceId>,
     pub(super) backends: IdAllocator<BackendIdentity, BackendId>,
-    /// The blocks of rows of source ports; each backend has one block. A block stays allocated when
-    /// its backend is removed, because connections continue to use it.
+    /// The blocks of rows in the map `source_ports`. Each backend has one block, with a row for
+    /// each address that the backend sees. A block stays allocated when its backend is removed,
+    /// because connections continue to use it.
     blocks: IdAllocator<RowIdentity, u16>,
     /// Number of rows of source ports in a block: one row for the service's address, and one for
     /// each additional source address.
@@ -64,8 +65,8 @@ impl MapIds {
         self.services.allocate(key).ok_or(Error::TooManyServices)
     }
 
-    /// Returns the number of a backend's first row of source ports, and how many rows it has.
-    /// Allocates them if necessary.
+    /// Returns the number of a backend's first row in the map `source_ports`, and how many rows the
+    /// backend has: one for each address that it sees. Allocates the rows if necessary.
     pub(super) fn rows(&mut self, identity: RowIdentity) -> Result<(u16, u16), Error> {
         let first = self
             .blocks
@@ -80,7 +81,8 @@ impl MapIds {
         Ok((first, count))
     }
 
-    /// Restores the rows of source ports that an earlier agent allocated to a backend.
+    /// Restores the numbers of the rows in the map `source_ports` that an earlier agent allocated
+    /// to a backend.
     pub(super) fn keep_rows(&mut self, backend: &Backend) {
         let (address, port, service) = (backend.address, backend.port, backend.service_address);
         let block = backend.row / self.rows_each;

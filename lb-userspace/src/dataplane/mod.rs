@@ -192,8 +192,9 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Applies new states of backends: the services that use these pools get new rings, each
-    /// replaced atomically. Passing all pools that change at the same time in one call saves time.
+    /// Applies new states of backends: the services that use these pools get new rings (the arrays
+    /// by which new connections find a backend), each replaced atomically. Passing all pools that
+    /// change at the same time in one call saves time.
     ///
     /// # Errors
     /// The kernel refuses a write to a map. The call can be repeated.

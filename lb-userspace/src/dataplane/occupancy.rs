@@ -13,8 +13,9 @@ use lb_common::{connection::Stamp, port::PortWord, tcp::Numbers, tick::Tick};
 use super::{Error, clock::Clock, connections::Connections, layout::Layout};
 use crate::config::Name;
 
-/// Maximum age of a cached count. Counting is slow: a row has 65,536 ports, and for each claimed
-/// port an entry of the connection table must be read.
+/// Maximum age of a cached count. Counting is slow: there are 65,536 source ports to a backend from
+/// each address of this host, and for each claimed port an entry of the connection table must be
+/// read.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// How the source ports are used that connections of one service have at one of its backends.
@@ -24,7 +25,7 @@ pub struct SourcePorts {
     pub service: Name,
     /// The name of the backend.
     pub backend: Name,
-    /// Number of ports that are held, resting and free.
+    /// How many of the source ports are held by a connection, rest after one, or are free.
     pub ports: PortCounts,
 }
 
@@ -124,8 +125,8 @@ impl Occupancy {
             connections, clock, ..
         } = &*self.inner;
         let (now, hertz) = (clock.now()?, clock.hertz());
-        // Services that listen on one address share a backend's rows of source ports, so each row
-        // is counted once.
+        // Services that listen on one address share the rows of the map `source_ports` with the
+        // ports to a backend, so each row is counted once.
         let mut rows = HashMap::new();
         let mut count_row = |row| {
             *rows.entry(row).or_insert_with(|| {

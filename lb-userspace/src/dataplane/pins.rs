@@ -98,8 +98,8 @@ impl Pins {
         self.rows_directory().join(number.to_string())
     }
 
-    /// Returns the path at which a new row of source ports is pinned while the map `source_ports`
-    /// does not refer to it yet.
+    /// Returns the path at which a new row of source ports (an inner map of `source_ports`) is
+    /// pinned while the map `source_ports` does not refer to it yet.
     pub(super) fn new_row(&self, number: u16) -> PathBuf {
         self.rows_directory().join(format!("new-{number}"))
     }
@@ -201,7 +201,8 @@ impl Pins {
         Ok(())
     }
 
-    /// Returns an error if the pinned maps have another layout number, even if their sizes agree.
+    /// Returns an error if the pinned maps have another layout number than this version of `lb`
+    /// needs, which may be so even if their sizes agree.
     fn check_number(&self) -> Result<(), Error> {
         let path = self.map("settings");
         if !path.exists() {

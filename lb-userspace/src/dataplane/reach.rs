@@ -76,7 +76,8 @@ fn label(name: &Name, address: SocketAddr) -> String {
     }
 }
 
-/// A [`Way`] whose interfaces are given by name instead of by index.
+/// A [`Way`], the result of a route lookup, with the names of the interfaces instead of their
+/// indices.
 #[derive(Debug)]
 enum NamedWay {
     Out(Vec<String>),

@@ -36,14 +36,15 @@ pub(super) struct Filled<'a> {
     /// their backends) has room. It depends only on the service's configuration, so it stays the
     /// same while backends go up and down.
     pub(super) capacity: u32,
-    /// The backend in each slot that is used; at most `capacity` of them.
+    /// The backends in the slots of the ring, one for each slot that is used; at most `capacity`.
     pub(super) slots: &'a [BackendId],
 }
 
-/// The map of maps `rings`, and the mapped rings of all services.
+/// The map of maps `rings`, and its inner maps: a ring for each service, mapped into memory, by
+/// whose slots new flows find their backends.
 pub(super) struct Rings {
     outer: MapData,
-    /// An inner map without slots, which services without backends have.
+    /// An inner map without slots. It is the ring of services that have no backends.
     empty: MapData,
     placed: HashMap<ServiceId, Placed>,
     /// How many times this value has waited for the running XDP programs to end.
@@ -59,21 +60,22 @@ impl fmt::Debug for Rings {
     }
 }
 
-/// The ring of one service, mapped into memory. It has two halves, of which packets use one.
+/// The ring of one service (the array in whose slots new flows find their backends), mapped into
+/// memory. It has two halves: packets use one while the other is written.
 #[derive(Debug)]
 struct Placed {
     words: Mapped,
     capacity: u32,
-    /// Number of the half that packets use now, 0 or 1.
+    /// Number of the half of the ring that packets use now, 0 or 1.
     half: u32,
-    /// The value of [`Rings::waits`] when packets last used the other half; `None` if they never
-    /// did.
+    /// The value of [`Rings::waits`] when packets last used the other half of the ring; `None` if
+    /// they never did.
     left: Option<u64>,
 }
 
 impl Rings {
-    /// Takes the map `rings` out of the loaded object. The rings of an earlier agent stay in use
-    /// until they are written.
+    /// Takes the map `rings` out of the loaded object. The rings that an earlier agent wrote stay
+    /// in use until this agent writes others in their place.
     pub(super) fn take(loaded: &mut Ebpf) -> Result<Self, Error> {
         let outer = match loaded.take_map("rings") {
             Some(Map::ArrayOfMaps(map)) => map,
@@ -93,8 +95,9 @@ impl Rings {
         })
     }
 
-    /// Writes these rings, each atomically. This waits for the running XDP programs to end: at most
-    /// once if each service has a ring of the needed capacity already, and at most twice otherwise.
+    /// Writes these rings of services (the arrays in whose slots new flows find their backends),
+    /// each atomically. This waits for the running XDP programs to end: at most once if each
+    /// service has a ring of the needed capacity already, and at most twice otherwise.
     pub(super) fn write(&mut self, rings: &[Filled<'_>]) -> Result<(), Error> {
         let mut missing = Vec::new();
         for ring in rings {
@@ -113,7 +116,8 @@ impl Rings {
         self.add(missing)
     }
 
-    /// Removes the rings of services that were removed from the configuration.
+    /// Removes the rings (arrays in whose slots new flows find their backends) of services that
+    /// were removed from the configuration.
     pub(super) fn remove(&mut self, services: &[ServiceId]) -> Result<(), Error> {
         let empty = services
             .iter()
@@ -133,15 +137,16 @@ impl Rings {
         Ok(())
     }
 
-    /// Returns whether a program that still runs may read the half of the ring that would be
-    /// written now.
+    /// Returns whether a running XDP program may still read the half of the ring that would be
+    /// written now. Each ring has two halves, of which new packets use one.
     fn may_be_read(&self, ring: &Filled<'_>) -> bool {
         self.placed.get(&ring.service).is_some_and(|placed| {
             placed.capacity == ring.capacity && placed.left == Some(self.waits)
         })
     }
 
-    /// Inserts new inner maps, which are filled already, into the map `rings`.
+    /// Inserts the rings of services into the map `rings`: new inner maps, which are filled
+    /// already.
     fn add(&mut self, new: Vec<(ServiceId, MapData, Placed)>) -> Result<(), Error> {
         let maps = new.iter().map(|(service, map, _)| (service.index(), map));
         nested::put("rings", &self.outer, &maps.collect::<Vec<_>>())?;
@@ -156,7 +161,7 @@ impl Rings {
 }
 
 impl Placed {
-    /// Creates an inner map that contains this ring, and maps it into memory.
+    /// Creates an inner map of `rings` with the backends of this service, and maps it into memory.
     fn new(ring: &Filled<'_>) -> Result<(ServiceId, MapData, Self), Error> {
         let map = create(ring.capacity)?;
         let bytes = ring::words_of(ring.capacity) as usize * size_of::<u64>();
@@ -170,7 +175,8 @@ impl Placed {
         Ok((ring.service, map, placed))
     }
 
-    /// Fills the half of the ring that packets do not use, and switches all later packets to it.
+    /// Fills the half of the ring that packets do not use with the backends `slots`, and switches
+    /// all later packets to it.
     fn turn_over(&mut self, slots: &[BackendId], waits: u64) {
         self.fill_idle_half(slots);
         self.left = Some(waits);
@@ -193,7 +199,8 @@ impl Placed {
     }
 }
 
-/// Creates an inner map for a ring of this capacity, in which no slot is used yet.
+/// Creates an inner map of `rings` that has room for this number of slots, of which none is used
+/// yet.
 fn create(capacity: u32) -> Result<MapData, Error> {
     let (key, value) = (size_of::<u32>() as u32, size_of::<u64>() as u32);
     let entries = ring::words_of(capacity);

@@ -42,7 +42,8 @@ pub(super) struct Sources {
     table: EndpointTable,
     known: HashMap<EndpointKey, Endpoint>,
     connections: Connections,
-    /// The source ports that are reserved for the host, in ascending order.
+    /// The source ports that NAT may not use, because they are reserved for the host, in ascending
+    /// order.
     others: Vec<u16>,
 }
 
@@ -53,7 +54,8 @@ impl fmt::Debug for Sources {
 }
 
 impl Sources {
-    /// Opens the pinned maps, with the rows of source ports that an earlier agent created.
+    /// Opens the pinned maps `source_ports` and `endpoints`, with the rows of source ports (inner
+    /// maps) that an earlier agent created.
     pub(super) fn open(
         pins: &Pins,
         connections: Connections,
@@ -89,7 +91,7 @@ impl Sources {
     }
 
     /// Adds an endpoint for NAT: replies of this backend to the address `source` are assigned to
-    /// connections by the source ports of this row, which must exist (see
+    /// connections by the source ports in this row of the map `source_ports`, which must exist (see
     /// [`Sources::provide_rows`]).
     pub(super) fn add_nat(
         &mut self,

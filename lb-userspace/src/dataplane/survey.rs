@@ -88,7 +88,8 @@ pub(crate) fn missing_privileges(effective: u64) -> Vec<String> {
     host::missing_of(effective)
 }
 
-/// Returns the ports that an agent would use for NAT if it started now, and reserves from the kernel.
+/// Returns the ports that an agent would use for NAT if it started now, and would reserve, so that
+/// the kernel gives them to no other program.
 pub(crate) fn ports_for_nat(configured: &RangeInclusive<u16>) -> Vec<RangeInclusive<u16>> {
     PortSet::unused_of(configured).ranges()
 }

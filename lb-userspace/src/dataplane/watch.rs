@@ -47,8 +47,9 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Starts the thread. After each relevant change, the thread begins a new generation of next
-    /// hops in `maps`. Between changes, it calls `resolver` at intervals.
+    /// Starts the thread. After each relevant change, the thread invalidates in `maps` the next
+    /// hops that the XDP program has stored, so that the program looks them up again. Between
+    /// changes, the thread calls `resolver` at intervals.
     pub(super) fn start(maps: &Arc<Mutex<Maps>>, resolver: &Arc<Resolver>) -> Result<Self, Error> {
         let failed = |error: io::Error| {
             Error::kernel("cannot subscribe to changes of routes and neighbours")(error)

@@ -62,8 +62,8 @@ pub struct FlowCounters {
     /// When a host last finished sending its whole connection table to the other, in either
     /// direction; `None` if neither has.
     pub last_pass_ended: Option<Instant>,
-    /// Number of changes that found no room in the ring buffer `flow_events`. Such a change
-    /// triggers a full pass.
+    /// Number of changes of connections that found no room in the ring buffer `flow_events`. After
+    /// such a loss the whole connection table is sent again.
     pub overflowed: u64,
     /// Number of records of connections that were received from the peer.
     pub received: u64,

@@ -28,7 +28,8 @@ pub(super) const EXPORT_INTERVAL: Duration = Duration::from_millis(20);
 /// out on the peer (after an hour), and repairs losses that were not detected.
 const PASS_EVERY: Duration = Duration::from_secs(300);
 
-/// Minimum time between two full passes, however many changes were lost.
+/// Minimum time between two full passes, each of which sends the whole connection table, however
+/// many changes were lost.
 const PASS_REST: Duration = Duration::from_secs(5);
 
 /// Number of entries of the connection table that are scanned in one batch, which takes about a
@@ -136,10 +137,10 @@ impl Replicator<'_> {
                 Tally::count(&self.inner.tally.overflowed, more);
                 (counted, is_repaired) = (lost, false);
             }
-            // The changes are sent before a pass, and after the count of lost changes was read:
-            // changes of a flow that follow its reading by the pass are then either all in the ring
-            // buffer, or trigger another pass. Otherwise an older change whose successor was lost
-            // would undo what the pass sent.
+            // The changes are sent before a pass over the connection table, and after the count of
+            // lost changes was read: changes of a flow that follow its reading by the pass are then
+            // either all in the ring buffer, or trigger another pass. Otherwise an older change
+            // whose successor was lost would undo what the pass sent.
             self.changes(&mut exporter.events)?;
             let rest = if is_repaired { PASS_EVERY } else { PASS_REST };
             if last_pass.is_none_or(|ended| ended.elapsed() >= rest) {

@@ -63,8 +63,9 @@ pub(super) struct Outdated {
 }
 
 impl Importer {
-    /// Creates an importer. `mark` is the mark of the first connections that are imported. It can
-    /// be any number, but should differ from the marks of an earlier agent.
+    /// Creates an importer. Imported connections get a mark, by which those of different passes
+    /// over the peer's connection table are told apart; `mark` is the first one. It can be any
+    /// number, but should differ from the marks of an earlier agent.
     pub(super) fn new(connections: Connections, mark: u32, active: Arc<AtomicBool>) -> Self {
         Self {
             connections,
@@ -76,7 +77,7 @@ impl Importer {
     }
 
     /// Begins a pass over the peer's connection table: connections that are imported from now on
-    /// get a new mark.
+    /// get a new mark, by which they are told apart from those of earlier passes.
     pub(super) fn begin(&mut self, number: u32, now: Tick) {
         self.pass_mark = self.pass_mark.wrapping_add(1).max(1);
         self.pass = Some(Pass {

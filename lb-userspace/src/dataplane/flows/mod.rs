@@ -104,7 +104,8 @@ impl Flows {
         })
     }
 
-    /// Makes the replication use the services and backends of this layout from now on.
+    /// Makes the replication use the services and backends of this layout (the contents of the BPF
+    /// maps) from now on.
     pub(super) fn follow(&self, layout: &Layout) {
         self.inner.known.store(Arc::new(ServiceIndex::of(layout)));
     }

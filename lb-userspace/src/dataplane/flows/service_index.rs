@@ -11,8 +11,8 @@ use super::{super::layout::Layout, counters::SkipReason};
 /// address and port. A row has the source ports of the connections from one address.
 type Backends = HashMap<([u8; 4], u16), (BackendId, u16)>;
 
-/// The steered services, each with the numbers of its backends and of their first rows of source
-/// ports.
+/// The steered services, each with the numbers of its backends and of the first row (inner map)
+/// that each backend has in the map `source_ports`.
 #[derive(Debug)]
 pub(super) struct ServiceIndex {
     services: HashMap<ServiceKey, Backends>,
@@ -42,8 +42,8 @@ impl ServiceIndex {
         self.services.contains_key(key)
     }
 
-    /// Returns the number of a connection's backend and of its first row of source ports, or why
-    /// this host cannot continue the connection.
+    /// Returns the number of a connection's backend, and of the first row (inner map) with the
+    /// source ports to that backend; or why this host cannot continue the connection.
     pub(super) fn backend(&self, record: &Record) -> Result<(BackendId, u16), SkipReason> {
         let backends = self
             .services

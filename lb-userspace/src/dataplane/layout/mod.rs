@@ -79,7 +79,8 @@ impl Layout {
         }
     }
 
-    /// Returns the layout that follows this one for a new configuration.
+    /// Returns the contents that the BPF maps must have for a new configuration. Services and
+    /// backends that are in this layout keep their numbers.
     pub(super) fn next(
         &self,
         services: &[config::Service],
@@ -151,7 +152,7 @@ impl Layout {
     }
 
     /// Returns the services whose map entries change when the backends of these pools get the
-    /// states that the views have.
+    /// states that `pools` says.
     pub(super) fn changed_by(&self, pools: &[Arc<PoolView>]) -> Vec<Changed> {
         let places = pools.iter().flat_map(|view| {
             let places = self

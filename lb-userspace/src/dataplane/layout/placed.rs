@@ -25,15 +25,15 @@ pub(in crate::dataplane) struct Placed {
     pub(in crate::dataplane) name: Name,
     /// The service's value in the map `services`.
     pub(in crate::dataplane) value: Service,
-    /// The ring by whose slots new connections find a backend of the service; `None` if the kernel
-    /// does not steer the service.
+    /// The ring: an array of slots that name backends, by which a new connection of the service
+    /// finds its backend. `None` if the kernel does not steer the service.
     pub(in crate::dataplane) ring: Option<Arc<Ring>>,
     /// The number of slots for which the service's ring (the array in whose slots new connections
     /// find their backends) has room.
     pub(in crate::dataplane) capacity: u32,
     pub(in crate::dataplane) backends: Vec<PlacedBackend>,
-    /// The name of the service's pool; `None` for a service of the agent whose pools are named by
-    /// its routes.
+    /// The name of the service's pool; `None` for a service that the agent serves and whose routes
+    /// name its pools.
     pub(super) pool: Option<Name>,
     balance: Balance,
 }
@@ -94,7 +94,8 @@ impl Placed {
         Ok(placed)
     }
 
-    /// Fills the slots of the ring with the backends that accept new connections.
+    /// Fills the slots of the service's ring (the array in whose slots new connections find their
+    /// backends) with the backends that accept new connections.
     fn fill_ring(&mut self) {
         if self.value.is_served_by_agent() {
             return;
@@ -122,11 +123,12 @@ impl Placed {
         self.ring = Some(Arc::new(ring));
     }
 
-    /// Returns this service with its backends in the states that the view of its pool has.
+    /// Returns this service with its backends in the states that `view` says, and with a ring of
+    /// those that accept new connections.
     pub(super) fn with_states(&self, view: &PoolView) -> Self {
         let mut next = self.clone();
         let mut same = true;
-        // The view belongs to the configuration in force, so its backends are the same, in the same
+        // `view` belongs to the configuration in force, so it has the same backends, in the same
         // order.
         for (backend, state) in next.backends.iter_mut().zip(view.taken_states()) {
             same &= backend.value.state == state.number();
@@ -138,8 +140,8 @@ impl Placed {
         next
     }
 
-    /// Returns the ring in the form in which it is written to the map `rings`; `None` if the
-    /// service has no ring.
+    /// Returns the service's ring (the array in whose slots new connections find their backends) in
+    /// the form in which it is written to the map `rings`; `None` if the service has no ring.
     pub(in crate::dataplane) fn filled(&self) -> Option<Filled<'_>> {
         self.ring.as_ref().map(|ring| Filled {
             service: self.value.id,

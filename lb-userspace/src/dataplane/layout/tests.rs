@@ -95,7 +95,8 @@ fn a_number_rests_before_another_backend_gets_it() {
     );
 }
 
-/// Returns the first row of source ports and the number of rows of each backend of a service.
+/// Returns, for each backend of a service, the number of its first row in the map `source_ports`,
+/// and how many rows it has there.
 fn rows(layout: &Layout, service: usize) -> Vec<(u16, u16)> {
     let backends = layout.services[service].backends.iter();
     backends

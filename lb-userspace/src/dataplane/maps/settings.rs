@@ -56,15 +56,16 @@ impl Maps {
         self.set_settings(settings)
     }
 
-    /// Invalidates all next hops, because a neighbour's link-layer address changed.
+    /// Invalidates all next hops that the XDP program has stored, because a neighbour's link-layer
+    /// address changed: the program looks them up again.
     pub(in crate::dataplane) fn begin_generation(&mut self) -> Result<(), Error> {
         let mut settings = self.settings()?;
         settings.generation = settings.generation.wrapping_add(1);
         self.set_settings(settings)
     }
 
-    /// Invalidates the looked-up routes of all connections and all next hops, because a route
-    /// changed.
+    /// Invalidates all routes and next hops that the XDP program has stored, because a route
+    /// changed: the program looks them up again.
     pub(in crate::dataplane) fn begin_routes(&mut self) -> Result<(), Error> {
         let mut settings = self.settings()?;
         settings.generation = settings.generation.wrapping_add(1);

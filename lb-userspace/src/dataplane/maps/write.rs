@@ -1,4 +1,5 @@
-//! Changes the contents of the BPF maps from one layout to the next.
+//! Changes the contents of the BPF maps from one [`Layout`] (the contents that they must have for a
+//! configuration) to the next.
 
 use std::{collections::HashMap, io, iter};
 
@@ -24,8 +25,9 @@ use crate::dataplane::{
 
 impl Maps {
     /// Changes the maps from `old` to `new`. A packet sees each service in its old or its new
-    /// state: backends are written before a ring refers to them, rings before a service uses them,
-    /// and unused entries are removed last, when no packet in flight can refer to them.
+    /// state: backends are written before a ring (the array by which new connections find a
+    /// backend) refers to them, rings before a service uses them, and unused entries are removed
+    /// last, when no packet in flight can refer to them.
     pub(in crate::dataplane) fn write(
         &mut self,
         old: &Layout,
@@ -89,7 +91,8 @@ impl Maps {
         self.rings.write(&rings)
     }
 
-    /// Writes the map entries that must exist before the service's ring refers to them.
+    /// Writes the map entries of a service's backends, which must exist before the service's ring
+    /// (the array by which new connections find a backend) refers to them.
     fn prepare(
         &mut self,
         old: &Layout,

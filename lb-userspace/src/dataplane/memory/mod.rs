@@ -115,7 +115,8 @@ impl Mapped {
     /// Returns the map's values as words of four bytes; a remainder of less than a word is left
     /// out.
     pub(super) fn halves(&self) -> &[AtomicU32] {
-        // SAFETY: as in `words`.
+        // SAFETY: the same holds as for the words of eight bytes in `words`: the memory is aligned,
+        // initialised and valid until `self` is dropped, and is accessed only by atomics.
         unsafe { slice::from_raw_parts(self.start.as_ptr().cast(), self.bytes / 4) }
     }
 }
