@@ -71,8 +71,8 @@ impl Account {
         }
     }
 
-    /// Whether this account has all permissions `wanted` (the bits `rwx` as one octal digit) for a
-    /// file. Supplementary groups of the user are not considered.
+    /// Returns whether this account has all permissions `wanted` (the bits `rwx` as one octal
+    /// digit) for a file. Supplementary groups of the user are not considered.
     pub(super) fn may(self, wanted: u32, file: &fs::Metadata) -> bool {
         self.has(wanted, (file.uid(), file.gid(), file.mode()))
     }

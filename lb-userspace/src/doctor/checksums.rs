@@ -205,7 +205,8 @@ mod tests {
     use super::*;
     use crate::doctor::State;
 
-    /// A SYN-ACK from 10.0.0.6:80 to 172.31.0.68:40000 with a correct checksum.
+    /// Returns an IPv4 packet: a SYN-ACK from 10.0.0.6:80 to 172.31.0.68:40000 with a correct
+    /// checksum.
     fn syn_ack() -> Vec<u8> {
         let mut packet = vec![
             0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 6, 172, 31, 0, 68,
@@ -225,7 +226,7 @@ mod tests {
         let source = Ipv4Addr::new(10, 0, 0, 6);
         assert_eq!(opening(&packet), Some((source, true)));
         // A sender that leaves the checksum to its hardware writes the sum of the pseudo-header
-        // there.
+        // into the checksum field.
         let partial = folded(sum(&packet[12..20]) + 6 + 20);
         packet[36..38].copy_from_slice(&partial.to_be_bytes());
         assert_eq!(opening(&packet), Some((source, false)));

@@ -77,7 +77,8 @@ fn processes() -> Vec<String> {
 }
 
 fn time_service(processes: &[String]) -> Finding {
-    // Names of processes, which the kernel cuts after 15 bytes.
+    // Names of the processes that set the clock by NTP or PTP. The kernel cuts names of processes
+    // after 15 bytes.
     const SERVICES: [&str; 5] = ["chronyd", "ntpd", "systemd-timesyn", "ptp4l", "phc2sys"];
     let found = SERVICES
         .iter()
@@ -97,7 +98,7 @@ fn time_service(processes: &[String]) -> Finding {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Offset {
     by: Duration,
-    /// Whether this host's clock is ahead.
+    /// Whether this host's clock is ahead of the backend's.
     is_ahead: bool,
 }
 

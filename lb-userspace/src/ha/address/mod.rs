@@ -53,7 +53,8 @@ pub struct AddressesView {
     pub added: u64,
     /// Number of addresses that were removed from the interface since the agent started.
     pub removed: u64,
-    /// Number of the additions and removals counted above that undid a change of another program.
+    /// Number of those additions and removals, counted in `added` and `removed`, that undid a
+    /// change of another program.
     pub repaired: u64,
     /// Number of gratuitous ARPs and unsolicited neighbour advertisements that were sent.
     pub announced: u64,

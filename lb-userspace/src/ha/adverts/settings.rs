@@ -21,8 +21,8 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// Why the sending and receiving of adverts could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The settings contradict each other. The checks of the configuration find this before adverts
-    /// are started.
+    /// The settings of adverts contradict each other. The checks of the configuration find this
+    /// before adverts are started.
     #[error("cannot build the adverts that [ha] describes: {0}")]
     Settings(#[source] Misfit),
     /// The password has a length that VRRP does not allow. The checks of the configuration find
