@@ -100,7 +100,7 @@ pub(super) enum Urgent {
     Word(Word),
 }
 
-/// A frame that was received, of any lane.
+/// A frame that was received, on any lane (each class of urgency has a lane).
 #[derive(Debug, PartialEq)]
 pub(super) enum Frame {
     Urgent(Urgent),
@@ -112,8 +112,8 @@ pub(super) enum Frame {
 }
 
 impl Frame {
-    /// Decodes a message that was received on a lane. Returns `None` if it is not exactly one valid
-    /// frame.
+    /// Decodes a message that was received on this lane (each class of urgency has a lane). Returns
+    /// `None` if the message is not exactly one valid frame.
     pub(super) fn decode(lane: Lane, message: Vec<u8>) -> Option<Self> {
         match lane {
             Lane::Urgent => exactly(&message).map(Self::Urgent),
@@ -126,7 +126,8 @@ impl Frame {
     }
 }
 
-/// Encodes a frame. Returns `None` if the result is longer than its lane permits.
+/// Encodes a frame. Returns `None` if the result is longer than its lane (class of urgency)
+/// permits.
 pub(super) fn encode(lane: Lane, frame: &impl Serialize) -> Option<Vec<u8>> {
     let bytes = postcard::to_allocvec(frame).ok()?;
     (bytes.len() <= lane.limit()).then_some(bytes)

@@ -26,7 +26,7 @@ pub(super) enum Lane {
 }
 
 impl Lane {
-    /// Returns the size limit in bytes of a message of this lane.
+    /// Returns the size limit in bytes of a message of this lane (class of urgency).
     pub(super) const fn limit(self) -> usize {
         match self {
             Self::Urgent => 4 << 10,
@@ -70,8 +70,8 @@ impl Outgoing {
         }
     }
 
-    /// Replaces the content of `record` by the message's next record. Returns whether it is the
-    /// last record of the message.
+    /// Replaces the content of `record` by the next record of the message: a header, and a part of
+    /// at most 16 KiB. Returns whether it is the last record of the message.
     pub(super) fn next_record(&mut self, record: &mut Vec<u8>) -> bool {
         let left = &self.message[self.sent..];
         let part = &left[..left.len().min(PART_BYTES)];
@@ -97,11 +97,12 @@ pub(super) enum ReadError {
     Malformed(&'static str),
 }
 
-/// Reads records from a stream and puts messages together from their parts.
+/// Reads records from a stream, each with a part of a message, and puts the messages together from
+/// their parts.
 #[derive(Debug)]
 pub(super) struct Incoming<R> {
     reader: R,
-    /// The parts received so far of the next message of each lane.
+    /// The parts received so far of the next message of each lane (class of urgency).
     parts: [Vec<u8>; 3],
 }
 

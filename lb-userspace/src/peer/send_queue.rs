@@ -13,8 +13,8 @@ use super::{
     record::{Lane, Outgoing},
 };
 
-/// Capacities of the queues of the three lanes, in frames. That of the urgent lane is small because
-/// late heartbeats are worthless.
+/// Capacities, in frames, of the queues of the three lanes (classes of urgency). The queue of the
+/// urgent lane is small, because late heartbeats are worthless.
 const WAITING_URGENT: usize = 64;
 const WAITING_CONTROL: usize = 256;
 const WAITING_BULK: usize = 4;
@@ -30,14 +30,14 @@ pub(super) struct SendHandle {
 }
 
 impl SendHandle {
-    /// Queues a frame for the urgent lane. Returns false if the queue is full, so the frame was
-    /// dropped.
+    /// Queues a frame to be sent before all other messages. Returns false if the queue of such
+    /// frames is full, so that the frame was dropped.
     pub(super) fn urgent(&self, frame: Urgent) -> bool {
         self.urgent.try_send(frame).is_ok()
     }
 
-    /// Queues a message for the control lane. Returns whether it was queued. If the queue is full,
-    /// the session ends: the next session begins with the full state.
+    /// Queues a message with shared state. Returns whether it was queued. If the queue of such
+    /// messages is full, the session ends: the next session begins with the full state.
     pub(super) fn control(&self, message: &Message) -> bool {
         let Some(bytes) = encode(Lane::Control, message) else {
             tracing::error!("cannot send a message to the peer: it is too long for the link");
@@ -58,7 +58,7 @@ impl SendHandle {
     }
 }
 
-/// The send queue of one session, with a queue for each lane.
+/// The send queue of one session, with a queue for each lane (class of urgency).
 #[derive(Debug)]
 pub(super) struct SendQueue {
     urgent: mpsc::Receiver<Urgent>,
@@ -101,8 +101,8 @@ impl SendQueue {
         (handle, send_queue)
     }
 
-    /// Waits for a record to send and puts it into `record`. Returns whether the record ends a
-    /// frame, or `None` if a queue is full and the session must end. Cancel safe.
+    /// Waits for a record (a part of a message) to send and puts it into `record`. Returns whether
+    /// the record ends a frame, or `None` if a queue is full and the session must end. Cancel safe.
     pub(super) async fn next(&mut self, record: &mut Vec<u8>) -> Option<bool> {
         let has_control = self.control_rest.is_some();
         let has_bulk = self.bulk_rest.is_some();

@@ -22,8 +22,8 @@ impl Bench {
         }
     }
 
-    /// Returns the first byte of the next record, which has the lane and whether the record is the
-    /// last one of its message; `None` if nothing may be sent now.
+    /// Returns the first byte of the next record to send, which tells the lane (class of urgency)
+    /// and whether the record is the last one of its message; `None` if nothing may be sent now.
     async fn next(&mut self) -> Option<u8> {
         let mut record = Vec::new();
         tokio::select! {

@@ -60,8 +60,8 @@ async fn whoever_trusts_anybody_is_still_refused_without_the_secret() {
     let net = Net::new();
     let (ours, theirs) = (secret(), secret());
     let b = Link::start_with(settings(net, B, A), &ours).expect("listening");
-    // A forger trusts our certificate and presents another one, or presents ours without having its
-    // key.
+    // A forger trusts the pair's certificate and presents another one, or presents the pair's
+    // without having its key.
     let forged = Secret {
         certificate: ours.certificate.clone(),
         key: theirs.key.clone_key(),
@@ -279,13 +279,14 @@ async fn malformed_frames_end_the_connection_and_are_counted() {
     let flows = [[0x82, 0, 0, 1, 9]; credit::WINDOW as usize + 1].concat();
     let pong_of_the_future = [&[0x80, 0, 0, 6, 1][..], &[0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
     let attacks: [&[u8]; 6] = [
-        // Records with a lane that does not exist, a frame that does not exist, and a frame with
-        // surplus bytes.
+        // Three records of the link's protocol: one of a lane (class of urgency) that does not
+        // exist, one with a frame of a kind that does not exist, and one with surplus bytes after a
+        // frame.
         &[0x87, 0, 0, 1, 0],
         &[0x80, 0, 0, 1, 0x77],
         &[0x80, 0, 0, 3, 2, 1, 0],
-        // Records with credit for flows that were not sent, a pong without a ping, and flows
-        // without credit.
+        // Records that acknowledge messages with flows that were never sent, that answer a ping
+        // which was not sent, and that carry more flows than were permitted.
         &[0x80, 0, 0, 2, 2, 1],
         &pong_of_the_future,
         &flows,

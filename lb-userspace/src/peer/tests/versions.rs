@@ -41,7 +41,7 @@ async fn a_message_of_a_later_version_does_not_end_the_link() {
     let mut b = Link::start_with(settings(net, B, A), &secret).expect("listening");
     let mut stream = greeted(net, &secret).await;
     b.up().await;
-    // A complete record of the control lane, with a message of a kind that does not exist yet.
+    // A complete record with a message about shared state of a kind that does not exist yet.
     let later = [0x81, 0, 0, 4, 100, 1, 2, 3];
     let known = frame::encode(record::Lane::Control, &acme()).expect("short");
     let mut outgoing = record::Outgoing::new(record::Lane::Control, known);
