@@ -16,9 +16,9 @@ pub struct Family {
     pub labels: &'static [&'static str],
 }
 
-/// Declares the metric families of a room: a constant for each family, and `FAMILIES` with all of
-/// them in the order in which a scrape shows them. A test compares the families with the reference
-/// page, `docs/metrics.md`.
+/// Declares the metric families of a room (module of the agent): a constant for each family, and
+/// `FAMILIES` with all of them in the order in which a scrape shows them. A test compares the
+/// families with the reference page, `docs/metrics.md`.
 macro_rules! families {
     ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(
@@ -30,7 +30,7 @@ macro_rules! families {
             };
         )*
 
-        /// The metric families of this room, in the order in which a scrape shows them.
+        /// The metric families of this module, in the order in which a scrape shows them.
         pub(crate) const FAMILIES: &[$crate::metrics::Family] = &[$($constant),*];
     };
 }

@@ -71,8 +71,8 @@ fn write_hand_over(page: &mut String, ha: &HaStatus) -> fmt::Result {
     page.write_str("</p>")
 }
 
-/// Returns the CSS class of a tone. These are the classes of backend states, whose colours are used
-/// again.
+/// Returns the CSS class that highlights a value by its tone, such as a warning. These are the
+/// classes of backend states, whose colours are used again.
 fn class_of(tone: Tone) -> &'static str {
     match tone {
         Tone::Plain => "",

@@ -170,8 +170,8 @@ pub struct FlowsStatus {
     /// Number of flows that were not replicated: received from the peer but not imported, or of
     /// this host and not sent because the peer cannot continue them.
     pub skipped: u64,
-    /// Time since the end of the last pass over the whole connection table, in seconds; `null` if
-    /// there was none.
+    /// Time since one of the two hosts last finished sending its whole connection table to the
+    /// other, in seconds; `null` if neither has.
     pub last_full_pass: Option<f64>,
 }
 

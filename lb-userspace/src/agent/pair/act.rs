@@ -54,7 +54,8 @@ pub(super) struct Actuators {
     flows: Option<Flows>,
 }
 
-/// The modules that carry out actions after they were opened, and the channels of their events.
+/// The modules that carry out actions of the pair state machine, opened, and the channels of their
+/// events.
 pub(super) struct Opened {
     pub(super) actuators: Actuators,
     pub(super) adverts: mpsc::Receiver<Received>,

@@ -110,8 +110,8 @@ pub(super) struct Pair {
 const ENDING: Duration = Duration::from_secs(12);
 
 impl BoundPair {
-    /// Makes the pair thread take part in the pair: it shares `flows` with the peer and tracks the
-    /// objects of `watched`.
+    /// Makes the pair thread take part in the pair: it shares `flows` with the peer, and watches
+    /// the health of the objects in `watched`, such as interfaces, listeners and scripts.
     pub(super) fn start(self, flows: Option<Flows>, watched: Watched) -> Pair {
         // Sending fails if the thread has ended, which the agent notices because the thread's
         // effects end.

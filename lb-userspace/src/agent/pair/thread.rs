@@ -33,7 +33,8 @@ use crate::{
     peer,
 };
 
-/// The pair thread reads the state of the tracked objects again when it is older than this.
+/// The pair thread reads the health of the tracked objects (interfaces, listeners, pools, scripts)
+/// again when what it has read is older than this.
 const LOOK: Duration = Duration::from_millis(200);
 /// The longest time without an event after which the pair thread publishes its snapshot again.
 const IDLE: Duration = Duration::from_secs(1);

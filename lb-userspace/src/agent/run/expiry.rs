@@ -19,7 +19,8 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// Which certificates were logged because they expire soon, and when to examine all of them next.
 #[derive(Debug, Default)]
 pub(in crate::agent) struct Expiry {
-    /// The fewest days of [`DAYS`] at which a certificate was logged, by its file and end.
+    /// The fewest days of [`DAYS`] at which a certificate was logged, by the certificate's file and
+    /// the end of its validity.
     noticed: BTreeMap<(PathBuf, SystemTime), u64>,
     examined: Option<SystemTime>,
 }
@@ -46,7 +47,8 @@ impl Expiry {
         true
     }
 
-    /// Returns the certificates that have reached another of [`DAYS`] since the last call.
+    /// Returns the certificates that have reached another number of remaining days in [`DAYS`]
+    /// since the last call.
     fn examine(
         &mut self,
         certificates: impl IntoIterator<Item = (PathBuf, SystemTime)>,

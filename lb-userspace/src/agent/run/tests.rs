@@ -191,8 +191,8 @@ async fn the_kernel_learns_of_a_dead_backend_in_time_and_of_its_return() {
     let died = Instant::now();
     eventually("web2 is down", || kernel.states() == [Up, Down]).await;
     let took = died.elapsed();
-    // The test allows one interval more than the promised time, because it shares its machine with
-    // others.
+    // The kernel must know within `promised` that the backend is down. The test allows one interval
+    // of health checks more, because it shares its machine with others.
     let promised = INTERVAL * FALL + Duration::from_millis(100);
     assert!(took < promised + INTERVAL, "{took:?}");
     let _back = TcpListener::bind(address).expect("the port is still free");
