@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 /// The longest time that an order holds the lock: the time-out of an order with the longest
 /// configurable wait for DNS.
 pub(super) const LONGEST_ORDER: Duration = Duration::from_secs(4000);
-/// Time limit for the peer's reply to a claim.
+/// Time limit for the peer's reply to a claim of the order lock.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long an agent that has just started, or whose link to the peer came up, waits for the peer's
 /// state before it may order.
@@ -42,23 +42,25 @@ pub(super) enum OrderPermit {
     Wait(SystemTime),
 }
 
-/// A claim of the lock that this host has sent and that the peer has not answered yet.
+/// A claim of the order lock (a request to the peer that lets this host order) that this host has
+/// sent and that the peer has not answered yet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Claim {
-    /// The number of the claim. If both hosts claim the lock at the same time, the claim with the
-    /// higher number is granted.
+    /// The number of the claim. If both hosts claim the order lock at the same time, the claim with
+    /// the higher number is granted.
     number: u64,
     answer_by: SystemTime,
 }
 
-/// This host's view of the order lock of one certificate.
+/// What one host knows of the order lock of a certificate, which lets only one host of a pair order
+/// the certificate at a time.
 #[derive(Clone, Debug)]
 pub struct OrderLock {
     role: HostRole,
     /// Whether the peer's state was received since the link to the peer came up.
     linked: bool,
-    /// Whether the peer did not answer a claim in time. If so, this host orders without asking
-    /// until the next message of the peer arrives.
+    /// Whether the peer did not answer a claim of the order lock in time. If so, this host orders
+    /// without asking until the next message of the peer arrives.
     silent: bool,
     /// The time until which no order begins unless a message of the peer has arrived.
     hold_until: SystemTime,
@@ -118,7 +120,7 @@ impl OrderLock {
         self.peer_until = self.peer_until.map(|until| until.min(now + GRACE));
     }
 
-    /// Records that this host has sent a claim of the lock with this number to the peer.
+    /// Records that this host has sent a claim of the order lock with this number to the peer.
     pub fn claimed(&mut self, number: u64, now: SystemTime) {
         self.claim = Some(Claim {
             number,
@@ -165,8 +167,8 @@ impl OrderLock {
         self.peer_until = lasts.map(|lasts| now + lasts.min(LONGEST_ORDER));
     }
 
-    /// Returns how long this host may still hold the lock; `None` if it neither holds nor claims
-    /// the lock.
+    /// Returns how long this host may still hold the order lock; `None` if it neither holds nor
+    /// claims the lock.
     #[must_use]
     pub fn held_for(&self, now: SystemTime) -> Option<Duration> {
         let about_to_begin = self.granted || self.claim.is_some();
@@ -180,7 +182,7 @@ impl OrderLock {
         self.peer_until.is_some_and(|until| until > now)
     }
 
-    /// Returns whether this host has sent a claim and waits for the peer's reply.
+    /// Returns whether this host has claimed the order lock and waits for the peer's reply.
     #[must_use]
     pub fn is_claiming(&self) -> bool {
         self.claim.is_some()
@@ -222,7 +224,7 @@ impl OrderLock {
         }
     }
 
-    /// Gives up this host's claim of the lock, because no order is due any more.
+    /// Gives up this host's claim of the order lock, because no order is due any more.
     pub(super) fn release(&mut self) {
         self.claim = None;
         self.granted = false;

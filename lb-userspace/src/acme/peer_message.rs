@@ -22,17 +22,17 @@ pub enum PeerMessage {
         /// The name of the service.
         service: String,
         /// A random number. If the claims of both hosts cross on the link between their agents, the
-        /// one with the higher number is granted.
+        /// claim with the higher number is granted.
         number: u64,
     },
     /// The reply to a [`Self::Claim`].
     ClaimReply {
         /// The name of the service whose order lock was claimed.
         service: String,
-        /// The number of the claim that is answered.
+        /// The number of the claim of the order lock that is answered.
         number: u64,
-        /// `None` if the claim is granted. Otherwise how many seconds the replying host's own order
-        /// may still take.
+        /// `None` if the order lock is granted to the host that claimed it. Otherwise how many
+        /// seconds the replying host's own order may still take.
         refused: Option<u32>,
     },
     /// Requests the certificate file of a service, provided that the file holds the certificate

@@ -30,7 +30,8 @@ impl Feeds {
         Self(feeds.collect())
     }
 
-    /// Returns a receiver of the views of a pool; `None` if there is no such pool.
+    /// Returns a receiver of the views of a pool (its backends with their states); `None` if there
+    /// is no such pool.
     pub(super) fn subscribe(&self, pool: &Name) -> Option<watch::Receiver<Arc<PoolView>>> {
         self.0.get(pool).map(|feed| feed.subscribe())
     }
@@ -58,14 +59,14 @@ impl Feeds {
         frontends.collect()
     }
 
-    /// Publishes the current view of one pool to the HTTP front.
+    /// Publishes the current view of one pool (its backends with their states) to the HTTP front.
     pub(super) fn send(&self, view: &Arc<PoolView>) {
         if let Some(feed) = self.0.get(&view.pool.name) {
             feed.send_replace(Arc::clone(view));
         }
     }
 
-    /// Publishes the current view of every pool to the HTTP front.
+    /// Publishes the current view of every pool (its backends with their states) to the HTTP front.
     pub(super) fn send_all(&self, registry: &BackendRegistry) {
         for view in registry.views() {
             self.send(view);

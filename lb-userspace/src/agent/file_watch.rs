@@ -79,9 +79,10 @@ struct Looks(BTreeMap<PathBuf, Seen>);
 /// exist.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// The stamp that the file had before it was last read.
+    /// The metadata that the file had before its content was last read; `None` if there was no
+    /// file.
     read: Option<Stamp>,
-    /// The stamp that the file had at the last poll.
+    /// The metadata that the file had at the last poll; `None` if there was no file.
     last: Option<Stamp>,
 }
 

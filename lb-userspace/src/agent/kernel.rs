@@ -12,9 +12,11 @@ use crate::{
 
 /// An open packet path: the XDP program and its maps.
 pub(super) trait Kernel: Send + 'static {
-    /// Writes the services and the views of their pools to the kernel.
+    /// Writes the services and the views of their pools (the backends with their states) to the
+    /// kernel.
     fn apply(&mut self, services: &[Service], pools: &[Arc<PoolView>]) -> Result<(), Error>;
-    /// Writes the views of these pools to the kernel after their backends changed state.
+    /// Writes the views of these pools to the kernel: their backends with the states to which they
+    /// have changed.
     fn pools_changed(&mut self, pools: &[Arc<PoolView>]) -> Result<(), Error>;
     /// Returns the counters of the XDP program, summed over all CPUs.
     fn counters(&self) -> Result<Counters, Error>;

@@ -285,7 +285,8 @@ impl<K: Kernel> Agent<K> {
     /// Publishes changes of backends' states to the HTTP front and the kernel, and logs them with
     /// their reasons.
     pub(super) fn publish(&self, changes: &[(Change, String)]) {
-        // If one pool has several changes, the last of them has the pool's current view.
+        // If one pool has several changes, the last change has the current states of all its
+        // backends.
         let views: BTreeMap<&Name, &Arc<PoolView>> = changes
             .iter()
             .map(|(change, _)| (&change.view.pool.name, &change.view))

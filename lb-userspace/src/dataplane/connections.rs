@@ -131,8 +131,8 @@ impl Connections {
             .map(|word| PortWord(word.load(Ordering::Relaxed)))
     }
 
-    /// Returns the stamp (state, mode, serial and time) of an entry of the connection table; `None`
-    /// if the index is past the end of the table.
+    /// Returns the stamp of an entry of the connection table: the word with the entry's state,
+    /// mode, serial number and time. `None` if the index is past the end of the table.
     pub(super) fn stamp(&self, index: u32) -> Option<Stamp> {
         let entry = self.entry(index)?;
         Some(Stamp::of_word(entry.load(WORD_STAMP)))

@@ -274,9 +274,9 @@ pub enum Error {
          first, which ends all connections"
     )]
     TableSize {
-        /// The number of entries that the configuration asks for.
+        /// The number of entries of the connection table that the configuration asks for.
         configured: u32,
-        /// The number of entries of the pinned table.
+        /// The number of entries of the pinned connection table.
         pinned: u32,
     },
     /// The pinned maps have another layout number than this version of `lb`.

@@ -14,7 +14,7 @@ use super::Error;
 const UPDATES_AT_ONCE: usize = 64;
 
 /// Sets entries of the map of maps with this name, each to an inner map, and returns when no
-/// program that saw the old entries is running.
+/// running XDP program can still use an inner map that was replaced.
 pub(super) fn put(
     name: &'static str,
     outer: &MapData,

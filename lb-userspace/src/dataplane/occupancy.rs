@@ -87,7 +87,7 @@ impl Occupancy {
         }
     }
 
-    /// Makes the backends of this layout the ones whose source ports are counted from now on.
+    /// Makes the backends in `layout` the ones whose source ports are counted from now on.
     pub(super) fn follow(&self, layout: &Layout) {
         let backends = layout.services.iter().flat_map(|service| {
             let claiming = service.backends.iter().filter(|one| one.value.rows > 0);
@@ -222,7 +222,8 @@ mod tests {
     const HERTZ: u32 = 250;
     const NOW: Tick = Tick(1_000_000);
 
-    /// Returns the stamp of a connection whose last packet was this many seconds ago.
+    /// Returns the stamp (state and time) of an entry of the connection table, whose connection had
+    /// its last packet this many seconds ago.
     fn stamp(state: State, seconds: u32) -> Stamp {
         Stamp {
             state,

@@ -52,7 +52,8 @@ struct Inner {
 }
 
 impl Resolver {
-    /// Has the kernel resolve the neighbour entries of this layout's backends, now and periodically.
+    /// Has the kernel resolve the neighbour entries of the backends in `layout`, now and
+    /// periodically.
     pub(super) fn follow(&self, layout: &Layout) {
         let backends = layout.services.iter().flat_map(|service| &service.backends);
         let mut inner = self.inner();

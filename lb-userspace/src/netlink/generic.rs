@@ -86,7 +86,8 @@ const NLM_F_REQUEST: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 /// Length in bytes of the header of a netlink message and the header of generic netlink after it.
 const HEADERS: usize = 16 + 4;
-/// The flag of attributes that hold attributes, without which strict families refuse them.
+/// The flag of attributes that hold other attributes. Some families of generic netlink refuse such
+/// attributes without the flag.
 const NESTED: u16 = 0x8000;
 /// The bits of an attribute's type that are flags.
 const TYPE_FLAGS: u16 = 0xc000;

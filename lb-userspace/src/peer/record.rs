@@ -114,8 +114,8 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
         }
     }
 
-    /// Returns the next complete message and its lane. Not cancel safe: bytes that were received
-    /// would be lost.
+    /// Returns the next complete message and its lane (class of urgency). Not cancel safe: bytes
+    /// that were received would be lost.
     pub(super) async fn next(&mut self) -> Result<(Lane, Vec<u8>), ReadError> {
         loop {
             let mut header = [0; HEADER_BYTES];

@@ -46,8 +46,8 @@ pub(super) fn claimed(
     number: u64,
     now: SystemTime,
 ) -> Option<Duration> {
-    // This host does not know the service, so it cannot order a certificate for it: the claim is
-    // granted.
+    // This host does not know the service, so it cannot order a certificate for it: the peer gets
+    // the order lock.
     let managed = find(state, service)?;
     let mut state = managed.state();
     let refused = state.renewal.peer_claims(number, now).err();

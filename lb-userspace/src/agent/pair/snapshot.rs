@@ -19,8 +19,8 @@ use crate::{
     peer::{self, PeerInfo},
 };
 
-/// The snapshot that was taken after the last step of the pair thread. It is at most one advert
-/// interval or one second old.
+/// The snapshot that was taken when the pair thread had last handled an event. It is at most one
+/// advert interval or one second old.
 #[derive(Debug, Default)]
 pub(in crate::agent) struct PairSnapshots(Mutex<Option<PairSnapshot>>);
 

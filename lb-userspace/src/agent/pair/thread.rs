@@ -398,8 +398,8 @@ impl PairThread {
     /// Elastic IP to this host.
     fn look_at_tracked(&mut self) {
         self.tracked_at = Instant::now();
-        // The flows are looked at before `self.health` is copied below, because this call changes
-        // the field `synced`.
+        // This call changes the field `synced` of `self.health`, so it comes before `self.health`
+        // is copied below.
         self.look_at_flows();
         let Some(tracking) = &self.tracking else {
             return;
@@ -427,8 +427,8 @@ impl PairThread {
     fn step(&mut self, event: Event) {
         let actions = self.host.step(self.now(), event);
         self.act(actions);
-        // The flows are looked at after the event is handled: looking at them may step the state
-        // machine, which could let an overdue timer fire before the event counts.
+        // This call comes after the event is handled: it may make the state machine take another
+        // step, in which an overdue timer could fire before the event counts.
         self.look_at_flows();
         self.publish();
     }

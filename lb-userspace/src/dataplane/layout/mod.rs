@@ -53,8 +53,9 @@ pub(super) struct Changed {
 }
 
 impl Layout {
-    /// Builds the layout from the maps that an earlier agent left. It has the allocated numbers,
-    /// but no services, because the maps do not have their names.
+    /// Builds the layout (the contents that the BPF maps must have) from the maps that an earlier
+    /// agent left. It has the allocated numbers, but no services, because the maps do not have
+    /// their names.
     pub(super) fn adopted(
         services: &[(ServiceKey, Service)],
         backends: &[(BackendId, Backend)],

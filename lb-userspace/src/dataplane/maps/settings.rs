@@ -83,7 +83,8 @@ impl Maps {
         self.settings()
     }
 
-    /// Sets the time until which new connections are held; `None` ends the hold.
+    /// Sets the time until which packets that would open new connections are dropped; `None` ends
+    /// this hold.
     pub(in crate::dataplane) fn hold(&mut self, end: Option<Tick>) -> Result<(), Error> {
         let mut settings = self.settings()?;
         settings.hold = u8::from(end.is_some());

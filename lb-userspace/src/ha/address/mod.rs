@@ -63,7 +63,8 @@ pub struct AddressesView {
 }
 
 impl AddressesView {
-    /// Returns the view as it is before the interface was read: no address is on it.
+    /// Returns the state of the moving addresses before the interface was read: none of them counts
+    /// as being on the interface.
     pub(crate) fn unseen(interface: &str, moving: &[InterfaceAddress]) -> Self {
         Self {
             interface: interface.to_owned(),

@@ -16,7 +16,8 @@ pub enum Want {
 pub(super) struct Seen {
     /// The address and the prefix length of its network.
     pub(super) address: InterfaceAddress,
-    /// Whether the address has the mark that an agent gives to addresses that it adds.
+    /// Whether the address has the mark (the protocol number IFA_PROTO) that an agent gives to
+    /// addresses that it adds.
     pub(super) marked: bool,
 }
 

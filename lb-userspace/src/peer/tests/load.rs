@@ -130,7 +130,8 @@ async fn a_slow_consumer_holds_up_the_flows_and_nothing_else() {
     assert!(pause < SHORT, "{pause:?}");
     let stuck = sent.load(Relaxed);
     assert!((16..=24).contains(&stuck), "{stuck}");
-    // A chunk of flows that is received and not dropped does not return its credit.
+    // B has received a chunk of flows and not dropped it, so A may not send another one in its
+    // place.
     let held = b.flows.recv().await.expect("flows");
     assert_eq!(held.bytes, vec![0; 1000]);
     for number in 1..200_u8 {
