@@ -273,7 +273,8 @@ mod tests {
         assert_eq!(challenges.http_answer("/token"), None);
         drop(offer);
         assert_eq!(challenges.http_answer(target), None);
-        // The peer may offer the same response: dropping one offer must not remove the other.
+        // A response may be offered twice, by both hosts of a pair: dropping one of the two offers
+        // must not end the other offer.
         let twice = challenges.offer_http("other", "other.thumbprint");
         drop(other);
         assert!(

@@ -130,7 +130,7 @@ impl Acme {
         let old = self.kept.values().map(|kept| Arc::clone(&kept.managed));
         let managed = old.chain(new.iter().cloned());
         let managed = managed.map(|managed| (managed.plan.service.clone(), managed));
-        // The exchange must know a certificate before the certificate's task begins.
+        // The exchange with the peer must know a certificate before the certificate's task begins.
         self.exchange
             .keep(&config.node.name, config.acme.as_ref(), managed.collect());
         for managed in new {

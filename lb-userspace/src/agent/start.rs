@@ -93,7 +93,7 @@ pub(super) fn start<K: Kernel>(
         },
     };
 
-    // No step fails from here on.
+    // None of the following steps of the start can fail.
     let journal = logging.journal.clone();
     journal.open(&events_file(&config));
     let flows = kernel.flows();
@@ -157,7 +157,8 @@ struct Doors {
 impl Doors {
     fn open(admin: &config::Admin, inherited: &mut Inherited) -> Result<Self, Error> {
         let socket = if inherited.is_successor() {
-            // The predecessor answers at the socket's path until this process serves.
+            // The predecessor answers at the socket's path until this process serves, so this
+            // process binds its socket at another path first.
             AdminSocket::bind_beside(&admin.socket)?
         } else {
             // Binding fails if another agent is running, before this process could take that

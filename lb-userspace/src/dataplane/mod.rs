@@ -180,7 +180,8 @@ impl Dataplane {
         let next = self.layout.next(services, pools)?;
         let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = maps.write(&self.layout, &next, &mut self.sources) {
-            // Roll back to the old layout. If that fails, too, the first error is more useful.
+            // The maps get the contents of the old configuration again. If that fails, too, the
+            // first error is the more useful one.
             let _as_it_was = maps.write(&next, &self.layout, &mut self.sources);
             return Err(error);
         }

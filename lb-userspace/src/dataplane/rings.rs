@@ -192,8 +192,9 @@ impl Placed {
             word.store(ring::packed(backends), Ordering::Relaxed);
         }
         let slots = u32::try_from(slots.len()).unwrap_or(self.capacity);
-        // A program that reads this head sees the slots, too: they were stored before the head, and
-        // the program computes the index of its slot from the head (an address dependency).
+        // A program that reads this head of the ring (its first word, which says where the slots
+        // begin) sees the slots, too: they were stored before the head, and the program computes
+        // the index of its slot from the head (an address dependency).
         words[0].store(Head { first, slots }.word(), Ordering::Release);
         self.half = half;
     }

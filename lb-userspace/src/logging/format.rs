@@ -96,8 +96,8 @@ where
         let mut text = String::new();
         self.untimed
             .format_event(context, Writer::new(&mut text), event)?;
-        // journald takes each line of the text for a message of its own, so each line gets the
-        // prefix.
+        // journald takes each line of the text for a separate message, so each line gets the prefix
+        // with the priority.
         for line in text.lines() {
             writeln!(writer, "{}{line}", prefix(level))?;
         }

@@ -98,7 +98,7 @@ fn resident_bytes() -> Option<u64> {
 
 fn open_fds() -> Option<u64> {
     let listed = fs::read_dir("/proc/self/fd").ok()?.count();
-    // The listing includes the descriptor with which the directory itself is read.
+    // The listing of /proc/self/fd includes the descriptor with which the directory itself is read.
     u64::try_from(listed.saturating_sub(1)).ok()
 }
 

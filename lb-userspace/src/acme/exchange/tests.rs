@@ -156,7 +156,8 @@ fn the_newer_certificate_comes_to_the_host_that_has_it_not() {
     for (ours, expected) in [
         (None, &newer),
         (Some(format!("{NAME} {} 1", BEGINS - 1)), &newer),
-        // A certificate that does not cover the configured name, so it counts as missing.
+        // The certificate of host `other` does not cover the configured name, so it counts as
+        // missing.
         (Some(format!("example.net {} 1", BEGINS + 1)), &newer),
     ] {
         let mut one = Host::raise("a", Some(&newer));
@@ -178,7 +179,7 @@ fn a_certificate_that_is_older_or_of_no_use_is_not_taken() {
     let ours = format!("{NAME} {BEGINS} 1");
     for theirs in [
         format!("{NAME} {} 2", BEGINS - 1),
-        // A certificate that expired long ago.
+        // The certificate of host `one` expired long ago.
         format!("{NAME} 1000 2"),
     ] {
         let mut one = Host::raise("a", Some(&theirs));

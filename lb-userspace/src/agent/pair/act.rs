@@ -314,7 +314,8 @@ impl Actuators {
             State::Master => Some(Role::Master),
             State::Backup => Some(Role::Backup),
             State::Fault => Some(Role::Fault),
-            // The function `stop` runs the notify command for the end of the agent.
+            // No notify command is run here: the function `stop` runs the one for the end of the
+            // agent.
             State::Init => None,
         };
         if let Some(role) = role {

@@ -113,8 +113,8 @@ impl BoundPair {
     /// Makes the pair thread take part in the pair: it shares `flows` with the peer, and watches
     /// the health of the objects in `watched`, such as interfaces, listeners and scripts.
     pub(super) fn start(self, flows: Option<Flows>, watched: Watched) -> Pair {
-        // Sending fails if the thread has ended, which the agent notices because the thread's
-        // effects end.
+        // Sending fails if the pair thread has ended, which the agent notices because the channel
+        // of the thread's effects is closed.
         let _ended = self.start.send(Start { flows, watched });
         self.pair
     }

@@ -373,7 +373,7 @@ impl PairThread {
                 self.step(settings::reconfigure(&ha));
             }
             PairCommand::Send(message) => self.actuators.send(&message),
-            // The loop of the thread handles these commands.
+            // The loop of the thread handles these two commands itself, because they end the loop.
             PairCommand::Stop(_) | PairCommand::Leave(_) => {}
         }
     }
@@ -453,8 +453,8 @@ impl PairThread {
                 .actuators
                 .act(action, &self.host, self.inputs.ec2.as_ref());
             if let Some(call) = refused {
-                // The state machine has at most one call in flight, so this cannot happen. If it
-                // did, the call would count as failed.
+                // The state machine has at most one EC2 call in flight, so this cannot happen. If
+                // it did, the call would count as failed.
                 tracing::error!("an EC2 call was ordered while another is in flight");
                 let answer = Answer::Failed(call, Failure::Other);
                 let more = self.host.step(self.now(), Event::Answer(answer));

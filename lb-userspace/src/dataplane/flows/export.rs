@@ -273,7 +273,7 @@ impl Events {
     fn next(&mut self) -> Option<Record> {
         loop {
             let item = self.ring.next()?;
-            // The kernel writes only complete records, so no item is skipped by this.
+            // The kernel writes only complete records, so no record is skipped here.
             if let Ok(record) = Record::read_from_bytes(&item) {
                 return Some(record);
             }

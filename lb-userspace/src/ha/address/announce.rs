@@ -76,7 +76,8 @@ pub(super) struct OpenSocket {
 
 impl OpenSocket {
     fn open(link: LinkAddr, mac: Mac) -> nix::Result<Self> {
-        // A packet socket that is opened without a protocol number receives nothing.
+        // The packet socket is opened without a protocol number, so it receives nothing and only
+        // sends.
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
         bind(socket.as_raw_fd(), &link)?;
@@ -171,8 +172,8 @@ fn advertisement(mac: Mac, address: Ipv6Addr, router: bool) -> [u8; ADVERTISEMEN
     put(&mut rest, &[136, 0, 0, 0]);
     put(&mut rest, &[flags, 0, 0, 0]);
     put(&mut rest, &address.octets());
-    // Option type 2, the target's link-layer address, and the option's length in units of eight
-    // bytes.
+    // The option of the neighbour advertisement: type 2, the target's link-layer address, and the
+    // option's length in units of eight bytes.
     put(&mut rest, &[2, 1]);
     put(&mut rest, &mac);
     let checksum = checksum(address, &message);

@@ -186,7 +186,7 @@ fn seen(message: &AddressMessage) -> Option<Seen> {
         }
     }
     // On a point-to-point link, the attribute `Address` is the address of the other end, so `Local`
-    // comes first.
+    // is preferred.
     let address = InterfaceAddress {
         address: local.or(address)?,
         prefix: message.header.prefix_len,

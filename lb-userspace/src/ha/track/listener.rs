@@ -123,7 +123,7 @@ fn listens(listen: SocketAddr) -> io::Result<()> {
         let line = line?;
         let mut words = line.split_ascii_whitespace().skip(1);
         let (local, state) = (words.next(), words.nth(1));
-        // The table lists listening sockets first, so the search ends at the first socket in
+        // /proc/net/tcp lists listening sockets first, so the search ends at the first socket in
         // another state.
         if state != Some("0A") {
             break;

@@ -31,8 +31,8 @@ impl Failure {
     fn explains(self, down: &DownReason) -> bool {
         match (self, down) {
             (_, DownReason::Silent | DownReason::Replaced) => true,
-            // If one direction works, the other host learns of it when one host closes the
-            // connection.
+            // If only one direction fails, the host that notices it closes the connection, and the
+            // other host learns of that by the direction that works.
             (Self::SwallowsToA | Self::SwallowsToB, down) => {
                 matches!(down, DownReason::Closed | DownReason::Broken(_))
             }

@@ -249,8 +249,9 @@ impl World {
             }
             Step::Claim => {
                 self.claims += 1;
-                // The claim's number is a hash of a counter, so that now one host has the higher
-                // number and now the other: the outcome must not depend on it.
+                // The claim's number is a hash of a counter, so that sometimes one host's claim has
+                // the higher number and sometimes the other host's: the outcome must not depend on
+                // that.
                 let number = self.claims.wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 self.hosts[index].renewal.order_lock().claimed(number, now);
                 self.send(index, Message::Claim(number));
