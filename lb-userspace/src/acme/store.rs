@@ -13,7 +13,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::OrderRecord;
 use crate::private_file;
 
-/// Size limit in bytes of each file that is read.
+/// Size limit in bytes of each file of the ACME account, a certificate or an order record that is
+/// read.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// A file of the ACME account, of a certificate or of an order record could not be read or written.

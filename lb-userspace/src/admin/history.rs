@@ -19,17 +19,17 @@ impl Series {
         self.0.push_back(value.map(|value| value as f32));
     }
 
-    /// Returns the values, at most [`POINTS`].
+    /// Returns the values of the graph, at most [`POINTS`], the oldest first.
     pub(super) fn values(&self) -> impl ExactSizeIterator<Item = Option<f32>> {
         self.0.iter().copied()
     }
 
-    /// Returns the newest value; `None` if it is not known.
+    /// Returns the newest value of the graph; `None` if it is not known.
     pub(super) fn last(&self) -> Option<f32> {
         self.0.back().copied().flatten()
     }
 
-    /// Returns the largest value; `None` if no value is known.
+    /// Returns the largest value of the graph; `None` if no value is known.
     pub(super) fn peak(&self) -> Option<f32> {
         self.0.iter().flatten().copied().reduce(f32::max)
     }

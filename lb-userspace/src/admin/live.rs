@@ -61,7 +61,7 @@ impl Live {
         })
     }
 
-    /// Returns the events that the page shows, the oldest first.
+    /// Returns the latest events, which the status page shows, the oldest first.
     fn events(&self) -> Vec<Event> {
         let filter = Filter {
             most: Some(EVENTS),

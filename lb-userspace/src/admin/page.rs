@@ -24,12 +24,12 @@ use crate::events::Event;
 use escaped::Escaped;
 use table::Table;
 
-/// The style sheet of the page, at `/status.css`.
+/// The style sheet of the status page, at `/status.css`.
 pub(super) const STYLE: &str = include_str!("page/status.css");
-/// The script of the page, at `/live.js`.
+/// The script of the status page, at `/live.js`.
 pub(super) const SCRIPT: &str = include_str!("page/live.js");
 
-/// The data that the page shows.
+/// The data that the status page shows.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     /// The state of the agent.
@@ -38,7 +38,7 @@ pub(super) struct View<'a> {
     pub(super) history: &'a History,
     /// The latest events, the oldest first.
     pub(super) events: &'a [Event],
-    /// Whether the page has buttons that change something.
+    /// Whether the status page has buttons that change something.
     pub(super) has_actions: bool,
 }
 

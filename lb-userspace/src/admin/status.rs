@@ -69,7 +69,7 @@ pub struct XdpStatus {
 pub struct DropStatus {
     /// The reason, as in the metric `lb_xdp_packets_total`.
     pub reason: String,
-    /// Number of packets since the maps were created.
+    /// Number of packets that were dropped for this reason since the BPF maps were created.
     pub packets: u64,
 }
 

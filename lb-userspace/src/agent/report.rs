@@ -104,7 +104,7 @@ struct Observed {
     adopted: bool,
     kernel: Result<dataplane::Counters, String>,
     http: proxy::Counters,
-    /// How requests use the backends at present, by pool.
+    /// For each pool, how many requests are queued, and how many are in flight at each backend.
     usage: HashMap<Name, PoolUsage>,
     log: access_log::Counted,
     certificates: Vec<proxy::CertificateInfo>,

@@ -76,7 +76,7 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) tickets: TicketKeys,
     /// The certificates of both hosts of the pair, as they are compared.
     pub(super) certificates: Certificates,
-    /// The client that obtains certificates by ACME.
+    /// The part of the agent that obtains certificates by ACME.
     pub(super) acme: Acme,
     /// Receives the services whose certificate was just obtained, and messages about certificates
     /// for the peer.

@@ -12,7 +12,7 @@ use super::{
     sentence::fill,
 };
 
-/// How many events are kept.
+/// Maximum number of events that are kept; older events are forgotten.
 pub const CAPACITY: usize = 1000;
 
 /// How many events of one kind and subject are recorded one by one before further ones only count as

@@ -179,7 +179,8 @@ fn find(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
     attributes(bytes).find_map(|(kind, value)| (kind == wanted).then_some(value))
 }
 
-/// Reads a number of two, four or eight bytes.
+/// Reads a number of two, four or eight bytes, in the host's byte order, from the value of an
+/// attribute; `None` if the value has another length.
 fn number(value: &[u8]) -> Option<u64> {
     match value.len() {
         2 => Some(u16::from_ne_bytes(*value.first_chunk()?).into()),

@@ -77,7 +77,7 @@ pub struct Certificates {
     wanted: BTreeMap<String, CertificateFacts>,
 }
 
-/// What follows from a message of the peer.
+/// What follows from a message of the peer about certificate files.
 #[derive(Debug, Default, PartialEq)]
 pub struct Heard {
     /// The messages to send to the peer in reply.

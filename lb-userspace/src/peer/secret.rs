@@ -38,7 +38,7 @@ pub struct Secret {
 pub struct SecretError {
     /// The path of the secret's file.
     pub path: PathBuf,
-    /// What is wrong with the file.
+    /// What is wrong with the secret's file.
     #[source]
     pub problem: SecretProblem,
 }

@@ -15,7 +15,7 @@ pub(in crate::agent) struct Left {
     /// When the process left the pair, in nanoseconds of CLOCK_BOOTTIME, which is the same clock
     /// for all processes of a host.
     at: u64,
-    /// Whether the host was active when the process left.
+    /// Whether the host was active when the process left the pair.
     active: bool,
     /// Whether this host had the address that moves between the hosts when the process left. An
     /// Elastic IP counts only if the EC2 API had confirmed it here; other addresses are at the

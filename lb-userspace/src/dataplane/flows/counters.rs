@@ -13,7 +13,8 @@ use std::{
 pub(super) enum SkipReason {
     /// This host does not steer the service that the peer's connection belongs to.
     UnknownService,
-    /// The service has no such backend on this host.
+    /// The service has no backend with the address and port of the connection's backend on this
+    /// host.
     UnknownBackend,
     /// This host does not use the connection's source port for NAT.
     SourcePort,
@@ -31,7 +32,7 @@ pub(super) enum SkipReason {
     SourceAddress,
 }
 
-/// The names of the reasons in metrics.
+/// The names that the reasons for skipping a connection have in metrics.
 const SKIPS: [(SkipReason, &str); 8] = [
     (SkipReason::UnknownService, "unknown_service"),
     (SkipReason::UnknownBackend, "unknown_backend"),

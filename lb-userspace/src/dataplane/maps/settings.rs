@@ -78,7 +78,7 @@ impl Maps {
         self.set_settings(settings)
     }
 
-    /// Reads the settings from the map.
+    /// Reads the settings from the BPF map `settings`.
     pub(in crate::dataplane) fn current_settings(&self) -> Result<Settings, Error> {
         self.settings()
     }

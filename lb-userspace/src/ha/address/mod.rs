@@ -106,7 +106,8 @@ impl Addresses {
         Ok(Self { orders, view, task })
     }
 
-    /// Sets the wanted state, and does not wait until it is reached.
+    /// Sets whether the moving addresses are wanted on this host, and does not wait until they are
+    /// added or removed.
     pub fn want(&self, want: Want) {
         self.order(want);
     }

@@ -22,7 +22,7 @@ use crate::{
     netlink::{GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS, GROUP_LINK, News},
 };
 
-/// How long the task waits before it retries a failed change.
+/// How long the task waits before it retries a change of the interface's addresses that failed.
 const RETRY: Duration = Duration::from_millis(500);
 /// Shortest time between two repairs of addresses that another program changed: a program that
 /// reverts each repair must not cost a whole processor.
