@@ -37,7 +37,7 @@ pub enum HostRole {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum OrderPermit {
     Begin,
-    /// The lock must be claimed from the peer before the order may begin.
+    /// The order lock must be claimed from the peer before the order may begin.
     Claim,
     Wait(SystemTime),
 }

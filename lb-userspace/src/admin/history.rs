@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
 use super::{BackendStatus, ServiceStatus, Status};
 
-/// Number of points of a series: 15 minutes at one point every 5 s.
+/// Number of points of a graph: 15 minutes at one point every 5 s.
 pub(super) const POINTS: usize = 180;
 
 /// The values of one graph, the oldest first; `None` where the value is not known.

@@ -59,7 +59,7 @@ pub(super) fn render(view: View<'_>) -> String {
     )
 }
 
-/// The dialog in which the page asks for the operator token before the first change.
+/// The dialog in which the status page asks for the operator token before the first change.
 const DIALOG: &str = "\
 <p id=\"message\" role=\"status\"></p>\
 <dialog aria-labelledby=\"token-title\"><form method=\"dialog\"><h2 id=\"token-title\">Operator token</h2>\

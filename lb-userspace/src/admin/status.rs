@@ -51,13 +51,13 @@ pub struct Status {
 /// The XDP program's attachments and packet counters.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct XdpStatus {
-    /// The interfaces that the program is attached to, in the order of the configuration.
+    /// The interfaces that the XDP program is attached to, in the order of the configuration.
     pub interfaces: Vec<InterfaceStatus>,
     /// Whether the agent adopted the flows of an earlier agent when it started.
     pub adopted: bool,
-    /// Number of packets that the program received since the maps were created.
+    /// Number of packets that the XDP program received since its BPF maps were created.
     pub packets: u64,
-    /// Number of packets that the program dropped since the maps were created.
+    /// Number of packets that the XDP program dropped since its BPF maps were created.
     pub dropped: u64,
     /// The dropped packets by reason; reasons without a packet are left out.
     #[serde(default)]
@@ -276,8 +276,8 @@ impl State {
 }
 
 impl XdpStatus {
-    /// Returns the program's attachments as text for display, such as
-    /// `native XDP on eth0 and eth1`.
+    /// Returns the XDP program's attachments as text for display, such as `native XDP on eth0 and
+    /// eth1`.
     #[must_use]
     pub fn in_words(&self) -> String {
         let interfaces = self.interfaces.iter();

@@ -84,7 +84,8 @@ fn line(text: &mut String, finding: &Finding, width: usize, colour: bool) {
     }
 }
 
-/// Returns a text whose further lines, such as those of a quoted configuration, are indented.
+/// Returns `text` with all lines after the first one, such as those of a quoted configuration,
+/// indented by `by`.
 fn indented(text: &str, by: &str) -> String {
     text.trim_end().replace('\n', &format!("\n{by}"))
 }

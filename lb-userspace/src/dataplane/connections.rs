@@ -176,7 +176,8 @@ impl Words for Entry<'_> {
     }
 }
 
-/// A line of a row of source ports, which has sixteen ports, as atomic words.
+/// A line, which is sixteen consecutive ports, of a row of source ports (those to one backend), as
+/// atomic words.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line<'a>(&'a [AtomicU32]);
 

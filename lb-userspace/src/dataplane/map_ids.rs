@@ -17,7 +17,8 @@ use lb_common::{
 use super::{Error, id_allocator::IdAllocator};
 use crate::config::{self, Forward, Mode};
 
-/// The numbers that are allocated to services, backends and rows of source ports.
+/// The numbers that are allocated to services, to backends, and to the rows of the map
+/// `source_ports` (each has the source ports to one backend).
 #[derive(Clone, Debug)]
 pub(super) struct MapIds {
     pub(super) services: IdAllocator<ServiceKey, ServiceId>,
@@ -49,8 +50,8 @@ pub(super) type BackendIdentity = (ServiceId, [u8; 4], u16);
 pub(super) type RowIdentity = ([u8; 4], u16, [u8; 4]);
 
 impl MapIds {
-    /// Creates allocators that have allocated no numbers yet. Each backend gets `each` rows of
-    /// source ports.
+    /// Creates allocators that have allocated no numbers yet. Each backend gets `each` rows of the
+    /// map `source_ports`: one for each address that it sees.
     pub(super) fn with_rows(each: u16) -> Self {
         Self {
             services: IdAllocator::new(limits::SERVICES),

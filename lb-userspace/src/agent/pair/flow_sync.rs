@@ -7,19 +7,21 @@
 /// complete before the pair thread learns that the link to the peer is up.
 #[derive(Debug, Default)]
 pub(super) struct FlowSync {
-    /// Number of the present or the last connection of the link to the peer.
+    /// The number that identifies the present or the last connection of the link to the peer;
+    /// `None` if there was none.
     session: Option<u64>,
-    /// Number of the connection over which all flows were last imported.
+    /// The number that identifies the connection of the link over which all flows of the peer were
+    /// last imported; `None` if they never were.
     imported_over: Option<u64>,
 }
 
 impl FlowSync {
-    /// The link to the peer is up, with the connection of this number.
+    /// Records that the link to the peer is up, with the connection that has this number.
     pub(super) fn link_up(&mut self, session: u64) {
         self.session = Some(session);
     }
 
-    /// All flows of the peer were imported over the connection of this number.
+    /// Records that all flows of the peer were imported over the connection that has this number.
     pub(super) fn imported(&mut self, session: u64) {
         self.imported_over = Some(session);
     }

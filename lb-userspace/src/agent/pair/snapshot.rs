@@ -48,7 +48,7 @@ pub(in crate::agent) struct LinkSnapshot {
     pub(in crate::agent) view: peer::View,
     /// When the link to the peer last came up or went down.
     pub(in crate::agent) since: SystemTime,
-    /// The peer of the present or the last session; `None` if there was none.
+    /// The peer of the present or the last session of the link; `None` if there was no session.
     pub(in crate::agent) peer: Option<PeerInfo>,
 }
 

@@ -101,8 +101,8 @@ async fn wait_for_start(mut start: oneshot::Receiver<Start>, opened: &mut Opened
 enum End {
     /// The thread sent its goodbye, or the agent dropped the pair.
     Stopped,
-    /// The thread left the pair, and another process continues with this state, which must be sent
-    /// to the sender.
+    /// The thread left the pair with this state, from which another process continues. The state
+    /// must be sent through the channel to whoever ordered the thread to leave.
     Left(oneshot::Sender<Left>, Left),
 }
 

@@ -4,7 +4,8 @@ use std::{fmt::Display, sync::Arc};
 
 use crate::config::{Backend, Config, Pool, Service};
 
-/// Returns the sections, services, pools and backends that differ, in one line.
+/// Returns, in one line, the sections, services, pools and backends that differ between two
+/// configurations.
 pub(super) fn changes(old: &Config, new: &Config) -> String {
     let mut changes = sections(old, new);
     let name = |service: &Service| service.name.clone();

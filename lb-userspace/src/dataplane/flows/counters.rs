@@ -56,9 +56,9 @@ pub struct FlowCounters {
     pub sent: u64,
     /// How many times this host's whole connection table was sent to the peer.
     pub passes_sent: u64,
-    /// Number of connections in the last pass over this host's connection table that was sent.
+    /// Number of connections that were sent when this host's whole connection table was last sent.
     pub last_pass_flows: u64,
-    /// How long it took to send the last pass over this host's connection table.
+    /// How long it took to send this host's whole connection table the last time.
     pub last_pass: Duration,
     /// When a host last finished sending its whole connection table to the other, in either
     /// direction; `None` if neither has.

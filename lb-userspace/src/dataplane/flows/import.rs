@@ -45,8 +45,8 @@ pub(super) struct Importer {
 struct Pass {
     number: u32,
     began: Tick,
-    /// The addresses of the services that occurred in the pass so far. The peer has these
-    /// addresses.
+    /// The addresses of the services whose connections the pass over the peer's connection table
+    /// has contained so far. The peer has these addresses.
     addresses: HashSet<[u8; 4]>,
 }
 

@@ -35,7 +35,8 @@ pub(super) use placed::{Placed, PlacedBackend};
 pub(super) struct Layout {
     /// The services that the kernel must know, in the order of the configuration.
     pub(super) services: Vec<Placed>,
-    /// The numbers that are allocated to services, backends and rows of source ports.
+    /// The numbers that are allocated to services, to backends, and to the rows of the map
+    /// `source_ports` (each has the source ports to one backend).
     pub(super) numbers: MapIds,
     /// Additional source addresses that backends see; each backend has a row of source ports for
     /// each of them.

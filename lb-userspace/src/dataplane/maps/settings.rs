@@ -137,7 +137,7 @@ fn other_addresses(before: &[[u8; 4]]) -> Error {
     }
 }
 
-/// Generates a random secret for the hash that places connections in the table.
+/// Generates a random secret for the hash that places connections in the connection table.
 fn secret() -> Result<[u64; 2], Error> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_unspecified| Error::NoRandomNumbers)?;

@@ -20,7 +20,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Whether this socket keeps another socket from listening on `address`.
+    /// Returns whether this socket keeps another socket from listening on `address`.
     pub(super) fn covers(&self, address: SocketAddr) -> bool {
         let (own, other) = (self.address.ip(), address.ip());
         let overlap = own == other

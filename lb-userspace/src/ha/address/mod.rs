@@ -80,7 +80,7 @@ impl AddressesView {
         }
     }
 
-    /// Returns whether every address is wanted on this host and is on its interface.
+    /// Returns whether every moving address is wanted on this host and is on its interface.
     #[must_use]
     pub fn held(&self) -> bool {
         self.want == Want::Held && self.addresses.iter().all(|(_, here)| *here)
@@ -132,7 +132,7 @@ impl Addresses {
         self.reach(Want::Released).await
     }
 
-    /// Returns whether every address is wanted on this host and is on its interface.
+    /// Returns whether every moving address is wanted on this host and is on its interface.
     #[must_use]
     pub fn held(&self) -> bool {
         self.view.borrow().held()

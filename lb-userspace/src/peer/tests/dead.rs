@@ -21,7 +21,7 @@ enum Failure {
     Swallows,
     /// The network accepts no more bytes.
     Stalls,
-    /// The network accepts all bytes, and delivers those to A but none to B.
+    /// The network accepts all bytes, and delivers those to host A but none to host B.
     SwallowsToB,
     SwallowsToA,
 }

@@ -43,7 +43,8 @@ pub(super) struct ElasticIpMetrics {
 }
 
 impl ElasticIpMetrics {
-    /// Returns the present values; `None` if the configuration has no Elastic IP.
+    /// Returns the present values of the Elastic IP's metrics; `None` if the configuration has no
+    /// Elastic IP.
     pub(super) fn new(ha: &Ha, known: &PairSnapshot) -> Option<Self> {
         let ec2 = known.ec2.as_ref()?;
         matches!(ha.moves, Moves::ElasticIp(_)).then(|| Self {
