@@ -184,8 +184,8 @@ impl Ec2 {
             .await;
         match assigned {
             Err(error) if error.kind == ErrorKind::Invalid => {
-                // Whether AWS refuses an address that is assigned already is not documented, so it
-                // is checked here.
+                // AWS does not document whether it refuses to assign an address that is assigned
+                // already, so that case is checked here.
                 if self.private_addresses().await?.contains(private_ip) {
                     return Ok(());
                 }

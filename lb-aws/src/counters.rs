@@ -136,7 +136,8 @@ impl Recorder {
         }
     }
 
-    /// Locks the records, which are consistent even if a thread panicked while it held the lock.
+    /// Locks the records of the calls, which are consistent even if a thread panicked while it held
+    /// the lock.
     fn records(&self) -> MutexGuard<'_, Records> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -12,7 +12,7 @@ use super::Operation;
 pub struct ApiError {
     /// The kind of failure, by which the caller decides what to do.
     pub kind: ErrorKind,
-    /// How long AWS asks to wait before the next call; `None` if it does not say.
+    /// How long AWS asks to wait before the next call; `None` if AWS does not say.
     pub retry_after: Option<Duration>,
     /// A sentence for the operator: what was attempted, on what, what was found, and what to do.
     pub sentence: String,
@@ -25,7 +25,7 @@ pub enum ErrorKind {
     Throttled,
     /// The call is not permitted or not authenticated, which lasts until an operator fixes it.
     Denied,
-    /// The API is unreachable, so the call was not carried out.
+    /// The EC2 API or the metadata service is unreachable, so the call was not carried out.
     Unreachable,
     /// There was no answer in time, so the call may have been carried out.
     TimedOut,
@@ -206,8 +206,8 @@ fn advice(kind: ErrorKind, action: &str, code: Option<&str>) -> String {
     }
 }
 
-/// Returns how long the response asks to wait; `None` if it does not say. The header of AWS is in
-/// milliseconds, that of HTTP in seconds.
+/// Returns how long the response asks to wait; `None` if the response does not say. AWS's own
+/// header is in milliseconds, that of HTTP (`Retry-After`) in seconds.
 fn retry_after(response: &HttpResponse) -> Option<Duration> {
     let number = |name: &str| response.headers().get(name)?.trim().parse().ok();
     number("x-amz-retry-after")

@@ -1,4 +1,5 @@
-//! Checks ahead of time whether the calls that a failover needs would be permitted and succeed.
+//! Checks ahead of time whether the calls of the EC2 API that a failover needs would be permitted
+//! and succeed.
 
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;

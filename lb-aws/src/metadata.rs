@@ -24,8 +24,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Returns the identity. Values come from the configuration; the metadata service is asked for
-    /// those that it leaves out.
+    /// Returns this host's identity in AWS. Its values come from the configuration; the metadata
+    /// service is asked for those that the configuration leaves out.
     pub(super) async fn find(
         settings: &Settings,
         service: &imds::Client,

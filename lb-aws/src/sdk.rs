@@ -1,4 +1,4 @@
-//! The parts of the AWS SDK that all calls share: HTTP, time limits, credentials.
+//! The parts of the AWS SDK that all calls to AWS share: HTTP, time limits, credentials.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ const METADATA_ATTEMPTS: u32 = 2;
 /// could not be renewed for all that time.
 const TOKEN_LIFE: Duration = Duration::from_secs(10 * 60);
 
-/// The HTTP client and the metadata client that all calls share.
+/// The HTTP client and the metadata client that all calls to AWS share.
 pub(super) struct Sdk {
     http: SharedHttpClient,
     pub(super) metadata: imds::Client,
@@ -123,7 +123,7 @@ impl Sdk {
             .build()
             .await;
         // The credentials are loaded once here, so that missing credentials are not mistaken for an
-        // unreachable API.
+        // unreachable EC2 API.
         chain.provide_credentials().await.map_err(|error| {
             let why = format!(
                 "could not get credentials for the EC2 API: {}; give the instance a role (an \

@@ -29,8 +29,8 @@ pub struct MetadataOptions {
     pub instance: String,
     /// Whether requests to the metadata service need a token: only version 2 of it is allowed.
     pub requires_token: bool,
-    /// How many hosts a response with a token may pass; each container network is one. `None` if the
-    /// API does not say.
+    /// How many hosts a response with a token may pass; each container network is one. `None` if
+    /// the EC2 API does not say.
     pub hop_limit: Option<i32>,
 }
 
@@ -44,7 +44,7 @@ pub async fn instance_id(settings: &Settings) -> Result<String, ApiError> {
 }
 
 impl Ec2 {
-    /// Returns the public address of the Elastic IP; `None` if the API does not say.
+    /// Returns the public address of the Elastic IP; `None` if the EC2 API does not say.
     ///
     /// # Errors
     /// The call failed.
@@ -102,7 +102,7 @@ impl Ec2 {
     }
 
     /// Returns the settings of the metadata service of this instance. Needs the permission
-    /// `ec2:DescribeInstances`. `None` if the instance is not known, or the API does not say.
+    /// `ec2:DescribeInstances`. `None` if the instance is not known, or the EC2 API does not say.
     ///
     /// # Errors
     /// The call failed.

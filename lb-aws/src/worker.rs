@@ -38,11 +38,12 @@ const FIRST_DELAY: Duration = Duration::from_millis(250);
 /// The longest delay before the worker retries to find this host's identity.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
-/// How long the worker waits before it retries a permission check that failed.
+/// How long the worker waits before it retries a check of this host's permissions in AWS that
+/// failed.
 const CHECK_RETRY: Duration = Duration::from_secs(30);
 
-/// Interval at which the permission check is repeated after it has found something, to see whether
-/// that was fixed.
+/// Interval at which the check of this host's permissions in AWS is repeated after it has found
+/// obstacles, to see whether an operator has removed them.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// Makes the calls of the EC2 API that it is told to, never two at the same time. Dropping this
@@ -104,14 +105,16 @@ pub struct Busy;
 pub struct View {
     /// This host's identity in AWS; `None` if it is not known yet.
     pub identity: Option<Identity>,
-    /// What the permission check has found; `None` if no check has ended yet.
+    /// What the check of this host's permissions in AWS has found; `None` if no check has ended
+    /// yet.
     pub inspection: Option<Inspection>,
     /// The counters of calls of the EC2 API.
     pub counters: Counters,
 }
 
 impl Worker {
-    /// Starts the worker's tasks. Must be called within a tokio runtime.
+    /// Starts the tasks that find this host's identity in AWS and make the calls of the EC2 API.
+    /// Must be called within a tokio runtime.
     #[must_use]
     pub fn start(settings: Settings) -> Self {
         let (orders, ordered) = mpsc::channel(1);
@@ -135,7 +138,7 @@ impl Worker {
         }
     }
 
-    /// Requests a call. [`Self::done`] returns the call's result within 8 s.
+    /// Requests a call of the EC2 API. [`Self::done`] returns the call's result within 8 s.
     ///
     /// # Errors
     /// Another call is in flight, so this one is not made.
@@ -146,8 +149,8 @@ impl Worker {
         self.orders.try_send(order).map_err(|_| Busy)
     }
 
-    /// Waits until the call in flight has ended, and returns its result; waits forever if there is
-    /// no call. Cancellation-safe.
+    /// Waits until the call of the EC2 API in flight has ended, and returns its result; waits
+    /// forever if there is no call. Cancellation-safe.
     pub async fn done(&mut self) -> Done {
         match self.done.recv().await {
             Some(done) => done,
@@ -155,7 +158,8 @@ impl Worker {
         }
     }
 
-    /// Returns a snapshot of what the worker knows.
+    /// Returns a snapshot of what the worker knows: this host's identity in AWS, its permissions,
+    /// and the counters of calls.
     #[must_use]
     pub fn view(&self) -> View {
         let known = self.shared.known();
@@ -191,8 +195,8 @@ struct KnownState {
 }
 
 impl Shared {
-    /// Locks the known state, which is consistent even after a panic, because every change is one
-    /// assignment.
+    /// Locks what the worker knows of this host in AWS, which is consistent even after a panic,
+    /// because every change is one assignment.
     fn known(&self) -> MutexGuard<'_, KnownState> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -240,9 +244,10 @@ struct CallTask {
     done: mpsc::Sender<Done>,
     ready: watch::Receiver<Option<Arc<Ec2>>>,
     shared: Arc<Shared>,
-    /// When to check permissions next; `None` if they need not be checked again.
+    /// When to check this host's permissions in AWS next; `None` if they need not be checked again.
     inspect_at: Option<Instant>,
-    /// The kind of failure that was logged last; `None` if the last call succeeded.
+    /// The kind of the failure of an EC2 API call that was logged last; `None` if the last call
+    /// succeeded.
     failing: Option<ErrorKind>,
 }
 
@@ -353,7 +358,8 @@ async fn perform(ec2: &Ec2, order: Call) -> Result<Outcome, ApiError> {
     }
 }
 
-/// Waits until the permission check is due and the identity is known, and makes the check.
+/// Waits until the check of this host's permissions in AWS is due and its identity is known, and
+/// makes the check.
 async fn inspection(
     mut ready: watch::Receiver<Option<Arc<Ec2>>>,
     at: Option<Instant>,

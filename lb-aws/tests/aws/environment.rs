@@ -14,8 +14,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::site::{Site, any_port, failed};
 
-/// The environment variable that gives a child process the allocation ID. The child runs the same
-/// test with other variables.
+/// The environment variable with the allocation ID of the Elastic IP. If it is set, the test runs
+/// as a child process: a test starts itself once more, with this variable and those under test.
 const CHILD: &str = "LB_TEST_ALLOCATION";
 
 #[tokio::test(flavor = "multi_thread")]

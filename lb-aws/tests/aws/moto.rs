@@ -35,7 +35,8 @@ impl Site {
         }
     }
 
-    /// Connects to moto as the first instance, in moto's network namespace, and runs `work`.
+    /// Connects to moto as the first instance, in moto's network namespace, and runs `work` with
+    /// the client.
     fn with_client<T, F>(&self, work: impl FnOnce(Ec2) -> F + Send + 'static) -> T
     where
         T: Send + 'static,

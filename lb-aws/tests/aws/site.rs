@@ -30,7 +30,8 @@ impl Site {
         Self { ec2, imds }
     }
 
-    /// Returns the minimal settings of the first instance.
+    /// Returns the fewest settings with which the first instance, which is the host under test,
+    /// reaches the fake EC2 API and metadata service.
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             allocation_id: self.ec2.allocation_id().to_owned(),
@@ -48,7 +49,7 @@ impl Site {
         Ec2::connect(&self.settings()).await.expect("a client")
     }
 
-    /// Sets a fault of the fake API for longer than the test takes.
+    /// Sets a fault of the fake EC2 API for longer than the test takes.
     pub(crate) fn lastingly(&self, fault: impl FnOnce(&mut Faults) -> &mut Option<Instant>) {
         self.ec2
             .faults(|faults| *fault(faults) = Faults::lasting(PATIENCE * 10));
