@@ -15,22 +15,24 @@ impl Delta {
     /// `~m + m'` is this constant for every TTL.
     pub const ONE_HOP: Self = Self(0xfeff);
 
-    /// Returns this change combined with that of a 16-bit word from `from` to `to`.
+    /// Returns this change of a checksum combined with the change that a 16-bit word of the data
+    /// makes, from `from` to `to`.
     #[must_use]
     #[inline(always)]
     pub const fn word(self, from: u16, to: u16) -> Self {
         Self(self.0 + (!from) as u32 + to as u32)
     }
 
-    /// Returns this change combined with that of an IPv4 address from `from` to `to`.
+    /// Returns this change of a checksum combined with the change that an IPv4 address in the data
+    /// makes, from `from` to `to`.
     #[must_use]
     #[inline(always)]
     pub const fn address(self, from: [u8; 4], to: [u8; 4]) -> Self {
         self.word(high(from), high(to)).word(low(from), low(to))
     }
 
-    /// Returns the change folded to 16 bits, as stored in a connection. The change in the other
-    /// direction is its one's complement.
+    /// Returns the change of a checksum folded to 16 bits, as stored in a connection. For packets
+    /// in the other direction, the change is the one's complement of this one.
     #[must_use]
     #[inline(always)]
     pub const fn folded(self) -> u16 {
@@ -63,7 +65,8 @@ const fn low(address: [u8; 4]) -> u16 {
     u16::from_be_bytes([address[2], address[3]])
 }
 
-/// Folds a sum to 16 bits by adding the carries, twice because the first addition may carry again.
+/// Folds the sum of a checksum to 16 bits by adding the carries, twice because the first addition
+/// may carry again.
 #[inline(always)]
 const fn fold(sum: u32) -> u16 {
     let once = (sum & 0xffff) + (sum >> 16);

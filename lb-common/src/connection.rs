@@ -93,8 +93,8 @@ pub struct Connection {
     pub service_port: u16,
     /// The source port of packets that reach the backend.
     pub source_port: u16,
-    /// Row of `source_port` in the map `source_ports`; [`NO_ROW`] if the connection has claimed no
-    /// port.
+    /// Row of the map `source_ports` (one for each backend and source address) that has
+    /// `source_port`; [`NO_ROW`] if the connection has claimed no port.
     pub row: u16,
     /// The connection's [`State`] as a number.
     pub state: u8,
@@ -149,19 +149,22 @@ const _CHECK: () = {
 pub const WORDS: usize = 8;
 /// Index of the word with the client's and the service's address.
 pub const WORD_CLIENT: usize = 0;
-/// Index of the word with the client's and the service's port, the source port and its row.
+/// Index of the word with the client's and the service's port, the source port, and the row of the
+/// map `source_ports` that has that port.
 pub const WORD_PORTS: usize = 1;
 /// Index of the word with the [`Stamp`].
 pub const WORD_STAMP: usize = 2;
-/// Index of the word with the address that the backend sees, and the backend's address.
+/// Index of the word with the source address that the backend sees, and the backend's address.
 pub const WORD_ADDRESSES: usize = 3;
-/// Index of the word with the backend's port and index, and both checksum changes.
+/// Index of the word with the backend's port and index, and the changes of the TCP and the IPv4
+/// checksum.
 pub const WORD_BACKEND: usize = 4;
 /// Index of the word with the next hop towards the client.
 pub const WORD_HOP: usize = 5;
 /// Index of the word with the client's sequence number and timestamp.
 pub const WORD_NUMBERS: usize = 6;
-/// Index of the word with the cookie, and the mark of the import pass.
+/// Index of the word with [`Connection::cookie`], which is reserved, and the mark of the import
+/// pass ([`Connection::pass`]).
 pub const WORD_PASS: usize = 7;
 
 /// Value of [`Connection::row`] if the connection has claimed no source port, because the backend
@@ -300,7 +303,7 @@ impl Rewrite {
     }
 
     /// Returns word 1 of the connection's entry: the client's and the service's port, the source
-    /// port and its row.
+    /// port, and the row of the map `source_ports` that has that port.
     #[must_use]
     #[inline(always)]
     pub const fn word_ports(&self, key: &ClientKey, row: u16) -> u64 {
@@ -315,8 +318,8 @@ impl Rewrite {
         zerocopy::transmute!([self.source, self.destination])
     }
 
-    /// Returns word 4 of the connection's entry: the backend's port and index, and both checksum
-    /// changes.
+    /// Returns word 4 of the connection's entry: the backend's port and index, and the changes of
+    /// the TCP and the IPv4 checksum.
     #[must_use]
     #[inline(always)]
     pub const fn word_backend(&self, backend: BackendId) -> u64 {
@@ -375,8 +378,8 @@ impl Mode {
     }
 }
 
-/// State, mode, serial and time of an entry of the map `connections`, packed into one word of 64
-/// bits.
+/// The state of a connection, its progress of opening, its serial number and the time of its last
+/// packet, packed into one word of its entry in the map `connections`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Stamp {
     /// The connection's state.
@@ -390,7 +393,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Unpacks a stamp from a word.
+    /// Unpacks the stamp of an entry (state, mode, serial, time) from its word of 64 bits.
     #[must_use]
     #[inline(always)]
     pub const fn of_word(word: u64) -> Self {
@@ -403,7 +406,7 @@ impl Stamp {
         }
     }
 
-    /// Packs the stamp into a word.
+    /// Packs the stamp of an entry (state, mode, serial, time) into its word of 64 bits.
     #[must_use]
     #[inline(always)]
     pub const fn word(self) -> u64 {
@@ -411,8 +414,8 @@ impl Stamp {
         u64::from_ne_bytes([self.state.0, self.mode.0, s0, s1, t0, t1, t2, t3])
     }
 
-    /// Returns the stamp that claims the entry, with the next serial: the entry has it while the
-    /// CPU that claimed it writes another connection into the entry.
+    /// Returns the stamp by which a CPU claims the entry: [`State::CLAIMED`], with the next serial.
+    /// The entry keeps this stamp while that CPU writes another connection into it.
     #[must_use]
     #[inline(always)]
     pub const fn claimed(self, now: Tick) -> Self {
@@ -424,7 +427,8 @@ impl Stamp {
         }
     }
 
-    /// Returns the stamp of an entry that no longer holds a connection; the serial stays as it is.
+    /// Returns the stamp of an entry that no longer holds a connection; the serial number of the
+    /// stamp stays as it is.
     #[must_use]
     #[inline(always)]
     pub const fn vacated(self) -> Self {

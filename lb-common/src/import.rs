@@ -21,25 +21,26 @@ use crate::{
     tick::Tick,
 };
 
-/// The backend of a record as this host knows it, and the import pass (one pass over the peer's
-/// connection table) that contains the record.
+/// The backend of a connection that the peer has sent, as this host knows it, and the import pass
+/// (one pass over the peer's connection table) that contains the connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Target {
     /// Index of the backend on this host.
     pub backend: BackendId,
-    /// Row of the backend's source ports; [`NO_ROW`] if the backend sees the client's address.
+    /// Row of the map `source_ports` with the backend's source ports; [`NO_ROW`] if the backend
+    /// sees the client's address.
     pub row: u16,
     /// Mark of the import pass (one pass over the peer's connection table), which the entry of the
     /// connection keeps: see [`Connection::pass`].
     pub pass: u32,
 }
 
-/// Result of importing a record.
+/// Result of importing a record, which is a connection as the peer has sent it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// The record's connection is in the table now.
+    /// The record's connection is in the connection table now.
     Written,
-    /// The record is of a closed connection that the table does not contain.
+    /// The record is of a closed connection that the connection table does not contain.
     Over,
     /// The connection's source port is reserved for this host's own connections.
     PortReserved,
@@ -115,7 +116,8 @@ pub fn remove<S: Shared>(shared: &S, place: &Place<S::Entry>, now: Tick, hertz: 
     true
 }
 
-/// Whether a connection of the table has the same backend and source port as the record.
+/// Whether a connection of the table has the same backend and source port as the peer's record of a
+/// connection.
 fn is_of(connection: &Connection, record: &Record, target: &Target) -> bool {
     connection.backend_address == record.backend
         && connection.backend_port == record.backend_port
@@ -123,7 +125,8 @@ fn is_of(connection: &Connection, record: &Record, target: &Target) -> bool {
         && (connection.backend, connection.row) == (target.backend, target.row)
 }
 
-/// Updates state, time and import pass of a connection that the table contains already.
+/// Updates state, time and import pass (the last one that contained the connection) of a connection
+/// that the table has already.
 fn refresh<W: Words>(place: &Place<W>, stamp: Stamp, pass: u32) -> Outcome {
     let old = place.stamp;
     let next = Stamp {
@@ -137,8 +140,8 @@ fn refresh<W: Words>(place: &Place<W>, stamp: Stamp, pass: u32) -> Outcome {
     Outcome::Written
 }
 
-/// Claims the source port for the entry `ours`. If another connection holds the port, that
-/// connection is removed from the table.
+/// Claims the source port of an imported connection for its entry `ours`. If another connection
+/// holds the port, that connection is removed from the table.
 fn take<S: Shared>(
     shared: &S,
     ours: &Claim<S::Entry>,
@@ -209,8 +212,8 @@ fn fill<S: Shared>(claim: &Claim<S::Entry>, key: &ClientKey, record: &Record, ta
     fence_claim::<S>(claim);
 }
 
-/// Returns word 7 of an entry: its first half is reserved, the second is the mark of the import
-/// pass.
+/// Returns word 7 of a connection's entry: its first half is reserved, the second is the mark of
+/// the import pass (one pass over the peer's connection table).
 const fn word_pass(pass: u32) -> u64 {
     zerocopy::transmute!([0_u32, pass])
 }

@@ -7,7 +7,8 @@ pub const SERVICES: u32 = 4096;
 pub const BACKENDS: u32 = 16_384;
 
 /// Possible sizes of a Maglev ring in slots: primes, as the algorithm requires (NSDI 2016, section
-/// 3.4), each chosen so that both halves of the ring and its head just fill their pages.
+/// 3.4), each chosen so that both halves of the ring, with the word that says which slots are in
+/// use, just fill their pages.
 pub const RING_SIZES: [u32; 5] = [1019, 4091, 16_369, 65_521, 262_139];
 
 /// Number of entries of the map `rings`: one for each service, and one more for a ring without

@@ -13,13 +13,15 @@ pub const LISTENER_WORDS: u32 = 1024;
 )]
 #[repr(C)]
 pub struct Listeners {
-    /// Bits of all services, whether steered in the kernel or served by the agent.
+    /// Bits of the addresses and ports of all services, whether steered in the kernel or served by
+    /// the agent.
     pub any: u64,
-    /// Bits of the services that are steered in the kernel.
+    /// Bits of the addresses and ports of the services that are steered in the kernel.
     pub steered: u64,
 }
 
-/// Returns the index of the word for an address and port, and the number of the bit in that word.
+/// Returns the index of the word of the map `listeners` for an address and port, and the number of
+/// the bit in that word.
 #[must_use]
 #[inline(always)]
 pub const fn place(address: [u8; 4], port: u16) -> (u32, u32) {
@@ -43,7 +45,8 @@ impl Listeners {
         self.steered >> bit & 1 == 1
     }
 
-    /// Sets the bit of a service; `steered` tells whether the kernel steers that service.
+    /// Sets the bit of a service's address and port; `steered` tells whether the kernel steers that
+    /// service.
     pub const fn add(&mut self, bit: u32, steered: bool) {
         self.any |= 1 << bit;
         if steered {

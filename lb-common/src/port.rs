@@ -23,7 +23,8 @@ use crate::{
 pub struct PortWord(pub u32);
 
 impl PortWord {
-    /// The port is free, and does not rest.
+    /// The port is free and does not rest: no backend is known to hold a connection from it in
+    /// TIME-WAIT.
     pub const FREE: Self = Self(0);
     /// The port is reserved for the host's own connections.
     pub const RESERVED: Self = Self(u32::MAX);
@@ -49,7 +50,8 @@ impl PortWord {
         }
     }
 
-    /// Whether the port rests, or has rested and was not claimed since then.
+    /// Whether the port rests (a backend may hold its last connection in TIME-WAIT), or has rested
+    /// and was not claimed since then.
     #[must_use]
     #[inline(always)]
     pub const fn is_resting(self) -> bool {
@@ -106,8 +108,8 @@ impl PortWord {
         rests & (is_over | is_quiet & is_known & is_ahead)
     }
 
-    /// Returns 1 if the port is free and does not rest, otherwise 0. Branchless, like
-    /// [`Self::reusable_bit`].
+    /// Returns 1 if the port is free and does not rest until the TIME-WAIT of a connection at its
+    /// backend is over, otherwise 0. Branchless, like [`Self::reusable_bit`].
     #[must_use]
     #[inline(always)]
     pub const fn free_bit(self) -> u32 {

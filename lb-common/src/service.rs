@@ -65,7 +65,7 @@ pub struct Service {
     pub id: ServiceId,
     /// A [`Handling`] as a number: who handles the service's connections.
     pub handling: u8,
-    /// A [`Pick`] as a number: how a new flow picks a slot of the ring.
+    /// A [`Pick`] as a number: how a new flow picks a slot of the service's ring of backends.
     pub pick: u8,
     /// Maximum number of other backends to try when one refuses a connection or does not answer.
     pub retries: u8,
@@ -86,20 +86,21 @@ pub enum Handling {
     Dnat = 3,
 }
 
-/// How a new flow picks a slot of the ring.
+/// How a new flow picks a slot of the service's ring of backends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Pick {
-    /// The slot after that of the service's previous flow; each CPU counts separately.
+    /// The slot of the ring after that of the service's previous flow; each CPU counts separately.
     RoundRobin = 1,
-    /// The slot given by a hash of the flow's addresses and ports.
+    /// The slot of the ring given by a hash of the flow's addresses and ports.
     FlowHash = 2,
-    /// The slot given by a hash of the client's address.
+    /// The slot of the ring given by a hash of the client's address.
     SourceHash = 3,
 }
 
 impl Pick {
-    /// Returns the method with this number; [`Self::FlowHash`] for a number that no method has.
+    /// Returns the method of picking a slot that has this number; [`Self::FlowHash`] for a number
+    /// that no method has.
     #[must_use]
     #[inline(always)]
     pub const fn from_number(number: u8) -> Self {

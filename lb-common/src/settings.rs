@@ -48,7 +48,7 @@ pub struct Settings {
     /// Number of lines of source ports that NAT may claim before a gap of lines that are reserved
     /// for the host.
     pub lines_before_gap: u16,
-    /// Number of lines of source ports in that gap.
+    /// Number of lines of source ports in the gap of lines that are reserved for the host.
     pub gap: u16,
     /// Always zero: padding.
     pub reserved_gap: u32,

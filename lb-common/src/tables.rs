@@ -28,7 +28,8 @@ pub trait Words: Copy {
     fn exchange(&self, word: usize, old: u64, new: u64) -> bool;
 }
 
-/// Sixteen adjacent source ports of a row: one cache line of `source_ports`.
+/// Sixteen adjacent source ports of a row (the source ports of one backend and source address): one
+/// cache line of `source_ports`.
 pub trait Ports: Copy {
     /// Reads the word of a source port, given the port modulo 16; 0 if the port is free.
     fn load(&self, port: u32) -> u32;
@@ -48,7 +49,8 @@ pub trait Shared {
     /// Returns the entry of `connections` with this index; `None` past the end of the table.
     fn entry(&self, index: u32) -> Option<Self::Entry>;
 
-    /// Returns a line of a row of source ports; `None` if the row does not exist.
+    /// Returns a line of sixteen source ports of a row, which has the ports of one backend and
+    /// source address; `None` if the row does not exist.
     fn line(&self, row: u16, line: u32) -> Option<Self::Line>;
 
     /// A load barrier: orders all earlier loads before all later ones.

@@ -51,7 +51,8 @@ const STRAIN_LIMIT: u32 = 58;
 const WINDOW: u32 = STRAIN * 64;
 
 impl Turn {
-    /// Returns the CPU's position for its next new connection, in the same window of lines.
+    /// Returns the CPU's position for its next new connection, in the same window of lines of
+    /// source ports.
     #[must_use]
     #[inline(always)]
     pub const fn next(self) -> Self {
@@ -59,8 +60,8 @@ impl Turn {
         self.at(self.0 + 1).less(relief)
     }
 
-    /// Returns the position at the same place in the next window of lines, where a port is looked
-    /// for next if this window has no source port for the connection.
+    /// Returns the CPU's position at the same place in the next window of lines of source ports,
+    /// where a port is looked for next if this window has no source port for the connection.
     #[must_use]
     #[inline(always)]
     pub const fn next_window(self) -> Self {
@@ -91,8 +92,8 @@ impl Turn {
         self.0 / STRAIN % 64
     }
 
-    /// Returns the position at the turn `place` of the same window of lines of source ports, with
-    /// the same number of recent misses.
+    /// Returns the CPU's position at the turn `place` of the same window of lines of source ports,
+    /// with the same number of recent misses.
     #[inline(always)]
     const fn at(self, place: u32) -> Self {
         Self(self.0 & !(PLACES - 1) | (place % PLACES))

@@ -1,4 +1,5 @@
-//! The packet logic on the host: packets as byte slices, tables in plain memory.
+//! The packet logic outside the kernel, for tests and fuzzers: packets as byte slices, tables in
+//! plain memory.
 
 mod build;
 mod slice;

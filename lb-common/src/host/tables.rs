@@ -91,7 +91,8 @@ impl HostTables {
     }
 
     /// Rebuilds the tables that are derived from services and backends: the filter of listeners,
-    /// endpoints, rows of source ports. Call this when either has changed; connections remain.
+    /// endpoints, rows of source ports. Call this when the services or the backends have changed;
+    /// connections remain.
     ///
     /// # Panics
     /// When there are more endpoints than the map holds.
@@ -196,7 +197,8 @@ impl HostTables {
             .unwrap_or_default()
     }
 
-    /// Returns the records that were exported since the last call, and forgets them.
+    /// Returns the records of connections that were exported to the agent since the last call, and
+    /// forgets them.
     #[must_use]
     pub fn take_exported(&self) -> Vec<Record> {
         self.exported.take()
@@ -223,7 +225,8 @@ impl HostTables {
             .collect()
     }
 
-    /// Returns all claimed source ports: row, port, and index of the entry that holds the port.
+    /// Returns all claimed source ports: row of the map `source_ports`, port, and index of the
+    /// entry that holds the port.
     #[must_use]
     pub fn claimed_ports(&self) -> Vec<(u16, u16, u32)> {
         let mut claimed = Vec::new();

@@ -1,14 +1,15 @@
-//! Filling a ring from the backends that accept connections.
+//! Filling a ring, whose slots new connections pick their backends from, with the backends that
+//! accept connections.
 
 use crate::{backend::BackendId, limits::RING_SIZES};
 
-/// A backend with its share of a ring.
+/// A backend with its share of a ring, from whose slots new connections pick their backends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Member {
-    /// Index that is written into the backend's slots.
+    /// Index of the backend, which is written into its slots of the ring.
     pub id: BackendId,
-    /// Address and port, which determine the backend's slots: they are the same on every host that
-    /// balances over this backend.
+    /// Address and port, which determine the backend's slots in the ring: address and port are the
+    /// same on every host that balances over this backend.
     pub identity: ([u8; 4], u16),
     /// The backend's relative share of the ring; at least 1.
     pub weight: u16,
@@ -17,12 +18,12 @@ pub struct Member {
 /// A ring whose slots are filled with backends.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ring {
-    /// The index of a backend in each slot; empty if there is no backend.
+    /// The index of a backend in each slot of the ring; empty if there is no backend.
     pub slots: Vec<BackendId>,
 }
 
-/// Minimum number of slots for the member with the smallest share, as far as the largest ring has
-/// room: shares are then exact to one percent (NSDI 2016, section 5.3).
+/// Minimum number of slots of a Maglev ring for the member with the smallest share, as far as the
+/// largest ring has room: shares are then exact to one percent (NSDI 2016, section 5.3).
 const SLOTS_A_SHARE: u32 = 100;
 
 /// Returns the number of slots in the Maglev ring of a pool, given the weights of all configured
@@ -61,8 +62,8 @@ impl Ring {
         let mut free = size;
         while free > 0 {
             for claim in &mut claims {
-                // A backend with a smaller weight than the heaviest backend claims no slot in a
-                // proportional part of the rounds.
+                // A backend with a smaller weight than the heaviest backend claims no slot of the
+                // ring in a proportional part of the rounds.
                 claim.credit += u32::from(claim.member.weight);
                 if claim.credit < u32::from(heaviest) || free == 0 {
                     continue;
@@ -110,7 +111,7 @@ impl Ring {
     }
 }
 
-/// Returns the greatest common divisor of the weights; 1 if there are none.
+/// Returns the greatest common divisor of the backends' weights; 1 if there are none.
 fn common_divisor(weights: impl Iterator<Item = u16>) -> u16 {
     let divisor = weights.fold(0, |mut one, mut other| {
         while other != 0 {
@@ -121,10 +122,11 @@ fn common_divisor(weights: impl Iterator<Item = u16>) -> u16 {
     divisor.max(1)
 }
 
-/// Marks a free slot: no backend has this index.
+/// Marks a free slot of a ring: no backend has this index.
 const FREE: BackendId = BackendId(u16::MAX);
 
-/// A backend with its position in the order in which it prefers the slots (a permutation).
+/// A backend with its position in the order in which it prefers the slots of a ring (a
+/// permutation).
 struct Claim {
     member: Member,
     credit: u32,

@@ -22,23 +22,23 @@ use crate::{backend::BackendId, limits};
 /// inner maps of `rings` may differ in size (Linux 5.10).
 pub const MAP_FLAGS: u32 = 1 << 10 | 1 << 12;
 
-/// Number of slots in a word of a ring.
+/// Number of slots in a word of a ring, which is an inner map of `rings`.
 const SLOTS_IN_A_WORD: u32 = 4;
 
-/// Number of bits of a slot, which holds the index of a backend.
+/// Number of bits of a slot of a ring, which holds the index of a backend.
 const SLOT_BITS: u32 = 16;
 
-/// The range of slots in use: word 0 of an inner map of `rings`.
+/// The range of a ring's slots that are in use: word 0 of an inner map of `rings`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Head {
-    /// Index of the first slot in use.
+    /// Index of the first slot of the ring that is in use.
     pub first: u32,
-    /// Number of slots in use; 0 if no backend accepts new connections.
+    /// Number of slots of the ring that are in use; 0 if no backend accepts new connections.
     pub slots: u32,
 }
 
 impl Head {
-    /// Unpacks a head from a word.
+    /// Unpacks the head of a ring, which is the range of slots in use, from word 0 of the ring.
     #[must_use]
     #[inline(always)]
     #[expect(
@@ -52,14 +52,16 @@ impl Head {
         }
     }
 
-    /// Packs the head into a word: `first` in the upper 32 bits, `slots` in the lower.
+    /// Packs the head of a ring, which is the range of slots in use, into a word: `first` in the
+    /// upper 32 bits, `slots` in the lower.
     #[must_use]
     #[inline(always)]
     pub const fn word(self) -> u64 {
         (self.first as u64) << 32 | self.slots as u64
     }
 
-    /// Returns the slot with this number, modulo the number of slots; `None` if no slot is in use.
+    /// Returns the slot with this number among those in use, modulo their number; `None` if no slot
+    /// is in use.
     #[must_use]
     #[inline(always)]
     pub const fn pick(self, number: u32) -> Option<Slot> {
@@ -70,7 +72,7 @@ impl Head {
     }
 }
 
-/// Index of a slot in an inner map of `rings`, counted over both halves.
+/// Index of a slot in an inner map of `rings`, counted over both halves of the ring.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Slot(u32);
 
@@ -81,7 +83,7 @@ impl Slot {
         Self(number)
     }
 
-    /// Returns the index of the word that contains the slot.
+    /// Returns the index of the word of the ring that contains the slot.
     #[must_use]
     #[inline(always)]
     pub const fn word(self) -> u32 {

@@ -259,8 +259,8 @@ fn find_or_add<T: Tables>(tables: &T, hop: &NextHop, generation: u32) -> Option<
     let serial = if serial == 0 { 1 } else { serial };
     let fresh = Hop::of(hop, serial, generation);
     let (before, words) = (known.words(), fresh.words());
-    // Only the CPU whose exchange succeeds writes the remaining words. References with the entry's
-    // previous serial number no longer match it.
+    // Only the CPU whose compare-and-exchange succeeds writes the remaining words of the entry.
+    // References with the entry's previous serial number no longer match it.
     if !entry.exchange(WORD_MAC, before[WORD_MAC], words[WORD_MAC]) {
         return None;
     }

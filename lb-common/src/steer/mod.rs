@@ -46,7 +46,8 @@ pub fn steer<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Verdict {
 pub enum Step {
     /// The packet is decided on, rewritten and counted.
     Done(Verdict),
-    /// The packet is unchanged, and another part of steering must handle it.
+    /// The packet is unchanged, and [`steer_changing`] or [`steer_new`] must handle it, as the
+    /// [`Part`] says.
     Next(Part),
 }
 
@@ -108,8 +109,8 @@ fn known<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Step, Verdi
     forward::unchanged(memory, tables, settings, &packet, &place, direction)
 }
 
-/// Passes a packet to the agent's listener, unless new connections are held or the filter of
-/// listeners gave a false positive.
+/// Passes a packet to the agent's listener, unless the packet opens a connection while such packets
+/// are dropped for a hand-over to the peer, or the filter of listeners gave a false positive.
 #[inline(always)]
 fn to_agent<T: Tables>(tables: &T, settings: &Settings, packet: &Packet) -> Result<Step, Verdict> {
     let service = tables.service(&packet.key.service()).ok_or(NOT_OURS)?;

@@ -52,8 +52,8 @@ pub struct Place<E> {
 pub struct Claim<E> {
     /// The claimed entry, with its stamp while claimed.
     pub place: Place<E>,
-    /// Row of the source port that the entry's previous connection held; [`NO_ROW`] if it held
-    /// none.
+    /// Row of the map `source_ports` with the source port that the entry's previous connection
+    /// held; [`NO_ROW`] if it held none.
     pub row: u16,
     /// Source port of the entry's previous connection.
     pub source_port: u16,
@@ -112,7 +112,8 @@ pub(crate) fn is_unchanged<S: Shared>(shared: &S, place: &Place<S::Entry>) -> bo
     now.serial == place.stamp.serial
 }
 
-/// Returns the source port and its row, which word 1 of an entry contains.
+/// Returns the source port, and its row of the map `source_ports`, which word 1 of a connection's
+/// entry contains.
 #[inline(always)]
 const fn claim_of(ports: u64) -> (u16, u16) {
     let [_, _, source_port, row]: [u16; 4] = zerocopy::transmute!(ports);
@@ -178,7 +179,8 @@ pub fn fence_claim<S: Shared>(claim: &Claim<S::Entry>) {
     let _still_ours = claim.place.entry.exchange(WORD_STAMP, stamp, stamp);
 }
 
-/// Whether another entry holds the same connection, or another CPU is writing it there.
+/// Whether another entry holds the same connection as the claimed entry, or another CPU is writing
+/// it there.
 #[inline(never)]
 pub fn is_duplicate<S: Shared>(
     shared: &S,

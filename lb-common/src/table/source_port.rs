@@ -55,8 +55,8 @@ fn claim_port_in_line<S: Shared>(
     let Some(line) = shared.line(wanted.row, number) else {
         return 0;
     };
-    // The search starts at another port each time, so every connection of the line is considered
-    // eventually.
+    // The search starts at another port each time, so every connection that holds a port of the
+    // line is considered eventually.
     let (start, hertz) = (wanted.index, settings.hertz);
     let ours = PortWord::held_by(wanted.index).0;
     let mut choice = 0;

@@ -94,7 +94,7 @@ impl Home {
     }
 
     /// Verifies, after all threads have exited, that each connection is complete and in one entry,
-    /// and that each port is held by the entry that its word names. Returns the connections.
+    /// and that each port is held by the entry that the port's word names. Returns the connections.
     pub(crate) fn at_rest(self: Rc<Self>) -> Vec<Connection> {
         let mut home = Rc::into_inner(self).expect("all threads have ended");
         let mut connections = Vec::new();
@@ -206,7 +206,8 @@ pub(crate) fn kept(number: u16) -> Connection {
 }
 
 thread_local! {
-    /// The common part of all scenarios: one service, one backend, and next hops that are resolved.
+    /// The common part of all scenarios: one service, one backend, and next hops that have been
+    /// looked up.
     static WORLD: &'static HostTables = Box::leak(Box::new(world()));
 }
 
@@ -281,8 +282,8 @@ fn first_port(world: &HostTables) -> u16 {
     world.claimed_ports()[0].1
 }
 
-/// A word of an entry with exactly the guarantees of [`Words`]: relaxed loads and stores, and an
-/// exchange that is a full barrier.
+/// A word of an entry with exactly the guarantees of [`Words`]: relaxed loads and stores, and a
+/// compare-and-exchange that is a full barrier.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'a>(&'a [AtomicU64; WORDS]);
 

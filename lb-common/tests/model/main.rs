@@ -291,7 +291,7 @@ fn one_of_two_that_borrow_a_port_has_it() {
     });
 }
 
-/// Returns a record of client `number`'s connection, as the peer sends it.
+/// Returns the record of client `number`'s connection that the peer sends to this host.
 fn record(number: u16, source_port: u16, state: State) -> Record {
     Record {
         client: client(number),

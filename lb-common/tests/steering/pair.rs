@@ -13,7 +13,7 @@ use super::{
     *,
 };
 
-/// Creates an active host that exports its connections.
+/// Creates an active host that exports its connections, as records for its peer.
 fn telling() -> HostTables {
     let mut tables = tables();
     tables.settings.export = 1;
@@ -37,7 +37,7 @@ fn peer() -> HostTables {
     tables
 }
 
-/// Imports connections as the agent of the standby does.
+/// Imports the connections of these records as the agent of the standby does.
 fn import(tables: &HostTables, records: &[Record]) {
     for record in records {
         let found = tables

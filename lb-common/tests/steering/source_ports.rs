@@ -1,4 +1,4 @@
-//! Source ports: claims, releases, and exhaustion.
+//! Source ports of NAT: how connections claim and release them, and what happens when they run out.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn one_line(tables: &mut HostTables) {
     tables.settings.lines = 1;
 }
 
-/// Number of connections that find a source port at four backends after [`one_line`].
+/// Number of connections that find a source port at the four backends after [`one_line`].
 const ONE_LINE: u16 = 64;
 
 #[test]
