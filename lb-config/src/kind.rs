@@ -1,4 +1,5 @@
-//! Kinds of values: how each is read, and how the reference and hints describe it.
+//! Kinds of values: how each is read, and how the reference page and the hints of messages describe
+//! it.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -16,7 +17,8 @@ use super::{
 /// A value in the file, with its place in the file.
 pub(super) type Node<'i> = Spanned<DeValue<'i>>;
 
-/// A kind of value: how a key's value is read, and how the reference and hints describe it.
+/// A kind of value: how a key's value is read, and how the reference page and the hints of messages
+/// describe it.
 pub(super) trait Kind: Sync {
     /// The type of the value after it has been read.
     type Value;
@@ -196,8 +198,8 @@ where
     }
 }
 
-/// Returns the value of a TOML integer; `None` if it does not fit, because TOML itself allows any
-/// number of digits.
+/// Returns the value of a TOML integer; `None` if the integer does not fit into 128 bits, because
+/// TOML itself allows any number of digits.
 fn number(integer: &DeInteger<'_>) -> Option<i128> {
     i128::from_str_radix(integer.as_str(), integer.radix()).ok()
 }

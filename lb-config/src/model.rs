@@ -49,7 +49,7 @@ pub struct Config {
     pub dataplane: Dataplane,
     /// `[http]`: limits of the HTTP front, for all its services.
     pub http: Http,
-    /// `[log]`: the records of requests.
+    /// `[log]`: the agent's log, the access log, and the requests kept for `lb errors`.
     pub log: Log,
     /// `[acme]`: how certificates are obtained; `None` if the agent obtains none, so all
     /// certificates are files of the operator.

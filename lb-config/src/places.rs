@@ -17,7 +17,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// Collects the places of the backends of these pools in the file.
+    /// Collects the places of the backends of these pools in the configuration file.
     pub(super) fn of(pools: &[PoolDraft], source: &Source<'_>, file: &Path) -> Self {
         let backends = pools.iter().flat_map(|pool| {
             let name = pool.name.as_ref().map(|name| name.get_ref().clone());

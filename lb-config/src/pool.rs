@@ -301,8 +301,8 @@ fn read_backends(section: &Section<'_>) -> (Vec<ReadBackend>, Result<(), Reporte
     (backends, complete.and(unique).and(used))
 }
 
-/// Opens what lists the pool's backends: `backends` or the tables `[[pool.backend]]`, whichever the
-/// pool has.
+/// Reads the key `backends` and opens the tables `[[pool.backend]]` of a pool, which may have only
+/// one of the two.
 fn backends_given<'a>(
     section: &Section<'a>,
 ) -> Result<(Listed<SocketAddr>, Vec<Section<'a>>), Reported> {

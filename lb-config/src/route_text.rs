@@ -223,8 +223,8 @@ fn pattern(text: &str) -> Result<Pattern, Complaint> {
             Complaint::new(found, hint)
         }
         error => {
-            // The error of the library repeats the expression with a marker; only its last line
-            // says what is wrong.
+            // The error of the `regex` library repeats the expression with a marker; only its last
+            // line says what is wrong.
             let text = error.to_string();
             let last = text.lines().last().unwrap_or_default();
             let last = last.strip_prefix("error: ").unwrap_or(last);

@@ -1,6 +1,6 @@
-//! `[ha]`: the pair. This file reads the keys about peer, priority and backends, [`advert`] those
-//! about adverts, [`elastic_ip`] and [`virtual_ip`] the address that moves. Each other table of
-//! `[ha]` is read by the file named after it.
+//! `[ha]`: the high-availability pair. This file reads the keys about peer, priority and backends,
+//! [`advert`] those about adverts, [`elastic_ip`] and [`virtual_ip`] those about the address that
+//! moves between the hosts. Each other table of `[ha]` is read by the file named after it.
 
 mod advert;
 pub(super) mod command;

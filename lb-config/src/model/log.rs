@@ -9,7 +9,8 @@ pub struct Log {
     pub format: LineFormat,
     /// The level of the log, or levels by module. Default `info`.
     pub level: String,
-    /// Maximum number of exchanges in `lb errors`. Default 256.
+    /// Maximum number of exchanges (requests with their responses) kept for `lb errors`. Default
+    /// 256.
     pub errors: usize,
     /// The file in which the agent keeps the events of this host, for `lb events`; `None`: the
     /// default, which depends on the agent's environment.

@@ -2,7 +2,8 @@
 
 use std::{env, fs, path::PathBuf};
 
-/// If the page differs, `UPDATE=1 cargo test -p lb-config --test config reference` writes it anew.
+/// If docs/configuration.md, the reference page, differs from the schemas,
+/// `UPDATE=1 cargo test -p lb-config --test config reference` writes it anew.
 #[test]
 fn the_reference_page_is_what_the_parser_allows() {
     let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");

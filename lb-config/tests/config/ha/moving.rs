@@ -1,4 +1,5 @@
-//! The address that moves: an Elastic IP, virtual IPs, or an address that commands move.
+//! The address that moves between the hosts: an Elastic IP, virtual IPs, or an address that
+//! commands move.
 
 use lb_config::Moves;
 
