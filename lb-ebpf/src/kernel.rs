@@ -218,7 +218,8 @@ fn replaced(entry: Option<*mut u32>, next: impl Fn(u32) -> u32) -> u32 {
     }
 }
 
-/// Reads a word of a ring of backends atomically: the agent may store another head at any time.
+/// Reads a word of a ring of backends atomically: the agent may at any time store another head,
+/// which is the word with the range of slots in use.
 #[inline(always)]
 fn word(ring: &Ring, index: u32) -> Option<u64> {
     let word = ring.get_ptr(index)?;

@@ -51,8 +51,8 @@ pub(crate) static BACKENDS: Array<Backend, { limits::BACKENDS as usize }> = Arra
 #[btf_map(name = "rings")]
 pub(crate) static RINGS: ArrayOfMaps<Ring, { limits::RINGS as usize }> = ArrayOfMaps::new();
 
-/// A ring of backends: its head and its slots. Each has as many words as its service needs, at
-/// least one.
+/// A ring of backends: its head, which is the range of slots in use, and its slots. Each has as
+/// many words as its service needs, at least one.
 pub(crate) type Ring = Array<u64, 1, { ring::MAP_FLAGS as usize }>;
 
 /// Round-robin counter of each service, separate for each CPU.
@@ -76,7 +76,8 @@ const CONNECTION_ENTRIES: usize = 1 << 20;
 #[btf_map(name = "source_ports")]
 pub(crate) static SOURCE_PORTS: ArrayOfMaps<Row, { limits::ROWS as usize }> = ArrayOfMaps::new();
 
-/// A row of source ports: each port names the connection that holds it, see `lb_common::table`.
+/// A row of source ports, of one backend and one source address: each port names the connection
+/// that holds it, see `lb_common::table`.
 pub(crate) type Row = Array<Line, { limits::LINES as usize }, MAPPED>;
 
 /// A line of sixteen adjacent source ports, which is a cache line.
