@@ -155,16 +155,18 @@ impl Reconciler {
         }
     }
 
-    /// Returns when the next call is due; `None` while a call is in flight.
+    /// Returns when the next call of the EC2 API is due; `None` while a call is in flight.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        // While a call is in flight, `due` is `None`: its result plans the next call.
+        // While a call of the EC2 API is in flight, `due` is `None`: its result plans the next
+        // call.
         self.due
             .filter(|_| self.in_flight.is_none())
             .map(|(at, _)| at)
     }
 
-    /// Returns the call to make, and counts it as in flight; `None` if no call is due.
+    /// Returns the call of the EC2 API to make, and counts it as in flight; `None` if no call is
+    /// due.
     pub fn call(&mut self, now: Time) -> Option<Call> {
         let (at, call) = self.due?;
         if self.in_flight.is_some() || now < at {
@@ -232,16 +234,17 @@ impl Reconciler {
         }
     }
 
-    /// Handles the result of the call in flight. Returns what it means for the pair; `None` if
-    /// nothing.
+    /// Handles the result of the EC2 API call in flight. Returns what it means for the pair state
+    /// machine; `None` if nothing.
     pub fn answer(&mut self, now: Time, answer: Answer) -> Option<News> {
         self.in_flight = None;
         if std::mem::take(&mut self.overtaken) {
             if let Answer::Described(owner) = answer {
                 self.seen = Some((now, owner));
             }
-            // The call was made before this host wanted the Elastic IP, so its answer decides
-            // nothing and the pair state machine gets no news of it: the association is still due.
+            // The call of DescribeAddresses was made before this host wanted the Elastic IP, so its
+            // answer decides nothing and the pair state machine gets no news of it: the association
+            // is still due.
             return None;
         }
         match answer {
@@ -386,8 +389,8 @@ impl Reconciler {
         self.chance.around(pause)
     }
 
-    /// Sets the next call and when it is due, unless a call is in flight: its result plans the next
-    /// call.
+    /// Sets the next call of the EC2 API and when it is due, unless a call is in flight: its result
+    /// plans the next call.
     fn plan(&mut self, at: Time, call: Call) {
         self.due = Some((at, call));
     }

@@ -271,7 +271,8 @@ fn parse_addresses(bytes: &[u8], source: IpAddr) -> Vec<IpAddr> {
     octets.iter().map(|o| Ipv6Addr::from(*o).into()).collect()
 }
 
-/// Refuses adverts for other addresses than `ours`, as keepalived 2.2 does, unless `ours` is empty.
+/// Refuses adverts whose virtual addresses, `theirs`, are others than `ours`, as keepalived 2.2
+/// does, unless `ours` is empty.
 fn check_addresses(ours: &[IpAddr], theirs: &[IpAddr]) -> Result<(), Refusal> {
     if ours.is_empty() {
         return Ok(());

@@ -130,7 +130,8 @@ fn an_address_seen_elsewhere_is_news_and_moves_nothing_by_itself() {
     assert_eq!(call, Call::Describe);
     let news = reconciler.answer(at(6000), Answer::Described(Owner::Other));
     assert_eq!(news, Some(News::Lost(Owner::Other)));
-    // The reconciler calls DescribeAddresses again within 300 ms, as the address may be lost.
+    // The reconciler calls DescribeAddresses again within 300 ms, as this host may have lost the
+    // Elastic IP.
     let (pause, call) = next(&mut reconciler, at(6000));
     assert_eq!(call, Call::Describe);
     within(pause, 200, 300);
@@ -187,8 +188,9 @@ fn an_association_that_failed_is_tried_again_after_waits_that_grow() {
         reconciler.answer(now, Answer::Failed(Call::Associate, Failure::Other));
         assert!(reconciler.failing());
     }
-    // Each pause is at random between half and the whole of an upper limit, which grows with each
-    // failure: 0.25, 0.5, 1, 2, 4, 4, … seconds.
+    // Each pause before the association of the Elastic IP is tried again is at random between half
+    // and the whole of an upper limit, which grows with each failure: 0.25, 0.5, 1, 2, 4, 4, …
+    // seconds.
     for (index, most) in [250, 500, 1000, 2000, 4000, 4000, 4000]
         .into_iter()
         .enumerate()
@@ -226,8 +228,8 @@ fn a_description_that_failed_says_nothing_of_the_address() {
         assert_eq!(news, None);
         assert!(reconciler.acquired());
     }
-    // While the address is wanted, at most a second passes between two calls of DescribeAddresses,
-    // although they fail.
+    // While the Elastic IP is wanted, at most a second passes between two calls of
+    // DescribeAddresses, although the calls fail.
     within(next(&mut reconciler, at(11_000)).0, 500, 1000);
     assert_eq!(reconciler.confirmed(), Some(at(1000)));
 }

@@ -43,7 +43,8 @@ fn settings() -> Settings {
 struct Bench {
     host: Host,
     now: Time,
-    /// The owner that the API reports; `None` if the API does not answer, and calls stay in flight.
+    /// The owner of the Elastic IP that the EC2 API reports; `None` if that API does not answer,
+    /// and calls stay in flight.
     api: Option<Owner>,
     /// The heartbeat that the peer sends at every interval from now on; `None` if it is silent.
     peer: Option<Heartbeat>,

@@ -217,8 +217,8 @@ fn without_a_link_a_host_that_returns_overrides_at_once() {
 #[test]
 fn a_host_that_asked_in_vain_takes_over_by_its_priority() {
     let mut bench = Bench::standby(settings(), master(90));
-    // At 8 s the host is still asking: the time allowed for requests and another five seconds have
-    // not passed.
+    // At 8 s the standby is still asking for the role: the time allowed for requests to end and
+    // another five seconds have not passed.
     bench.pass(8000);
     assert_eq!(bench.state(), State::Backup);
     bench.pass(3000);
