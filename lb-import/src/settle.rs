@@ -1,4 +1,5 @@
-//! Removes from a document what lb's own parser refuses, until it accepts the rest.
+//! Removes from the document, which is the output of an import, what lb's own parser refuses, until
+//! it accepts the rest.
 //!
 //! The conversion itself leaves out what lb is known not to have, and gives a suitable reason. What it
 //! misses is caught here: a value that lb refuses for another reason (a regular expression with
@@ -31,8 +32,9 @@ const REQUIRED: [&str; 11] = [
     "virtual_router_id",
 ];
 
-/// Removes from a document what lb's parser refuses, and returns the document as text that the
-/// parser accepts. The errors are those of the parser if nothing more can be removed.
+/// Removes from the document, which is the output of an import, what lb's parser refuses, and
+/// returns the document as text that the parser accepts. The errors are those of the parser if
+/// nothing more can be removed.
 pub(crate) fn settle(document: &mut Table, ledger: &mut Ledger) -> Result<String, Errors> {
     loop {
         let written = write(document, ledger);

@@ -1,12 +1,13 @@
-//! Writes a document as TOML, and records which table or setting each line belongs to.
+//! Writes the document, which is the output of an import, as TOML, and records which table or
+//! setting each line belongs to.
 
 use crate::{
     document::{Setting, Table},
     ledger::{Id, Ledger, one_line},
 };
 
-/// The text of a document, and for each line of the text the table or setting that the line belongs
-/// to.
+/// The document, which is the output of an import, as text, and for each line of the text the table
+/// or setting that the line belongs to.
 pub(crate) struct Written {
     pub(crate) text: String,
     pub(crate) owners: Vec<Option<Owner>>,

@@ -10,7 +10,7 @@ use crate::{
 const NAMES: [&str; 3] = ["letsencrypt", "acme", "certbot"];
 
 impl Converter<'_> {
-    /// Finds the sections that serve the challenges of Let's Encrypt.
+    /// Finds the sections of haproxy.cfg that serve the challenges of Let's Encrypt.
     pub(crate) fn find_challenges(&mut self) {
         let is_one = |section: &&Section| {
             let name = section.name().to_ascii_lowercase();
@@ -20,8 +20,9 @@ impl Converter<'_> {
         self.challenges = found.map(|section| section.name().to_owned()).collect();
     }
 
-    /// Whether a directive sends requests to a section found by [`Self::find_challenges`]. Such a directive
-    /// needs no route: lb answers challenges before any route.
+    /// Whether a directive sends requests to a section of haproxy.cfg found by
+    /// [`Self::find_challenges`]. Such a directive needs no route: lb answers challenges before any
+    /// route.
     pub(crate) fn serves_challenges(&mut self, line: &Line, backend: &str) -> bool {
         let is_one = self.challenges.iter().any(|name| name == backend);
         if is_one {

@@ -38,8 +38,8 @@ impl Converter<'_> {
         tables
     }
 
-    /// Returns the numbers in the ledger of the lines that begin the sections of one kind, such as
-    /// `global`.
+    /// Returns the numbers in the [`Ledger`](crate::ledger::Ledger), which lists all directives, of
+    /// the lines that begin the sections of one kind, such as `global`.
     fn headers(&self, kind: &str) -> Vec<crate::ledger::Id> {
         let of_kind = self
             .sections

@@ -64,7 +64,7 @@ pub(super) fn predefined(name: &str) -> Option<Test> {
     })
 }
 
-/// A comparison: the value that is compared, how, and with which values.
+/// A comparison that an ACL makes: the value that is compared, how, and with which values.
 struct Match<'w> {
     fetch: &'w str,
     how: &'w str,
@@ -72,7 +72,8 @@ struct Match<'w> {
     values: &'w [String],
 }
 
-/// Reads a criterion with its flags and values.
+/// Reads the criterion of an ACL with its flags and values. Returns what the ACL tests, or why lb's
+/// routes cannot test it.
 pub(super) fn test(words: &[String], of: Of) -> Result<Test, String> {
     let Some((criterion, mut rest)) = words.split_first() else {
         return Err("it compares nothing".to_owned());
