@@ -33,8 +33,8 @@ pub enum Direction {
     Out = 1,
 }
 
-/// An entry of the map `traffic`: first one for each service, for packets without a backend, then
-/// one for each backend.
+/// Index of an entry of the map `traffic`, which has first one entry for each service, for packets
+/// without a backend, then one for each backend.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TrafficSlot(u32);
 
@@ -42,7 +42,7 @@ impl TrafficSlot {
     /// Number of entries of the map `traffic`.
     pub const COUNT: u32 = limits::SERVICES + limits::BACKENDS;
 
-    /// Returns the entry of a service, for packets without a backend.
+    /// Returns the entry of a service in the map `traffic`, for packets without a backend.
     #[must_use]
     #[inline(always)]
     pub const fn of_service(id: ServiceId) -> Self {

@@ -14,7 +14,8 @@ use crate::{
     wire::Ethernet,
 };
 
-/// Returns the next hop to a backend; `None` if it is not current, and must be looked up again.
+/// Returns the next hop to a backend; `None` if it must be looked up, because none is known, or
+/// because routes or neighbours have changed since its lookup.
 #[inline(always)]
 pub(super) fn to_backend<T: Tables>(
     tables: &T,
@@ -32,8 +33,8 @@ pub(super) fn last_to_backend<T: Tables>(tables: &T, backend: BackendId) -> Opti
     (hop.interface != 0).then_some(hop)
 }
 
-/// Returns the next hop to the client of a connection; `None` if it is not current, and must be
-/// looked up again.
+/// Returns the next hop to the client of a connection; `None` if it must be looked up, because none
+/// is known, or because routes or neighbours have changed since its lookup.
 #[inline(always)]
 pub(super) fn to_client<T: Tables>(
     tables: &T,

@@ -25,7 +25,7 @@ use self::{
     reopening::{Reopening, reopening},
 };
 
-/// Steers one packet: decides, rewrites and counts it.
+/// Steers one packet: decides what happens to it, rewrites it and counts it.
 #[inline(always)]
 pub fn steer<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Verdict {
     let part = match steer_known(memory, tables) {
@@ -44,7 +44,8 @@ pub fn steer<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Verdict {
 /// that the packet goes to next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
-    /// The packet is decided on, rewritten and counted.
+    /// Steering is complete: the packet has this verdict, is rewritten if it is forwarded, and is
+    /// counted.
     Done(Verdict),
     /// The packet is unchanged, and [`steer_changing`] or [`steer_new`] must handle it, as the
     /// [`Part`] says.

@@ -47,7 +47,8 @@ const fn hop(last: u8) -> NextHop {
     }
 }
 
-/// Creates tables with four backends at port 80, and a service of the agent at port 443.
+/// Creates the tables of a host with four backends of a service at port 80, and a service at port
+/// 443 that the agent serves.
 fn tables() -> HostTables {
     tables_of(16_384, 640, 64)
 }
