@@ -102,13 +102,14 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// Makes the value from `shown`, the first errors, and `count`, the number of all errors.
+    /// Makes the errors of a configuration from `shown`, the first errors, and `count`, the number
+    /// of all errors.
     pub(super) fn new(shown: Vec<Diagnostic>, count: usize) -> Self {
         Self { shown, count }
     }
 
-    /// Makes a value from errors in any order, which it sorts into that of the file; `None` if
-    /// there are none.
+    /// Makes the errors of a configuration from errors in any order, which it sorts into the order
+    /// of the file; `None` if there are no errors.
     #[must_use]
     pub fn of(mut errors: Vec<Diagnostic>) -> Option<Self> {
         errors.sort_by_key(|error| {

@@ -48,8 +48,8 @@ fn report(listener: &Listener, other: &Listener, source: &Source<'_>) {
     source.error(listener.address.span(), message, hint);
 }
 
-/// Whether a connection could belong to both listeners. A wildcard includes only the addresses of
-/// its family: the HTTP front binds `[::]` for IPv6 only.
+/// Whether a connection could belong to both listeners. A wildcard address includes only the
+/// addresses of its family: the HTTP front binds `[::]` for IPv6 only.
 fn overlap(one: &Spanned<SocketAddr>, other: &Spanned<SocketAddr>) -> bool {
     let (one, other) = (one.get_ref(), other.get_ref());
     one.port() == other.port()

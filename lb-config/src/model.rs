@@ -209,7 +209,8 @@ pub enum Balance {
     RoundRobin,
     /// The backend with the fewest connections in proportion to its weight. HTTP front only.
     LeastConnections,
-    /// Of two random backends, the one with less load. HTTP front only.
+    /// Of two random backends, the one with fewer requests in flight in proportion to its weight.
+    /// HTTP front only.
     RandomTwo,
     /// The backend given by a hash of the client's address, so a client keeps its backend.
     Source,

@@ -61,9 +61,9 @@ pub(super) struct Key<K> {
 pub(super) enum Absent {
     /// The key is required; the text is an example of a value, as TOML.
     Refused(&'static str),
-    /// The default value, as TOML. It is read as if the file had it.
+    /// The default value, as TOML: it is read as if the file had it.
     Is(&'static str),
-    /// The key has no value then; the text says what that means.
+    /// There is no value if the file does not have the key; the text says what that means.
     Means(&'static str),
     /// The key is required unless a condition holds; the texts are an example of a value, as TOML,
     /// and the condition.

@@ -169,7 +169,8 @@ impl<'a> Section<'a> {
         self.source.error(self.span.clone(), message, hint)
     }
 
-    /// Returns the text of the file, in which findings are collected.
+    /// Returns the [`Source`] of the section: the text of the file, and the findings about it so
+    /// far.
     pub(super) fn source(&self) -> &'a Source<'a> {
         self.source
     }

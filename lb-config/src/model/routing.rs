@@ -146,7 +146,8 @@ impl Pattern {
     pub fn new(text: &str) -> Result<Self, regex::Error> {
         regex::bytes::RegexBuilder::new(text)
             .unicode(false)
-            // With other flags, a path with `%0a` or `%ff` would bypass an expression with a dot.
+            // With other settings of the regular expression, a path with `%0a` or `%ff` would
+            // bypass an expression with a dot.
             .dot_matches_new_line(true)
             .size_limit(Self::LARGEST)
             .dfa_size_limit(Self::LARGEST)
