@@ -119,7 +119,8 @@ pub struct Reconciler {
     /// Number of answers of DescribeAddresses in a row that did not show the Elastic IP at this
     /// host.
     looks: u32,
-    /// Whether the Elastic IP has been confirmed here since this host has wanted it.
+    /// Whether the Elastic IP has been confirmed for this host, by DescribeAddresses, since this
+    /// host has wanted it.
     acquired: bool,
     /// When the last association of the Elastic IP was accepted; `None` if none was since this host
     /// began to want the Elastic IP, or if the association is to be made again.

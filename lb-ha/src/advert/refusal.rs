@@ -174,8 +174,8 @@ impl Refusal {
         }
     }
 
-    /// Whether such packets are normal on a network with several virtual routers, and not worth a
-    /// log line.
+    /// Whether packets that are refused for this reason are normal on a network with several
+    /// virtual routers, and not worth a log line.
     #[must_use]
     pub fn is_everyday(&self) -> bool {
         matches!(self, Self::Own | Self::RouterId { .. })

@@ -35,7 +35,7 @@ const ASKING: Duration = Duration::from_secs(5);
 /// The state of a hand-over of the active role that is in progress, as this host sees it.
 #[derive(Clone, Debug)]
 pub(super) enum HandOver {
-    /// Active host: no new connection begins, and requests end.
+    /// Active host: no new connection begins, and requests end, at the latest at `until`.
     Ending { until: Time, reason: Reason },
     /// Host that was active: the peer is taking the address that moves between the hosts, or has
     /// `taken` it within the last second.
@@ -44,7 +44,8 @@ pub(super) enum HandOver {
         reason: Reason,
         taken: bool,
     },
-    /// Standby: this host has asked the active host to hand over its role, and waits until `until`.
+    /// Standby: this host has asked the active host to hand over its role, and waits until `until`;
+    /// it repeats the request at `again`.
     Asking { until: Time, again: Time },
     /// Standby: the active host did not hand over its role when asked. This host takes over by its
     /// priority.

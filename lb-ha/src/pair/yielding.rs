@@ -95,7 +95,8 @@ impl Host {
         }
     }
 
-    /// Returns when [`Self::watch_silence`] has something to change; `None` if it has not.
+    /// Returns when [`Self::watch_silence`] may next change how often the EC2 API is asked; `None`
+    /// if it cannot.
     pub(super) fn silence_deadline(&self) -> Option<Time> {
         if self.router.state() != State::Master || self.settings.arbiter == Arbiter::None {
             return None;
