@@ -119,7 +119,7 @@ fn block(instance: &Node) -> Option<Id> {
 }
 
 /// Records as not carried over what a script says about an Elastic IP: keepalived.conf has no
-/// `vrrp_instance` whose role moves the address.
+/// `vrrp_instance` whose change of role would move the Elastic IP.
 pub(crate) fn unused(script: &Script, ledger: &mut Ledger) {
     let found = [
         &script.allocation_id,

@@ -235,7 +235,7 @@ impl Converter<'_> {
         let mut host = None;
         let method = arguments.first().filter(|word| !word.starts_with('/'));
         let mut method = method.map(|method| (method.clone(), line.id));
-        // Header fields follow the version, each after "\r\n".
+        // In `option httpchk`, header fields follow the version of HTTP, each after "\r\n".
         let text = arguments.join(" ");
         for field in text.split(['\r', '\n']).skip(1) {
             match field.split_once(':') {

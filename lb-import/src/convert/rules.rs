@@ -51,7 +51,8 @@ const WRITTEN_BY_LB: [&str; 4] = [
 ];
 
 impl Converter<'_> {
-    /// Reads the rules of a section for a service.
+    /// Reads the rules of a section that change or answer requests, such as `http-request`, for a
+    /// service.
     pub(crate) fn rules(&mut self, section: &Section, of: Of) -> Rules {
         let mut rules = Rules::default();
         let lines = self.sections.effective(section);

@@ -17,7 +17,7 @@ pub(crate) struct Servers {
     pub(crate) count: usize,
     /// The directives that switch on health checks of servers.
     pub(crate) checked: Vec<Id>,
-    /// Keys of the health check, with their values and directives.
+    /// Keys of `[pool.check]`, with their values and directives.
     pub(crate) times: Vec<(&'static str, (String, Id))>,
     /// The value of the servers' parameter `maxconn`, and the directives that it comes from.
     pub(crate) limit: Option<(String, Vec<Id>)>,

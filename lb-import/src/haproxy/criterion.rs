@@ -22,8 +22,8 @@ pub(super) enum Test {
     Header { name: String, regex: Option<String> },
 }
 
-/// Adds the test `other` to `one`, so that either may hold. Returns false, and changes nothing, if
-/// a single route cannot express that.
+/// Adds the ACL test `other` to `one`, so that a request meets `one` if it meets either test.
+/// Returns false, and changes nothing, if a single route cannot express that.
 pub(super) fn merge(one: &mut Test, other: &Test) -> bool {
     match (one, other) {
         (Test::Hosts(one), Test::Hosts(other)) | (Test::Methods(one), Test::Methods(other)) => {
