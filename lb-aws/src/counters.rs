@@ -34,7 +34,7 @@ pub struct CallCount {
     pub operation: Operation,
     /// The outcome: `ok`, or the failure's [`ErrorKind::name`].
     pub outcome: &'static str,
-    /// Number of calls with this outcome.
+    /// Number of calls of the EC2 API with this outcome.
     pub count: u64,
 }
 
@@ -53,7 +53,7 @@ pub struct Durations {
     /// Number of calls in each bucket of [`DURATION_BOUNDS`], and last of those with longer
     /// durations. The numbers are not cumulative.
     pub buckets: [u64; DURATION_BOUNDS.len() + 1],
-    /// Sum of all durations, in seconds.
+    /// Sum of the durations of all calls, in seconds.
     pub sum: f64,
 }
 
@@ -70,9 +70,9 @@ impl Durations {
 /// operators.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LastError {
-    /// When the failure happened.
+    /// When the call of the EC2 API, or the preparation for the first one, failed.
     pub at: SystemTime,
-    /// The error of the failure.
+    /// The error of the call of the EC2 API, or of the preparation for the first one.
     pub error: ApiError,
 }
 

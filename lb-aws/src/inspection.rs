@@ -18,7 +18,7 @@ pub struct Inspection {
 /// An action of the EC2 API that the role of this host does not permit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Denied {
-    /// The action that is not permitted.
+    /// The action of the EC2 API that is not permitted.
     pub operation: Operation,
     /// What AWS answered, and what the operator can do, as a sentence.
     pub sentence: String,

@@ -62,11 +62,11 @@ pub struct Worker {
 /// The report of a call of the EC2 API that has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Done {
-    /// Which call has ended.
+    /// The call of the EC2 API that has ended.
     pub order: Call,
-    /// The time from the request for the call to its end.
+    /// The time from the request for the call of the EC2 API to the end of the call.
     pub duration: Duration,
-    /// The result of the call.
+    /// The result of the call of the EC2 API.
     pub outcome: Result<Outcome, ApiError>,
 }
 
