@@ -41,7 +41,7 @@ pub use source_port::{PortRequest, claim_port};
 pub struct Place<E> {
     /// Index of the entry in the map `connections`.
     pub index: u32,
-    /// The entry itself.
+    /// The entry of the connection table itself.
     pub entry: E,
     /// The entry's stamp at the time of the lookup.
     pub stamp: Stamp,
