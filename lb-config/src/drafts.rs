@@ -43,7 +43,8 @@ pub(super) fn find_pool<'p>(
 ) -> Option<&'p PoolDraft> {
     let name_of = |pool: &'p PoolDraft| Some(pool.name.as_ref()?.get_ref());
     let found = known_pool(wanted.get_ref(), pools);
-    // Nothing is reported while any pool's name is invalid: that pool may be the one referred to.
+    // No missing pool is reported while any pool's name is invalid: that pool may be the one
+    // referred to.
     if found.is_none() && pools.iter().all(|pool| pool.name.is_some()) {
         let mut names: Vec<_> = pools.iter().filter_map(name_of).map(Name::as_str).collect();
         names.dedup();

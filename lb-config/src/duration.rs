@@ -14,8 +14,8 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let (number, after) = split(rest, |byte| byte.is_ascii_digit());
         let (unit, after) = split(after, |byte| byte.is_ascii_lowercase());
-        // The iterator continues after the last unit that was found, so a unit that is repeated or
-        // out of order is refused.
+        // The iterator over the units continues after the last unit that was found, so a unit that
+        // is repeated or out of order is refused.
         let (_, size) = units.find(|(name, _)| *name == unit)?;
         let number: u64 = number.parse().ok()?;
         milliseconds = milliseconds.checked_add(number.checked_mul(*size)?)?;

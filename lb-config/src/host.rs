@@ -158,9 +158,9 @@ static SOCKET: Key<Text<PathBuf>> = Key {
 
 /// `[admin]`, with the place of its listen address for the check for overlapping listeners.
 pub(super) struct AdminDraft {
-    /// The section's values.
+    /// The values of `[admin]`.
     pub(super) admin: Admin,
-    /// The listen address, with its place in the file.
+    /// The listen address of `[admin]`, with its place in the file.
     pub(super) listen: Spanned<SocketAddr>,
     /// Whether the file sets `listen`; otherwise the address is the default.
     pub(super) listen_given: bool,

@@ -24,7 +24,7 @@ pub(super) struct Listed<T> {
 }
 
 impl<T> Listed<T> {
-    /// Makes the result for a list without items.
+    /// Makes the result of reading a list without items.
     pub(super) fn empty() -> Self {
         Self {
             items: Vec::new(),

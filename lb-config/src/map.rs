@@ -50,7 +50,8 @@ impl<N, K: Kind> Kind for Map<N, K> {
                 (Err(reported), _) | (_, Err(reported)) => read.complete = Err(reported),
             }
         }
-        // The parser sorts a table by its keys; this restores the order in the file.
+        // The parser sorts a table by its keys; sorting the entries by their places restores the
+        // order in the file.
         read.items.sort_by_key(|item| item.span().start);
         Ok(read)
     }

@@ -6,7 +6,7 @@ pub(super) fn nearest<'a>(
     written: &str,
     allowed: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    // So long a text is not a typing error, and comparing it would take long.
+    // A text of more than 64 bytes is not a typing error, and comparing it would take long.
     if written.len() > 64 {
         return None;
     }

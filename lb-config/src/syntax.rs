@@ -17,7 +17,8 @@ pub(super) fn report(source: &Source<'_>, errors: &[toml::de::Error]) -> Reporte
     places.dedup_by_key(|(span, _)| source.line(span));
     for (span, message) in places {
         let mistake = Mistake::new(source, &span, message);
-        // The place of something that is missing is empty: it is shown one character wide.
+        // An error about something that is missing has an empty place in the file: the place is
+        // shown one character wide.
         let shown = span.start..span.end.max(span.start + 1);
         source.error(shown, mistake.message, mistake.hint);
         if !mistake.within_line {

@@ -9,7 +9,8 @@ impl Ha {
     /// `[[ha.track]]` and `[ha.notify]`.
     #[must_use]
     pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
-        // All fields are listed here, so the compiler reports a new field that is not handled.
+        // All fields of `[ha]` are listed here, so the compiler reports a new field that is not
+        // handled.
         let Self {
             peer,
             source,

@@ -22,44 +22,45 @@ pub struct Log {
 /// How a line of the agent's log is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LineFormat {
-    /// Compact text.
+    /// Each line of the agent's log is compact text.
     Text,
-    /// A JSON object.
+    /// Each line of the agent's log is a JSON object.
     Json,
 }
 
 /// `[log.access]`: a line for each request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessLog {
-    /// The format of a line. Default JSON.
+    /// The format of a line of the access log. Default JSON.
     pub format: AccessFormat,
-    /// The target to which lines are written. Default standard output.
+    /// The target to which the lines of the access log are written. Default standard output.
     pub to: LogTarget,
     /// Whether to begin a trace for a request that arrives without one. Default false.
     pub trace: bool,
-    /// Whether connections that ended early, before a request, are logged too. Default false.
+    /// Whether connections that ended early, before a request, have a line in the access log too.
+    /// Default false.
     pub connections: bool,
 }
 
 /// Where the lines of the access log are written.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LogTarget {
-    /// Lines are written to standard output.
+    /// The lines of the access log are written to standard output.
     Stdout,
-    /// Lines are appended to this file.
+    /// The lines of the access log are appended to this file.
     File(PathBuf),
-    /// Lines are sent to the host's syslog, through `/dev/log`.
+    /// The lines of the access log are sent to the host's syslog, through `/dev/log`.
     Syslog,
 }
 
 /// The format of a line of the access log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum AccessFormat {
-    /// Each line is a JSON object with every field.
+    /// Each line of the access log is a JSON object with every field.
     Json,
-    /// Each line is in the combined format of Apache and nginx.
+    /// Each line of the access log is in the combined format of Apache and nginx.
     Combined,
-    /// Each line is in a custom format, which consists of these parts.
+    /// Each line of the access log is in a custom format, which consists of these parts.
     Own(Vec<FormatPart>),
 }
 

@@ -216,7 +216,8 @@ fn a_queue_is_for_pools_with_a_limit_and_not_for_the_kernel() {
         &steered("max_connections = 7"),
         &["its pool \"web\" has max_connections"],
     );
-    // Every table of a pool that is not listed as being for every mode is refused too.
+    // Every table of a pool that is not listed as being for every mode is refused too for a service
+    // of mode `tcp`.
     assert_reported(
         &steered("max_connections = 7\nqueue = {}"),
         &["its pool \"web\" has max_connections, [pool.queue]"],
