@@ -174,14 +174,15 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn export_record(&self, record: &Record) {
-        // The agent polls this ring buffer every few milliseconds; waking it up for each record
-        // would cost more than the rest of the work on a packet.
+        // The agent polls the ring buffer `flow_events` every few milliseconds; waking the agent up
+        // for each record would cost more than the rest of the work on a packet.
         if FLOW_EVENTS
             .output(record, u64::from(BPF_RB_NO_WAKEUP))
             .is_err()
             && let Some(untold) = UNTOLD.get_ptr_mut(0)
         {
-            // SAFETY: the pointer is to this CPU's own entry, which nothing else writes meanwhile.
+            // SAFETY: the pointer is to this CPU's own entry of a per-CPU map, which nothing else
+            // writes meanwhile.
             unsafe { *untold += 1 };
         }
     }
@@ -189,7 +190,8 @@ impl Tables for Kernel<'_> {
     #[inline(always)]
     fn count_verdict(&self, verdict: Verdict) {
         if let Some(counter) = VERDICTS.get_ptr_mut(verdict.counter()) {
-            // SAFETY: the pointer is to this CPU's own entry, which nothing else writes meanwhile.
+            // SAFETY: the pointer is to this CPU's own entry of a per-CPU map, which nothing else
+            // writes meanwhile.
             unsafe { *counter += 1 };
         }
     }
@@ -197,7 +199,8 @@ impl Tables for Kernel<'_> {
     #[inline(always)]
     fn count_traffic(&self, slot: TrafficSlot, direction: Direction, bytes: u16, opens: bool) {
         if let Some(traffic) = TRAFFIC.get_ptr_mut(slot.index()) {
-            // SAFETY: the pointer is to this CPU's own entry, which nothing else writes meanwhile.
+            // SAFETY: the pointer is to this CPU's own entry of a per-CPU map, which nothing else
+            // writes meanwhile.
             unsafe { (*traffic).count(direction, bytes, opens) };
         }
     }
