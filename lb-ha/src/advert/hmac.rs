@@ -17,7 +17,7 @@ use sha2::Sha256;
 
 use super::{Interval, Key, Keys, Refusal, checksum};
 
-/// Length of the trailer, in bytes.
+/// Length of the trailer of an advert with an HMAC, in bytes.
 pub(super) const LENGTH: usize = 28;
 
 /// Length of the HMAC, which ends the trailer, in bytes.

@@ -49,7 +49,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Returns a set that consists of this key.
+    /// Returns a set of keys that consists of this key.
     #[must_use]
     pub fn one(key: Key) -> Self {
         Self {
@@ -109,7 +109,7 @@ pub enum BadKeys {
     None,
     /// A line of the file is not a key.
     Line {
-        /// Number of the line, counted from 1.
+        /// Number of the line that is not a key, counted from 1.
         line: usize,
     },
     /// Two keys in the file have this number.

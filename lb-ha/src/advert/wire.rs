@@ -187,7 +187,7 @@ pub(super) fn version_2_seconds(interval: Interval) -> Option<u8> {
 pub enum Misfit {
     /// The family of an address (IPv4 or IPv6) is not that of the source address.
     Family {
-        /// The address of the other family.
+        /// The address whose family differs from that of the source address.
         address: IpAddr,
     },
     /// The advert has more than 255 addresses.

@@ -92,7 +92,8 @@ fn there_is_never_a_second_call_under_way() {
     reconciler.reclaim(at(8));
     assert_eq!(reconciler.call(at(9)), None);
     assert_eq!(reconciler.deadline(), None);
-    // The association that `reclaim` wanted follows the answer to the call that was in flight.
+    // The association that `reclaim` wanted follows the answer to the call of DescribeAddresses
+    // that was in flight.
     reconciler.answer(at(50), Answer::Described(Owner::Other));
     assert_eq!(reconciler.call(at(50)), Some(Call::Associate));
 }

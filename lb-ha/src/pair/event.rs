@@ -138,7 +138,7 @@ pub struct View {
     pub state: State,
     /// This host's priority, including the weights of tracked objects.
     pub priority: u8,
-    /// Cause of the last change of the state.
+    /// Cause of the last change of the virtual router's state.
     pub cause: Cause,
     /// When the state of the virtual router changed last.
     pub since: Time,

@@ -158,7 +158,8 @@ impl Host {
         self.claims.gave_way = beat
             .filter(|_| reason != Reason::Asked)
             .map(|beat| beat.priority);
-        // This message is sent before the goodbye, so the peer knows that this is a hand-over.
+        // `TakeOver` is sent before the goodbye, so the peer knows that the goodbye is part of a
+        // hand-over.
         self.actions.push(Action::Say(Word::TakeOver));
         self.route(now, |router, out| {
             router.resign(now, Cause::HandOver, out);

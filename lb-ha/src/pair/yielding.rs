@@ -78,8 +78,8 @@ impl Host {
             Owner::Us => {}
             Owner::Nobody => self.reclaim(now),
             Owner::Other => {
-                // Wait for another answer: this one may be stale, the peer may have fallen
-                // silent a moment ago, or two masters may be about to hear each other.
+                // Wait for another answer of the EC2 API: this answer may be stale, the peer may
+                // have fallen silent a moment ago, or two masters may be about to hear each other.
                 let patience = if both_masters {
                     self.detection() * 2
                 } else {

@@ -65,7 +65,8 @@ fn hear(router: &mut Router, now: Time, heard: Heard) -> Vec<Output> {
 #[test]
 fn a_backup_takes_over_after_three_intervals_and_the_skew() {
     let mut router = started(settings(100));
-    // The deadline is three intervals of 100 ms, and a skew of 156/256 of 100 ms.
+    // The router counts the master as lost after three advert intervals of 100 ms, and a skew of
+    // 156/256 of 100 ms.
     let down = Duration::from_nanos(360_937_500);
     assert_eq!(router.deadline(), Some(Time::after_start(down)));
     assert_eq!(run(&mut router, at(360)), []);

@@ -24,7 +24,8 @@ const RECEIVER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2
 /// The time of these tests, since 1970: a moment in 2025.
 const NOW: Duration = Duration::from_millis(1_750_000_000_500);
 
-/// The settings of the recorded adverts' sender: version 3, 100 ms, no addresses.
+/// Returns the settings of the host that sent the recorded adverts: version 3, an interval of 100
+/// ms, no addresses.
 fn sender() -> Settings {
     Settings {
         version: Version::V3,
@@ -41,7 +42,7 @@ fn sender() -> Settings {
     }
 }
 
-/// The sender's settings for adverts of version 2, with an interval of 1 s.
+/// Returns the settings of [`sender`] for adverts of version 2, with an interval of 1 s.
 fn sender_v2() -> Settings {
     Settings {
         version: Version::V2,
@@ -94,7 +95,7 @@ fn password(text: &str) -> Authentication {
     Authentication::Password(Password::new(text).expect("a password"))
 }
 
-/// The key of the examples in `draft-cassen-vrrp-auth-hmac`.
+/// Returns the key of the examples in `draft-cassen-vrrp-auth-hmac`.
 fn draft_key() -> Key {
     let secret: Vec<u8> = (0..32).collect();
     Key::new(NonZeroU8::MIN, &secret).expect("a key")

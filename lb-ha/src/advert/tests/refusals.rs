@@ -125,7 +125,8 @@ fn every_byte_of_the_hmac_s_trailer_counts() {
     let expected = |index| match index {
         0 | 2 | 3 => Refusal::Trailer,
         1 => Refusal::Key { id: 0 },
-        // These bytes are the seconds of the time: changing one puts the time outside the window.
+        // These bytes are the seconds of the time in the trailer: changing one of the bytes puts
+        // that time outside the window.
         4..7 => Refusal::Stale { late: 0 },
         _ => Refusal::Hmac,
     };
