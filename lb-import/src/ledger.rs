@@ -10,7 +10,7 @@ pub(crate) struct Id(usize);
 /// script.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Directive {
-    /// The file, as the caller named it.
+    /// The file that has the directive, by the name that the caller gave.
     pub file: String,
     /// The line where the directive begins, counted from 1.
     pub line: u32,
@@ -48,15 +48,15 @@ pub struct Note {
 /// `not_needed` and `unknown` add up to `directives`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
-    /// Directives of the input.
+    /// Number of directives of the input.
     pub directives: usize,
-    /// Directives that a setting of the output comes from.
+    /// Number of directives that a setting of the output comes from.
     pub carried_over: usize,
-    /// Directives that lb has no equivalent for.
+    /// Number of directives that lb has no equivalent for.
     pub not_carried_over: usize,
-    /// Directives that lb does not need.
+    /// Number of directives that lb does not need.
     pub not_needed: usize,
-    /// Directives that the import does not know.
+    /// Number of directives that the import does not know.
     pub unknown: usize,
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Adds a directive to the ledger.
+    /// Adds a directive to the ledger. Returns its number.
     pub(crate) fn enter(&mut self, file: &str, line: u32, text: &str) -> Id {
         self.directives.push(Directive {
             file: file.to_owned(),

@@ -56,7 +56,7 @@ fn commands(text: &str) -> Vec<(u32, String)> {
     commands
 }
 
-/// Splits a command into words, without quotes and without its comment.
+/// Splits a command of the script into words, without quotes and without its comment.
 fn words(line: &str) -> Vec<String> {
     if line.starts_with("#!") {
         return vec![line.to_owned()];

@@ -28,7 +28,7 @@ use crate::{
     script,
 };
 
-/// The input and state of a conversion.
+/// The input and state of a conversion of the files of HAProxy and Keepalived.
 pub(crate) struct Converter<'a> {
     pub(crate) ledger: &'a mut Ledger,
     pub(crate) sections: Sections,

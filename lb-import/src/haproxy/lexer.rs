@@ -1,6 +1,6 @@
 //! Splits a line of haproxy.cfg into words (section 2.2 of HAProxy's configuration manual).
 
-/// The words of a line, and why it could not be read as HAProxy reads it.
+/// The words of a line of haproxy.cfg, and why it could not be read as HAProxy reads it.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Line {
     /// The words of the line, with quotes and escapes resolved.
@@ -12,9 +12,9 @@ pub(crate) struct Line {
     pub(crate) comment: usize,
 }
 
-/// Splits a line into words: spaces separate words, `#` begins a comment, `\` escapes, `'` quotes
-/// everything, `"` quotes everything except escapes and environment variables. A line cannot continue on
-/// the next.
+/// Splits a line of haproxy.cfg into words: spaces separate words, `#` begins a comment, `\`
+/// escapes, `'` quotes everything, `"` quotes everything except escapes and environment variables.
+/// A line cannot continue on the next.
 pub(crate) fn words(line: &str) -> Line {
     let mut lexer = Lexer {
         rest: line.chars().peekable(),

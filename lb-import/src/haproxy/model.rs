@@ -26,7 +26,7 @@ const SECTIONS: [&str; 19] = [
     "log-profile",
 ];
 
-/// A directive: its words, the keyword first.
+/// A directive of haproxy.cfg: its words, the keyword first.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     pub(crate) id: Id,
@@ -43,7 +43,7 @@ impl Line {
         self.words.get(index).map_or("", |word| word)
     }
 
-    /// Returns the words after the first `count`.
+    /// Returns the words of the directive after the first `count`.
     pub(crate) fn after(&self, count: usize) -> &[String] {
         self.words.get(count..).unwrap_or_default()
     }

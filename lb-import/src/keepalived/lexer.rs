@@ -1,6 +1,6 @@
 //! Splits keepalived.conf into words and braces, as keepalived's lib/parser.c does.
 
-/// A word or a brace.
+/// A word or a brace of keepalived.conf.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Token {
     /// A word, without its quotes.
@@ -11,7 +11,8 @@ pub(crate) enum Token {
     Close,
 }
 
-/// Splits a line: spaces separate words, `!` and `#` outside quotes begin a comment, `"` quotes.
+/// Splits a line of keepalived.conf into words and braces: spaces separate words, `!` and `#`
+/// outside quotes begin a comment, `"` quotes.
 pub(crate) fn tokens(line: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut word: Option<String> = None;
