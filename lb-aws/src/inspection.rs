@@ -6,7 +6,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::{ApiError, Ec2, ErrorKind, Operation};
 
-/// What a check of permissions and settings has found.
+/// What a check of this host's permissions in AWS and of its settings has found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Inspection {
     /// Actions of the EC2 API that the role of this host does not permit.
@@ -25,14 +25,15 @@ pub struct Denied {
 }
 
 impl Inspection {
-    /// Returns whether the check of permissions and settings has found no obstacle.
+    /// Returns whether the check of this host's permissions in AWS and of its settings has found no
+    /// obstacle.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.denied.is_empty() && self.wrong.is_empty()
     }
 
-    /// Returns what the check of permissions and settings has found, one sentence for each
-    /// obstacle.
+    /// Returns what the check of this host's permissions in AWS and of its settings has found, one
+    /// sentence for each obstacle.
     pub fn sentences(&self) -> impl Iterator<Item = &str> {
         let denied = self.denied.iter().map(|denied| denied.sentence.as_str());
         denied.chain(self.wrong.iter().map(String::as_str))
