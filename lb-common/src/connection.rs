@@ -63,15 +63,16 @@ impl ClientKey {
         }
     }
 
-    /// Returns the client's and the service's address as word 0 of an entry has them.
+    /// Returns the client's and the service's address as word 0 of an entry of the map
+    /// `connections` has them.
     #[must_use]
     #[inline(always)]
     pub const fn addresses(&self) -> u64 {
         zerocopy::transmute!([self.client, self.service])
     }
 
-    /// Returns the client's and the service's port as the first half of word 1 of an entry has
-    /// them.
+    /// Returns the client's and the service's port as the first half of word 1 of an entry of the
+    /// map `connections` has them.
     #[must_use]
     #[inline(always)]
     pub const fn ports(&self) -> u32 {

@@ -73,7 +73,7 @@ pub fn choose<S: Shared>(
     is_free(place.stamp, chosen, now, hertz).then_some(place)
 }
 
-/// Index that no entry has: the result of a search that found none.
+/// Index that no entry of the connection table has: the result of a search that found no entry.
 pub(crate) const NONE: u32 = u32::MAX;
 
 /// Flag on an entry's index: the entry still holds a connection, which the new one replaces.
