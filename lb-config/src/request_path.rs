@@ -253,8 +253,8 @@ mod tests {
     }
 
     proptest! {
-        /// The comparable form of a path that is in this form is the path itself, and rewriting a
-        /// path agrees with rewriting its comparable form.
+        /// A path that is in the comparable form is its own comparable form, and rewriting a path
+        /// agrees with rewriting its comparable form.
         #[test]
         fn the_form_is_a_fixed_point_and_rewriting_agrees_with_it(
             path in "(/|%2f|%5c|\\\\|[ab;.]|%61|%2e|%3b){0,12}",
