@@ -72,8 +72,8 @@ fn action(verdict: Verdict) -> u32 {
         Verdict::Drop(_) => xdp_action::XDP_DROP,
         Verdict::Transmit(_) => xdp_action::XDP_TX,
         Verdict::Redirect(_, interface) => {
-            // The interface is in the map: `can_send` found it there before the packet was counted
-            // as redirected.
+            // The interface is in the map `interfaces`: `can_send` found it there before the packet
+            // was counted as redirected.
             INTERFACES
                 .redirect(interface, 0)
                 .unwrap_or_else(|action| action)
