@@ -26,8 +26,8 @@ const HMAC: usize = 16;
 /// The type in a trailer's first byte, which means HMAC-SHA256 cut to 128 bits.
 const SHA256: u8 = 1;
 
-/// Maximum number of senders whose last time is kept. More than two senders exist only in a
-/// misconfigured network.
+/// Maximum number of senders for each of which the time of its last advert is kept. More than two
+/// senders exist only in a misconfigured network.
 const SENDERS: usize = 4;
 
 /// Largest difference between the time of an advert and the receiver's clock, in either direction:
@@ -187,8 +187,8 @@ impl Guard {
         let source = bound.source;
         let last = self.heard.iter().find(|(sender, _)| *sender == source);
         match last {
-            // If the time of the sender's last advert is outside the window, it cannot be compared
-            // with times inside it.
+            // If the time of the sender's last advert is outside the window around this host's
+            // clock, that time cannot be compared with times inside the window.
             Some((_, last)) if self.window.holds(*last, utc).is_ok() && !stamp.is_after(*last) => {
                 Err(Refusal::Replayed)
             }

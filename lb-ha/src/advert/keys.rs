@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, fmt, num::NonZeroU8, ops::RangeInclusive};
 
-/// A key with its number; both are the same on both hosts.
+/// A key that adverts are signed with, and the number of the key; both are the same on both hosts.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Key {
     id: NonZeroU8,

@@ -126,7 +126,7 @@ fn every_byte_of_the_hmac_s_trailer_counts() {
         0 | 2 | 3 => Refusal::Trailer,
         1 => Refusal::Key { id: 0 },
         // These bytes are the seconds of the time in the trailer: changing one of the bytes puts
-        // that time outside the window.
+        // that time outside the window that is accepted.
         4..7 => Refusal::Stale { late: 0 },
         _ => Refusal::Hmac,
     };
