@@ -44,8 +44,9 @@ pub struct Input<'t> {
     /// The certificate files in each folder that `bind … crt FOLDER` names, by the folder as haproxy.cfg
     /// writes it.
     pub folders: BTreeMap<String, Vec<String>>,
-    /// Whether the other host of the pair still runs Keepalived. The output then has no `[ha.link]`, which
-    /// Keepalived does not speak, and no `[acme]`, which needs the link in a pair.
+    /// Whether the other host of the pair still runs Keepalived. The output then has no
+    /// `[ha.link]`, which Keepalived does not speak, and no `[acme]`, which needs `[ha.link]` in a
+    /// pair.
     pub keepalived_peer: bool,
 }
 

@@ -18,8 +18,9 @@ pub(crate) struct Script {
     pub(crate) private_ip: Option<(String, Id)>,
 }
 
-/// Reads a shell script: assignments, and calls of `aws ec2`. Any other command is entered in the ledger
-/// with the reason that only these are understood.
+/// Reads a shell script: assignments, and calls of `aws ec2`. Any other command is entered in the
+/// ledger (the list of all directives and what became of them) with the reason that only these are
+/// understood.
 pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Script {
     let mut reader = Reader {
         script: Script::default(),

@@ -127,8 +127,8 @@ impl Sections {
     }
 }
 
-/// Reads haproxy.cfg. A directive that cannot be split into words is entered in the ledger with the reason,
-/// and is in no section.
+/// Reads haproxy.cfg. A directive that cannot be split into words is entered in the ledger (the
+/// list of all directives and what became of them) with the reason, and is in no section.
 pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Sections {
     let mut sections = Sections::default();
     for (number, text) in (1_u32..).zip(text.lines()) {

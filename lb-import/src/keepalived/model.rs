@@ -39,8 +39,9 @@ impl Node {
 /// Maximum depth of blocks within blocks.
 const DEEPEST: usize = 32;
 
-/// Reads keepalived.conf. A directive whose value is not in the file is entered in the ledger with the
-/// reason, and [`is_read`] is false for it.
+/// Reads keepalived.conf. A directive whose value is not in the file is entered in the ledger (the
+/// list of all directives and what became of them) with the reason, and [`is_read`] is false for
+/// it.
 pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Vec<Node> {
     let mut reader = Reader {
         open: vec![Vec::new()],
