@@ -23,7 +23,8 @@ pub(crate) trait Balancer: Sync {
     /// immediately.
     fn open_and_close(&self, client: FlowKey, out: &mut Vec<u8>) -> bool;
 
-    /// Called before up to 100,000 connections are opened.
+    /// Prepares for up to 100,000 new connections, which are opened after this call; by default
+    /// there is nothing to prepare.
     fn before_new(&self) {}
 }
 

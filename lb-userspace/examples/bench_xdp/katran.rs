@@ -55,8 +55,9 @@ pub(crate) struct Katran {
 
 impl Katran {
     /// Loads the object at `path` and fills its maps: `services` are ports of [`VIP`] with the last
-    /// octets of the backends. The first two of `cpus`, on which connections are opened in numbers,
-    /// get a table of `connections`, the others small ones. Packets come in by `interface`.
+    /// octets of the backends. The first two of `cpus`, on which many connections are opened, get
+    /// tables for `connections` connections, the other CPUs small tables. Packets come in by
+    /// `interface`.
     pub(crate) fn load(
         path: &Path,
         services: &[(u16, &[u8])],
@@ -137,7 +138,7 @@ impl Katran {
     }
 
     /// Fails if Katran did not find a known connection, or used the table that all CPUs share: its
-    /// figures would be those of another path.
+    /// figures would then be those of another path of a packet through the program.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let [_new, lost] = self.counted(counter::LRU_MISS)?;
         ensure!(lost == 0, "Katran did not find {lost} known connections");
@@ -206,8 +207,8 @@ impl Balancer for Katran {
 /// Capacity of the connection tables of CPUs that see only one or two connections.
 const OTHER_CPUS: u32 = 1 << 12;
 
-/// Fills the maps of services, their rings, the real servers, and the router that everything goes
-/// to.
+/// Fills Katran's maps of the services, of their consistent-hash rings, of the real servers and of
+/// the router that everything goes to.
 fn steer(loaded: &mut Ebpf, services: &[(u16, &[u8])], max_vips: u32) -> anyhow::Result<()> {
     let mut vips: HashMap<_, [u8; 20], [u8; 8]> = take(loaded, "vip_map")?.try_into()?;
     let mut reals: Array<_, [u8; 20]> = take(loaded, "reals")?.try_into()?;

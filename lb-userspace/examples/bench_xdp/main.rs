@@ -59,7 +59,8 @@ struct Arguments {
 }
 
 impl Arguments {
-    /// Returns the paths to measure, in order, each after its baseline.
+    /// Returns the paths to measure, in the order of measurement: a path during which connections
+    /// open and close on another CPU comes after the same path without such connections.
     fn paths(&self, cpus: usize) -> Vec<Path> {
         let wanted = |path: &Path| {
             self.only.is_empty()

@@ -12,8 +12,8 @@ pub(crate) const FIN_ACK: u8 = 0x11;
 pub(crate) const XDP_PASS: u32 = 2;
 pub(crate) const XDP_TX: u32 = 3;
 
-/// The port of the service with few connections: those of the paths that measure known connections,
-/// and those that are opened during a measurement.
+/// The port of the service with few connections: the established connections whose packets are
+/// measured, and the connections that are opened during a measurement.
 pub(crate) const FEW: u16 = 80;
 /// The port of the service that holds a million connections.
 pub(crate) const BULK: u16 = 8001;
@@ -23,7 +23,7 @@ pub(crate) const CHURN: u16 = 8002;
 pub(crate) const OCCUPIED: u16 = 8003;
 
 /// Each service with the last octets of its backends' addresses. No two services share a backend,
-/// so no path uses up the source ports of another path.
+/// so the connections of one service do not use up the source ports of another.
 pub(crate) const SERVICES: [(u16, &[u8]); 4] = [
     (FEW, &BACKENDS),
     (BULK, &octets::<190>(20)),

@@ -1,4 +1,4 @@
-//! One balancer with its connections, and its times on each path.
+//! One balancer with its connections, and its time for a packet on each measured path.
 
 use std::time::Duration;
 
@@ -130,8 +130,8 @@ impl<'a, B: Balancer> Subject<'a, B> {
             }
             Path::NotOurs => self.passed(&packets::not_ours()),
             Path::Elsewhere => self.passed(&packets::elsewhere()),
-            // These two measure the empty program themselves, while connections open and close on
-            // another CPU.
+            // These two paths measure the empty program themselves, while connections open and
+            // close on another CPU.
             Path::Churn => return self.beside_churn(Self::known).map(Some),
             Path::ChurnThousand => return self.beside_churn(Self::thousand).map(Some),
             Path::AllCpus => return self.on_all_cpus(|position| OF_CPUS + position).map(Some),
@@ -254,7 +254,8 @@ impl Turns {
     }
 
     /// Returns a packet of the next connection. The order differs from that of opening, which may
-    /// be the order of the table's entries: in that order the processor would prefetch.
+    /// be the order of the entries in the connection table: in that order the processor would
+    /// prefetch.
     fn packet(&mut self) -> Vec<u8> {
         let number = u64::from(self.turn) * STRIDE % u64::from(self.count);
         self.turn = (self.turn + 1) % self.count;
