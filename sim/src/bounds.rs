@@ -13,17 +13,18 @@ use crate::{
 /// Tolerance of the bounds: for a late timer, and for a few deliveries over a healthy network.
 pub const MARGIN: Duration = Duration::from_millis(20);
 
-/// Longest interval between the calls of DescribeAddresses by which a host asks the EC2 API who has
-/// the address, in the first minute of its peer's silence: 250 ms, and at random up to 20 % more.
+/// Longest interval between the calls of DescribeAddresses by which a host asks the EC2 API which
+/// host has the Elastic IP, in the first minute of its peer's silence: 250 ms, and at random up to
+/// 20 % more.
 pub const ALERT_LOOK: Duration = Duration::from_millis(300);
 
-/// Longest interval between the calls of DescribeAddresses by which a host asks the EC2 API who has
-/// the address, in normal operation and after the first minute of its peer's silence: 5 s, and at
-/// random up to 20 % more.
+/// Longest interval between the calls of DescribeAddresses by which a host asks the EC2 API which
+/// host has the Elastic IP, in normal operation and after the first minute of its peer's silence: 5
+/// s, and at random up to 20 % more.
 pub const CALM_LOOK: Duration = Duration::from_secs(6);
 
-/// Time after the EC2 API has associated the address with a host in which the API may still answer
-/// DescribeAddresses with the host that had the address before.
+/// Time after the EC2 API has associated the Elastic IP with a host in which the API may still
+/// answer DescribeAddresses with the host that had the Elastic IP before.
 pub const SETTLE: Duration = Duration::from_secs(10);
 
 /// How long a master that does not hear its standby assumes, without a confirmation, that it still
@@ -40,21 +41,24 @@ pub const TAKING: Duration = Duration::from_secs(15);
 /// has moved the Elastic IP.
 pub const ARRIVING: Duration = Duration::from_secs(1);
 
-/// Longest time from the end of the last trouble until the pair is calm. The longest preemption
-/// delay of the hosts is added to it.
+/// Longest time from the end of the last simulated trouble until the pair is calm: one host is
+/// active, and the other is its standby. The longest preemption delay of the hosts is added to this
+/// time.
 ///
 /// A host that starts may wait 10 s for the health checks of its backends. Asking the other host
-/// for the role takes as long as requests may take to end and 5 s more; a hand-over in which the
-/// address does not arrive takes 15 s more. The EC2 API may answer DescribeAddresses, for 10 s
-/// after it has associated the address with a host, as if it had not.
+/// for the active role takes as long as requests may take to end and 5 s more; a hand-over in which
+/// the Elastic IP does not reach the other host takes 15 s more. The EC2 API may answer
+/// DescribeAddresses, for 10 s after it has associated the Elastic IP with a host, as if it had
+/// not.
 pub const CALM_WITHIN: Duration = Duration::from_secs(30);
 
-/// Longest time after which a host that stepped back, and hears the other host by adverts alone,
-/// takes over by its priority.
+/// Longest time for which a host that stepped back (it left the active role because another host
+/// might have the Elastic IP) waits while it hears adverts of the other host, but has no link to
+/// it; then it takes over by its priority.
 pub const HOLD_LIMIT: Duration = Duration::from_secs(600);
 
-/// Time, after the pair has become calm, in which no state changes and the Elastic IP does not
-/// move.
+/// Time for which, after the pair has become calm (one host active, the other its standby), no host
+/// changes its state and the Elastic IP does not move.
 pub const STAYS_CALM: Duration = Duration::from_secs(60);
 
 /// Returns the longest time in which a host of this run detects that the other one is lost: three
@@ -83,10 +87,11 @@ pub fn overlap_hearing(plan: &Plan) -> Duration {
 /// Returns the longest time for which both hosts may be active after they were cut off from each
 /// other in both directions at once, if they heard each other until then and the EC2 API answers.
 ///
-/// The host that takes over gets the address with one call of the EC2 API. The other host notices
-/// the silence at about the same time, at most the interval of a heartbeat earlier or later, and
-/// then calls DescribeAddresses every [`ALERT_LOOK`]. It makes three calls: one that was in flight
-/// already, one whose answer is that another host has the address, and one that confirms this.
+/// The host that takes over gets the Elastic IP with one call of the EC2 API. The other host
+/// notices the silence at about the same time, at most the interval of a heartbeat earlier or
+/// later, and then calls DescribeAddresses every [`ALERT_LOOK`]. It makes three calls: one that was
+/// in flight already, one whose answer is that another host has the Elastic IP, and one that
+/// confirms this.
 #[must_use]
 pub fn overlap_cut(plan: &Plan) -> Duration {
     interval(plan) + ALERT_LOOK * 2 + PROMPT * 4 + MARGIN
@@ -95,13 +100,13 @@ pub fn overlap_cut(plan: &Plan) -> Duration {
 /// Returns the longest time for which both hosts may be active if they cannot hear each other in
 /// one or both directions, but did a moment ago, and the EC2 API answers.
 ///
-/// The host that takes over gets the address with one call of the EC2 API. If the other host hears
-/// nothing, it notices the silence no later than one detection time after the first host did, and
-/// then calls DescribeAddresses every [`ALERT_LOOK`]. It makes three calls: one that was in flight
-/// already, one whose answer is that another host has the address, and one that confirms this. If
-/// the other host still hears, now and then, adverts of a master, it calls DescribeAddresses with
-/// every advert, after a detection time at the latest. After the first answer that another host has
-/// the address, it waits for two more detection times.
+/// The host that takes over gets the Elastic IP with one call of the EC2 API. If the other host
+/// hears nothing, it notices the silence no later than one detection time after the first host did,
+/// and then calls DescribeAddresses every [`ALERT_LOOK`]. It makes three calls: one that was in
+/// flight already, one whose answer is that another host has the Elastic IP, and one that confirms
+/// this. If the other host still hears, now and then, adverts of a master, it calls
+/// DescribeAddresses with every advert, after a detection time at the latest. After the first
+/// answer that another host has the Elastic IP, it waits for two more detection times.
 #[must_use]
 pub fn overlap_fresh(plan: &Plan) -> Duration {
     let calls = PROMPT * 4 + MARGIN;
@@ -112,27 +117,27 @@ pub fn overlap_fresh(plan: &Plan) -> Duration {
 
 /// Returns the bound that is like [`overlap_fresh`], but applies if the hosts have been silent for
 /// long, or never heard each other: the first call of DescribeAddresses whose answer is that
-/// another host has the address may then be made up to [`CALM_LOOK`] later.
+/// another host has the Elastic IP may then be made up to [`CALM_LOOK`] later.
 #[must_use]
 pub fn overlap_calm(plan: &Plan) -> Duration {
     overlap_fresh(plan) + CALM_LOOK
 }
 
-/// Returns the bound that is like [`overlap_calm`], but applies if both hosts took the address at
-/// about the same time, so that one host lost it before the API had confirmed that it was there. An
-/// answer to DescribeAddresses that another host has the address may then be stale, so that host
-/// waits for [`SETTLE`] before it takes the address again, and then the other host finds that it
-/// has lost the address. The bound also applies to an agent that was suspended while its call was
-/// accepted.
+/// Returns the bound that is like [`overlap_calm`], but applies if both hosts took the Elastic IP
+/// at about the same time, so that one host lost the Elastic IP before the EC2 API had confirmed
+/// that this host had it. An answer to DescribeAddresses that another host has the Elastic IP may
+/// then be stale, so that host waits for [`SETTLE`] before it takes the Elastic IP again, and then
+/// the other host finds that it has lost the Elastic IP. The bound also applies to an agent that
+/// was suspended while its call was accepted.
 #[must_use]
 pub fn overlap_contested(plan: &Plan) -> Duration {
     SETTLE + overlap_calm(plan)
 }
 
 /// Returns the longest time for which both hosts of a pair whose agents have a link may believe to
-/// have the address, whatever the network and the EC2 API do. A host that does not hear its standby
-/// steps back [`LEASE`] after the last confirmation that it has the address; that confirmation may
-/// be the answer to a slow call, and show a past state.
+/// have the Elastic IP, whatever the network and the EC2 API do. A host that does not hear its
+/// standby steps back [`LEASE`] after the last confirmation that it has the Elastic IP; that
+/// confirmation may be the answer to a slow call, and show a past state of the Elastic IP.
 #[must_use]
 pub fn overlap_sure(plan: &Plan) -> Duration {
     LEASE + SETTLE + CALL_LIMIT + detection(plan) + MARGIN

@@ -1,4 +1,5 @@
-//! Draws the plan of a run from a seed.
+//! Draws the plan of a simulated run, which is the settings of the pair and the troubles, from a
+//! seed.
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use crate::{
     plan::{Holder, HostPlan, Plan, Side, Trouble, What},
 };
 
-/// Returns the plan that is drawn from this seed.
+/// Returns the plan of a simulated run (the settings of the pair, and the troubles) that is drawn
+/// from this seed.
 #[must_use]
 pub fn plan(seed: u64) -> Plan {
     let mut chance = Chance::seeded(seed);
@@ -63,7 +65,7 @@ pub fn plan(seed: u64) -> Plan {
     };
     troubles(&mut plan, &mut chance);
     // The partition is drawn from another generator, so that plans without one stay as they were
-    // before partitions were added.
+    // before partitions were added to the simulation.
     let mut rare = Chance::seeded(!seed);
     if rare.percent(5) {
         long_partition(&mut plan, &mut rare);
@@ -89,7 +91,8 @@ fn priorities(chance: &mut Chance) -> [u8; 2] {
     }
 }
 
-/// Adds three to ten troubles to the plan, some of them present at the same time.
+/// Adds three to ten troubles, such as lost adverts or a crash, to the plan of a run, some of them
+/// present at the same time.
 fn troubles(plan: &mut Plan, chance: &mut Chance) {
     // In a third of the runs the EC2 API is always healthy: for such runs the bounds are exact.
     let api = chance.percent(65);
@@ -116,8 +119,8 @@ fn troubles(plan: &mut Plan, chance: &mut Chance) {
     plan.healed += Duration::from_secs(1);
 }
 
-/// Adds one to four upgrades to the plan, at any time between its other troubles. Some upgrades
-/// take longer than the other host waits before it takes over.
+/// Adds one to four upgrades of agents to the plan of a run, at any time between its other
+/// troubles. Some upgrades take longer than the other host waits before it takes over.
 fn upgrades(plan: &mut Plan, chance: &mut Chance) {
     let end = u64::try_from(plan.healed.as_millis()).unwrap_or(u64::MAX);
     for _ in 0..1 + chance.below(4) {
@@ -135,8 +138,9 @@ fn upgrades(plan: &mut Plan, chance: &mut Chance) {
     }
 }
 
-/// Adds a partition to the plan: the hosts are cut off from each other for minutes, in both
-/// directions or in one. First one of the hosts does not reach the EC2 API, then the other one.
+/// Adds a network partition to the plan of a run: the hosts are cut off from each other for
+/// minutes, in both directions or in one. First one of the hosts does not reach the EC2 API, then
+/// the other one.
 fn long_partition(plan: &mut Plan, chance: &mut Chance) {
     let at = chance.millis(2000, 40_000);
     let first = chance.millis(20_000, 120_000);

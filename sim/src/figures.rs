@@ -40,7 +40,8 @@ pub struct Figures {
     pub overlap_blind: Duration,
     /// Longest time that no host was active although one could have been.
     pub gap: Duration,
-    /// Longest time from the end of all troubles of a run to the last change of its state.
+    /// Longest time from the end of all troubles of a run to the last change of the state of the
+    /// pair.
     pub convergence: Duration,
 }
 

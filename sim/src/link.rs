@@ -142,8 +142,8 @@ impl Link {
         Said::Arrives(self.clear[index], self.connection)
     }
 
-    /// Sets whether the messages of this end are held up. When that ends, returns since when they
-    /// were; otherwise `None`.
+    /// Sets whether the messages of this end are held up. Returns the time since which the messages
+    /// were held up if this call ends that; otherwise `None`.
     pub(crate) fn cut(&mut self, now: Time, from: Side, cut: bool) -> Option<Time> {
         let slot = &mut self.cut[from.index()];
         match (*slot, cut) {

@@ -45,7 +45,8 @@ pub(crate) struct Node {
     /// Events that arrived while the agent was suspended, by their source, each in the order of
     /// arrival.
     inbox: [VecDeque<Event>; SOURCES],
-    /// The time of the last step of the state machine, and how many steps there were at that time.
+    /// The time at which the state machine last handled an event, and how many events it has
+    /// handled at that time.
     steps: (Time, u32),
 }
 
@@ -185,7 +186,8 @@ impl Node {
         std::iter::from_fn(|| backlog.pop()).collect()
     }
 
-    /// Counts the steps of the state machine at this time, and returns their number.
+    /// Counts an event that the state machine handles at this time, and returns how many there were
+    /// at this time.
     pub(crate) fn count_step(&mut self, now: Time) -> u32 {
         if self.steps.0 == now {
             self.steps.1 += 1;

@@ -11,8 +11,8 @@ use crate::{
 };
 
 /// A silence between the hosts that is shorter than this counts as fresh. A host often asks the EC2
-/// API who has the address during the first 60 s of a silence. Both hosts may be active at the same
-/// time for less than the remaining 15 s.
+/// API which host has the Elastic IP during the first 60 s of a silence. Both hosts may be active
+/// at the same time for less than the remaining 15 s.
 const FRESH: Duration = Duration::from_secs(45);
 /// How long troubles of the EC2 API have consequences after their end: a call may take 5 s, and the
 /// wait after it 4 s.
@@ -113,7 +113,7 @@ impl Overlap {
     }
 
     /// Notes that the clock of a host has jumped: that host may take over although it hears the
-    /// other one, and a silence becomes old at once.
+    /// other one, and a silence between the hosts no longer counts as fresh.
     pub(crate) fn clock_jumped(&mut self, now: Time) {
         self.hearing = self.hearing.map(|since| since.max(now));
         if let Some(both) = &mut self.both {
@@ -138,7 +138,8 @@ impl Overlap {
         }
     }
 
-    /// Checks the present state. `both` is `None` unless both hosts are active.
+    /// Checks how long both hosts have been active by now. `both` is what each host knows of the
+    /// other; `None` unless both hosts are active.
     ///
     /// # Errors
     /// Both hosts have been active for longer than a bound allows.

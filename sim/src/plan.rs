@@ -51,7 +51,7 @@ impl Side {
     }
 }
 
-/// The holder of the address that moves between the hosts.
+/// The holder of the Elastic IP, which moves between the hosts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Holder {
     /// This host of the pair.
@@ -62,16 +62,17 @@ pub enum Holder {
     Nobody,
 }
 
-/// The plan of one simulated run.
+/// The plan of one simulated run: the settings of the pair, and the troubles.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The seed of all random choices that are made during the run.
     pub seed: u64,
-    /// The plans of the hosts A and B.
+    /// The settings of the hosts A and B, and how long their agents and requests take.
     pub hosts: [HostPlan; 2],
-    /// Whether the agents of the pair have a link.
+    /// Whether the agents of the two hosts have a link to each other.
     pub link: bool,
-    /// What decides which of the hosts has the address that moves.
+    /// What decides which of the hosts has the addresses that move between them: the EC2 API, or
+    /// nothing but the hosts' roles.
     pub arbiter: Arbiter,
     /// The holder of the Elastic IP at the beginning of the run.
     pub holder: Holder,
@@ -81,7 +82,7 @@ pub struct Plan {
     pub healed: Duration,
 }
 
-/// The plan of one host in a run.
+/// The settings of one host in a simulated run, and how long its agent and its requests take.
 #[derive(Clone, Debug)]
 pub struct HostPlan {
     /// The settings of the host's virtual router.
@@ -93,16 +94,17 @@ pub struct HostPlan {
     /// How long each start of the agent takes until the first health checks of its backends are
     /// complete.
     pub checked: Duration,
-    /// How long each start of the agent takes until it has the other host's flows.
+    /// How long each start of the agent takes until the agent has received the other host's flows.
     pub synced: Duration,
-    /// How long requests go on after the host begins to hold back new connections; `None`: they
-    /// never end.
+    /// How long client requests that are in progress go on after the host begins to hold back new
+    /// connections; `None`: they never end.
     pub quiet: Option<Duration>,
 }
 
 impl Plan {
-    /// Returns the plan of a pair with a link and an Elastic IP, adverts every 100 ms, priorities
-    /// 110 and 100, and no trouble. Host A starts first and becomes active.
+    /// Returns the plan of a run of a pair with a link between the agents and an Elastic IP,
+    /// adverts every 100 ms, priorities 110 and 100, and no trouble. Host A starts first and
+    /// becomes active.
     #[must_use]
     pub fn simple(seed: u64) -> Self {
         let host = |side: Side, priority, start| HostPlan {
@@ -131,7 +133,8 @@ impl Plan {
         }
     }
 
-    /// Returns the plan with one more trouble, which begins at `at` and lasts for `lasts`.
+    /// Returns this plan of a run with one more trouble, which begins at `at` after the beginning
+    /// of the run and lasts for `lasts`.
     #[must_use]
     pub fn with(mut self, at: Duration, lasts: Duration, what: What) -> Self {
         self.troubles.push(Trouble { at, lasts, what });

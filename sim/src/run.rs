@@ -1,4 +1,5 @@
-//! Runs a plan in a simulated world to its end.
+//! Runs the plan of a run, which has the settings of the pair and the troubles, in a simulated
+//! world.
 
 use std::time::Duration;
 
@@ -41,8 +42,9 @@ pub fn run(plan: &Plan, trace: bool) -> Outcome {
 
 fn live(world: &mut World, plan: &Plan) -> Result<(), Violation> {
     world.run_until(plan.healed)?;
-    // Without a link, two hosts that both stepped back because a third machine has the address
-    // never hear each other: a person who gave the address to that machine has to give it back.
+    // Without a link, two hosts that both stepped back because a third machine has the Elastic IP
+    // never hear each other: a person who gave the Elastic IP to that machine has to give the
+    // Elastic IP back.
     if world.holder() == Holder::Stranger
         && Side::BOTH.into_iter().all(|side| stepped_back(world, side))
     {
@@ -66,8 +68,9 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), Violation> {
     one_owner(world, plan)
 }
 
-/// Runs the world until no host that stepped back and hears its peer by adverts alone delays its
-/// takeover any more. Returns the time at which the last such delay ends.
+/// Runs the world until no host delays its takeover any more because it stepped back (left the
+/// active role, as another host might have the Elastic IP) and hears its peer by adverts alone.
+/// Returns the time at which the last such delay ends.
 fn await_holds(world: &mut World, calm: Duration) -> Result<Duration, Violation> {
     let limit = calm + bounds::HOLD_LIMIT;
     let mut now = calm;
@@ -87,7 +90,7 @@ fn stepped_back(world: &World, side: Side) -> bool {
 }
 
 /// Checks that exactly one host is active, that the other is its standby, and that the active host
-/// has the address.
+/// has the Elastic IP.
 fn one_owner(world: &World, plan: &Plan) -> Result<(), Violation> {
     let states = Side::BOTH.map(|side| world.state(side));
     let Some(active) = world.active() else {

@@ -1,4 +1,4 @@
-//! The invariants that must hold at every step of a run.
+//! The invariants that must hold after every event of a simulated run.
 
 use std::time::Duration;
 
@@ -16,10 +16,11 @@ use crate::{
     plan::{Holder, Plan, Side},
 };
 
-/// Checks the invariants after every step, and keeps the first violation.
+/// Checks the invariants after every event of a run, and keeps the first violation.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// Upper limit of the time from an order to hand over to the outcome of the hand-over.
+    /// Upper limit of the time from an operator's order to hand the active role over to the outcome
+    /// of the hand-over.
     outcome: Duration,
     sides: [Seen; 2],
     overlap: Overlap,
@@ -35,13 +36,14 @@ pub(crate) struct Watch {
 #[derive(Debug, Default)]
 struct Seen {
     state: Option<State>,
-    /// Whether the addresses that move are on the host's interface.
+    /// Whether the virtual addresses, which move between the hosts, are on the host's interface.
     addresses: bool,
-    /// Whether the host stepped back, and since then neither heard the other host nor was told that
-    /// the Elastic IP is free or its own.
+    /// Whether the host stepped back (left the active role because another host might have the
+    /// Elastic IP), and since then neither heard the other host nor was told that the Elastic IP is
+    /// free or its own.
     stepped_back: bool,
-    /// When the first of the orders to hand over was given that have no outcome yet: one outcome
-    /// may answer two orders.
+    /// When the first of the orders to hand the active role over was given that have no outcome
+    /// yet: one outcome may answer two orders.
     ordered: Option<Time>,
 }
 
@@ -127,19 +129,21 @@ impl Watch {
         }
     }
 
-    /// Notes that the addresses that move were added to this host's interface, or removed from it.
+    /// Notes that the virtual addresses, which move between the hosts, were added to this host's
+    /// interface, or removed from it.
     pub(crate) fn addresses(&mut self, side: Side, here: bool) {
         self.sides[side.index()].addresses = here;
     }
 
-    /// Checks, after a step of a host, that the addresses are on its interface exactly when they
-    /// should be. `seen_here`: whether the host was last told that the Elastic IP is here.
+    /// Checks, after a host has handled an event, that the virtual addresses, which move between
+    /// the hosts, are on its interface exactly when they should be. `seen_here`: whether the host
+    /// was last told that the Elastic IP is associated with it.
     pub(crate) fn stepped(&mut self, side: Side, state: State, seen_here: bool) {
         let here = self.sides[side.index()].addresses;
         let right = match state {
             State::Master => here,
-            // A standby keeps the addresses for as long as the EC2 API says that packets to the
-            // Elastic IP arrive at it.
+            // A standby keeps the virtual addresses for as long as the EC2 API says that packets to
+            // the Elastic IP arrive at it.
             State::Backup => here == seen_here,
             State::Init | State::Fault => !here,
         };

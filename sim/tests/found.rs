@@ -1,8 +1,9 @@
 //! Seeds of runs that once showed a fault. Each of these runs was seen to fail without the fix of
 //! its fault.
 //!
-//! The run of a seed depends on how plans are drawn. If that changes, find new seeds by undoing the
-//! fix of the fault that each note names, and enter them here.
+//! The run of a seed depends on how plans of runs (settings and troubles) are drawn from seeds. If
+//! that changes, find new seeds by undoing the fix of the fault that each note names, and enter
+//! them here.
 #![forbid(unsafe_code)]
 
 use sim::{draw, run};

@@ -27,7 +27,8 @@ use crate::{
     watch::Watch,
 };
 
-/// Maximum number of steps of one host at the same time, which only an endless loop exceeds.
+/// Maximum number of events that one host handles at the same simulated time, which only an endless
+/// loop exceeds.
 const STEPS_AT_ONCE: u32 = 1000;
 
 /// The violation of an invariant.
@@ -81,7 +82,8 @@ enum Happening {
     /// The answer to a call arrives at this host, for the agent with this boot number.
     Answer(Side, u32, Answer),
     /// All requests have ended since this host began to hold back new connections. The numbers are
-    /// the agent's boot number and the number of the hold.
+    /// the agent's boot number and the number of times that the host has begun to hold back
+    /// connections.
     Quiet(Side, u32, u32),
     /// The first health checks of this host's backends by the agent with this boot number are
     /// complete.

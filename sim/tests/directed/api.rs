@@ -1,4 +1,4 @@
-//! Tests of troubles of the EC2 API, and of addresses that are moved by hand.
+//! Tests of troubles of the EC2 API, and of Elastic IPs that a person moves by hand.
 
 use super::*;
 
@@ -86,7 +86,7 @@ fn descriptions_that_show_the_past_are_not_answered_with_more_calls_for_the_addr
         let world = live(&plan, EVENT + seconds(30));
         let accepted = |(_, fact): &(Duration, Fact)| *fact == Fact::Accepted(Side::B);
         // One more association is allowed if an answer to DescribeAddresses was that host B has the
-        // address, and the next answer was that it has not.
+        // Elastic IP, and the next answer was that host B has not.
         let calls = since(&world, EVENT).filter(accepted).count();
         assert!((1..=4).contains(&calls), "seed {seed}: {calls}");
     }

@@ -20,7 +20,8 @@ use sim::{
 };
 
 const SEEDS: std::ops::Range<u64> = 0..200;
-/// When the event of a test happens: at this time the pair has been calm for long.
+/// When the event that a test is about happens, from the beginning of the simulated run: by then
+/// one host has long been active, and the other has been its standby.
 const EVENT: Duration = Duration::from_secs(20);
 /// Longest duration of a call of the EC2 API while it is healthy.
 const CALL: Duration = sim::conditions::PROMPT;
@@ -81,7 +82,8 @@ fn is_calm(world: &World, active: Side) {
     assert!(!world.holds(active) && !world.holds(active.other()));
 }
 
-/// Returns the plan of a pair without troubles, after checking that A is active in it.
+/// Returns the plan of a run of a pair without troubles, after checking that host A is active in
+/// such a run.
 fn calm(seed: u64) -> Plan {
     let plan = Plan::simple(seed);
     let world = live(&plan, EVENT);
@@ -175,8 +177,8 @@ fn an_agent_that_was_stopped_for_a_while_does_not_stay_active_beside_the_other()
         let mut world = live(&plan, EVENT + seconds(9));
         assert_eq!(world.active(), Some(Side::B), "seed {seed}");
         let goes_on = EVENT + seconds(10);
-        // At this time the hosts hear each other, or the owner of the address has decided which of
-        // them stays active.
+        // At this time the hosts hear each other, or the association of the Elastic IP has decided
+        // which of them stays active.
         go_on(&mut world, &plan, goes_on + bounds::overlap_fresh(&plan));
         assert!(world.active().is_some(), "seed {seed}: one of them");
         go_on(&mut world, &plan, goes_on + seconds(60));
@@ -199,8 +201,8 @@ fn a_host_that_did_not_run_during_a_hand_over_takes_the_role_and_keeps_it() {
         let at = |wanted: fn(&Fact) -> bool| when(&world, EVENT, wanted);
         let took_back = at(|fact| matches!(fact, Fact::Became(Side::A, State::Master, _)));
         if took_back.is_some_and(|after| after <= pause + bounds::MARGIN) {
-            // In this run the active host gave up waiting for the suspended standby and took the
-            // role back, so the run is not what the test is about, and is skipped.
+            // In the run of this seed the active host gave up waiting for the suspended standby and
+            // took the role back, so the run is not what the test is about, and is skipped.
             continue;
         }
         tried += 1;

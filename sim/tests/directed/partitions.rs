@@ -65,7 +65,7 @@ fn a_host_that_is_cut_off_from_everything_steps_back() {
         let stepped = Fact::Became(Side::A, State::Backup, Cause::SteppedBack);
         let stepped = when(&world, EVENT, |fact| *fact == stepped).expect("steps back");
         // The host notices the silence of its peer, and steps back when it has had no confirmation
-        // of the address for three seconds.
+        // for three seconds that it has the Elastic IP.
         let limit = bounds::detection(&plan) + seconds(3) + bounds::ALERT_LOOK + bounds::MARGIN;
         assert!(stepped <= limit, "seed {seed}: {stepped:?}");
         assert_eq!(world.active(), Some(Side::B));
