@@ -13,7 +13,7 @@ use rcgen::{
 /// history.
 const LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// The lab's certificate authority.
+/// The certificate authority of the lab, the test network.
 #[derive(Debug)]
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use lab::flood::{Outcome, Scenario};
 use serde_json::{Value, json};
 
-/// Runs the scenario once and prints the results as JSON.
+/// Runs the scenario of a SYN flood once and prints the results as JSON.
 ///
 /// # Errors
 /// When the scenario cannot be run. Losses during the flood are part of the results.

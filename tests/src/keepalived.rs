@@ -82,7 +82,7 @@ pub struct TrackedScript {
 /// State of VRRP that keepalived logs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
-    /// Active: keepalived owns the address.
+    /// Active: keepalived has the virtual addresses on the host's interface.
     Master,
     /// Standby: keepalived waits for the master's adverts to stop.
     Backup,
@@ -278,7 +278,7 @@ impl Keepalived {
             "--vrrp_pid",
             "/run/keepalived/vrrp.pid",
         ]);
-        // Files that an earlier keepalived left behind when it was killed.
+        // Removes the PID files that an earlier keepalived left behind when it was killed.
         host.script("rm -f /run/keepalived/*.pid /run/keepalived/pid")?;
         let log_begins = host.read("/run/log/keepalived.log").unwrap_or_default();
         let process = Process::start(host, "keepalived", program)

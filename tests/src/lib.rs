@@ -1,8 +1,9 @@
-//! The lab, in which the end-to-end tests run: hosts as network namespaces, real peers as
-//! processes, on the addresses of a small setup on AWS.
+//! The lab, which is the network in which the end-to-end tests run: each host is a network
+//! namespace, real nginx, HAProxy and keepalived run as processes on the hosts, and the IP
+//! addresses are those of a small set-up on AWS.
 //!
-//! [`Lab::raise`] starts a lab within a second or two; it ends when it is dropped, or when the process
-//! exits in any way. Labs are isolated from each other.
+//! [`Lab::raise`] starts a lab within a second or two; it ends when it is dropped, or when the
+//! process exits in any way. Labs are isolated from each other.
 
 pub mod advert;
 pub mod agent;

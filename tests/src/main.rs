@@ -120,7 +120,8 @@ fn flood(seconds: u32, established: u32, rate: Option<u32>) -> Result<()> {
     })
 }
 
-/// Starts the lab and waits until a signal ends this process, which ends the lab as well.
+/// Starts the lab, the test network, and waits until a signal ends this process, which ends the
+/// test network as well.
 fn up() -> Result<()> {
     let lab = Lab::raise()?;
     for host in lab.hosts() {

@@ -17,8 +17,8 @@ use crate::{
 /// Time-out for the Elastic IP to move to another host while the API works.
 const MOVING: Duration = Duration::from_secs(5);
 
-/// A lab with an EC2 API, a gateway that follows it, and a pair of agents, the first of which is
-/// active.
+/// A test network with an EC2 API, a gateway that follows it, and a pair of agents, the first of
+/// which is active.
 #[derive(Debug)]
 pub struct Scene {
     /// The agents of both balancers. This is the first field, so they are dropped before everything
@@ -28,21 +28,22 @@ pub struct Scene {
     pub follower: Follower,
     /// The fake EC2 API, which the agents and the gateway use.
     pub ec2: Arc<FakeEc2>,
-    /// The lab in which everything else runs.
+    /// The test network in which everything else runs.
     pub lab: Lab,
 }
 
 impl Scene {
-    /// Starts a scene with the settings of [`Settings::elastic_pair`].
+    /// Starts the test network, the EC2 API and the pair of agents with the settings of
+    /// [`Settings::elastic_pair`].
     ///
     /// # Errors
-    /// When the scene does not come up with the first balancer active.
+    /// When they do not come up with the first balancer active.
     pub fn raise() -> Result<Self> {
         Self::raise_with(|_| {})
     }
 
-    /// Starts a scene with the settings of [`Settings::elastic_pair`], after `change` has changed
-    /// them.
+    /// Starts the test network, the EC2 API and the pair of agents with the settings of
+    /// [`Settings::elastic_pair`], after `change` has changed them.
     ///
     /// # Errors
     /// As [`Scene::raise`].
@@ -50,7 +51,8 @@ impl Scene {
         Self::raise_in(Lab::raise()?, change)
     }
 
-    /// Starts a scene in a lab that the caller has started and prepared.
+    /// Starts the EC2 API and the pair of agents in a test network that the caller has started and
+    /// prepared.
     ///
     /// # Errors
     /// As [`Scene::raise`].

@@ -100,8 +100,8 @@ pub(crate) fn folded(sum: u32) -> u16 {
     !(sum as u16)
 }
 
-/// How far a connection has got in both directions, according to the last segment that its server
-/// sent.
+/// How far a TCP connection has got in both directions, as sequence numbers, according to the last
+/// segment that its server sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Position {
     /// The sequence number of the server's next byte, which the client expects.
@@ -147,8 +147,8 @@ impl Tap {
         }
     }
 
-    /// Waits for the next segment to this port of the host, and returns the position of its
-    /// connection.
+    /// Waits for the next segment to this port of the host, and returns the sequence numbers that
+    /// the connection has reached.
     ///
     /// # Errors
     /// When no segment arrives within 5 s.
@@ -175,8 +175,8 @@ fn with<T>(
     look(&mut positions.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Returns the client's port and the connection's position according to a packet from `server`;
-/// `None` for a packet from another sender or without an acknowledgement.
+/// Returns the client's port and the sequence numbers that the connection has reached, according to
+/// a packet from `server`; `None` for a packet from another sender or without an acknowledgement.
 fn position(packet: &[u8], server: SocketAddrV4) -> Option<(u16, Position)> {
     let header = usize::from(packet.first()? & 0x0f) * 4;
     let tcp = packet.get(header..)?;

@@ -120,7 +120,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Starts the lab.
+    /// Starts the lab, the test network.
     ///
     /// # Errors
     /// When the process is not root, a program is missing, or the kernel refuses an operation.
@@ -128,7 +128,8 @@ impl Lab {
         Self::raise_with(Wiring::default())
     }
 
-    /// Starts the lab with one or two interfaces for each balancer, as `wiring` says.
+    /// Starts the lab, the test network, with one or two interfaces for each balancer, as `wiring`
+    /// says.
     ///
     /// # Errors
     /// As [`Lab::raise`].
@@ -164,7 +165,7 @@ impl Lab {
         &self.balancers[1]
     }
 
-    /// Starts the lab's own EC2 API at the address that the balancers use; the first balancer has the
+    /// Starts the fake EC2 API at the address that the balancers use; the first balancer has the
     /// Elastic IP.
     ///
     /// # Errors
@@ -228,7 +229,7 @@ impl Lab {
             .with_context(|| format!("the lab has no web server {name}"))
     }
 
-    /// Returns all hosts of the lab.
+    /// Returns all hosts of the test network.
     #[must_use]
     pub fn hosts(&self) -> Vec<&Host> {
         let mut hosts = vec![&self.client, self.internet_gateway.host()];
@@ -336,8 +337,8 @@ impl Lab {
         Ok(())
     }
 
-    /// Configures the client so it resolves the site's name, and installs the authority's
-    /// certificate there.
+    /// Configures the client so it resolves the name [`SITE`], and installs the certificate of the
+    /// certificate authority there.
     fn acquaint_client(&self) -> Result<()> {
         self.client
             .write(CA_FILE, self.authority.certificate_pem())?;

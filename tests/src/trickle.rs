@@ -21,10 +21,11 @@ use crate::host::{Host, joined};
 /// Length in bytes of one message on a connection, which is called a drop.
 const DROP: usize = 16;
 
-/// Interval between two drops of a connection.
+/// Interval between two messages (drops) on a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Time-out for a drop to be returned, after which the connection counts as broken.
+/// Time-out for the server to return a message (a drop), after which the connection counts as
+/// broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The server combines each byte that it returns with this value by XOR.
@@ -78,7 +79,7 @@ fn turn_back(mut stream: TcpStream) {
     }
 }
 
-/// Open connections on which drops are sent continuously.
+/// Open connections on which messages (drops) are sent continuously.
 #[derive(Debug)]
 pub struct Trickle {
     stop: Arc<AtomicBool>,
@@ -91,12 +92,12 @@ pub struct Trickle {
 pub struct Flow {
     /// Number of bytes that were sent and returned on the connection.
     pub bytes: u64,
-    /// Longest time until a drop of the connection was returned.
+    /// Longest time until a message (a drop) on the connection was returned.
     pub longest: Duration,
 }
 
 impl Trickle {
-    /// Opens this many connections from a host, and starts sending drops on them.
+    /// Opens this many connections from a host, and starts sending messages (drops) on them.
     #[must_use]
     pub fn start(from: &Host, to: SocketAddr, connections: u64) -> Self {
         let (stop, drops) = (Arc::default(), Arc::default());
@@ -116,7 +117,8 @@ impl Trickle {
         }
     }
 
-    /// Returns the number of drops that were returned so far, on all connections together.
+    /// Returns the number of messages (drops) that were returned so far, on all connections
+    /// together.
     #[must_use]
     pub fn drops(&self) -> u64 {
         self.drops.load(Ordering::Relaxed)

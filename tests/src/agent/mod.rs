@@ -28,7 +28,7 @@ pub use watch::{Role, Sighting, Timeline, Watch};
 /// Path of the agent's configuration on a balancer host.
 pub const CONFIG_FILE: &str = "/run/lb/lb.toml";
 
-/// Path of the site's certificate and key on a balancer host.
+/// Path of the TLS certificate and key of the HTTPS site on a balancer host.
 pub const CERTIFICATE_FILE: &str = "/run/lb/tls/site.pem";
 
 /// Path of the file with the secret of the connection between the two agents, on both balancer
@@ -273,7 +273,7 @@ impl Agent {
         Ok(samples.iter().all(|sample| sample.value == 1.0))
     }
 
-    /// Waits until a backend is up or down.
+    /// Waits until a backend is up, or down if `up` is false.
     ///
     /// # Errors
     /// When the backend does not become so within `limit`.
@@ -312,7 +312,8 @@ impl Drop for Agent {
     }
 }
 
-/// Installs the site's certificate and key on every balancer, at the path in the configuration.
+/// Installs the TLS certificate and key of the HTTPS site on every balancer, at the path in the
+/// configuration.
 ///
 /// # Errors
 /// When the certificate cannot be made or written.

@@ -25,14 +25,14 @@ const MONITORED_ADMIN: &str = "0.0.0.0:9145";
 /// Port of the service of [`Settings::with_app`].
 pub const APP_PORT: u16 = 8443;
 
-/// Settings of a lab's agent that a test may change.
+/// Settings of an agent in the lab, the test network, that a test may change.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Index of the balancer in [`BALANCERS`].
     pub balancer: usize,
     /// Names of the interfaces that the XDP program is attached to.
     pub interfaces: Vec<String>,
-    /// Address that the services listen on.
+    /// IP address that the services listen on.
     pub listen: Ipv4Addr,
     /// Address and port of `[admin]`.
     pub admin: &'static str,
@@ -69,7 +69,7 @@ pub struct HaSettings {
     pub advert_interval: Duration,
     /// Whether the host takes over from a peer with a lower priority.
     pub preempt: bool,
-    /// The address that moves to the active host.
+    /// The address that moves to the active host: the Elastic IP, or a virtual IP address.
     pub moves: Moves,
     /// Whether the two agents connect to each other: `[ha.link]`.
     pub link: bool,
@@ -77,7 +77,8 @@ pub struct HaSettings {
     pub more: String,
 }
 
-/// The address that moves to the active host, and what moves it.
+/// The address that moves to the active host (the Elastic IP, or a virtual IP address), and what
+/// moves it.
 #[derive(Clone, Debug)]
 pub enum Moves {
     /// The Elastic IP, which an EC2 API moves.
@@ -99,8 +100,8 @@ pub enum Moves {
 }
 
 impl Settings {
-    /// Returns the settings of a single balancer, `lb-a`, with all web servers of the lab as
-    /// backends, each checked five times a second.
+    /// Returns the settings of a single balancer, `lb-a`, with all web servers of the test network
+    /// as backends, each checked five times a second.
     #[must_use]
     pub fn of(lab: &Lab) -> Self {
         let backend = |web: &Web| (web.name().to_owned(), web.address());

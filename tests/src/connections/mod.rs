@@ -114,8 +114,8 @@ impl Load {
     }
 }
 
-/// Measures one setup under one load in a new lab, so no table entry or connection in TIME-WAIT is left
-/// from an earlier load.
+/// Measures one setup under one load in a new test network, so no entry of a table of connections
+/// and no connection in TIME-WAIT is left from an earlier load.
 fn measure(setup: Setup, load: Load, seconds: u32) -> Result<Value> {
     let mut lab = Lab::raise()?;
     (lab.webs.iter_mut()).try_for_each(lab::web::Web::restart_without_access_log)?;

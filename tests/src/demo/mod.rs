@@ -33,7 +33,8 @@ pub(crate) struct Stage {
     monitor: Option<Monitor>,
 }
 
-/// Runs the demo. With `once` it ends after the last step; otherwise the lab runs until a signal.
+/// Runs the demo. With `once` it ends after the last step; otherwise the test network runs until a
+/// signal.
 ///
 /// # Errors
 /// When a step fails; later steps are not run.

@@ -1,4 +1,4 @@
-//! Prometheus beside the demo's lab.
+//! Prometheus beside the demo's lab, which is the test network.
 
 use std::{
     process::Command,

@@ -26,7 +26,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Maximum time without service after the loss of a host that the demo accepts.
 const WORST: Duration = Duration::from_secs(1);
 
-/// Time for which the table of roles is shown before and after each change.
+/// Time for which the live table of the hosts' roles is shown before and after each change that the
+/// demo makes.
 const AROUND: Duration = Duration::from_secs(1);
 
 pub(crate) fn lb_b_joins(stage: &mut Stage) -> Result<()> {
@@ -41,7 +42,8 @@ pub(crate) fn lb_b_joins(stage: &mut Stage) -> Result<()> {
     follower.wait_for(BALANCERS[0].1, LIMIT)?;
     screen.done(whose, &milliseconds(began.elapsed()));
 
-    // An agent learns of its peer only when it starts, so the single agent is stopped first.
+    // An agent learns of its peer only when it starts, so the agent that ran without a peer is
+    // stopped first.
     let alone = stage.agent.take().context("the agent is not running")?;
     let status = alone.sigterm()?;
     ensure!(status.success(), "the agent ended with {status}");

@@ -17,20 +17,21 @@ use super::{
     screen::{Screen, Tone},
 };
 
-/// Interval between two rows of the table of roles.
+/// Interval between two rows of the printed table of the hosts' roles.
 const ROW: Duration = Duration::from_millis(500);
 
-/// Interval at which a condition is polled while rows are printed.
+/// Interval at which a condition is polled while rows of the table of the hosts' roles are printed.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// Numbers of answered and of failed requests since some moment.
+/// Numbers of answered and of failed requests: all so far, or those since the last printed row.
 #[derive(Clone, Copy, Default)]
 struct Tally {
     answered: usize,
     failed: usize,
 }
 
-/// The live table of roles: the requests and hosts that it observes, and what it has shown so far.
+/// The live table of the hosts' roles, which is printed row by row: the requests and hosts that it
+/// observes, and what it has shown so far.
 pub(crate) struct Roles<'a> {
     screen: Screen,
     paired: &'a Paired,
@@ -40,7 +41,7 @@ pub(crate) struct Roles<'a> {
 }
 
 impl<'a> Roles<'a> {
-    /// Prints the header of the table of roles, and returns that table.
+    /// Prints the header of the table of the hosts' roles, and returns that table.
     pub(crate) fn watch(screen: Screen, paired: &'a Paired, loads: Vec<&'a Load>) -> Self {
         let [(a, _), (b, _)] = BALANCERS else {
             unreachable!("a pair is two")
@@ -59,12 +60,13 @@ impl<'a> Roles<'a> {
         }
     }
 
-    /// Prints rows of the table of roles for the duration `span`.
+    /// Prints rows of the table of the hosts' roles for the duration `span`.
     pub(crate) fn look_on(&mut self, span: Duration) -> Result<()> {
         self.look_on_until(span, || Ok(None::<()>)).map(drop)
     }
 
-    /// Prints rows of the table of roles until a value is available, or the time `at_most` is over.
+    /// Prints rows of the table of the hosts' roles until a value is available, or the time
+    /// `at_most` is over.
     pub(crate) fn look_on_until<T>(
         &mut self,
         at_most: Duration,
@@ -85,7 +87,7 @@ impl<'a> Roles<'a> {
         Ok(None)
     }
 
-    /// Prints a remark between the rows of the table of roles.
+    /// Prints a remark between the rows of the table of the hosts' roles.
     pub(crate) fn remark(&mut self, what: &str) {
         let what = self.screen.tinted(Tone::Notice, &format!("<- {what}"));
         self.print(&what);
@@ -105,7 +107,8 @@ impl<'a> Roles<'a> {
         ));
     }
 
-    /// Returns the numbers of requests that were answered and that failed since the last row.
+    /// Returns the numbers of requests that were answered and that failed since the last printed
+    /// row of the table.
     fn news(&mut self) -> Tally {
         let failed = self.loads.iter().map(|load| load.failed()).sum();
         let done: usize = self.loads.iter().map(|load| load.done()).sum();

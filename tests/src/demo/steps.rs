@@ -21,7 +21,7 @@ use super::{
     watch::{Outcome, Watch},
 };
 
-/// Number of requests in a step that counts shares.
+/// Number of requests in a step of the demo that counts how many of them each backend gets.
 const REQUESTS: usize = 2000;
 
 /// Tolerance of a backend's share of the requests, in percentage points.
@@ -309,7 +309,8 @@ fn dealt_evenly(stage: &Stage, plan: Plan) -> Result<()> {
     let what = format!("{} requests", grouped(REQUESTS));
     let began = Instant::now();
     let load = plan.start(&stage.lab.client);
-    // Stop the load at its first failed request: each further one may take as long.
+    // Stop the load at its first failed request: each further request may take as long to fail as
+    // this one did.
     while load.done() < REQUESTS && load.failed() == 0 {
         screen.progress(&what, load.done(), REQUESTS);
         thread::sleep(Duration::from_millis(50));

@@ -31,7 +31,7 @@ pub use imds::{Imds, Instance};
 pub use moto::Moto;
 pub use stack::Stack;
 
-/// The AWS region that the lab simulates.
+/// The AWS region that the end-to-end tests simulate.
 pub const REGION: &str = "me-central-1";
 
 /// A network interface of a balancer.

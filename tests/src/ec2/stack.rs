@@ -25,7 +25,8 @@ const NAME: &str = "pair";
 /// The name of the parameter with the machine image, as AWS has public ones.
 const IMAGE_PARAMETER: &str = "/lab/image";
 
-/// A stack of a pair. Its Elastic IP and its two network interfaces are an [`Ec2`].
+/// A CloudFormation stack of a pair of balancers. Its Elastic IP and its two network interfaces are
+/// an [`Ec2`].
 #[derive(Debug)]
 pub struct Stack {
     moto: Moto,
@@ -36,8 +37,9 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Creates the stack in moto, which runs on `host`, with these additional parameters, and reads what it put
-    /// out. `addresses` are the private addresses that the Elastic IP is translated to.
+    /// Creates the stack in moto, which runs on `host`, with these additional parameters, and reads
+    /// the outputs of the stack. `addresses` are the private addresses that the Elastic IP is
+    /// translated to.
     ///
     /// # Errors
     /// moto refuses the template, or an output is missing.

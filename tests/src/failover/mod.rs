@@ -42,7 +42,7 @@ enum Loss {
 
 /// A pair of balancers, the first of which is active.
 trait Balancers {
-    /// Interval of the pair's health checks: a loss may happen at any time within it.
+    /// Interval of the pair's health checks: a host may be lost at any time within it.
     fn rhythm(&self) -> Duration;
 
     /// Kills the active balancer's process.
@@ -55,7 +55,7 @@ trait Balancers {
     fn wait_until_calm(&self) -> Result<()>;
 }
 
-/// A lab with a pair of balancers in it.
+/// A test network with a pair of balancers in it.
 struct Stage {
     balancers: Box<dyn Balancers>,
     lab: Lab,

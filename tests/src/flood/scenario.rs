@@ -64,11 +64,11 @@ pub struct Outcome {
 }
 
 impl Scenario {
-    /// Starts a lab with an agent, runs the scenario, and returns its results.
+    /// Starts a test network with an agent, runs the scenario, and returns its results.
     ///
     /// # Errors
-    /// When the lab does not come up, or the connections cannot be established before the flood.
-    /// What is lost in the flood is in the outcome.
+    /// When the test network does not come up, or the connections cannot be established before the
+    /// flood. What is lost in the flood is in the outcome.
     pub fn play(&self) -> Result<Outcome> {
         let lab = Lab::raise()?;
         let igw = lab.internet_gateway.host();
@@ -129,7 +129,7 @@ impl Outcome {
     }
 
     /// Returns the absolute difference between the number of packets that the interface received
-    /// and the number that verdicts count.
+    /// and the number that the XDP program counted by their verdicts.
     #[must_use]
     pub fn unexplained(&self) -> u64 {
         self.received.abs_diff(self.verdicts.values().sum())
@@ -168,7 +168,8 @@ impl Outcome {
     }
 }
 
-/// The numbers of packets that the interface received and that verdicts count, at one moment.
+/// The number of packets that the interface received, and the numbers that the XDP program counted
+/// by verdict, at one moment.
 struct Counted {
     received: u64,
     verdicts: BTreeMap<(String, String), u64>,

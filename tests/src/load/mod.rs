@@ -36,7 +36,7 @@ pub use report::{Answer, Failure, Report};
 /// `User-Agent` of the load generator's requests.
 pub const USER_AGENT: &str = "lb-lab";
 
-/// Parameters of a load.
+/// Parameters of a load, which is HTTP requests over concurrent connections.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Address of the server that the load is sent to.
@@ -82,8 +82,8 @@ pub enum Reuse {
 }
 
 impl Plan {
-    /// Returns a plan for `http://` to the Elastic IP: eight concurrent connections, a new one for each
-    /// request, until stopped.
+    /// Returns the parameters of a load on `http://` at the Elastic IP: eight concurrent
+    /// connections, a new one for each request, until stopped.
     #[must_use]
     pub fn http() -> Self {
         Self {
@@ -100,7 +100,8 @@ impl Plan {
         }
     }
 
-    /// Returns a plan for the site over `https://`; otherwise the same as [`Plan::http`].
+    /// Returns the parameters of a load on `https://` at the Elastic IP; otherwise the same as
+    /// [`Plan::http`].
     ///
     /// # Errors
     /// When the certificate of the authority in `lab` cannot be parsed.
@@ -112,8 +113,9 @@ impl Plan {
         })
     }
 
-    /// Returns a plan for `/app` of [`Settings::with_app`](crate::agent::Settings::with_app) over
-    /// `https://`, on four persistent connections.
+    /// Returns the parameters of a load on `/app` of
+    /// [`Settings::with_app`](crate::agent::Settings::with_app) over `https://`, on four persistent
+    /// connections.
     ///
     /// # Errors
     /// As [`Plan::https`].
@@ -165,7 +167,7 @@ pub struct Load {
     _end: End,
 }
 
-/// Stops the load of these workers when it is dropped.
+/// Stops the load of the worker threads that share these results when it is dropped.
 #[derive(Debug)]
 struct End(Arc<Shared>);
 

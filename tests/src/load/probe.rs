@@ -25,8 +25,8 @@ impl Probe {
     /// second.
     pub const PATIENCE: Duration = Duration::from_millis(200);
 
-    /// Starts probing from a host with the requests of a plan, at [`Self::INTERVAL`] and with
-    /// [`Self::PATIENCE`].
+    /// Starts probing from a host with the requests that `plan` describes, but at
+    /// [`Self::INTERVAL`] and with [`Self::PATIENCE`].
     #[must_use]
     pub fn start(plan: Plan, from: &Host) -> Self {
         let plan = Plan {
@@ -43,7 +43,8 @@ impl Probe {
         Self::steady(plan, Self::INTERVAL, from)
     }
 
-    /// Starts probing from a host at the interval `interval`, with the time-out of the plan.
+    /// Starts probing from a host at the interval `interval`, with the requests and the time-out
+    /// that `plan` gives.
     #[must_use]
     pub fn steady(plan: Plan, interval: Duration, from: &Host) -> Self {
         let plan = Arc::new(Plan {
@@ -83,8 +84,8 @@ impl Probe {
         })
     }
 
-    /// Returns the first response after a loss at the time `lost`. Connections that were answered before
-    /// the first failure were still served by the lost host, so they are skipped.
+    /// Returns the first response after a host was lost at the time `lost`. Connections that were
+    /// answered before the first failure were still served by that host, so they are skipped.
     #[must_use]
     pub fn recovery(&self, lost: Instant) -> Option<Answer> {
         self.answer_since(self.first_failure(lost)?)
@@ -129,17 +130,19 @@ impl Probe {
     }
 }
 
-/// An outage: how long it lasted, and what happened to connections during it.
+/// An outage after the loss of a host: how long it lasted, and what happened to connections during
+/// it.
 #[derive(Clone, Debug)]
 pub struct Outage {
-    /// Time from just before the loss to the first response on a connection that was opened after
-    /// the first connection that failed.
+    /// Time from just before the loss of the host to the first response on a connection that was
+    /// opened after the first connection that failed.
     pub lasted: Duration,
-    /// Results of the requests since the loss that caused the outage.
+    /// Results of the requests since the loss of the host that caused the outage.
     pub report: Report,
 }
 
-/// Probes HTTPS through the Elastic IP, causes a loss, and waits until service resumes.
+/// Probes HTTPS through the Elastic IP, causes the loss of a host or its agent by `lose`, and waits
+/// until service resumes.
 ///
 /// # Errors
 /// When there is no service before the loss, or none within `limit` afterwards; or `lose` fails.
@@ -159,5 +162,5 @@ pub fn outage(lab: &Lab, limit: Duration, lose: impl FnOnce() -> Result<()>) -> 
     })
 }
 
-/// Time for which the probe runs before the loss is caused.
+/// Time for which the probe runs before the loss of a host is caused.
 const CALM: Duration = Duration::from_millis(300);

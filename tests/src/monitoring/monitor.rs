@@ -31,8 +31,8 @@ const FOLDER: &str = "/run/prometheus";
 /// Time-out for Prometheus to start.
 const STARTING: Duration = Duration::from_secs(20);
 
-/// Mount points that node_exporter leaves out: those that all hosts of the lab share with the machine,
-/// which are all but those below `/run`.
+/// Mount points that node_exporter leaves out: those that all hosts of the test network share with
+/// the machine, which are all but those below `/run`.
 const MACHINES_MOUNTS: &str = "^/([^r].*|r([^u].*)?)?$";
 
 /// How often Prometheus scrapes and evaluates, and whether alerts wait before they fire and resolve.

@@ -146,7 +146,8 @@ impl<'a> Generator<'a> {
             }
             let ready = self.wait(&mut events)?;
             for event in &events[..ready] {
-                // An event's data is the slot's index, which `fill` set.
+                // The data of an epoll event, which `fill` set, is the index of the slot of the
+                // event's connection.
                 self.advance(event.data() as usize);
             }
             let now = Instant::now();
@@ -163,8 +164,8 @@ impl<'a> Generator<'a> {
         elapsed >= self.plan.lasts || self.plan.total.is_some_and(is_last)
     }
 
-    /// Opens a connection in each free slot, or in as many as the rate allows when the load has
-    /// lasted for `elapsed`. There is a slot for each concurrent connection.
+    /// Opens a connection in each free slot of the generator, which has a slot for each concurrent
+    /// connection, or in as many slots as the rate allows when the load has lasted for `elapsed`.
     fn fill(&mut self, elapsed: Duration) {
         for index in 0..self.slots.len() {
             if self.is_over(elapsed) || !self.is_due(elapsed) {

@@ -1,4 +1,5 @@
-//! The dashboard of roles, the address that moves, and what the hosts of a pair exchange.
+//! The dashboard of the hosts' roles, the Elastic IP, and the adverts and flows that the hosts of a
+//! pair send each other.
 
 use super::{Dashboard, Panel, UP, lines, stat, timeline};
 

@@ -157,8 +157,8 @@ const fn timeline(
     }
 }
 
-/// Words and colours that a panel shows for the values 0 and 1 of a gauge that is 1 in a healthy
-/// system.
+/// Words and colours that a panel shows for the values 0 and 1 of a metric (a gauge) that is 1 in a
+/// healthy system.
 const UP: &[(&str, &str, &str)] = &[("0", "down", "red"), ("1", "up", "green")];
 
 impl Panel {
