@@ -81,8 +81,8 @@ fn the_kernel_goes_on_trying_all_without_the_agent() -> Result<()> {
     let agent = Agent::start(&lab, &healthy)?;
     agent.reconfigure(&failing)?;
     all_down(&agent, true)?;
-    // The agent writes the ring of backends that are now used to the kernel shortly after it
-    // updates the metric.
+    // The agent updates the metric first, and shortly after it writes to the kernel the ring of
+    // backends (the list from which the XDP program chooses) that are now used.
     wait::until_true("new connections on all backends", SOON, || {
         Ok(hundred(&lab, Plan::http())?.shares().len() == 4)
     })?;

@@ -89,7 +89,7 @@ fn an_agent_that_ends_in_order_hands_over_to_the_next() -> Result<()> {
     report.all_answered()
 }
 
-/// Returns a plan of continuous requests, with a pause after each of them.
+/// Returns the parameters of a load of continuous requests, with a pause after each request.
 fn gentle(reuse: Reuse) -> Plan {
     Plan {
         reuse,

@@ -184,9 +184,9 @@ fn talk(text: &str, most: usize) -> Result<()> {
     Ok(())
 }
 
-/// Tables of the configuration besides those of [`Settings`]: a route of the service `app`, an
-/// access log, a service of mode `http`, and a certificate that is to be obtained from an ACME
-/// directory that does not answer.
+/// Returns the tables of the agent's configuration besides those of [`Settings`]: a route of the
+/// service `app`, an access log, a service of mode `http`, and a certificate that is to be obtained
+/// from an ACME directory that does not answer.
 fn more() -> String {
     format!(
         r#"

@@ -17,8 +17,8 @@ use lab::{
     topology::METADATA,
 };
 
-/// Time limit for the Elastic IP to reach the active host once the API answers again: the longest
-/// pause between two attempts, with its jitter.
+/// Time limit for the Elastic IP to reach the active host once the EC2 API answers again: the
+/// longest pause between two calls of the agent, with the random addition to it.
 const PUT_RIGHT: Duration = Duration::from_secs(8);
 
 /// Time limit for an active host to detect that the Elastic IP was moved away, and to move it back.
@@ -58,8 +58,8 @@ fn an_api_that_hangs_is_given_up_and_asked_again() -> Result<()> {
     })
 }
 
-/// Kills the active host while the API has the given fault, and checks that the Elastic IP moves
-/// once the API works again.
+/// Kills the active host while the EC2 API has the given fault, and checks that the Elastic IP
+/// moves once the EC2 API works again.
 fn lost_while(outcome: &str, fault: impl FnOnce(&mut Faults)) -> Result<()> {
     let _alone = alone();
     let mut scene = Scene::raise()?;
@@ -106,7 +106,8 @@ fn descriptions_that_are_behind_the_truth_make_nobody_flap() -> Result<()> {
     let watch = Watch::start(&scene.lab.balancers);
     scene.pair.take(0)?.sigkill()?;
     scene.wait_until_owner(1, SOON)?;
-    // DescribeAddresses is set to be stale: for five seconds it still reports the address on lb-a.
+    // DescribeAddresses is set to be stale: for five seconds it still reports that the Elastic IP
+    // is associated with lb-a.
     thread::sleep(Duration::from_secs(7));
     has_the_address(scene.pair.agent(1)?)?;
     let calls = scene.associations();

@@ -20,7 +20,8 @@ use lab::{
     web::Web,
 };
 
-/// Interval between new connections on each of the two paths: 200 per second.
+/// Interval between new connections on each of the two paths (port 80 through the kernel, port 443
+/// through the agent): 200 per second.
 const INTERVAL: Duration = Duration::from_millis(5);
 
 /// Time-out of a client's connection: three retransmissions of its SYN, after 1, 3 and 7 s.

@@ -100,7 +100,7 @@ fn tls_sessions_resume_on_the_other_host() -> Result<()> {
     let _alone = alone();
     let mut scene = Scene::raise()?;
     // The load uses one connection at a time, so each has the session ticket from the previous
-    // connection. The sessions are stored in the plan's TLS configuration, which clones of the plan
+    // connection. The sessions are stored in the TLS configuration of `plan`, which its clones
     // share.
     let plan = Plan {
         requests: Some(10),

@@ -149,13 +149,15 @@ fn a_drained_backend_ends_what_it_began_and_gets_nothing_new() -> Result<()> {
     takes_its_share(&lab, "web2")
 }
 
-/// Loads through the kernel and through the agent, which run at the same time.
+/// Loads that run at the same time: HTTP requests that the kernel forwards, and HTTPS requests that
+/// the agent forwards.
 struct Loads {
     xdp: Load,
     https: Vec<Load>,
 }
 
-/// Results of the loads through the kernel and through the agent.
+/// Results of the HTTP requests that the kernel forwarded, and of the HTTPS requests that the agent
+/// forwarded.
 struct Reports {
     xdp: Report,
     https: Vec<Report>,
@@ -229,9 +231,10 @@ impl Reports {
     }
 }
 
-/// Checks that a recovered backend soon gets its full share of requests. The agent reports it as up
-/// before the last ring of backends is written to the kernel, and its workers avoid a backend for a
-/// second after a failed connection, so this may take that long, but not longer.
+/// Checks that a recovered backend soon gets its full share of requests. The agent reports the
+/// backend as up before it has told the XDP program, in the kernel, to choose the backend as often
+/// as others, and its workers avoid a backend for a second after a failed connection, so the full
+/// share may take that long, but not longer.
 fn takes_its_share(lab: &Lab, backend: &str) -> Result<()> {
     for plan in [Plan::http(), Plan::https(lab)?] {
         let plan = Plan {

@@ -37,11 +37,13 @@ const BYTES: u64 = 64 << 20;
 /// Rate of a transfer in bytes per second, at which it takes several seconds.
 const RATE: u64 = 12 << 20;
 
-/// Number of bytes that are transferred before the first forged segment, and before the pause.
+/// Number of bytes that are transferred before the first forged segment; the next constant is the
+/// number before the connections are left idle.
 const BEFORE: u64 = BYTES / 4;
 const UNTIL_PAUSE: u64 = BYTES / 4 * 3;
 
-/// Time limit of a part of a transfer: long, for a busy machine.
+/// Time limit for each of the parts of a transfer, before, during and after the attack: long, for a
+/// busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Time-out of connecting and of reading a response, for the clients that connect after the attack.
@@ -86,7 +88,8 @@ fn a_forger_who_sees_the_packets_and_is_a_little_late_ends_no_connection() -> Re
     site.transfer_while(|ports, _| miss(&site, &tap, ports))
 }
 
-/// Shows that the endpoints are not the cause if another of these tests fails.
+/// Shows that the endpoints of the connection, without a balancer between them, are not the cause
+/// if another of these tests fails.
 #[test]
 fn the_endpoints_themselves_survive_the_same_segments() -> Result<()> {
     let _alone = alone();
@@ -169,8 +172,8 @@ fn miss(site: &Site, tap: &Tap, ports: [u16; 2]) -> Result<()> {
                 |flags| move |sequence| in_client_s_name(port, flags, (sequence, at.server));
             forge(&site.lab.client, ahead.map(forged(RST)))?;
             forge(&site.lab.client, behind.map(forged(RST)))?;
-            // No FIN is sent with a number ahead: it would become part of the stream when the
-            // stream gets to that number.
+            // No FIN is sent with a sequence number ahead of the one that the server expects: the
+            // FIN would become part of the stream when the stream gets to that number.
             forge(&site.lab.client, behind.map(forged(FIN | ACK)))?;
             // A SYN is answered with a challenge ACK whatever its number is (RFC 5961, section 4.2).
             forge(&site.lab.client, ahead.map(forged(SYN)))?;
@@ -179,7 +182,7 @@ fn miss(site: &Site, tap: &Tap, ports: [u16; 2]) -> Result<()> {
     Ok(())
 }
 
-/// A lab whose service on port 80 goes to two backends that have the same file.
+/// A test network whose service on port 80 goes to two backends that have the same file.
 struct Site {
     lab: Lab,
     agent: Option<Agent>,
@@ -201,8 +204,8 @@ impl Site {
         Self::with_content(lab, Some(agent))
     }
 
-    /// Returns a lab without a balancer: the Elastic IP is translated to the address of a web
-    /// server.
+    /// Returns a test network without a balancer: the Elastic IP is translated to the address of a
+    /// web server.
     fn without_a_balancer() -> Result<Self> {
         let lab = Lab::raise()?;
         let igw = lab.internet_gateway.host();

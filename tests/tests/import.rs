@@ -38,12 +38,14 @@ const SECRET_FILE: &str = "/etc/lb/peer.secret";
 /// The name that the certificate is for.
 const SITE: &str = "alexmis4iti78.me";
 
-/// The allocation that the import writes if the script names only the address.
+/// The allocation ID that `lb import` writes if the imported script names only the address of the
+/// Elastic IP.
 const ZEROS: &str = "eipalloc-00000000000000000";
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Time in which keepalived, as a backup that hears no adverts, takes over: at an interval of 1 s.
+/// Time in which keepalived, as a backup that hears no adverts, takes over if adverts are sent once
+/// a second.
 const TAKEOVER: Duration = Duration::from_secs(4);
 
 #[test]
@@ -59,7 +61,7 @@ fn a_pair_moves_from_haproxy_and_keepalived_to_lb_without_a_failed_request() -> 
     let count = |done: usize| wait::until_true("requests", SOON, || Ok(load.done() >= done));
     count(250)?;
 
-    // The standby moves first: nothing reaches it.
+    // The standby is the first host that is changed to lb: no traffic reaches it.
     old_b.stop()?;
     let report = site.import(b)?;
     println!("lb import said:\n{report}");
@@ -72,7 +74,8 @@ fn a_pair_moves_from_haproxy_and_keepalived_to_lb_without_a_failed_request() -> 
         began.elapsed()
     );
 
-    // Then the Elastic IP moves to it, and keepalived on the other host becomes the standby.
+    // Then the Elastic IP moves to the host that runs lb, and keepalived on the other host becomes
+    // the standby.
     let old_a = site.hand_over(old_a)?;
     site.serves(1)?;
     new_b.wait_for_role(agent::Role::Master, SOON)?;
@@ -88,7 +91,8 @@ fn a_pair_moves_from_haproxy_and_keepalived_to_lb_without_a_failed_request() -> 
         began.elapsed()
     );
 
-    // The other host follows. The agents get a link, over which they hand over.
+    // The other host is changed to lb as well. The agents get a link to each other, over which the
+    // active role is handed over.
     old_a.stop()?;
     a.write(KEEPALIVED_FILE, KEEPALIVED)?;
     site.import(a)?;
@@ -118,7 +122,7 @@ fn a_pair_moves_from_haproxy_and_keepalived_to_lb_without_a_failed_request() -> 
     whole_import_is_accepted(a)
 }
 
-/// Two balancers with the EC2 API of moto, and a gateway that follows it.
+/// Two balancers with the EC2 API of moto, and a gateway that follows the Elastic IP.
 struct Site {
     follower: Follower,
     ec2: Arc<Moto>,
@@ -165,7 +169,8 @@ impl Site {
         Ok(site)
     }
 
-    /// A new connection for every request, 50 times a second.
+    /// Returns the parameters of a load that opens a new connection for every request, 50 times a
+    /// second.
     fn requests(&self) -> Result<Plan> {
         Ok(Plan {
             host: SITE.to_owned(),
@@ -182,8 +187,9 @@ impl Site {
         self.follower.wait_for(BALANCERS[balancer].1, SOON)
     }
 
-    /// Imports the files of a host for use beside keepalived, makes the edits that the report names, and
-    /// checks the result. Returns the report.
+    /// Imports HAProxy's and keepalived's files of a host to a configuration of lb for use beside
+    /// keepalived, makes the edits that the report names, and checks the result. Returns the
+    /// report.
     fn import(&self, host: &Host) -> Result<String> {
         let report = import(host, CONFIG_FILE, &["--keepalived-peer"])?;
         let written = host.read(CONFIG_FILE)?;
@@ -254,8 +260,8 @@ impl Site {
         })
     }
 
-    /// Adds the link to the configurations of both hosts, and puts it in force on `lb-b`, whose agent
-    /// serves.
+    /// Adds the link between the agents to the configurations of both hosts, and puts it in force
+    /// on `lb-b`, whose agent serves.
     fn link(&self, active: &Agent) -> Result<()> {
         let (a, b) = (self.lab.lb_a(), self.lab.lb_b());
         let lb = agent::binary()?;
@@ -281,7 +287,8 @@ struct Old {
 
 impl Old {
     fn start(host: &Host, keepalived: &str) -> Result<Self> {
-        // HAProxy has no reqadd since version 2.1: this is the same in the versions after it.
+        // HAProxy has no `reqadd` since version 2.1: `http-request add-header` has the same effect
+        // in later versions.
         let text = HAPROXY.replace(
             "reqadd X-Forwarded-Proto:\\ https",
             "http-request add-header X-Forwarded-Proto https",
@@ -317,7 +324,7 @@ fn start_keepalived(host: &Host, configuration: &str) -> Result<Keepalived> {
     Keepalived::start_with(host, configuration, variables)
 }
 
-/// Returns the file of the second host, whose priority is lower.
+/// Returns keepalived's configuration file for the second host, whose priority is lower.
 fn of_the_standby(configuration: &str) -> String {
     configuration
         .replace("172.31.0.68", "172.31.0.x")
@@ -327,8 +334,8 @@ fn of_the_standby(configuration: &str) -> String {
         .replace("priority 110", "priority 100")
 }
 
-/// What leads the AWS CLI and the agent to the lab's EC2 API. Their credentials are those of the role that
-/// the metadata service has for the host.
+/// Returns the environment variables that make the AWS CLI and the agent call the EC2 API of the
+/// tests. Their credentials are those of the IAM role that the metadata service has for the host.
 fn environment() -> [(&'static str, String); 2] {
     [
         ("AWS_ENDPOINT_URL_EC2", format!("http://{EC2_API}")),
@@ -379,8 +386,9 @@ fn hears(agent: &Agent) -> Result<()> {
     Ok(())
 }
 
-/// Imports the files for a pair of which both hosts run lb: with the link, and with certificates that lb
-/// obtains itself. The output is accepted as it stands.
+/// Imports HAProxy's and keepalived's files for a pair of which both hosts run lb: with a link
+/// between the agents, and with certificates that lb obtains itself. Checks that lb accepts the
+/// resulting configuration without an edit.
 fn whole_import_is_accepted(host: &Host) -> Result<()> {
     let file = "/run/lb/whole.toml";
     import(host, file, &[])?;

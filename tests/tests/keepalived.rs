@@ -84,14 +84,14 @@ impl Scene {
         Ok(())
     }
 
-    /// Waits until the agent is master and has the address, and keepalived is backup.
+    /// Waits until the agent is master and has the virtual IP address, and keepalived is backup.
     fn agent_wins(&self, agent: &Agent, keepalived: &Keepalived) -> Result<()> {
         agent.wait_for_role(agent::Role::Master, SOON)?;
         keepalived.wait_for(Role::Backup, SOON)?;
         has_address(self.lab.lb_a())
     }
 
-    /// Waits until keepalived is master and has the address, and the agent is backup.
+    /// Waits until keepalived is master and has the virtual IP address, and the agent is backup.
     fn keepalived_wins(&self, agent: &Agent, keepalived: &Keepalived) -> Result<()> {
         keepalived.wait_for(Role::Master, SOON)?;
         agent.wait_for_role(agent::Role::Backup, SOON)?;

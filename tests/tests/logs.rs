@@ -99,7 +99,8 @@ fn the_level_changes_for_a_time_while_the_agent_runs() -> Result<()> {
 
     lab.web("web3")?.kill()?;
     agent.wait_for_backend("web3", false, LIMIT)?;
-    // What is not logged is still an event.
+    // The change of a backend's state is not logged at this level, but is still recorded as an
+    // event.
     let down = || agent.operate(&["events", "--kind", "backend_down"]);
     wait::until_true("the event", LIMIT, || Ok(down()?.contains("/web3")))?;
     ensure!(count(&agent, "backend", "web3")? == 0, "{}", agent.log());

@@ -14,8 +14,8 @@ use lab::monitoring::{
     rules::{self, Kind, Rule},
 };
 
-/// Metrics that node_exporter and Prometheus export, and that rules may use. `tests/tests/dashboards.rs` finds
-/// them in a real scrape.
+/// Prefixes of the names of metrics that node_exporter and Prometheus export, and that rules may
+/// use. `tests/tests/dashboards.rs` finds them in a real scrape.
 const OTHERS: [&str; 2] = ["node_", "prometheus_"];
 
 fn root() -> PathBuf {

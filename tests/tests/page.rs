@@ -31,7 +31,7 @@ fn the_page_is_live_readable_on_every_screen_and_complete_without_scripts() -> R
     for title in ["Services", "Pool web", "Packets", "Certificates", "Events"] {
         ensure!(titles.contains(title), "{titles}");
     }
-    // Read-only without a token: there is no button.
+    // The agent has no token file, so the page is read-only: there is no button.
     let page = lab.lb_a().run("curl", &["-sS", "--fail", URL])?;
     ensure!(!page.contains("<button"), "{page}");
 
@@ -71,7 +71,7 @@ fn an_operator_with_the_token_drains_and_hands_over_from_the_page() -> Result<()
     pair.wait_until_agreed(1)
 }
 
-/// Whether a browser is connected to the stream of the page on `lb-a`.
+/// Whether a browser is connected to the stream of updates of the status page on `lb-a`.
 fn follows(lab: &Lab) -> Result<bool> {
     let connections = lab.lb_a().run(
         "ss",
@@ -80,7 +80,8 @@ fn follows(lab: &Lab) -> Result<bool> {
     Ok(!connections.trim().is_empty())
 }
 
-/// Runs a scene of `tests/page/browser.py` on a host.
+/// Runs one of the scenarios of `tests/page/browser.py` in a browser on a host, and returns what
+/// the scenario prints.
 fn browse(host: &Host, url: &str, arguments: &[&str]) -> Result<String> {
     let python = python()?;
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("page/browser.py");
@@ -92,7 +93,7 @@ fn browse(host: &Host, url: &str, arguments: &[&str]) -> Result<String> {
     host.run(python.to_str().context("a path that is not UTF-8")?, &all)
 }
 
-/// The folder for the pictures of a test, in the target directory.
+/// Returns the folder for the screenshots of a test, in the target directory.
 fn pictures(name: &str) -> Result<String> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
         .join("pictures")

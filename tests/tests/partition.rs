@@ -17,9 +17,9 @@ use lab::{
 };
 
 /// Maximum time for which both hosts may be active. The standby becomes active after a silence of
-/// three advert intervals and a skew. The active host has detected the silence by then, asks for
-/// the owner of the address four times a second, and steps back when the address has been found
-/// elsewhere twice.
+/// three advert intervals and a skew. The active host has detected the silence by then, asks the
+/// EC2 API for the holder of the Elastic IP four times a second, and leaves the active role when
+/// the answer has been twice that it is another host.
 const BOTH: Duration = Duration::from_millis(1000);
 
 /// Time limit for the Elastic IP to reach the right host after a change.
@@ -128,7 +128,7 @@ fn a_pause_of_the_active_agent_ends_with_one_active_host() -> Result<()> {
     scene.calls_were_one_by_one()
 }
 
-/// Records the roles of both hosts and the moves of the address while a test causes and ends a
+/// Records the roles of both hosts and the moves of the Elastic IP while a test causes and ends a
 /// disturbance.
 struct Observed<'a> {
     scene: &'a Scene,

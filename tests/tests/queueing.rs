@@ -13,7 +13,8 @@ use lab::{
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Returns a plan of many concurrent requests that take about a second each, each on a new connection.
+/// Returns the parameters of a load of many concurrent requests that take about a second each, each
+/// on a new connection.
 fn plan(lab: &Lab, requests: u64) -> Result<Plan> {
     Ok(Plan {
         path: "/limited".to_owned(),

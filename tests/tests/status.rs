@@ -98,8 +98,8 @@ fn when_no_backend_is_left_https_clients_are_told_and_service_resumes() -> Resul
             requests: Some(100),
             ..plan
         };
-        // The agent publishes a backend's state before it has written the last ring of backends to
-        // the kernel, so this may take a moment.
+        // The agent publishes a backend's state before it has told the XDP program, in the kernel,
+        // to choose the backends accordingly, so this may take a moment.
         let limit = Duration::from_secs(3);
         wait::until_true("answers from all four", limit, || {
             let report = plan.clone().run(&lab.client)?;

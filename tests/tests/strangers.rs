@@ -236,7 +236,7 @@ fn unimpressed(
     })
 }
 
-/// Checks that during `meanwhile` neither role changes, the address does not move, and the link
+/// Checks that during `meanwhile` neither role changes, the Elastic IP does not move, and the link
 /// between the agents stays up.
 fn undisturbed(scene: &Scene, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
     let moves = scene.ec2.moves();

@@ -12,7 +12,8 @@ use lab::{
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// What a program writes to show and leave its own screen.
+/// The escape sequence by which a program shows its own screen (the terminal's alternate screen);
+/// the next constant is the one by which it leaves that screen.
 const ENTER: &str = "\u{1b}[?1049h";
 const LEAVE: &str = "\u{1b}[?1049l";
 

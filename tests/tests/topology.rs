@@ -1,5 +1,5 @@
-//! Tests of the lab itself, with HAProxy as the balancer: they show that a failing test of `lb` is
-//! not caused by the lab.
+//! Tests of the lab itself (the test network), with HAProxy as the balancer: they show that a
+//! failing test of `lb` is not caused by the test network.
 //!
 //! The lab is the set of network namespaces that the end-to-end tests make: one for each host.
 
@@ -186,8 +186,8 @@ fn the_virtual_ip_is_reached_wherever_it_is() -> Result<()> {
     for host in &lab.balancers {
         let address = format!("{VIRTUAL_IP}/{BALANCERS_PREFIX}");
         host.run("ip", &["address", "add", &address, "dev", "eth0"])?;
-        // An agent that moves the address would announce it to the neighbours; this test clears the
-        // neighbours' caches instead.
+        // An agent that moves the virtual IP address to its host would announce the address to the
+        // neighbours; this test clears the neighbours' caches instead.
         for neighbour in [lab.internet_gateway.host(), &lab.router] {
             neighbour.run("ip", &["neighbour", "flush", "to", &VIRTUAL_IP.to_string()])?;
         }

@@ -38,7 +38,8 @@ pub(super) fn the_elastic_ip_the_roles_and_the_link() -> Result<()> {
     })?;
     let mut watched = Watched::raise(&scene.lab, OF_THE_PAIR, 9.0, &[])?;
 
-    // Adverts with wrong checksums, from the gateway. They are counted for two minutes, so they come first.
+    // Adverts with wrong checksums arrive, sent by the gateway. The alert counts adverts of the
+    // last two minutes, so this cause comes first.
     let wrong = Forged {
         checksum: false,
         ..Forged::from(BALANCERS[0].1, BALANCERS[1].1)
@@ -46,7 +47,7 @@ pub(super) fn the_elastic_ip_the_roles_and_the_link() -> Result<()> {
     send(scene.lab.internet_gateway.host(), vec![wrong.packet(); 20])?;
     watched.fire(&["LbAdvertsRefused"], SOON)?;
 
-    // The address is moved by hand, and the API does not let the active host take it back.
+    // The Elastic IP is moved by hand, and the EC2 API does not let the active host take it back.
     scene.ec2.deny("AssociateAddress");
     scene.ec2.move_to(Some(1));
     watched.fire(&["LbElasticIpElsewhere", "LbElasticIpCallsFail"], SOON)?;
@@ -68,14 +69,16 @@ pub(super) fn the_elastic_ip_the_roles_and_the_link() -> Result<()> {
     watched.clear(&alerts, SOON)?;
     scene.wait_until_agreed(0)?;
 
-    // Both paths between the hosts are lost: the owner of the address decides, and the other steps back.
+    // Adverts and the link between the agents are both lost: the host that has the Elastic IP stays
+    // active, and the other host steps back.
     let partition = scene.lab.part(Lost::Everything, Way::Both)?;
     watched.fire(&["LbSteppedBack", "LbPeerLinkDown"], SOON)?;
     partition.heal()?;
     watched.clear(&["LbSteppedBack", "LbPeerLinkDown"], SOON)?;
     scene.wait_until_agreed(0)?;
 
-    // The API is not reachable for more than 30 s. Meanwhile a machine stops answering.
+    // The EC2 API is not reachable for more than 30 s. Meanwhile the node_exporter of a web server
+    // stops answering.
     scene.ec2.close();
     watched.monitor.kill_exporter("web2")?;
     watched.fire(&["NodeExporterDown"], SOON)?;

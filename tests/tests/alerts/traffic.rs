@@ -21,17 +21,19 @@ use super::{OF_TRAFFIC, SOON, Watched};
 /// Directory of the access log, on a small disk.
 const LOGS: &str = "/run/lb/log";
 
-/// The agent's `tcp` service with one backend, and its `http` service for slow requests.
+/// The address and port of the agent's `tcp` service with one backend; the next constant is that of
+/// its `http` service for slow requests.
 const FEW: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(ELASTIC_IP), 8080);
 const PLAIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(ELASTIC_IP), 8081);
 
-/// The agent's `tcp` service whose backend does not exist.
+/// The address and port of the agent's `tcp` service whose backend does not exist.
 const GONE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(ELASTIC_IP), 8082);
 
-/// Number of source ports of each backend.
+/// Number of the balancer's source ports towards each backend.
 const SOURCE_PORTS: usize = 2048;
 
-/// Address of the ACME directory, on the gateway, and the port by which it validates.
+/// Address of the ACME directory, on the gateway. The next constants are its port, and the port by
+/// which it validates.
 const DIRECTORY: &str = "172.31.0.1";
 const DIRECTORY_PORT: u16 = 14_000;
 const SITE_PORT: u16 = 9443;
@@ -80,7 +82,8 @@ struct Site {
 }
 
 impl Site {
-    /// Starts a single agent on each balancer. That of `lb-a` has all services and low limits.
+    /// Starts an agent without a peer on each balancer. The agent of `lb-a` has all services and
+    /// low limits.
     fn raise() -> Result<Self> {
         let lab = Lab::raise()?;
         let host = lab.lb_a();
@@ -105,7 +108,8 @@ impl Site {
         })
     }
 
-    /// A web server that does not answer, and then none that accepts connections.
+    /// Makes the alerts fire that a web server without a network causes, and then web servers that
+    /// all accept no connections.
     fn backends_fail(&mut self, watched: &mut Watched) -> Result<()> {
         let load = self.app()?;
         self.lab.web("web2")?.pull_cable()?;
@@ -123,12 +127,14 @@ impl Site {
         Ok(())
     }
 
-    /// A web server whose check passes and that fails requests; slow requests; more than there is room for.
+    /// Makes the alerts fire that these causes have: a web server passes its health check and fails
+    /// requests, requests are slow, and there are more requests than the pool and its queue accept.
     fn requests_fail(&mut self, watched: &mut Watched) -> Result<()> {
         let load = self.app()?;
         let web3 = self.lab.web("web3")?.host().clone();
         web3.write(BROKEN, "")?;
-        // nginx's worker runs as root, which may read the file.
+        // The file exists for nginx although only root can read it, because nginx's worker runs as
+        // root.
         watched.fire(&["LbBackendEjected"], SOON)?;
         web3.run("rm", &[BROKEN])?;
         drop(load);
@@ -156,7 +162,7 @@ impl Site {
         Ok(())
     }
 
-    /// Clients that do not trust the certificate.
+    /// Makes the alert fire that clients cause which do not trust the certificate.
     fn handshakes_fail(&self, watched: &mut Watched) -> Result<()> {
         let script = format!(
             "for i in $(seq 60); do curl -s -o /dev/null https://{SITE}:443/ || true; done"
@@ -165,7 +171,8 @@ impl Site {
         watched.fire(&["LbTlsHandshakesFail"], SOON)
     }
 
-    /// More connections than there are source ports, and then more than the table has places for.
+    /// Makes the alerts fire that more connections cause than there are source ports, and then more
+    /// than the connection table can hold.
     fn connections_find_no_room(&self, watched: &mut Watched) -> Result<()> {
         let most = SOURCE_PORTS + 200;
         let few = joined(self.lab.client.inside(move || Ok(open(FEW, most))))?;
@@ -183,7 +190,8 @@ impl Site {
         watched.clear(&["LbSourcePortsLow"], SOON)
     }
 
-    /// A backend in the balancers' own network that does not exist, and so has no neighbour entry.
+    /// Makes the alert fire that connections cause to a backend in the balancers' own network that
+    /// does not exist, and so has no neighbour entry.
     fn a_backend_is_unreachable(&self, watched: &mut Watched) -> Result<()> {
         let knock = || {
             for _ in 0..60 {
@@ -195,7 +203,7 @@ impl Site {
         watched.fire(&["LbNextHopUnreachable"], SOON)
     }
 
-    /// The disk of the access log is full.
+    /// Makes the alerts fire that a full disk of the access log causes.
     fn the_disk_is_full(&self, watched: &mut Watched) -> Result<()> {
         let host = self.lab.lb_a();
         host.script(&format!("cat /dev/zero >{LOGS}/other || true"))?;
@@ -206,7 +214,8 @@ impl Site {
         watched.clear(&["NodeDiskFull"], SOON)
     }
 
-    /// The agent may have hardly more file descriptors than it uses.
+    /// Makes the alert fire that the agent causes when it may open hardly more files than it has
+    /// open.
     fn descriptors_run_low(&self, watched: &mut Watched) -> Result<()> {
         let open = self.agent.metrics()?.sum("process_open_fds", &[]);
         let limit = |most: f64| {
@@ -219,7 +228,8 @@ impl Site {
         watched.clear(&["LbFileDescriptorsLow"], SOON)
     }
 
-    /// A certificate with few days left, one with few hours left, and a new one.
+    /// Makes the alerts fire that a certificate causes with few days left, then one with few hours
+    /// left, and clears them by a new certificate.
     fn certificates_expire(&self, watched: &mut Watched) -> Result<()> {
         let alerts = ["LbCertificateExpiresSoon", "LbCertificateExpiresToday"];
         self.install(3 * DAY)?;
@@ -235,7 +245,8 @@ impl Site {
         self.lab.lb_a().write(CERTIFICATE_FILE, certificate.pem())
     }
 
-    /// A directory starts, and the agent obtains its first certificate there.
+    /// Starts an ACME directory, from which the agent obtains its first certificate. Returns the
+    /// processes of the directory.
     fn a_certificate_is_obtained(&self) -> Result<[Process; 2]> {
         let internet = self.lab.internet_gateway.host();
         let directory = start_directory(&self.lab, internet)?;
@@ -269,7 +280,8 @@ fn open(to: SocketAddr, most: usize) -> Vec<TcpStream> {
     streams
 }
 
-/// Tables of the configuration besides those of [`Settings`].
+/// Returns the tables of the agent's configuration that the tests of these alerts add to those of
+/// [`Settings`].
 fn more() -> String {
     let listen = BALANCERS[0].1;
     let to = SOURCE_PORTS + 10_239;

@@ -20,8 +20,8 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// Makes a site in which `lb doctor` examines the first host of a pair with these settings. No
-/// agent runs yet.
+/// Prepares a test network in which `lb doctor` examines the first host of a pair with these
+/// settings. No agent runs yet.
 fn site(lab: Lab, settings: &[Settings; 2]) -> Result<Site> {
     let mut site = Site::with(lab, settings[0].clone())?;
     site.pair = Some(Pair::install(&site.lab, settings)?.quiet());

@@ -36,7 +36,8 @@ pub(crate) fn tidy(_site: &mut Site) -> Result<()> {
     Ok(())
 }
 
-/// Breaks the site as each of the cases says, and follows the fix that `lb doctor` then names.
+/// Breaks the set-up of the test network as each of the cases says, and follows the fix that `lb
+/// doctor` then names.
 pub(crate) fn all(site: &mut Site, cases: &[Case]) -> Result<()> {
     healthy(site).context("before the first set-up")?;
     for case in cases {

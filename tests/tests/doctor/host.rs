@@ -175,7 +175,8 @@ fn kernel_and_interfaces() -> Result<()> {
                 },
                 mend: Mend::By("`ethtool -K eth0 tx off tso off gso off`", |site, line| {
                     let command = line.fix.split('`').nth(1).context("no command")?;
-                    // On a busy machine the answer of a web server can miss the report.
+                    // On a busy machine a web server may answer too late to be named in the report
+                    // of `lb doctor`, so one of them is enough.
                     let named = |web: &lab::web::Web| {
                         let address = web.address().ip().to_string();
                         line.found.contains(&address)

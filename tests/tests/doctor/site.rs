@@ -1,4 +1,4 @@
-//! The lab of the tests of `lb doctor`.
+//! The test network of the tests of `lb doctor`.
 
 use anyhow::{Context as _, Result};
 use lab::{
@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use crate::report::Doctor;
 
-/// A lab, with the agents, processes and fake AWS services that a set-up broken on purpose may
-/// need.
+/// A test network, with the agents, processes and fake AWS services that a set-up broken on purpose
+/// may need.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) agent: Option<Agent>,
@@ -29,7 +29,8 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Makes a site whose first balancer has a certificate and a configuration, and no agent.
+    /// Prepares a test network whose first balancer has a certificate and a configuration, and no
+    /// agent.
     pub(crate) fn with(lab: Lab, settings: Settings) -> Result<Self> {
         install_certificate(&lab)?;
         for host in &lab.balancers {
