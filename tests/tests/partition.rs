@@ -18,8 +18,8 @@ use lab::{
 
 /// Maximum time for which both hosts may be active. The standby becomes active after a silence of
 /// three advert intervals and a skew. The active host has detected the silence by then, asks the
-/// EC2 API for the holder of the Elastic IP four times a second, and leaves the active role when
-/// the answer has been twice that it is another host.
+/// EC2 API for the holder of the Elastic IP four times a second, and leaves the active role after
+/// two answers that another host has the Elastic IP.
 const BOTH: Duration = Duration::from_millis(1000);
 
 /// Time limit for the Elastic IP to reach the right host after a change.

@@ -17,10 +17,12 @@ use crate::{
 };
 use figures::{Figures, Measured};
 
-/// The setups that are measured, by their names in `lb-lab connections`, in the order of the table.
+/// The setups that are measured, by their names in `lb-lab connections`, in the order of the
+/// printed table.
 pub(super) const SETUPS: [&str; 4] = ["lb", "dnat", "nftables", "haproxy"];
 
-/// The loads on each setup, by their names in `lb-lab connections`, in the order of the table.
+/// The loads on each setup, by their names in `lb-lab connections`, in the order of the printed
+/// table.
 pub(super) const LOADS: [&str; 4] = ["wrk", "client-closes", "many-clients", "many-clients-close"];
 
 /// Builds the agent and `lb-lab`, which simulates a network of hosts with network namespaces, and

@@ -222,8 +222,8 @@ fn beside_itself(works: &[WorkFigures]) -> Table<7> {
 }
 
 impl WorkFigures {
-    /// Formats the median, over the rounds, of the ratio of one proxy's cost to another's within a
-    /// round; `-` if there are no rounds.
+    /// Formats the median, over the rounds, of the ratio of one proxy's cost (CPU time per request
+    /// or connection) to another's within a round; `-` if there are no rounds.
     fn ratio(&self, of: Kind, to: Kind) -> String {
         let samples = |kind| self.cpu_microseconds.get(&kind);
         let ratio = samples(of)
@@ -232,7 +232,8 @@ impl WorkFigures {
         ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
     }
 
-    /// Formats the median of a proxy's cost over the rounds; `-` if there are no rounds.
+    /// Formats the median, over the rounds, of a proxy's cost (CPU time per request or connection);
+    /// `-` if there are no rounds.
     fn cost(&self, kind: Kind) -> String {
         let median = self.cpu_microseconds.get(&kind).and_then(Samples::median);
         median.map_or_else(|| "-".to_owned(), |median| format!("{median:.1}"))

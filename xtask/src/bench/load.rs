@@ -9,7 +9,7 @@ use crate::child;
 
 /// One kind of load on a proxy.
 pub(crate) struct Work {
-    /// Name of the load in the table and in the file of figures.
+    /// Name of the load in the printed table and in the file of figures.
     pub(crate) name: &'static str,
     /// What the CPU time is divided by: `request` or `connection`.
     pub(crate) unit: &'static str,
@@ -29,7 +29,7 @@ enum Tool {
     Resumptions,
 }
 
-/// All loads that proxies are put under, in the order of the table.
+/// All loads that proxies are put under, in the order of the printed table.
 pub(crate) const WORKS: [Work; 5] = [
     Work {
         name: "HTTP/1.1 keep-alive, 1 KiB",
@@ -159,8 +159,9 @@ enum Session {
     Resumed,
 }
 
-/// Parses the number of connections from s_time's line `812 connections in 0.43s; …`. It follows
-/// one letter for each connection, which is `r` if the connection resumed a session.
+/// Parses the number of connections from s_time's line `812 connections in 0.43s; …`. In the
+/// output, this line follows one letter for each connection, and the letter is `r` if the
+/// connection resumed a session.
 fn count_s_time(output: &str, session: Session) -> anyhow::Result<u64> {
     let count = number_before(output, " connections in ")
         .context("s_time does not report the number of connections")?;

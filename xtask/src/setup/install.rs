@@ -72,7 +72,7 @@ pub(crate) fn plan(missing: &[&'static Need]) -> anyhow::Result<Vec<Remedy>> {
                 packages.push("debootstrap");
                 commands.push(debian_root()?);
             }
-            // Several tools may be in one environment.
+            // Several tools may be in one virtual environment of Python, which needs only one step.
             Source::Python(package) if environments.contains(&package) => {}
             Source::Python(package) => {
                 environments.push(package);

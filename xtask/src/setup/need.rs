@@ -27,23 +27,24 @@ pub(crate) struct Need {
 /// How a missing tool is installed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Source {
-    /// With these packages of the distribution.
+    /// The tool is in these packages of the distribution.
     Packages(&'static [&'static str]),
-    /// With Debian's packages of rustc, or as rustup's nightly if the distribution has none.
+    /// The compiler is in Debian's packages of rustc, or is rustup's nightly if the distribution
+    /// has none.
     EbpfCompiler,
-    /// With `cargo install`, using Debian's LLVM.
+    /// bpf-linker is built by `cargo install`, with Debian's LLVM.
     BpfLinker,
-    /// As this component of rustup's default toolchain.
+    /// The tool is this component of rustup's default toolchain.
     RustupComponent(&'static str),
-    /// With the package of clippy that belongs to the compiler for eBPF.
+    /// clippy is in the package that belongs to the compiler for eBPF.
     EbpfClippy,
-    /// By mounting the BPF file system.
+    /// The BPF file system is mounted.
     BpfFileSystem,
-    /// With `cargo install` of cargo-deny, unoptimised to shorten the build.
+    /// cargo-deny is built by `cargo install`, unoptimised to shorten the build.
     CargoDeny,
-    /// As a package from PyPI, in a separate virtual environment.
+    /// The tool is installed as a package from PyPI, in a separate virtual environment.
     Python(PythonPackage),
-    /// By debootstrap, which creates a clean Debian system in the target directory.
+    /// debootstrap creates a clean Debian system in the target directory.
     DebianRoot,
 }
 
@@ -64,7 +65,8 @@ pub(crate) const CARGO_DENY: &str = "0.20.2";
 pub(crate) const LINKER_PACKAGES: &[&str] = &["llvm-22-dev", "libzstd-dev", "zlib1g-dev"];
 
 impl Source {
-    /// Returns whether this source may install packages of the distribution.
+    /// Returns whether a tool with this source may need the installation of packages of the
+    /// distribution.
     pub(crate) fn uses_apt(self) -> bool {
         match self {
             Self::Packages(_)

@@ -30,16 +30,16 @@ pub(crate) enum Probe {
     BpfFileSystem,
     /// moto's server, which simulates the EC2 API, is found where [`moto`] searches.
     Moto,
-    /// The AWS CLI, in the places that the lab searches.
+    /// The AWS CLI is found where the end-to-end tests search for it.
     AwsCli,
-    /// typos, in its virtual environment or on `PATH`.
+    /// The spell checker typos is found in its virtual environment or on `PATH`.
     Typos,
     /// A complete clean Debian system is found in the target directory.
     DebianRoot,
     /// A package of Python is found in its virtual environment. The values are the environment's
     /// directory within the target directory, and the package's name.
     PythonPackage(&'static str, &'static str),
-    /// cfn-lint, in moto's virtual environment or on `PATH`.
+    /// cfn-lint is found in moto's virtual environment or on `PATH`.
     CfnLint,
 }
 
@@ -95,8 +95,8 @@ fn bpf_file_system() -> Option<String> {
         .then(|| "/sys/fs/bpf".to_owned())
 }
 
-/// Finds moto's server where the lab does: from the environment, in the target directory, or on `PATH`. One
-/// without cfn-lint beside it has no CloudFormation.
+/// Finds moto's server where the end-to-end tests do: by an environment variable, in the target
+/// directory, or on `PATH`. A server without cfn-lint beside it has no CloudFormation.
 fn moto() -> Option<String> {
     if let Some(named) = env::var_os("LB_MOTO_SERVER").map(PathBuf::from) {
         return named.is_file().then(|| named.display().to_string());
@@ -137,7 +137,7 @@ pub(crate) fn cfn_lint() -> Option<PathBuf> {
     child::find_program("cfn-lint")
 }
 
-/// Finds the AWS CLI where the lab does: in the target directory, or on `PATH`.
+/// Finds the AWS CLI where the end-to-end tests do: in the target directory, or on `PATH`.
 fn aws_cli() -> Option<String> {
     let installed = Workspace::find().ok()?.python(AWS_CLI.directory, "aws");
     if installed.is_file() {

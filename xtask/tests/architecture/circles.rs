@@ -71,7 +71,7 @@ fn circles(uses: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<BTreeSet<Module>> {
 }
 
 /// Returns the modules that `from` uses directly or through other modules. They include `from`
-/// itself if a circle leads back to it.
+/// itself if modules use each other in a circle through it.
 fn reached(uses: &BTreeMap<Module, BTreeSet<Module>>, from: &Module) -> BTreeSet<Module> {
     let mut reached = BTreeSet::new();
     let mut open: Vec<&Module> = uses[from].iter().collect();

@@ -11,8 +11,8 @@ use crate::{
 
 type Rooms = BTreeMap<String, BTreeSet<String>>;
 
-/// Returns which rooms each room may use, according to the table `| room | concern | may use |` of
-/// the document.
+/// Returns which rooms (top-level modules of the agent) each room may use, according to the table
+/// `| room | concern | may use |` of `docs/architecture.md`.
 fn allowed() -> Rooms {
     let rows = table("| room | concern | may use |");
     let rooms = rows.iter().map(|cells| {
@@ -22,7 +22,8 @@ fn allowed() -> Rooms {
     rooms.collect()
 }
 
-/// Returns which rooms each room uses, according to the source files.
+/// Returns which rooms (top-level modules of the agent) each room uses, according to the source
+/// files.
 fn used() -> Rooms {
     let sources = Package::read("lb-userspace");
     let mut rooms = Rooms::new();
@@ -75,8 +76,8 @@ fn a_room_uses_only_the_rooms_that_the_document_allows() {
 #[test]
 fn the_rooms_depend_on_each_other_in_one_direction() {
     let mut rooms = allowed();
-    // This removes rooms that use none of the remaining rooms, until no more can be removed. Rooms
-    // that depend on each other in a circle remain.
+    // This removes rooms (top-level modules of the agent) that use none of the remaining rooms,
+    // until no more can be removed. Rooms that depend on each other in a circle remain.
     loop {
         let before = rooms.len();
         let left: BTreeSet<_> = rooms.keys().cloned().collect();

@@ -31,7 +31,7 @@ pub(super) fn print(figures: &Figures) {
     }
 }
 
-/// Sorts runs by load, then by setup, both in the order of the table.
+/// Sorts runs by load, then by setup, both in the order of the printed table.
 fn ordered(runs: &[Run]) -> Vec<&Run> {
     let place = |names: &[&str], name: &str| names.iter().position(|known| *known == name);
     let mut ordered: Vec<_> = runs.iter().collect();
@@ -124,7 +124,8 @@ fn print_details(run: &Run) {
     };
     println!("{name}: packets by verdict and reason");
     for verdict in verdicts {
-        // The counter of lacking source ports is always shown, even if it is zero.
+        // The counter of packets that were dropped for lack of a source port is always shown, even
+        // if it is zero.
         if verdict.packets > 0 || verdict.reason == "no_source_port" {
             let packets = grouped(verdict.packets);
             println!("  {packets:>14}  {}, {}", verdict.verdict, verdict.reason);

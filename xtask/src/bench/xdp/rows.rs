@@ -1,9 +1,10 @@
-//! Prints the figures of the XDP benchmark as a table.
+//! Prints the figures of the XDP benchmark as a table, and the highest acceptable values.
 
 use super::{Figures, Time, Times};
 use crate::table::{Column, Table, grouped};
 
-/// The label of a path of a packet in the table, and the highest acceptable values of its ratios.
+/// The label, in the printed table, of one path of a packet through the XDP program, and the
+/// highest acceptable values of its ratios.
 struct Row {
     path: &'static str,
     label: &'static str,
@@ -123,7 +124,8 @@ fn beside(times: &Times) -> Table<7> {
     table
 }
 
-/// Returns the measured paths with their labels, in the order of the table.
+/// Returns the measured paths of a packet through the XDP program with their labels, in the order
+/// of the printed table.
 fn rows(times: &Times) -> impl Iterator<Item = (&'static Row, &Time)> {
     ROWS.iter().filter_map(|row| {
         let time = times.paths.iter().find(|time| time.path == row.path)?;
@@ -132,8 +134,8 @@ fn rows(times: &Times) -> impl Iterator<Item = (&'static Row, &Time)> {
 }
 
 impl Row {
-    /// Formats the highest acceptable ratio of a path, and whether the figures meet it; empty if
-    /// the path has none.
+    /// Formats the highest acceptable ratio of a path of a packet through the XDP program, and
+    /// whether the figures meet it; empty if the path has none.
     fn goal(&self, time: &Time) -> String {
         let (at_most, reached, of) = match (self.to_katran, self.to_quiet) {
             (Some(at_most), _) => (at_most, time.ratio, ""),
