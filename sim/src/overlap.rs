@@ -66,7 +66,8 @@ pub(crate) struct Closer {
 }
 
 impl Overlap {
-    /// Creates the measurement with the bounds that apply to the settings of this run.
+    /// Creates the measurement of the times in which both hosts are active, with the bounds that
+    /// apply to the settings of this run.
     #[must_use]
     pub(crate) fn within(plan: &Plan) -> Self {
         Self {

@@ -175,7 +175,8 @@ impl Watch {
         }
     }
 
-    /// Checks the present state of both hosts. `both` is `None` unless both hosts are active.
+    /// Checks that the present state of both hosts violates no invariant. `both` is `None` unless
+    /// both hosts are active.
     pub(crate) fn look(
         &mut self,
         now: Time,

@@ -88,7 +88,7 @@ enum Happening {
     /// The first health checks of this host's backends by the agent with this boot number are
     /// complete.
     Checked(Side, u32),
-    /// The agent with this boot number on this host has the other host's flows.
+    /// The agent with this boot number on this host has received the other host's flows.
     Synced(Side, u32),
     /// The trouble with this index in the plan begins.
     Begin(usize),
