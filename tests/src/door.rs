@@ -7,7 +7,7 @@ use std::{fs, os::unix::process::CommandExt as _, process::Command};
 use anyhow::{Context as _, Result};
 use lab::host::HOLDER;
 
-/// Executes a command on a host of the lab that was started last.
+/// Executes a command on a host of the test network (lab) that was started last.
 ///
 /// # Errors
 /// When no lab is running, or the host cannot be entered.

@@ -22,7 +22,7 @@ pub fn open(host: &Host, target: SocketAddr) -> Result<SocketAddr> {
     // opened below, in the host's network.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
-    // A connection that arrives while the lab ends is refused.
+    // A connection that arrives while the test network ends is refused.
     drop(host.inside(move || {
         for outer in listener.incoming().flatten() {
             thread::spawn(move || pass_on(&outer, target));

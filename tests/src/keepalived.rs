@@ -20,7 +20,8 @@ const INSTANCE: &str = "VI_1";
 /// Time-out for keepalived to start.
 const STARTING: Duration = Duration::from_secs(10);
 
-/// Time-out for keepalived to send a goodbye, remove its addresses and exit.
+/// Time-out for keepalived to send a goodbye (an advert with priority 0), remove its virtual
+/// addresses and exit.
 const ENDING: Duration = Duration::from_secs(10);
 
 /// Configuration of keepalived: one VRRP instance on one interface.
@@ -124,8 +125,8 @@ impl KeepalivedSettings {
         self.advert_interval * 3 + self.skew()
     }
 
-    /// Returns the time from the master's goodbye until keepalived, as a backup, takes over (RFC
-    /// 3768 and RFC 9568, section 6.1).
+    /// Returns the time from the master's goodbye (an advert with priority 0) until keepalived, as
+    /// a backup, takes over (RFC 3768 and RFC 9568, section 6.1).
     #[must_use]
     pub fn skew(&self) -> Duration {
         let unit = if self.version == 2 {
@@ -317,20 +318,21 @@ impl Keepalived {
             .with_context(|| format!("it logged:\n{}", self.log()))
     }
 
-    /// Kills keepalived with SIGKILL: it sends no goodbye, and removes no address.
+    /// Kills keepalived with SIGKILL: it sends no goodbye (an advert with priority 0), and removes
+    /// no virtual address.
     ///
     /// # Errors
     /// When keepalived is not running.
     pub fn kill9(mut self) -> Result<()> {
-        // The worker process is killed first: a worker that outlives its parent sends a goodbye.
-        // The parent has no time to start another worker.
+        // The worker process is killed first: a worker that outlives its parent sends a goodbye (an
+        // advert with priority 0). The parent has no time to start another worker.
         for child in self.children()? {
             signal::kill(child, Signal::SIGKILL)?;
         }
         self.process.kill()
     }
 
-    /// Stops keepalived gracefully, so it sends a goodbye.
+    /// Stops keepalived gracefully, so it sends a goodbye (an advert with priority 0).
     ///
     /// # Errors
     /// When keepalived is not running, or does not exit in time.
@@ -372,8 +374,8 @@ impl Drop for Keepalived {
         if !self.process.is_running().unwrap_or(false) {
             return;
         }
-        // The worker process is killed too: a worker that outlives its parent sends a goodbye, as
-        // if keepalived had been stopped gracefully.
+        // The worker process is killed too: a worker that outlives its parent sends a goodbye (an
+        // advert with priority 0), as if keepalived had been stopped gracefully.
         for child in self.children().unwrap_or_default() {
             let _ = signal::kill(child, Signal::SIGKILL);
         }

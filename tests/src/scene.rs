@@ -14,7 +14,7 @@ use crate::{
     topology::BALANCERS,
 };
 
-/// Time-out for the Elastic IP to move to another host while the API works.
+/// Time-out for the Elastic IP to move to another host while the EC2 API works.
 const MOVING: Duration = Duration::from_secs(5);
 
 /// A test network with an EC2 API, a gateway that follows it, and a pair of agents, the first of
@@ -74,7 +74,7 @@ impl Scene {
     /// Waits until this balancer is active and has the Elastic IP, and the other is standby.
     ///
     /// # Errors
-    /// When the hosts do not come to that; the error contains the status of both agents.
+    /// When the hosts do not get these roles in time; the error contains the status of both agents.
     pub fn wait_until_agreed(&self, active: usize) -> Result<()> {
         self.pair.wait_until_agreed(active)?;
         self.wait_until_owner(active, MOVING)

@@ -40,7 +40,8 @@ use crate::{
     web::Web,
 };
 
-/// The site's name: the lab's certificate is for it, and the client resolves it to the Elastic IP.
+/// The name of the HTTPS site: the certificate is for this name, and the client resolves it to the
+/// Elastic IP.
 pub const SITE: &str = "www.lab.example";
 
 /// The client host's address.
@@ -96,7 +97,8 @@ pub const WEBS: &[(&str, Ipv4Addr)] = &[
     ("web4", Ipv4Addr::new(10, 0, 0, 19)),
 ];
 
-/// Path on the client of the certificate of the lab's authority, in PEM format.
+/// Path on the client of the certificate of the certificate authority of the test network, in PEM
+/// format.
 pub const CA_FILE: &str = "/run/tls/ca.pem";
 
 /// A running lab: hosts, cables, addresses, and four web servers.
@@ -361,8 +363,8 @@ fn raised(hosts: &[(&str, Ipv4Addr)]) -> Result<Vec<Host>> {
 }
 
 fn bridge(host: &Host, name: &str) -> Result<()> {
-    // A bridge's delay before a new port forwards guards only against loops, which the lab does not
-    // have.
+    // A bridge's delay before a new port forwards guards only against loops, which the test network
+    // does not have.
     host.script(&format!(
         "ip link add {name} type bridge forward_delay 0\nip link set {name} up"
     ))?;

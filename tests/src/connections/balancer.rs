@@ -149,7 +149,7 @@ fn start_nftables(lab: &Lab) -> Result<Balancer> {
          }}\n"
     );
     // With ICMP redirects enabled, a host with one interface would tell the router and the gateway
-    // to bypass it.
+    // to send packets directly to each other.
     host.script(
         "sysctl -qw net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0\n\
          sysctl -qw net.ipv4.ip_forward=1",

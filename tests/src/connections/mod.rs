@@ -25,7 +25,8 @@ use loads::Outcome;
 const IDLE: f64 = 0.05;
 
 /// Maximum time to wait until the machine is idle: the kernel still frees the connections of the
-/// previous lab. After that the measurement starts anyway, and its figures contain the machine's load.
+/// test network of the previous measurement. After that the measurement starts anyway, and its
+/// figures contain the machine's load.
 const CALMING: Duration = Duration::from_secs(10);
 
 /// The balancer whose rate and CPU time are measured.

@@ -67,7 +67,7 @@ fn show(screen: Screen, once: bool, monitoring: bool) -> Result<()> {
         return Ok(());
     }
     tour::offer(&stage)?;
-    // A signal terminates this process, and the lab ends with it.
+    // A signal terminates this process, and the test network ends with this process.
     loop {
         std::thread::park();
     }

@@ -28,7 +28,7 @@ pub(crate) fn begin(stage: &mut Stage) -> Result<()> {
     let monitor = Monitor::raise(&stage.lab, Pace::DEMO)?;
     let took = milliseconds(began.elapsed());
     screen.done("Prometheus, six node_exporters", &took);
-    // A listener on the machine's loopback, because the lab's network cannot be reached from outside.
+    // Listens on the machine's loopback, because the test network cannot be reached from outside.
     let address = forward::open(monitor.host(), PROMETHEUS)?;
     let ready = Command::new("curl")
         .args(["-sf", &format!("http://{address}/-/ready")])

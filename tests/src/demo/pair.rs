@@ -126,8 +126,8 @@ pub(crate) fn operator_hands_over(stage: &Stage) -> Result<()> {
     paired.pair.wait_until_agreed(0)
 }
 
-/// Starts moto if it is installed, otherwise this package's fake EC2 API. Returns the API with its
-/// name.
+/// Starts moto if it is installed, otherwise this package's fake EC2 API. Returns the API with the
+/// name of the program.
 fn cloud(stage: &Stage) -> Result<(Arc<dyn Ec2>, &'static str)> {
     if Moto::is_installed() {
         return Ok((stage.lab.moto()?, "moto plays EC2"));

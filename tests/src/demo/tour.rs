@@ -14,8 +14,8 @@ use lab::{
 
 use super::{Stage, screen::Tone};
 
-/// Opens forwarders from this machine's loopback to hosts of the lab, and prints commands that use
-/// them.
+/// Opens forwarders from this machine's loopback to hosts of the test network, and prints commands
+/// that use them.
 ///
 /// # Errors
 /// When no port is available on loopback.

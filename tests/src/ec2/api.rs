@@ -22,7 +22,7 @@ const MEMORY: Duration = Duration::from_secs(300);
 /// The recorded outcome of a call whose caller closed the connection before the answer.
 const GAVE_UP: &str = "gave up";
 
-/// Maximum time until the API notices that a caller has closed its connection.
+/// Maximum time until the fake EC2 API notices that a caller has closed its connection.
 const HANGING_UP: Duration = Duration::from_millis(100);
 
 /// A recorded call of the fake EC2 API.

@@ -27,12 +27,12 @@ pub struct FakeEc2 {
 }
 
 impl FakeEc2 {
-    /// Starts the API at `address`, with an interface for each of `balancers` and an unassociated
-    /// Elastic IP. It listens in the network namespace of `host`; if that is `None`, in that of
-    /// this process.
+    /// Starts the fake EC2 API at `address`, with an interface for each of `balancers` and an
+    /// unassociated Elastic IP. It listens in the network namespace of `host`; if that is `None`,
+    /// in that of this process.
     ///
     /// # Errors
-    /// When it cannot listen at the address.
+    /// When the API cannot listen at the address.
     pub fn start(
         host: Option<&Host>,
         address: SocketAddr,
@@ -63,15 +63,15 @@ impl FakeEc2 {
         change(&mut self.api.state().faults);
     }
 
-    /// Makes the API refuse an action, such as `AssociateAddress`, because the caller lacks the
-    /// permission.
+    /// Makes the fake EC2 API refuse an action, such as `AssociateAddress`, because the caller
+    /// lacks the permission.
     pub fn deny(&self, action: &str) {
         self.faults(|faults| {
             faults.denied.insert(action.to_owned());
         });
     }
 
-    /// Removes all faults of the API.
+    /// Removes all faults of the fake EC2 API.
     pub fn restore(&self) {
         self.faults(|faults| *faults = Faults::default());
     }
@@ -132,13 +132,13 @@ impl FakeEc2 {
         self.calls().iter().filter(|call| call.moved).count()
     }
 
-    /// Stops listening and closes every connection, so callers are refused. The state of the
-    /// account is kept.
+    /// Stops listening for calls of the fake EC2 API and closes every connection, so callers are
+    /// refused. The state of the account is kept.
     pub fn close(&self) {
         drop(self.server().take());
     }
 
-    /// Listens again after [`Self::close`].
+    /// Listens again for calls of the fake EC2 API after [`Self::close`].
     ///
     /// # Errors
     /// When the address is in use.

@@ -21,8 +21,8 @@ pub struct Faults {
     pub babbling: Option<Instant>,
     /// These actions are answered with status 403, `UnauthorizedOperation`, also as dry runs.
     pub denied: BTreeSet<String>,
-    /// Whether the API refuses to assign an address to the interface that already has it. What AWS
-    /// does in this case is not documented.
+    /// Whether the fake EC2 API refuses to assign an address to the interface that already has it.
+    /// What AWS does in this case is not documented.
     pub refuses_to_reassign: bool,
     /// Time that executing a call takes; a call is executed even if its caller gives up meanwhile.
     pub delay: Duration,
@@ -31,7 +31,7 @@ pub struct Faults {
     /// How far back in time the state of the account lies that calls such as DescribeAddresses
     /// return.
     pub stale: Duration,
-    /// How far AWS's network lags behind the API: on AWS the move of an Elastic IP takes effect
+    /// How far AWS's network lags behind the EC2 API: on AWS the move of an Elastic IP takes effect
     /// after 5 to 6 s.
     pub settling: Duration,
 }

@@ -58,7 +58,7 @@ pub struct Owner {
 
 /// An EC2 API with one Elastic IP and a network interface for each balancer.
 pub trait Ec2: Send + Sync {
-    /// Returns the API's URL, for the key `endpoint` of `[ha.elastic_ip]`.
+    /// Returns the EC2 API's URL, for the key `endpoint` of `[ha.elastic_ip]`.
     fn endpoint(&self) -> &str;
 
     /// Returns the Elastic IP's allocation ID, `eipalloc-…`.

@@ -102,7 +102,7 @@ impl Stack {
         self.moto.call(form)
     }
 
-    /// Returns the policy of the balancers' role, as JSON.
+    /// Returns the policy of the balancers' IAM role, as JSON.
     ///
     /// # Errors
     /// There is none.

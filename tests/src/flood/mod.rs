@@ -82,7 +82,7 @@ pub struct Sent {
 }
 
 impl Flood {
-    /// Starts sending from a host, on a thread that stays on the machine's last core.
+    /// Starts sending the flood from a host, on a thread that stays on the machine's last core.
     #[must_use]
     pub fn start(from: &Host, plan: Plan) -> Self {
         let (stop, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());

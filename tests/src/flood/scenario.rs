@@ -17,7 +17,8 @@ use crate::{
     topology::{BALANCERS, ELASTIC_IP},
 };
 
-/// Network of the flood's senders: shared address space (RFC 6598), which the lab does not use.
+/// Network of the flood's senders: shared address space (RFC 6598), which the test network does not
+/// use.
 const SENDERS: Network = Network {
     base: std::net::Ipv4Addr::new(100, 64, 0, 0),
     prefix: 10,

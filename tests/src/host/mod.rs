@@ -53,7 +53,8 @@ pub const HOLDER: &str = "lb-lab-host";
 /// Time-out for creating a host: long, because the machine may run a build at the same time.
 const RAISING: Duration = Duration::from_secs(10);
 
-/// A host of the lab. Clones refer to the same host, which ends when the last of them is dropped.
+/// A host of the lab, the test network. Clones refer to the same host, which ends when the last of
+/// them is dropped.
 #[derive(Clone, Debug)]
 pub struct Host(Arc<Holder>);
 
@@ -129,7 +130,8 @@ impl Host {
     }
 
     /// Returns a command that will run in this host, in a separate process group, so Ctrl-C on the
-    /// terminal interrupts only the process that made the lab, and not each process in it.
+    /// terminal interrupts only the process that made the test network, and not each process in the
+    /// network.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");

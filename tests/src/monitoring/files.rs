@@ -1,4 +1,4 @@
-//! The files of `deploy/prometheus`, which the lab's Prometheus runs with.
+//! The files of `deploy/prometheus`, with which the Prometheus of the test network runs.
 
 /// The configuration file of Prometheus, with the hosts that it scrapes.
 pub const CONFIGURATION: &str = include_str!("../../../deploy/prometheus/prometheus.yml");

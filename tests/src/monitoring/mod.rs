@@ -1,5 +1,5 @@
 //! Monitoring: what `deploy/prometheus` and `deploy/grafana` hold, and a real Prometheus with real
-//! node_exporters in the lab.
+//! node_exporters in the test network.
 
 pub mod dashboards;
 pub mod expression;
