@@ -21,7 +21,7 @@ const ADDRESSES: [Ipv4Addr; 2] = [
 /// Time limit for a role or the Elastic IP to move.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Parameters that have no default.
+/// Parameters of the CloudFormation template that have no default.
 const PARAMETERS: [(&str, &str); 2] = [
     (
         "PackageUrl",
@@ -119,7 +119,8 @@ fn with_a_name_and_a_secret_the_hosts_serve_https_and_have_a_link() -> Result<()
     Ok(())
 }
 
-/// Runs `lb check` on a configuration of the stack, with a secret in place of the one that is fetched.
+/// Runs `lb check` on a configuration that the stack gives a balancer, with a new secret of the
+/// link between the agents in place of the one that a host on AWS fetches.
 fn checked(lab: &Lab, balancer: usize, toml: &str) -> Result<()> {
     let host = &lab.balancers[balancer];
     let lb = lab::agent::binary()?;
@@ -140,7 +141,8 @@ fn create(lab: &Lab, more: &[(&str, &str)]) -> Result<Stack> {
     Stack::create(host, moto, ADDRESSES, &[&PARAMETERS, more].concat())
 }
 
-/// Checks the security groups and the role by the APIs, not by the template's text.
+/// Checks by calls of AWS's APIs, not by the template's text, that the security groups and the IAM
+/// role allow what a pair needs.
 fn has_what_a_pair_needs(stack: &Stack) -> Result<()> {
     let groups = stack.ec2("Action=DescribeSecurityGroups")?;
     for rule in [
@@ -166,7 +168,7 @@ fn has_what_a_pair_needs(stack: &Stack) -> Result<()> {
     Ok(())
 }
 
-/// Returns the file `/etc/lb/lb.toml` that a host's script writes.
+/// Returns the file `/etc/lb/lb.toml` that the script of a host's first boot writes.
 fn configuration(script: &str) -> Result<String> {
     let (_, rest) = script
         .split_once("cat >/etc/lb/lb.toml <<END\n")
@@ -175,7 +177,8 @@ fn configuration(script: &str) -> Result<String> {
     Ok(toml.replace("$interface", "eth0"))
 }
 
-/// Adapts a configuration to the lab: its EC2 API, and the address at which tests read metrics.
+/// Adapts a configuration of the agent to the test network: its EC2 API, and the address at which
+/// tests read metrics.
 fn in_lab(toml: &str, endpoint: &str) -> String {
     let lines = toml.lines().map(|line| match line {
         "[ha.elastic_ip]" => format!("{line}\nendpoint = \"{endpoint}\"\n"),
@@ -185,7 +188,8 @@ fn in_lab(toml: &str, endpoint: &str) -> String {
     lines.collect()
 }
 
-/// Returns the command by which the script gives the host its secondary address.
+/// Returns the command by which the script of a host's first boot gives the host its secondary
+/// private address.
 fn address_command(script: &str) -> Result<String> {
     let mut lines = script.lines();
     let command = lines.find_map(|line| line.strip_prefix("ExecStart=$(command -v ip)"));

@@ -358,7 +358,8 @@ fn backends() -> [SocketAddrV4; 2] {
     [0, 1].map(|index| SocketAddrV4::new(WEBS[index].1, 80))
 }
 
-/// Allows the transfers this many bytes in total, and waits until they are idle or broken.
+/// Allows each of the transfers this many bytes in total, and waits until both transfers are idle
+/// or broken.
 fn go_on(transfers: &[Transfer; 2], until: u64) -> Result<()> {
     transfers.iter().for_each(|transfer| transfer.allow(until));
     let mut transfers = transfers.iter();

@@ -144,7 +144,8 @@ impl Site {
         };
         let certificate = site.lab.authority.certify(SITE)?.pem();
         for (host, interface) in site.lab.balancers.iter().zip(site.ec2.interfaces()) {
-            // The lab's hosts share the machine's /etc: each gets its own copy.
+            // The hosts of the test network share the machine's `/etc`, so each host gets a copy of
+            // its own.
             host.script("cp -a /etc /run/etc\nmount --bind /run/etc /etc\nmkdir -p /etc/lb")?;
             let names = format!("127.0.0.1 localhost {}\n", host.name());
             host.write("/etc/hosts", names)?;

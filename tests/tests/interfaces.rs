@@ -237,7 +237,8 @@ fn generic(settings: Settings) -> Settings {
     }
 }
 
-/// Checks that every backend answers requests, through the kernel and through the agent.
+/// Checks that every backend answers HTTP requests, which the kernel forwards, and HTTPS requests,
+/// which the agent forwards.
 fn answered_by_all(lab: &Lab) -> Result<()> {
     for (plan, requests) in [(Plan::http(), REQUESTS), (Plan::https(lab)?, 100)] {
         let plan = Plan {

@@ -43,8 +43,8 @@ impl Scene {
     fn raise(version: u8, agent_priority: u8, keepalived_priority: u8) -> Result<Self> {
         let lab = Lab::raise()?;
         agent::install_certificate(&lab)?;
-        // The advert interval is long enough to distinguish a goodbye from silence on a busy
-        // machine.
+        // The advert interval is long enough to distinguish a goodbye (an advert with priority 0)
+        // from silence on a busy machine.
         let interval = match version {
             2 => Duration::from_secs(1),
             _ => Duration::from_millis(500),
@@ -98,8 +98,9 @@ impl Scene {
         has_address(self.lab.lb_b())
     }
 
-    /// Checks that the backup took over because adverts stopped without a goodbye. `took` is the
-    /// time from the end of the master until the backup, whose priority is [`WEAK`], became master.
+    /// Checks that the backup took over because adverts stopped without a goodbye (an advert with
+    /// priority 0). `took` is the time from the end of the master's process until the backup, whose
+    /// priority is [`WEAK`], became master.
     fn was_missed(&self, took: Duration) -> Result<()> {
         let least = self.longest_goodbye();
         ensure!(
@@ -110,8 +111,8 @@ impl Scene {
         Ok(())
     }
 
-    /// Checks that the backup took over because of a goodbye: `took`, the time that it needed, is
-    /// short.
+    /// Checks that the backup took over because of a goodbye (an advert with priority 0): the time
+    /// `took` that the takeover needed must be short.
     fn said_goodbye(&self, took: Duration) -> Result<()> {
         let most = self.longest_goodbye();
         ensure!(
@@ -122,9 +123,9 @@ impl Scene {
         Ok(())
     }
 
-    /// Returns the longest time in which a backup takes over after a goodbye; a takeover after the
-    /// silence of the master takes longer. The last advert before a silence is up to an interval
-    /// old; after a goodbye the backup waits for the skew.
+    /// Returns the longest time in which a backup takes over after a goodbye (an advert with
+    /// priority 0); a takeover after the silence of the master takes longer. The last advert before
+    /// a silence is up to an interval old; after a goodbye the backup waits for the skew.
     fn longest_goodbye(&self) -> Duration {
         let backup = KeepalivedSettings {
             priority: WEAK,

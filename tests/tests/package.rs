@@ -257,7 +257,7 @@ fn the_rpm_has_the_same_files_and_scriptlets_that_a_shell_accepts() -> Result<()
     Ok(())
 }
 
-/// Writes the configuration and certificate of the lab as an administrator would.
+/// Writes the configuration and certificate for the test network as an administrator would.
 fn configure(lab: &Lab, debian: &Debian) -> Result<()> {
     let toml = Settings::of(lab)
         .toml()
@@ -279,8 +279,8 @@ fn plain(lab: &Lab) -> String {
         .replace("mode = \"https\"", "mode = \"http\"")
 }
 
-/// Starts new and persistent connections, through the kernel and through the agent, each load with somewhat
-/// less than 100 requests a second.
+/// Starts three loads: new connections that the kernel forwards, and new and persistent HTTPS
+/// connections that the agent serves, each with somewhat less than 100 requests a second.
 fn loads(lab: &Lab) -> Result<Vec<Load>> {
     let https = Plan::https(lab)?;
     let kept = Plan {

@@ -73,7 +73,8 @@ fn a_refused_reload_leaves_the_old_configuration_in_force() -> Result<()> {
     answers_come_from(&lab, &["web1", "web2", "web3", "web4"])
 }
 
-/// Starts loads of new and of persistent connections, through the kernel and through the agent.
+/// Starts loads: new connections that the kernel forwards, and new and persistent HTTPS connections
+/// that the agent serves.
 fn loads(lab: &Lab) -> Result<Vec<Load>> {
     let mut loads = Vec::new();
     for reuse in [Reuse::Never, Reuse::Always] {
@@ -84,8 +85,8 @@ fn loads(lab: &Lab) -> Result<Vec<Load>> {
                 pause: Duration::from_millis(4),
                 ..plan
             };
-            // Persistent connections through the kernel are left out: each of them stays with its
-            // first backend.
+            // Persistent connections that the kernel forwards are left out: each of them stays with
+            // its first backend.
             if plan.tls.is_some() || reuse == Reuse::Never {
                 loads.push(plan.start(&lab.client));
             }

@@ -1,4 +1,5 @@
-//! Transfers of a gibibyte in each direction, through the kernel and through the agent.
+//! Transfers of a gibibyte in each direction, over connections that the kernel forwards and over
+//! HTTPS connections that the agent serves.
 
 use std::time::Instant;
 

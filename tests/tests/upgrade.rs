@@ -80,8 +80,8 @@ fn a_process_that_cannot_take_over_leaves_the_other_serving() -> Result<()> {
     let toml = site.settings.toml();
     site.write(&toml.replace("round_robin", "round_robbing"))?;
     refused("round_robbing")?;
-    // The error of the second configuration is found later: another program uses an address that it
-    // names.
+    // The error of the second configuration is found later: another program uses an address that
+    // the configuration names.
     let taken = format!("{}:22443", BALANCERS[0].1);
     let other = Backend::start(site.lab.lb_a(), taken.parse()?)?;
     site.write(&format!(
@@ -176,8 +176,8 @@ impl Site {
         .map(drop)
     }
 
-    /// Starts loads on new and on persistent connections, through the kernel and through the agent,
-    /// which run until they are stopped.
+    /// Starts loads on new connections that the kernel forwards, and on new and persistent HTTPS
+    /// connections that the agent serves. The loads run until they are stopped.
     fn loads(&self) -> Result<Vec<Load>> {
         let https = Plan::https(&self.lab)?;
         let plans = [

@@ -108,8 +108,8 @@ fn a_process_that_cannot_go_on_in_the_pair_leaves_the_role_where_it_is() -> Resu
     let toml = site.settings[0].toml();
     let other = toml.replace(&VIRTUAL_IP.to_string(), "172.31.0.201");
     refused(0, &other, "addresses that move")?;
-    // The error of the second configuration is found later: another program uses the port that it
-    // names for the link between the agents.
+    // The error of the second configuration is found later: another program uses the port that the
+    // configuration names for the link between the agents.
     site.pair.agent(0)?.operate(&["failover"])?;
     site.pair.wait_until_agreed(1)?;
     let taken = SocketAddr::from((BALANCERS[1].1, 9246));
@@ -181,8 +181,8 @@ impl<'lab> Site<'lab> {
         Ok(())
     }
 
-    /// Starts loads on new and on persistent connections, through the kernel and through the agent,
-    /// which run until they are stopped.
+    /// Starts loads on new connections that the kernel forwards, and on new and persistent HTTPS
+    /// connections that the agent serves. The loads run until they are stopped.
     fn loads(&self) -> Result<Vec<Load>> {
         let https = Plan::https(self.lab)?;
         let plans = [

@@ -168,8 +168,8 @@ impl Site {
             wait::until_true(what, LIMIT, || Ok(trickle.drops() >= due))
         };
         went_on("ten drops on each connection")?;
-        // The pause lets the standby receive the newest flows, which are sent shortly after they
-        // begin.
+        // The pause lets the standby receive the newest flows, which the active host sends shortly
+        // after they begin.
         thread::sleep(Duration::from_secs(1));
         happens()?;
         let resumed = went_on("drops after what happened");

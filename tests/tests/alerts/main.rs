@@ -66,8 +66,8 @@ const OF_TRAFFIC: &[&str] = &[
     "PrometheusConfigReloadFailed",
 ];
 
-/// Alerts whose cause cannot be made here: no way to cause a panic of the agent is known, and all hosts of
-/// the lab share the memory of the machine.
+/// Alerts whose cause cannot be made in these tests: no way to cause a panic of the agent is known,
+/// and all hosts of the test network share the memory of the machine.
 const WITHOUT_A_CAUSE: &[&str] = &["LbPanics", "NodeMemoryLow"];
 
 #[test]
@@ -81,8 +81,8 @@ fn every_alert_is_in_one_of_these_tests() {
     assert_eq!(listed, alerts);
 }
 
-/// Runs the scenarios at the same time, each in a lab of its own: most of the time they wait until counters
-/// are out of the windows of two minutes that the expressions look back.
+/// Runs the scenarios at the same time, each in a test network of its own: most of the time they
+/// wait until counters are out of the windows of two minutes that the expressions look back.
 #[test]
 fn every_alert_fires_and_clears_by_its_real_cause() -> Result<()> {
     let scenarios = [

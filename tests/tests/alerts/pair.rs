@@ -13,7 +13,8 @@ use lab::{
 
 use super::{OF_THE_PAIR, OF_VIRTUAL_IPS, SOON, Watched};
 
-/// A script that fails while the file exists, and a command of `[ha.notify]` that always fails.
+/// A tracked script that fails while the file `/run/lb/broken` exists, and a command of
+/// `[ha.notify]` that always fails.
 const TRACKED: &str = r#"
 [[ha.track]]
 name = "file"
@@ -31,7 +32,8 @@ pub(super) fn the_elastic_ip_the_roles_and_the_link() -> Result<()> {
             *one = one.clone().monitored();
             if let Some(ha) = &mut one.ha {
                 ha.more = TRACKED.to_owned();
-                // Long intervals, so that a busy machine does not look like a lost host.
+                // The intervals between adverts are long, so that a busy machine does not look like
+                // a lost host.
                 ha.advert_interval = Duration::from_millis(500);
             }
         }
@@ -103,7 +105,8 @@ pub(super) fn two_active_hosts_and_a_role_that_flaps() -> Result<()> {
     let mut pair = Pair::start(&lab, &settings)?;
     let mut watched = Watched::raise(&lab, OF_VIRTUAL_IPS, 9.0, &[])?;
 
-    // The standby starts while the link is down, and so does not get the flows.
+    // The standby starts while the link between the agents is down, and so does not get the active
+    // host's flows.
     let partition = lab.part(Lost::Link, Way::Both)?;
     pair.take(1)?.sigkill()?;
     pair.start_again(1)?;

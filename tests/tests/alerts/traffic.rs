@@ -51,7 +51,7 @@ pub(super) fn backends_requests_connections_and_certificates() -> Result<()> {
     let mut site = Site::raise()?;
     let overdue = ["LbCertificateRenewalOverdue"];
     let mut watched = Watched::raise(&site.lab, OF_TRAFFIC, 9.0, &overdue)?;
-    // No certificate has been obtained since the start, because there is no directory.
+    // No certificate has been obtained since the start, because no ACME directory runs.
     watched.fire(&overdue, SOON)?;
 
     site.backends_fail(&mut watched)?;

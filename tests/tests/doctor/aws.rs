@@ -326,7 +326,8 @@ fn an_api_that_hangs_does_not_keep_the_report_back() -> Result<()> {
     let settings = Settings::elastic_pair(&lab, &*ec2);
     let site = site(lab, &settings)?;
     ec2.faults(|faults| faults.hanging = lab::ec2::Faults::lasting(Duration::from_secs(60)));
-    // The web servers do not answer either, so the checks of them time out too.
+    // The web servers do not answer either, so the checks of `lb doctor` on the web servers time
+    // out too.
     for web in &site.lab.webs {
         web.host().script("ip link set eth0 down")?;
     }
