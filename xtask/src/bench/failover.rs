@@ -120,13 +120,13 @@ fn cell(figure: Option<String>) -> String {
     figure.unwrap_or_else(|| "-".to_owned())
 }
 
-/// The kinds of loss: each with its name in `lb-lab failover`, and its label in the table.
+/// The kinds of loss: each with its name in `lb-lab failover`, and its label in the printed table.
 const LOSSES: [(&str, &str); 2] = [
     ("process", "the balancer, kill -9"),
     ("host", "the host, cut off"),
 ];
 
-/// The setups: each with its name in `lb-lab failover`, and its label in the table.
+/// The setups: each with its name in `lb-lab failover`, and its label in the printed table.
 const SETUPS: [(&str, &str); 3] = [
     ("usual", "HAProxy, keepalived: as usual"),
     ("tuned", "HAProxy, keepalived: 100 ms adverts"),
