@@ -33,11 +33,12 @@ pub(crate) struct Figures {
     /// Share of new connections that were dropped with 70% of the source ports in use; `None` if
     /// this was not measured.
     pub(crate) occupied_refused: Option<f64>,
-    /// The figures of each measured path.
+    /// The figures of each measured path of a packet through the program.
     pub(crate) paths: Vec<Figure>,
 }
 
-/// The figures of one path. Each ratio is the median of the ratios within single rounds.
+/// The figures of one path of a packet through the program. Each ratio is the median of the ratios
+/// within single rounds.
 #[derive(Serialize)]
 pub(crate) struct Figure {
     path: Path,
@@ -61,7 +62,8 @@ impl Rounds {
         self.empty.push(empty);
     }
 
-    /// Records one round of a path.
+    /// Records the nanoseconds per packet of `lb` and of Katran on one path through the program, in
+    /// one round.
     pub(crate) fn note(&mut self, path: Path, lb: Option<f64>, katran: Option<f64>) {
         self.lb.entry(path).or_default().extend(lb);
         self.katran.entry(path).or_default().extend(katran);
@@ -72,7 +74,7 @@ impl Rounds {
         median(self.empty.clone()).unwrap_or_default()
     }
 
-    /// Returns the figures of all measured paths, in order.
+    /// Returns the figures of all measured paths of a packet through the program, in order.
     pub(crate) fn paths(&self) -> Vec<Figure> {
         let of =
             |side: &BTreeMap<Path, Vec<f64>>, path| side.get(&path).cloned().unwrap_or_default();

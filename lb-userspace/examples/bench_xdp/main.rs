@@ -154,7 +154,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Measures every path once, `lb` and Katran in turn.
+    /// Measures every path of a packet through the program once, `lb` and Katran in turn.
     fn round(&mut self, paths: &[Path]) -> anyhow::Result<()> {
         let empty = self.ours.empty(EMPTY_RUNS)?;
         self.rounds.note_empty(empty);

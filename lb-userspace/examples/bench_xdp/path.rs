@@ -1,9 +1,10 @@
-//! The measured paths through an XDP program.
+//! The measured paths of a packet through an XDP program.
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// The packets that are fed to the measured XDP program, and what else happens meanwhile.
+/// A measured path of a packet through the program: the packets that are fed to the measured XDP
+/// program, and what else happens meanwhile.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Path {

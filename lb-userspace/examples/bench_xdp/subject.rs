@@ -16,7 +16,8 @@ use crate::{
 
 /// Number of packets per figure and round.
 const RUNS: u32 = 4000;
-/// Number of packets per figure and round on paths that change the connection tables.
+/// Number of packets per figure and round on paths through the program that change its connection
+/// tables.
 const NEW_RUNS: u32 = 500;
 /// Number of packets per figure while connections open and close on another CPU: enough for many of
 /// them to do so.
@@ -61,7 +62,7 @@ pub(crate) struct Subject<'a, B> {
 }
 
 impl<'a, B: Balancer> Subject<'a, B> {
-    /// Opens the connections that `paths` need.
+    /// Opens the connections that the measurements of `paths` need.
     pub(crate) fn prepare(
         balancer: &'a B,
         setting: Setting<'a>,
@@ -116,8 +117,9 @@ impl<'a, B: Balancer> Subject<'a, B> {
         Ok(())
     }
 
-    /// Measures a path. Returns nanoseconds per packet, less those of the empty program; `None` if
-    /// the path is not for this balancer. `empty` is the empty program's figure of this round.
+    /// Measures a path of a packet through the program. Returns nanoseconds per packet, less those
+    /// of the empty program; `None` if this function does not measure the path. `empty` is the
+    /// empty program's figure of this round.
     pub(crate) fn time(&mut self, path: Path, empty: f64) -> anyhow::Result<Option<f64>> {
         let whole = match path {
             Path::Known => self.known(RUNS),
@@ -162,9 +164,9 @@ impl<'a, B: Balancer> Subject<'a, B> {
         })
     }
 
-    /// Measures the path and the empty program while connections open and close on another CPU,
-    /// and returns the difference in nanoseconds per packet: what these connections cost the CPU
-    /// in general is in both figures, and cancels out.
+    /// Measures a path of a packet through the program and the empty program while connections open
+    /// and close on another CPU, and returns the difference in nanoseconds per packet: what these
+    /// connections cost the CPU in general is in both figures, and cancels out.
     fn beside_churn(
         &mut self,
         path: impl Fn(&mut Self, u32) -> anyhow::Result<f64>,
@@ -230,7 +232,8 @@ impl Subject<'_, Katran> {
     pub(crate) fn time_flood(&mut self, empty: f64) -> anyhow::Result<f64> {
         self.balancer.flood()?;
         let whole = self.opening()?;
-        // Ends the assumed flood, so that Katran stores the connections of later paths again.
+        // Ends the assumed flood, so that Katran stores the connections of later measurements
+        // again.
         self.balancer.before_new();
         Ok(whole - empty)
     }
