@@ -110,7 +110,8 @@ impl Conditions {
                 self.each_api(|api| api.throttled = api.throttled.max(percent));
             }
             What::ApiFails(percent) => self.each_api(|api| api.failing = api.failing.max(percent)),
-            // These troubles concern one host, or happen once, so they change no condition.
+            // These troubles concern one host, or happen once, so they change no condition of the
+            // network or the EC2 API.
             What::LinkReset
             | What::Crash { .. }
             | What::Pause(_)

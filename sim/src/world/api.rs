@@ -78,8 +78,9 @@ impl World {
         }
     }
 
-    /// Carries out a call that has reached the EC2 API, whether or not the agent that sent it still
-    /// runs. `answers` is the time at which the answer arrives; `None`: it is lost.
+    /// Carries out a call that has reached the EC2 API, whether or not the agent that sent it (the
+    /// agent number `boot` that was started on the host) still runs. `answers` is the time at which
+    /// the answer arrives; `None`: it is lost.
     pub(super) fn serve(&mut self, side: Side, boot: u32, call: Call, answers: Option<Time>) {
         let answer = match call {
             Call::Associate => {

@@ -70,8 +70,8 @@ impl World {
         }
     }
 
-    /// Changes the health of backends and tracked objects, if the agent with this boot number still
-    /// runs.
+    /// Changes the health of backends and tracked objects, if the agent that was started as number
+    /// `boot` on this host still runs.
     pub(super) fn track(&mut self, side: Side, boot: u32, change: impl FnOnce(&mut LocalHealth)) {
         let node = &mut self.nodes[side.index()];
         if node.boot == boot && node.host.is_some() {

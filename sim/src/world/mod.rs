@@ -76,19 +76,21 @@ enum Happening {
     /// This host's end of the link closes the connection with this number, unless the network is
     /// healthy again by then.
     LinkGivesUp(Side, u32),
-    /// A call of this host's agent, which has this boot number, reaches the EC2 API. The answer
-    /// arrives at the time given last; `None`: the answer is lost.
+    /// A call of the agent with this number on this host (agents are numbered as they start there)
+    /// reaches the EC2 API. The answer arrives at the time given last; `None`: the answer is lost.
     Served(Side, u32, Call, Option<Time>),
-    /// The answer to a call arrives at this host, for the agent with this boot number.
+    /// The answer to a call arrives at this host, for the agent with this number: agents are
+    /// numbered as they start on a host.
     Answer(Side, u32, Answer),
-    /// All requests have ended since this host began to hold back new connections. The numbers are
-    /// the agent's boot number and the number of times that the host has begun to hold back
-    /// connections.
+    /// All requests have ended since this host began to hold back new connections. The first number
+    /// is that of the agent among those that were started on the host, the second is the number of
+    /// times that the host has begun to hold back connections.
     Quiet(Side, u32, u32),
-    /// The first health checks of this host's backends by the agent with this boot number are
-    /// complete.
+    /// The first health checks of this host's backends by the agent with this number are complete:
+    /// agents are numbered as they start on a host.
     Checked(Side, u32),
-    /// The agent with this boot number on this host has received the other host's flows.
+    /// The agent with this number on this host (agents are numbered as they start there) has
+    /// received the other host's flows.
     Synced(Side, u32),
     /// The trouble with this index in the plan begins.
     Begin(usize),
