@@ -332,7 +332,7 @@ impl Lab {
                  ip route add 10.0.0.0/24 via 172.30.0.1"
             ))?;
             // With NAT the web servers see the service's address as the source of connections, and
-            // the router must reach that address through this interface.
+            // the router must reach that address through the balancer's second interface.
             self.router
                 .script(&format!("ip route add {address} via {back}"))?;
         }

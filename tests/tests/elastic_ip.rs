@@ -157,8 +157,8 @@ fn an_address_that_is_moved_by_hand_comes_back() -> Result<()> {
     let scene = Scene::raise()?;
     for away in [Some(1), None] {
         scene.ec2.move_to(away);
-        // This gives the gateway time to follow the move: the wait below must not see the owner
-        // from before the move.
+        // This gives the gateway time to follow the move: the wait below must not see the old owner
+        // of the Elastic IP.
         thread::sleep(Duration::from_millis(200));
         scene
             .wait_until_owner(0, NOTICED)

@@ -59,7 +59,7 @@ impl Screen {
         println!("\n{}", self.tinted(Tone::Bold, text));
     }
 
-    /// Prints what a step did, with its result.
+    /// Prints what a step of the demo did, with its result.
     pub(crate) fn done(self, what: &str, result: &str) {
         self.clear();
         let mark = self.tinted(Tone::Good, "ok");
@@ -69,7 +69,7 @@ impl Screen {
         );
     }
 
-    /// Prints why a step failed.
+    /// Prints why a step of the demo failed.
     pub(crate) fn failed(self, why: &str) {
         self.clear();
         println!("  {}  {why}", self.tinted(Tone::Bad, "FAILED"));
