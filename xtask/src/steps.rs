@@ -1,4 +1,4 @@
-//! A sequence of timed steps, with a summary at its end.
+//! A sequence of timed steps, such as checks and tests, with a summary at its end.
 
 use std::{
     fmt,
@@ -9,7 +9,8 @@ use anyhow::bail;
 
 use crate::table::{Column, Table};
 
-/// The steps that were run or skipped so far, with their outcomes and times.
+/// The steps, such as checks and tests, that were run or skipped so far, with their outcomes and
+/// times.
 #[derive(Default)]
 pub(crate) struct Steps {
     taken: Vec<Step>,
@@ -28,7 +29,8 @@ enum Outcome {
 }
 
 impl Steps {
-    /// Runs a step, and prints its name and its outcome. Returns whether the step passed.
+    /// Runs a step, such as a check or a test, and prints its name and its outcome. Returns whether
+    /// the step passed.
     pub(crate) fn take(
         &mut self,
         name: &'static str,
@@ -55,7 +57,7 @@ impl Steps {
         passed
     }
 
-    /// Records that a step is skipped, and prints why.
+    /// Records that a step, such as a check or a test, is skipped, and prints why.
     pub(crate) fn skip(&mut self, name: &'static str, why: &'static str) {
         println!("\n=== {name}: skipped: {why}");
         self.taken.push(Step {
