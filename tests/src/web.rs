@@ -34,7 +34,7 @@ const STARTING: Duration = Duration::from_secs(10);
 /// | `/real-ip` | the `X-Real-IP` that arrived |
 /// | `/1k`, `/100k` | that many bytes, the same from every server |
 /// | `/slow` | the 100 KiB at 20 KiB a second |
-/// | `/echo` | the request's `X-App`, `X-Gone`, `X-Real-IP`, a line each; the answer has `X-Inner` |
+/// | `/echo` | the request's `X-App`, `X-Gone`, `X-Real-IP`, a line each; response: `X-Inner` |
 /// | `/check` | 200, always |
 /// | `/app` | as `/`; 500 while the file [`BROKEN`] exists |
 /// | `/limited` | the 100 KiB in a second or so; 429 while [`LIMITED`] others are sent |
