@@ -46,8 +46,9 @@ pub enum Outcome {
     PortReserved,
     /// All entries that the connection could use hold established connections.
     TableFull,
-    /// The XDP program was changing the same entry or port: the next pass over the peer's
-    /// connections contains this connection again.
+    /// While the record was being imported, the XDP program changed the same connection, the same
+    /// entry of the connection table, or the holder of the source port. The next pass over the
+    /// peer's connection table contains this connection again.
     Contended,
 }
 

@@ -9,12 +9,14 @@ use crate::{
     tcp::State,
 };
 
-/// A steered connection, as the kernel writes it to the ring buffer `flow_events`, and as it is
-/// sent to the peer.
+/// A connection that the XDP program forwards to a backend, in the form in which the program writes
+/// it to the ring buffer `flow_events`, and the agent sends it to the peer.
 ///
-/// The backend sees the service's own address, so its replies reach whichever host has that
-/// address; only the port is part of the record. A connection through an additional address of the
-/// host ([`crate::settings::Settings::source_addresses`]) is marked, and is not sent to the peer.
+/// With full NAT, packets usually reach the backend from the service's own address, so its replies
+/// reach whichever host has that address. That is why the record has the source port of these
+/// packets, but no field for their source address. A connection whose packets reach the backend
+/// from an additional address of the host ([`crate::settings::Settings::source_addresses`]) is
+/// marked by [`Self::further_source`], and is not sent to the peer.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C, align(8))]
 pub struct Record {
@@ -28,8 +30,9 @@ pub struct Record {
     pub source_port: u16,
     /// The connection's [`State`] as a number.
     pub state: u8,
-    /// 1 if the backend sees an address other than the service's: no other host can continue the
-    /// connection, because the backend's replies keep arriving at this host.
+    /// 1 if packets reach the backend from an additional address of this host; otherwise 0. No
+    /// other host can continue such a connection, because the backend's replies keep arriving at
+    /// this host.
     pub further_source: u8,
     /// Seconds since the connection's last packet, at most 65,535.
     pub idle: u16,
@@ -72,7 +75,8 @@ impl Record {
     }
 }
 
-/// Whether the backend sees a source address other than the service's.
+/// Whether packets reach the backend from an additional address of the host: neither from the
+/// service's address nor from the client's.
 #[inline(always)]
 const fn is_through_further_source(connection: &Connection) -> bool {
     let (source, service) = (connection.source, connection.service);

@@ -27,8 +27,8 @@ pub enum PassReason {
     NotAService,
     /// The packet is for a service that the agent's listener serves.
     Agent,
-    /// The packet is for a steered service, but of no known connection: the host replies with a
-    /// reset.
+    /// The packet is for a service that the kernel steers, but belongs to no known connection: the
+    /// host replies with a reset.
     NoFlow,
     /// The packet is for a service of which no backend accepts connections: the host replies with a
     /// reset.
@@ -72,7 +72,7 @@ pub enum DropReason {
     NoProgram,
 }
 
-/// How a steered packet relates to its flow.
+/// How a packet that was forwarded to a backend or a client relates to its flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Steered {

@@ -31,8 +31,8 @@ pub(crate) struct Overlap {
     /// link, for which there is no such bound.
     sure_bound: Option<Duration>,
     both: Option<Both>,
-    /// Since when both hosts believe to have the Elastic IP, and whether each had heard the other a
-    /// moment before.
+    /// Since when both hosts are active and believe to have the Elastic IP, and whether each had
+    /// heard the other less than [`FRESH`] before that; false if a clock has jumped since then.
     sure: Option<(Time, bool)>,
     /// Since when each host can hear the other; `None` while one cannot.
     hearing: Option<Time>,
@@ -52,7 +52,8 @@ pub(crate) struct Overlap {
 #[derive(Clone, Copy, Debug)]
 struct Both {
     since: Time,
-    /// Whether each host had heard the other a moment before the time began.
+    /// Whether each host had heard the other less than [`FRESH`] before both were active; false if
+    /// a clock has jumped since then.
     fresh: bool,
 }
 

@@ -61,7 +61,8 @@ pub(super) fn read(maps: &Maps, layout: &Layout) -> Result<Counters, Error> {
     let mut traffic = Vec::new();
     for service in &layout.services {
         // The counter of the service itself has all traffic of a service that the agent serves and,
-        // for a steered service, the traffic of backends that are no longer configured.
+        // for a service that the kernel steers, the traffic of backends that are no longer
+        // configured.
         let counted = maps.traffic(TrafficSlot::of_service(service.value.id))?;
         traffic.push(named(&service.name, None, counted));
         for backend in &service.backends {

@@ -254,8 +254,8 @@ impl Dataplane {
         &self.attachments
     }
 
-    /// Returns the backends of steered services that cannot be reached through the interfaces with
-    /// the program: see [`unreachable()`].
+    /// Returns the backends of `tcp` services that cannot be reached through the interfaces that
+    /// the XDP program is attached to: see [`unreachable()`].
     ///
     /// # Errors
     /// The lookup of a route fails.

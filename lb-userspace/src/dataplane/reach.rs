@@ -1,5 +1,5 @@
-//! Checks whether the backends of steered services can be reached through the XDP program's
-//! interfaces.
+//! Checks whether the backends of `tcp` services, which the kernel steers, can be reached through
+//! the XDP program's interfaces.
 
 use std::{
     collections::HashSet,
@@ -12,15 +12,15 @@ use crate::{
     netlink::{Rtnetlink, Way},
 };
 
-/// A backend of a steered service to which packets cannot be steered.
+/// A backend of a `tcp` service to which the XDP program cannot forward packets.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Unreachable {
     /// The name of the backend's pool.
     pub pool: Name,
     /// The address and port of the backend.
     pub address: SocketAddr,
-    /// Why packets cannot be steered to the backend: a sentence that begins with the backend and
-    /// has no full stop.
+    /// Why the XDP program cannot forward packets to the backend: a sentence that begins with the
+    /// backend and has no full stop.
     pub message: String,
     /// What the operator can do so that the backend is reached.
     pub hint: String,
@@ -46,7 +46,7 @@ pub fn unreachable(
         .filter(|service| matches!(service.mode, Mode::Tcp { .. }));
     for pool in steered.filter_map(|service| service.pool.as_ref()) {
         for backend in &pool.backends {
-            // The configuration rejects IPv6 backends of steered services, so there is none here.
+            // The configuration rejects IPv6 backends of `tcp` services, so there is none here.
             let IpAddr::V4(ip) = backend.address.ip() else {
                 continue;
             };

@@ -208,8 +208,8 @@ impl World {
         self.nodes[side.index()].stopping = false;
         self.step_now(side, Event::Stop);
         self.lose(side);
-        // If the trouble that stopped the agent is still present at that time, the agent starts
-        // only at the end of that trouble.
+        // If the trouble that stopped the agent is still present when the agent is due to start
+        // again, it starts only at the end of that trouble.
         let restarts = self.now + self.chance.millis(100, 1000);
         self.queue.put(restarts, Happening::Start(side));
     }

@@ -73,8 +73,8 @@ enum Happening {
     Link(Side, u32, News),
     /// The agents try to connect to each other.
     LinkTry,
-    /// This host's end of the link closes the connection with this number, unless the network is
-    /// healthy again by then.
+    /// The time-out of this host's end of the link passes: that end closes the connection with this
+    /// number, unless the network and both agents are healthy again.
     LinkGivesUp(Side, u32),
     /// A call of the agent with this number on this host (agents are numbered as they start there)
     /// reaches the EC2 API. The answer arrives at the time given last; `None`: the answer is lost.

@@ -63,8 +63,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Installs the certificate, starts an agent on the balancer that the settings are for, and
-    /// waits until it serves and every backend is up.
+    /// Installs the TLS certificate of the HTTPS site, starts an agent on the balancer that the
+    /// settings are for, and waits until it serves and every backend is up.
     ///
     /// # Errors
     /// When the agent does not start in time; the error contains its log.
@@ -73,7 +73,8 @@ impl Agent {
         Self::start_on(&lab.balancers[settings.balancer], settings)
     }
 
-    /// Starts an agent on a host that has the certificate, and waits as [`Agent::start`] does.
+    /// Starts an agent on a host where the TLS certificate of the HTTPS site is already installed
+    /// (see [`install_certificate`]), and waits as [`Agent::start`] does.
     ///
     /// # Errors
     /// As [`Agent::start`].
@@ -82,7 +83,8 @@ impl Agent {
         Self::start_again(host)
     }
 
-    /// Starts an agent with the configuration, certificate and environment that are already on the host.
+    /// Starts an agent with the configuration file, TLS certificate and environment file that are
+    /// already on the host.
     ///
     /// # Errors
     /// As [`Agent::start`].

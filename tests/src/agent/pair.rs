@@ -58,8 +58,8 @@ impl Pair {
         Ok(self)
     }
 
-    /// Writes the certificate, the configurations of both hosts and, if the settings configure a
-    /// link between the agents, its secret. Starts no agent.
+    /// Writes the TLS certificate of the HTTPS site, the configurations of both hosts and, if the
+    /// settings configure a link between the agents, its secret. Starts no agent.
     ///
     /// # Errors
     /// When a file cannot be written, or `lb peer init` makes no secret.

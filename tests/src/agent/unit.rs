@@ -18,7 +18,8 @@ const PROGRAM: &str = "/run/lb/lb";
 
 impl Agent {
     /// Starts an agent as the systemd unit does, without root and with only the unit's capabilities,
-    /// with the configuration and certificate that are on the host. Waits as [`Agent::start`] does.
+    /// with the configuration file and TLS certificate that are already on the host. Waits as
+    /// [`Agent::start`] does.
     ///
     /// # Errors
     /// As [`Agent::start`].

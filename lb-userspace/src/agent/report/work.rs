@@ -45,7 +45,8 @@ impl<'a> Works<'a> {
             backends: HashMap::new(),
         };
         let services = state.config.services.iter();
-        // The kernel counts traffic by backend only for steered services, which have one pool each.
+        // The kernel counts traffic by backend only for the services that it steers, which have one
+        // pool each.
         let pools: HashMap<&Name, &Name> = services
             .filter_map(|service| Some((&service.name, &service.pool.as_ref()?.name)))
             .collect();

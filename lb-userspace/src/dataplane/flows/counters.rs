@@ -11,7 +11,7 @@ use std::{
 /// Why a connection was not replicated to the other host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SkipReason {
-    /// This host does not steer the service that the peer's connection belongs to.
+    /// The kernel of this host does not steer the service that the peer's connection belongs to.
     UnknownService,
     /// The service has no backend with the address and port of the connection's backend on this
     /// host.
@@ -25,7 +25,8 @@ pub(super) enum SkipReason {
     /// All entries of the connection table that the connection could use hold established
     /// connections.
     TableFull,
-    /// A packet was changing the connection's entry of the connection table at the same time.
+    /// While the agent was writing the peer's connection to the connection table, the XDP program
+    /// changed the same connection, the same entry of the table, or the holder of the source port.
     Contended,
     /// A connection of this host is not exported, because its backend sees an additional source
     /// address of this host, which does not move to the peer.

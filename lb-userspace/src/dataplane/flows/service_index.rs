@@ -1,5 +1,5 @@
-//! An index of the steered services and their backends. It says which connections of the peer this
-//! host can continue, and which numbers their backends have here.
+//! An index of the services that the kernel steers, and of their backends. It says which
+//! connections of the peer this host can continue, and which numbers their backends have here.
 
 use std::collections::HashMap;
 
@@ -11,8 +11,8 @@ use super::{super::layout::Layout, counters::SkipReason};
 /// address and port. A row has the source ports of the connections from one address.
 type Backends = HashMap<([u8; 4], u16), (BackendId, u16)>;
 
-/// The steered services, each with the numbers of its backends and of the first row (inner map)
-/// that each backend has in the map `source_ports`.
+/// The services that the kernel steers, each with the numbers of its backends and of the first row
+/// (inner map) that each backend has in the map `source_ports`.
 #[derive(Debug)]
 pub(super) struct ServiceIndex {
     services: HashMap<ServiceKey, Backends>,
@@ -37,7 +37,7 @@ impl ServiceIndex {
         }
     }
 
-    /// Returns whether a steered service listens on this address and port.
+    /// Returns whether a service that the kernel steers listens on this address and port.
     pub(super) fn steers(&self, key: &ServiceKey) -> bool {
         self.services.contains_key(key)
     }

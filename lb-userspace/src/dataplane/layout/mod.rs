@@ -41,7 +41,7 @@ pub(super) struct Layout {
     /// Additional source addresses that backends see; each backend has a row of source ports for
     /// each of them.
     pub(super) source_addresses: Vec<[u8; 4]>,
-    /// The steered services that use each pool, as indices into `services`.
+    /// The services that use each pool and that the kernel steers, as indices into `services`.
     of_pool: HashMap<Name, Vec<usize>>,
 }
 

@@ -63,7 +63,7 @@ impl Placed {
         } else {
             Vec::new()
         };
-        // A service without a pool is not steered, so the kernel does not use this balancing
+        // The kernel does not steer a service without a pool, so it does not use this balancing
         // method.
         let balance = view.map_or(Balance::RoundRobin, |view| view.pool.balance);
         let handling = match forward {
@@ -152,7 +152,8 @@ impl Placed {
 }
 
 /// Returns the kernel's method for a balancing method of the configuration. Methods that depend on
-/// load or requests are for the HTTP front; the configuration rejects them for a steered service.
+/// load or requests are for the HTTP front; the configuration rejects them for a service that the
+/// kernel steers.
 const fn pick(balance: Balance) -> Pick {
     match balance {
         Balance::RoundRobin | Balance::LeastConnections | Balance::RandomTwo | Balance::Hash => {
