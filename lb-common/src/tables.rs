@@ -75,7 +75,8 @@ pub trait Tables: Shared {
     /// Whether packets can be redirected to this interface: it must have the XDP program.
     fn can_send(&self, interface: u32) -> bool;
 
-    /// Returns the word with this index of the filter `listeners`.
+    /// Returns the word with this index of the map `listeners`, a filter like a Bloom filter that
+    /// tells whether there may be a service at an address and port.
     fn listeners(&self, word: u32) -> Listeners;
 
     /// Whether NAT may claim this port as the source port of a connection.

@@ -64,7 +64,7 @@ impl Flags {
 pub struct State(pub u8);
 
 impl State {
-    /// The entry was never used.
+    /// The entry of `connections` was never used.
     pub const UNUSED: Self = Self(0);
     /// The client's SYN was forwarded to the backend.
     pub const OPENING: Self = Self(1);
@@ -84,9 +84,9 @@ impl State {
     pub const RESET_BY_CLIENT: Self = Self(8);
     /// An RST with the backend's address was seen, and no later packet contradicts it.
     pub const RESET_BY_BACKEND: Self = Self(9);
-    /// The entry no longer holds a connection.
+    /// The entry of `connections` no longer holds a connection.
     pub const VACANT: Self = Self(14);
-    /// A CPU owns the entry and writes to it.
+    /// A CPU owns the entry of `connections` and writes to it.
     pub const CLAIMED: Self = Self(15);
 
     /// Returns the state after a packet in `direction` with the control bits `flags`.
@@ -295,7 +295,7 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// Unpacks the sequence number and the timestamp from a word of an entry.
+    /// Unpacks the sequence number and the timestamp from a word of an entry of `connections`.
     #[must_use]
     #[inline(always)]
     pub const fn of_word(word: u64) -> Self {
@@ -306,7 +306,7 @@ impl Numbers {
         }
     }
 
-    /// Packs the sequence number and the timestamp into one word of an entry.
+    /// Packs the sequence number and the timestamp into one word of an entry of `connections`.
     #[must_use]
     #[inline(always)]
     pub const fn word(self) -> u64 {

@@ -80,8 +80,8 @@ fn a_process_that_cannot_take_over_leaves_the_other_serving() -> Result<()> {
     let toml = site.settings.toml();
     site.write(&toml.replace("round_robin", "round_robbing"))?;
     refused("round_robbing")?;
-    // The error of the second configuration is found later: another program uses an address that
-    // the configuration names.
+    // The error of the second configuration is found only when the new process, which has received
+    // the listening sockets of the old one, binds an address that another program uses.
     let taken = format!("{}:22443", BALANCERS[0].1);
     let other = Backend::start(site.lab.lb_a(), taken.parse()?)?;
     site.write(&format!(

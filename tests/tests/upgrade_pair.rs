@@ -108,8 +108,8 @@ fn a_process_that_cannot_go_on_in_the_pair_leaves_the_role_where_it_is() -> Resu
     let toml = site.settings[0].toml();
     let other = toml.replace(&VIRTUAL_IP.to_string(), "172.31.0.201");
     refused(0, &other, "addresses that move")?;
-    // The error of the second configuration is found later: another program uses the port that the
-    // configuration names for the link between the agents.
+    // The error of the second configuration is found only when the running process has left the
+    // pair: another program uses the port that is configured for the link between the agents.
     site.pair.agent(0)?.operate(&["failover"])?;
     site.pair.wait_until_agreed(1)?;
     let taken = SocketAddr::from((BALANCERS[1].1, 9246));

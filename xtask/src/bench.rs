@@ -72,7 +72,7 @@ pub(crate) struct HttpArguments {
     inside: bool,
 }
 
-/// Options of the benchmark of state changes.
+/// Options of the benchmark of state changes of backends.
 #[derive(Args)]
 pub(crate) struct RingsArguments {
     /// Number of pools, each with its own service

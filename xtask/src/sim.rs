@@ -11,7 +11,7 @@ use crate::{
 /// Number of simulated runs in `cargo xtask test`.
 const SEEDS: u64 = 100_000;
 
-/// Options of the simulation.
+/// Options of `cargo xtask sim`, which simulates the two hosts of a pair.
 #[derive(Args)]
 pub(crate) struct SimArguments {
     /// Number of runs

@@ -33,7 +33,7 @@ pub struct SourcePorts {
 /// that NAT may claim.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PortCounts {
-    /// Number of ports that a connection uses.
+    /// Number of ports that are in use, each by a connection.
     pub held: u64,
     /// Number of ports whose connection is closed, but may still be in TIME-WAIT at the backend: a
     /// new connection may claim such a port if the backend will accept its SYN.

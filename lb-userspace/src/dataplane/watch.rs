@@ -95,7 +95,7 @@ fn list() -> io::Result<Topology> {
     Ok(Topology::from_dump(&listed))
 }
 
-/// The state of the thread that watches for changes.
+/// The state of the thread that receives notifications about links, neighbours and routes.
 struct Listener {
     socket: Socket,
     topology: Topology,

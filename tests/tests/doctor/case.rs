@@ -11,7 +11,7 @@ pub(crate) struct Case {
     pub(crate) check: &'static str,
     /// A part of the subject in the output line of the check that must fail; empty for any subject.
     pub(crate) subject: &'static str,
-    /// Other checks of `lb doctor` that may fail as a consequence.
+    /// Other checks of `lb doctor` that may fail too when the set-up is broken in this way.
     pub(crate) also: &'static [&'static str],
     pub(crate) breaks: fn(&mut Site) -> Result<()>,
     pub(crate) mend: Mend,

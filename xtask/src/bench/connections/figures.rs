@@ -70,7 +70,7 @@ pub(super) struct Times {
 pub(super) struct CpuSeconds {
     /// CPU time of the whole machine: of the client, the network, the balancer and the web servers.
     pub(super) machine: f64,
-    /// The part of `machine` that was spent in soft interrupts.
+    /// The part of the CPU time of the whole machine that was spent in soft interrupts.
     pub(super) softirq: f64,
     /// User and system time of the balancer's process; `None` if the setup has no such process.
     pub(super) process: Option<f64>,

@@ -8,10 +8,11 @@ use crate::table::{Column, Table, grouped};
 struct Row {
     path: &'static str,
     label: &'static str,
-    /// Highest acceptable ratio of `lb` to Katran; `None` if there is none.
+    /// Highest acceptable ratio of the time per packet of `lb` to that of Katran; `None` if there
+    /// is none.
     to_katran: Option<f64>,
-    /// Highest acceptable ratio of `lb` to itself without connections that open and close; `None`
-    /// if there is none.
+    /// Highest acceptable ratio of the time per packet of `lb` to its time without connections that
+    /// open and close; `None` if there is none.
     to_quiet: Option<f64>,
 }
 
