@@ -32,7 +32,9 @@ pub struct Hop {
     pub reserved: u16,
     /// Index of the outgoing interface; 0 while no next hop is known.
     pub interface: u32,
-    /// Value of [`crate::settings::Settings::generation`] when the next hop was looked up.
+    /// Value of the counter [`crate::settings::Settings::generation`] when the next hop was looked
+    /// up. The counter is incremented when routes or neighbours change, so a next hop with another
+    /// value is looked up again.
     pub generation: u32,
     /// The neighbour's IPv4 address.
     pub neighbour: [u8; 4],
@@ -63,8 +65,8 @@ impl Hop {
         }
     }
 
-    /// Whether a next hop is known, and was looked up while
-    /// [`crate::settings::Settings::generation`] had the value `generation`.
+    /// Whether a next hop is known, and neither routes nor neighbours have changed since its
+    /// lookup. `generation` is the present value of [`crate::settings::Settings::generation`].
     #[must_use]
     #[inline(always)]
     pub const fn is_current(&self, generation: u32) -> bool {
@@ -88,11 +90,15 @@ impl Hop {
 pub struct HopReference {
     /// Index of the next hop in the map `hops`; 0 if none is known.
     pub hop: u16,
-    /// [`Hop::serial`] when the next hop was chosen.
+    /// [`Hop::serial`] when the next hop was chosen: if the entry of the map `hops` now has another
+    /// serial number, it holds another next hop.
     pub hop_serial: u16,
-    /// [`crate::connection::Connection::serial`] when the next hop was chosen.
+    /// [`crate::connection::Connection::serial`] when the next hop was chosen: if the entry of the
+    /// connection now has another serial number, it holds another connection.
     pub serial: u16,
-    /// Low 16 bits of [`crate::settings::Settings::routes`] when the next hop was chosen.
+    /// Low 16 bits of the counter [`crate::settings::Settings::routes`] when the next hop was
+    /// chosen. The counter is incremented when routes change: if it now has another value, the next
+    /// hop is looked up again. 0 if no route was looked up yet.
     pub routes: u16,
 }
 

@@ -29,10 +29,11 @@ pub const WAYS: u32 = 4;
 /// sees.
 pub const ROWS: u32 = 32_768;
 
-/// Number of source ports that share a line, which is one cache line of the map `source_ports`.
+/// Number of adjacent source ports whose words share one cache line of the map `source_ports`:
+/// these ports are called a line.
 pub const PORTS_PER_LINE: u32 = 16;
 
-/// Number of lines of source ports in a row of the map `source_ports`.
+/// Number of lines of sixteen source ports in a row of the map `source_ports`.
 pub const LINES: u32 = 65_536 / PORTS_PER_LINE;
 
 /// Number of buckets of the map `endpoints`.

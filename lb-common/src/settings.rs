@@ -45,10 +45,10 @@ pub struct Settings {
     pub layout: u32,
     /// Additional source addresses that backends see besides the service's own; zero if unused.
     pub source_addresses: [[u8; 4]; limits::SOURCE_ADDRESSES as usize],
-    /// Number of lines of source ports that NAT may claim before a gap of lines that are reserved
-    /// for the host.
+    /// Number of lines of sixteen source ports that NAT may claim before a gap of lines that are
+    /// reserved for the host.
     pub lines_before_gap: u16,
-    /// Number of lines of source ports in the gap of lines that are reserved for the host.
+    /// Number of lines of sixteen source ports in the gap of lines that are reserved for the host.
     pub gap: u16,
     /// Always zero: padding.
     pub reserved_gap: u32,

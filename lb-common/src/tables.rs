@@ -43,7 +43,7 @@ pub trait Ports: Copy {
 pub trait Shared {
     /// An entry of the map `connections`.
     type Entry: Words;
-    /// A line of the map `source_ports`, which has sixteen ports.
+    /// A line of the map `source_ports`, which is the words of sixteen adjacent source ports.
     type Line: Ports;
 
     /// Returns the entry of `connections` with this index; `None` past the end of the table.

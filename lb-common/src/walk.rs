@@ -1,4 +1,5 @@
-//! The order in which a CPU visits the lines of a row of source ports.
+//! The order in which a CPU visits the lines of a row of source ports. A row has the source ports
+//! to one backend from one source address; a line is sixteen adjacent ports of it.
 //!
 //! Each CPU claims ports of one line for a few connections before it moves to the next, so that
 //! most connections find their line in the CPU's cache. It cycles through a window of lines rather

@@ -54,7 +54,8 @@ impl Words for MapWords {
     }
 }
 
-/// A line of source ports: a value of the map `source_ports`.
+/// A line of source ports, which is the words of sixteen adjacent ports to one backend from one
+/// source address: a value of an inner map of `source_ports`.
 #[derive(Clone, Copy)]
 pub(crate) struct MapPorts(*mut u32);
 

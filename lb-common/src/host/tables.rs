@@ -257,7 +257,8 @@ impl<const N: usize> Words for &[AtomicU64; N] {
     }
 }
 
-/// Sixteen adjacent source ports: a line of the map `source_ports`.
+/// A line of the map `source_ports`, which is the words of sixteen adjacent source ports to one
+/// backend from one source address.
 #[derive(Clone, Copy, Debug)]
 pub struct HostLine<'a>(&'a [AtomicU32]);
 

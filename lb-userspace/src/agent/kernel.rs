@@ -31,7 +31,8 @@ pub(super) trait Kernel: Send + 'static {
     fn hold(&self, on: bool) -> Result<(), Error>;
     /// Returns the handle to replicate the connection table to the peer; `None` in tests.
     fn flows(&self) -> Option<Flows>;
-    /// Returns the handle to count the source ports of the backends; `None` in tests.
+    /// Returns the handle that counts, for each backend, the source ports of NAT that are in use,
+    /// rest after use, or are free; `None` in tests.
     fn occupancy(&self) -> Option<Occupancy>;
     /// Returns the path of the pin of the XDP program that should be on the interfaces.
     fn program_pin(&self) -> PathBuf;

@@ -32,7 +32,7 @@ pub struct KernelMetrics {
     pub attachments: Vec<Attachment>,
     /// The counters that were read from the BPF maps.
     pub counters: Counters,
-    /// How the source ports of the backends of services with NAT are used.
+    /// How many source ports of NAT are in use, rest after use, or are free at each backend.
     pub source_ports: Arc<[SourcePorts]>,
 }
 

@@ -233,7 +233,8 @@ impl Dataplane {
         &self.flows
     }
 
-    /// Returns the handle that counts how the source ports are used.
+    /// Returns the handle that counts, for each backend, the source ports of NAT that are in use,
+    /// rest after use, or are free.
     #[must_use]
     pub fn occupancy(&self) -> &Occupancy {
         &self.occupancy

@@ -1,4 +1,4 @@
-//! Counts how the source ports of NAT are used at each backend.
+//! Counts, for each backend, the source ports of NAT that are in use, rest after use, or are free.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,8 @@ use crate::config::Name;
 /// read.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
-/// How the source ports are used that connections of one service have at one of its backends.
+/// How many source ports of NAT are in use, rest after use, or are free for the connections of one
+/// service to one of its backends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourcePorts {
     /// The name of the service.
@@ -43,8 +44,8 @@ pub struct PortCounts {
     pub free: u64,
 }
 
-/// Counts how source ports are used. This is a handle that is cheap to clone; clones share their
-/// state.
+/// Counts, for each backend, the source ports of NAT that are in use, rest after use, or are free.
+/// This is a handle that is cheap to clone; clones share their state.
 #[derive(Clone)]
 pub struct Occupancy {
     inner: Arc<Inner>,
