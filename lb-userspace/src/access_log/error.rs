@@ -13,7 +13,7 @@ pub enum Error {
     File {
         /// The path of the log file.
         path: PathBuf,
-        /// The error of the kernel.
+        /// Why the log file could not be opened.
         source: io::Error,
     },
     /// The agent could not connect to the socket of the local syslog daemon.

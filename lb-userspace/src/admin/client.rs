@@ -46,7 +46,7 @@ pub enum ClientError {
     Failed {
         /// The path of the admin socket.
         socket: PathBuf,
-        /// The error of the connection.
+        /// Why the request could not be sent, or why no valid answer was received.
         source: io::Error,
     },
     /// The agent refused the request, for the reason given.

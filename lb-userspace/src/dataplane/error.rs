@@ -32,7 +32,7 @@ pub enum Error {
     ReadMap {
         /// The name of the map.
         map: &'static str,
-        /// The error of the read.
+        /// Why the map could not be read.
         source: Source,
     },
     /// A BPF map could not be written.
@@ -40,7 +40,7 @@ pub enum Error {
     WriteMap {
         /// The name of the map.
         map: &'static str,
-        /// The error of the write.
+        /// Why the map could not be written.
         source: Source,
     },
     /// An operation on a file, directory or pin failed.
@@ -50,7 +50,7 @@ pub enum Error {
         attempt: &'static str,
         /// The path of the file, directory or pin.
         path: PathBuf,
-        /// The error of the operation.
+        /// Why the operation on that path failed.
         source: Source,
     },
     /// A BPF map has another type than this version of `lb` expects.
@@ -85,7 +85,7 @@ pub enum Error {
     MapMemory {
         /// The size of the mapping in bytes.
         bytes: usize,
-        /// The error of the system call.
+        /// Why the memory could not be mapped.
         source: Source,
     },
     /// A thread that writes BPF maps panicked.

@@ -50,7 +50,8 @@ pub enum AllDown {
 }
 
 impl PoolView {
-    /// Creates the view of a pool whose backends are in these states, without operator overrides.
+    /// Creates the snapshot of a pool whose backends are in these states and have no operator
+    /// overrides.
     #[must_use]
     pub fn new(pool: Arc<config::Pool>, states: Vec<BackendState>) -> Self {
         Self {

@@ -54,7 +54,7 @@ pub struct BackendStatus {
 /// A change of a backend's state, or of whether it is used while no backend of its pool is up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// The new view of the backend's pool.
+    /// The snapshot of the backend's pool after the change.
     pub view: Arc<PoolView>,
     /// Name of the backend.
     pub backend: Name,
@@ -101,7 +101,7 @@ pub enum OverrideError {
     Ambiguous {
         /// The name that the operator gave.
         name: String,
-        /// The names of the matching backends, as `pool/backend`.
+        /// The backends that the operator may have meant by that name, as `pool/backend`.
         candidates: Vec<String>,
     },
 }
@@ -197,12 +197,12 @@ impl BackendRegistry {
         OverridesMerged { taken, answer }
     }
 
-    /// Returns the views of all pools, in the order of the configuration.
+    /// Returns the current snapshots of all pools, in the order of the configuration.
     pub fn views(&self) -> impl Iterator<Item = &Arc<PoolView>> {
         self.entries.iter().map(|entry| &entry.view)
     }
 
-    /// Returns the view of one pool; `None` if there is no such pool.
+    /// Returns the current snapshot of one pool; `None` if there is no such pool.
     #[must_use]
     pub fn view(&self, pool: &Name) -> Option<&Arc<PoolView>> {
         self.views().find(|view| view.pool.name == *pool)
@@ -289,8 +289,8 @@ impl BackendRegistry {
         }
     }
 
-    /// Changes the status of the backend at this position, and updates the pool's view if its state
-    /// or override changed.
+    /// Changes the status of the backend at this position. If the backend's state or operator
+    /// override changed, the snapshot of its pool is updated.
     fn update(
         &mut self,
         entry: usize,

@@ -20,7 +20,8 @@ use crate::{
 /// The backends of a pool as one worker sees them.
 #[derive(Debug)]
 pub(super) struct BackendSet {
-    /// The latest view of the pool: configuration, health checks and operator override.
+    /// The latest snapshot of the pool: its configuration, and the states and operator overrides
+    /// of its backends.
     pub(super) view: Arc<PoolView>,
     /// The pool's backends, in the order of the configuration.
     pub(super) members: Vec<Rc<PoolBackend>>,
@@ -87,7 +88,7 @@ const TIERS: [Tier; 8] = {
 };
 
 impl BackendSet {
-    /// Creates the backend set of a pool from the pool's view.
+    /// Creates the backend set of the pool whose configuration and backend states `view` holds.
     pub(super) fn new(
         view: Arc<PoolView>,
         (upstreams, counters): (&Upstreams, &ServiceCounters),
@@ -118,8 +119,8 @@ impl BackendSet {
         backends
     }
 
-    /// Replaces the view of the pool. If the pool's configuration has changed, the whole set is
-    /// created again.
+    /// Replaces the snapshot of the pool's configuration and backend states. If the configuration
+    /// has changed, the whole set is created again.
     pub(super) fn update(
         &mut self,
         view: Arc<PoolView>,
@@ -229,8 +230,8 @@ impl BackendSet {
         (serves && !member.upstream.is_avoided()).then_some(number)
     }
 
-    /// Applies the backends' states in the view, and the failure records shared by all workers, to
-    /// the members of this set.
+    /// Applies the backends' states in the pool's snapshot (`self.view`), and the failure records
+    /// shared by all workers, to the members of this set.
     fn apply_states(&self, shared: &SharedPool) {
         let pool = &self.view.pool;
         let rules = pool.per_request.outlier.as_ref();

@@ -26,7 +26,7 @@ use crate::{
     pool::PoolView,
 };
 
-/// A service for the front to serve, with live views of its pools.
+/// A service for the front to serve, with channels that deliver the current states of its pools.
 #[derive(Clone, Debug)]
 pub struct Frontend {
     /// The configured service, whose mode is `http` or `https`.
@@ -34,8 +34,8 @@ pub struct Frontend {
     /// Whether the service's address moves between the hosts of a pair; such an address is bound
     /// also while the other host has it.
     pub moves: bool,
-    /// The views of the service's pools, by the pool's name. A backend that is not up in the latest
-    /// view gets no new request.
+    /// For each pool of the service, by its name, the channel that delivers snapshots of the pool.
+    /// A backend that is not up in the latest snapshot gets no new request.
     pub pools: HashMap<Name, watch::Receiver<Arc<PoolView>>>,
 }
 

@@ -137,7 +137,8 @@ impl Source<'_, '_> {
         }
     }
 
-    /// Keeps the beginning of what the backend sent for `lb errors`, and returns `reason`.
+    /// Keeps the beginning of the backend's invalid or incomplete response, so that `lb errors` can
+    /// show it. Returns `reason` unchanged.
     fn record_violation(&self, reason: Reason) -> Reason {
         self.request.state.keep_offending(self.buffer.filled());
         reason

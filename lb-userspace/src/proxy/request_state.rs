@@ -113,7 +113,7 @@ impl RequestState {
         *self.request.borrow_mut() = head[..end].to_vec();
     }
 
-    /// Keeps the beginning of bytes that violated the protocol, for `lb errors`.
+    /// Keeps the first of the bytes that violated the protocol, so that `lb errors` can show them.
     pub(super) fn keep_offending(&self, bytes: &[u8]) {
         let bytes = &bytes[..bytes.len().min(OFFENDING_BYTES)];
         *self.offending.borrow_mut() = bytes.to_vec();

@@ -32,7 +32,7 @@ use crate::{config::Name, pool::PoolView};
 pub(super) struct PoolPlan {
     /// The name of the pool.
     pub(super) name: Name,
-    /// Receives the views of the pool: its configuration and the states of its backends.
+    /// Receives snapshots of the pool: its configuration and the states of its backends.
     pub(super) feed: watch::Receiver<Arc<PoolView>>,
     /// The state of the pool that other workers and services share.
     pub(super) shared: SharedPool,
@@ -66,8 +66,8 @@ pub(super) struct ServedPool {
 }
 
 impl ServedPool {
-    /// Creates the pool. A task follows the views that are published of the pool, so that idle
-    /// connections to a backend that is no longer in use are closed immediately.
+    /// Creates the pool. A task applies each new snapshot of the pool as soon as it is published,
+    /// so that idle connections to a backend that is no longer in use are closed immediately.
     pub(super) fn new(
         plan: PoolPlan,
         counters: &Arc<ServiceCounters>,
@@ -94,8 +94,8 @@ impl ServedPool {
         pool
     }
 
-    /// Replaces the source of the views of the pool, and the state that it shares with other
-    /// workers and services, by those of `plan`. They apply from the next request on.
+    /// Replaces the channel that delivers snapshots of the pool, and the state that the pool shares
+    /// with other workers and services, by those of `plan`. They apply from the next request on.
     pub(super) fn update(self: &Rc<Self>, plan: PoolPlan) {
         let feed = plan.feed;
         *self.shared.borrow_mut() = plan.shared;
@@ -107,8 +107,9 @@ impl ServedPool {
         }
     }
 
-    /// Starts a task that applies each view of the pool from its feed. The task ends when the pool
-    /// or the sender of the feed is dropped, or when the pool uses another feed.
+    /// Starts a task that applies each snapshot of the pool that its channel (`feed`) delivers. The
+    /// task ends when the pool or the channel's sender is dropped, or when the pool uses another
+    /// channel.
     fn spawn_follower(self: &Rc<Self>) {
         let mut feed = self.feed.borrow().clone();
         let pool = Rc::downgrade(self);
@@ -122,7 +123,8 @@ impl ServedPool {
         });
     }
 
-    /// Applies the latest view of the pool if it has changed, or in any case if `anyway` is true.
+    /// Applies the latest snapshot of the pool if it has not been applied yet, or in any case if
+    /// `anyway` is true.
     fn apply_view(&self, anyway: bool) {
         let mut feed = self.feed.borrow_mut();
         if anyway || feed.has_changed().unwrap_or(false) {

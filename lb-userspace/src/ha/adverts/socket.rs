@@ -37,8 +37,8 @@ pub(super) struct Socket {
     inner: UdpSocket,
     source: IpAddr,
     destination: SocketAddr,
-    /// The index that the interface had when the socket was opened; 0 if the route does not depend
-    /// on the interface.
+    /// The index that the interface had when the socket was opened; 0 if neither address of the
+    /// adverts is multicast or IPv6 link-local, so that any interface may carry them.
     interface: u32,
 }
 
@@ -72,6 +72,8 @@ impl Route {
         }
     }
 
+    /// Returns whether an address of the adverts is multicast or IPv6 link-local. Such an address
+    /// has a meaning only together with an interface.
     fn is_of_a_link(&self) -> bool {
         let of_a_link = |address: IpAddr| match address {
             IpAddr::V4(v4) => v4.is_multicast(),
@@ -80,8 +82,9 @@ impl Route {
         of_a_link(self.source) || of_a_link(self.destination)
     }
 
-    /// Returns the index that the interface has now; 0 if the route does not depend on the
-    /// interface, or the interface does not exist.
+    /// Returns the index that the adverts' interface has now; 0 if the interface does not exist, or
+    /// if neither address of the adverts is multicast or IPv6 link-local, so that any interface may
+    /// carry them.
     fn interface_number(&self) -> u32 {
         if !self.is_of_a_link() {
             return 0;
@@ -92,8 +95,8 @@ impl Route {
 
 impl Socket {
     /// Opens a socket that receives packets for the route's source address, or for the multicast
-    /// group. This host may lack the source address; the interface must exist if the route depends
-    /// on it.
+    /// group. This host may lack the source address. If the source or the destination is multicast
+    /// or IPv6 link-local, the interface must exist.
     pub(super) fn open(route: &Route) -> Result<Self, Refused> {
         let socket = create(route).map_err(Refused::ForGood)?;
         let interface = route.interface_number();

@@ -84,8 +84,9 @@ impl Traffic {
         bytes
     }
 
-    /// Records to which backend a connection went, so that later packets can be replies of that
-    /// backend.
+    /// Records the backend to which a generated packet was steered if it began a connection, so
+    /// that the packets generated later can be replies of that backend. `packet` is the packet as
+    /// generated; `bytes` is the same packet as it was forwarded to the backend.
     pub(super) fn learn(&mut self, verdict: Verdict, packet: &[u8], bytes: &[u8]) {
         let (Verdict::Transmit(how) | Verdict::Redirect(how, _)) = verdict else {
             return;
