@@ -99,7 +99,7 @@ fn read_link(
 /// only.
 pub(super) fn warn_of_none(section: &Section<'_>, ha: &Ha) {
     let message = "[ha] has no [ha.link]: adverts are the only path between the hosts";
-    let mut hint = "if that path is lost, both hosts become active; flows, session tickets and \
+    let mut hint = "if adverts are lost, both hosts become active; flows, session tickets and \
                     drains do not reach the peer: make a secret with `lb peer init` and add \
                     [ha.link]"
         .to_owned();

@@ -304,7 +304,9 @@ fn commands(
             } else {
                 ledger.lose(
                     node.id,
-                    format!("lb runs one command for a change of role, and {key} has one"),
+                    format!(
+                        "lb runs only one command for a change of role, and {key} already has one"
+                    ),
                 );
             }
         }

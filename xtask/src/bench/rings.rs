@@ -43,7 +43,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &RingsArguments) -> anyhow::
             .arg(example)
             .args(numbers.map(|number| number.to_string())),
     )
-    .context("could not measure changes of state")?;
+    .context("could not measure the cost of state changes of backends")?;
     let works: BTreeMap<String, Work> = serde_json::from_str(&measured).with_context(|| {
         format!("{EXAMPLE} printed something other than its figures: {measured}")
     })?;

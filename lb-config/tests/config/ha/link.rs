@@ -64,7 +64,7 @@ warning: [ha] has no [ha.link]: adverts are the only path between the hosts
    |
 55 | [ha]
    | ^^^^
-   = help: if that path is lost, both hosts become active; flows, session tickets and drains do not reach the peer: make a secret with `lb peer init` and add [ha.link]
+   = help: if adverts are lost, both hosts become active; flows, session tickets and drains do not reach the peer: make a secret with `lb peer init` and add [ha.link]
            for keepalived as the peer, which has no link, add advertised_addresses with the address of its virtual_ipaddress
 "#;
     assert_eq!(warnings(&edited(link, "")), [expected.trim_matches('\n')]);
