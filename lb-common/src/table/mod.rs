@@ -43,7 +43,8 @@ pub struct Place<E> {
     pub index: u32,
     /// The entry of the connection table itself.
     pub entry: E,
-    /// The entry's stamp at the time of the lookup.
+    /// The state of the connection and the time of its last packet, as they were at the time of the
+    /// lookup.
     pub stamp: Stamp,
 }
 

@@ -264,7 +264,7 @@ pub enum Variable {
 }
 
 impl Variable {
-    /// Every variable, with its name in the configuration.
+    /// Every variable that a template can contain, with the variable's name in the configuration.
     pub const ALL: [(&'static str, Self); 6] = [
         ("client_ip", Self::ClientIp),
         ("scheme", Self::Scheme),

@@ -53,7 +53,7 @@ struct Arguments {
     /// Capacity of the tables in connections
     #[arg(long, default_value_t = 1 << 21)]
     max_connections: u32,
-    /// Rate per second of connections that open and close beside the known ones
+    /// Connections that open and close per second while packets of established connections are measured
     #[arg(long, default_value_t = 20_000)]
     churn_rate: u32,
 }

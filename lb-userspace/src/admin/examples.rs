@@ -11,7 +11,7 @@ pub(super) struct Example {
 impl Source for Example {
     fn explain(&self, question: &crate::proxy::Question) -> Result<String, String> {
         Err(format!(
-            "no service of the example matches {}",
+            "the example status has no service that matches {}",
             question.url
         ))
     }

@@ -146,7 +146,10 @@ impl Tree {
 
     fn configuration(&mut self, from: &Path, to: &str) -> anyhow::Result<()> {
         self.put(from, to, 0o644)?;
-        let added = self.files.last_mut().context("the file was added")?;
+        let added = self
+            .files
+            .last_mut()
+            .context("the list of packaged files is empty")?;
         added.configuration = true;
         Ok(())
     }

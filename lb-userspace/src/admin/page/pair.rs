@@ -101,7 +101,7 @@ mod tests {
             "class=\"\">backup</td>",
             "class=\"n\">100</td>",
             "ready, heard 40 ms ago",
-            "<dt>Elastic IP</dt><dd class=\"\">eipalloc-0123456789abcdef0 is here, confirmed 2s ago",
+            "<dt>Elastic IP</dt><dd class=\"\">eipalloc-0123456789abcdef0 is on this host, confirmed by the EC2 API 2s ago",
             "<dt>link</dt><dd class=\"\">up for 3d 0h, lag 0.42 ms",
         ] {
             assert!(page.contains(wanted), "{wanted} is missing:\n{page}");

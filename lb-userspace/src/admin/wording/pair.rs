@@ -238,8 +238,8 @@ fn address(ha: &HaStatus, now: Moment) -> Fact {
     };
     match address.moves {
         0 => {}
-        1 => text.push_str(", moved here once"),
-        moves => text.push_str(&format!(", moved here {} times", count(moves))),
+        1 => text.push_str(", moved to this host once"),
+        moves => text.push_str(&format!(", moved to this host {} times", count(moves))),
     }
     Fact::new(about, tone, text)
 }
@@ -250,16 +250,17 @@ fn elastic_ip(address: &AddressStatus, active: bool, now: Moment) -> (Tone, Stri
         AddressOwner::This => {
             let age = address.confirmed.map(|confirmed| now.since(confirmed));
             let confirmed = match age {
-                Some(age) => format!("confirmed {} ago", span(age)),
-                None => "not confirmed".to_owned(),
+                Some(age) => format!("confirmed by the EC2 API {} ago", span(age)),
+                None => "not confirmed by the EC2 API".to_owned(),
             };
             if !active {
-                let text = format!("{name} is here, {confirmed}, but this host is not active");
+                let text =
+                    format!("{name} is on this host, {confirmed}, but this host is not active");
                 return (Tone::Odd, text);
             }
             let is_fresh = age.is_some_and(|age| age <= STALE);
             let tone = if is_fresh { Tone::Plain } else { Tone::Odd };
-            (tone, format!("{name} is here, {confirmed}"))
+            (tone, format!("{name} is on this host, {confirmed}"))
         }
         AddressOwner::Other => {
             let owner = address.owner_is.as_deref().unwrap_or("another host");
@@ -280,16 +281,16 @@ fn elastic_ip(address: &AddressStatus, active: bool, now: Moment) -> (Tone, Stri
 fn virtual_ip(address: &AddressStatus, active: bool) -> (Tone, String) {
     let name = &address.name;
     match (address.owner == AddressOwner::This, active) {
-        (true, true) => (Tone::Plain, format!("{name} is here")),
+        (true, true) => (Tone::Plain, format!("{name} is on this host")),
         (true, false) => (
             Tone::Odd,
-            format!("{name} is here, but this host is not active"),
+            format!("{name} is on this host, but this host is not active"),
         ),
         (false, true) => (
             Tone::Bad,
-            format!("{name} is not here, but this host is active"),
+            format!("{name} is not on this host, but this host is active"),
         ),
-        (false, false) => (Tone::Plain, format!("{name} is not here")),
+        (false, false) => (Tone::Plain, format!("{name} is not on this host")),
     }
 }
 

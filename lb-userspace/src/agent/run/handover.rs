@@ -233,7 +233,11 @@ impl<K: Kernel> Agent<K> {
 
     pub(super) fn hold_kernel(&self, hold: bool) {
         if let Err(error) = self.shared.kernel().hold(hold) {
-            tracing::error!(error = %error, hold, "cannot change the hold on new connections");
+            tracing::error!(
+                error = %error,
+                hold,
+                "cannot make the kernel hold new connections back, or forward them again"
+            );
         }
     }
 

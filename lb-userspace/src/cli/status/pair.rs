@@ -74,7 +74,7 @@ pair  virtual router 41
 HOST         ROLE    PRIORITY
 lb-a (this)  master       110  for 3d 1h: the peer fell silent
 lb-b         backup       100  ready, heard 40 ms ago
-Elastic IP   eipalloc-0123456789abcdef0 is here, confirmed 2s ago, moved here once
+Elastic IP   eipalloc-0123456789abcdef0 is on this host, confirmed by the EC2 API 2s ago, moved to this host once
 link         up for 3d 0h, lag 0.42 ms
 flows        synced: 12,345 sent, 17 received; last full pass 12s ago
 tracked      2 of 2 healthy
@@ -113,7 +113,7 @@ pair  virtual router 41
 HOST         ROLE    PRIORITY
 lb-a (this)  backup       110  stepped back 12s ago: the address is elsewhere and the peer is silent
 lb-b         –              –  not heard: last message 13s ago
-Elastic IP   eipalloc-0123456789abcdef0 is on eni-0123456789abcdef0, moved here once
+Elastic IP   eipalloc-0123456789abcdef0 is on eni-0123456789abcdef0, moved to this host once
 EC2 API      1s ago: the EC2 API did not answer within 5 s
 link         down for 12s: the peer has not answered in time
 flows        synced: 12,345 sent, 17 received; last full pass 12s ago

@@ -203,7 +203,7 @@ fn a_virtual_ip_that_does_not_go_stands_out_as_here_with_the_reason() {
         ha.address.error = Some("the kernel does not take it off".to_owned());
     });
     let (tone, text) = fact(&pair, "virtual IP");
-    let said = "172.31.0.200/20 is here, but this host is not active";
+    let said = "172.31.0.200/20 is on this host, but this host is not active";
     assert_eq!((tone, text), (Tone::Odd, said));
     assert_eq!(
         fact(&pair, "PROBLEM"),

@@ -101,8 +101,8 @@ fn orders_for_backends_of_the_peer_alone_are_none_of_ours() {
         .expect("known");
     exchange(&mut a, &mut b, at(6));
     assert_eq!(states(&a), [Up, Up]);
-    // A reload adds the backend web9 to host `a`: the next exchange of overrides brings the
-    // override of web9.
+    // A reload adds the backend web9 to host `a`. When the hosts next exchange the overrides of
+    // their operators, host `a` receives the override of web9 that was set on host `b`.
     let mut a = a.reloaded(&[pool("web", &[("web9", "10.0.0.9:80")])], at(7));
     exchange(&mut a, &mut b, at(8));
     assert_eq!(states(&a), [Draining]);
