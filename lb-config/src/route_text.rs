@@ -46,7 +46,8 @@ pub(super) const LOOKED_AT: Text<String> = Text {
     parse: looked_at,
 };
 
-/// A value that is the value of a header field in a condition of a route.
+/// The kind of the key that holds the value which a condition of a route compares with that of a
+/// header field.
 pub(super) const WANTED_VALUE: Text<String> = Text {
     what: "value of a header field",
     parse: plain_value,

@@ -54,8 +54,9 @@ impl Words for MapWords {
     }
 }
 
-/// A line of source ports, which is the words of sixteen adjacent ports to one backend from one
-/// source address: a value of an inner map of `source_ports`.
+/// A line of source ports: sixteen words of 32 bits, one for each of sixteen adjacent ports of one
+/// source address towards one backend. A word says which connection holds the port, or since when
+/// it is free. A line is a value of an inner map of `source_ports`.
 #[derive(Clone, Copy)]
 pub(crate) struct MapPorts(*mut u32);
 

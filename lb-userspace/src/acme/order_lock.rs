@@ -57,7 +57,8 @@ struct Claim {
 #[derive(Clone, Debug)]
 pub struct OrderLock {
     role: HostRole,
-    /// Whether the peer's state was received since the link to the peer came up.
+    /// Whether the peer has said, since the link to the peer came up, whether it holds the order
+    /// lock.
     linked: bool,
     /// Whether the peer did not answer a claim of the order lock in time. If so, this host orders
     /// without asking until the next message of the peer arrives.

@@ -1,4 +1,5 @@
-//! The latest events, in memory: what is recorded, repeated and forgotten. Without I/O; time is an argument.
+//! The latest events, in memory. Decides which are kept by themselves, which only count as one more
+//! repetition of an earlier event, and which are forgotten. It does no I/O; the time is an argument.
 
 use std::{
     collections::{HashMap, VecDeque},

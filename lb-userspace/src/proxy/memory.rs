@@ -54,7 +54,7 @@ impl MemoryBudget {
         self.most.set(most);
     }
 
-    /// Returns the memory in use, in bytes.
+    /// Returns the memory that buffers of this worker and data for its clients use, in bytes.
     fn used(&self) -> usize {
         usize::try_from(self.counters.buffered.value()).unwrap_or(usize::MAX)
     }

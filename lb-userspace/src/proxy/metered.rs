@@ -60,7 +60,7 @@ impl ClientStream for TlsStream<Metered> {
 }
 
 impl Metered {
-    /// Wraps a socket, for which the number of accepted bytes begins at 0.
+    /// Wraps a socket. The number of bytes that the kernel has accepted for sending begins at 0.
     pub(super) fn new(stream: TcpStream) -> Self {
         Self {
             stream,

@@ -28,7 +28,7 @@ pub(crate) enum Step {
     Data {
         /// Number of bytes of framing before the data.
         skip: usize,
-        /// Number of bytes of data.
+        /// Number of bytes of the body after the framing.
         length: usize,
     },
     /// The body ends after the first `skip` bytes of the input, which are framing.
