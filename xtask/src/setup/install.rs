@@ -254,7 +254,13 @@ fn debian_root() -> anyhow::Result<Remedy> {
     let root = root
         .to_str()
         .context("the target directory's name is not UTF-8")?;
+    // debootstrap leaves a second sysfs on /sys, which hides the BPF file system, so it gets a mount
+    // namespace that ends with it.
     let mut arguments: Vec<_> = [
+        "--mount",
+        "--propagation",
+        "private",
+        "debootstrap",
         "--variant=minbase",
         "--include=systemd,ca-certificates,libgcc-s1",
         DEBIAN_SUITE,
@@ -264,7 +270,7 @@ fn debian_root() -> anyhow::Result<Remedy> {
     .into();
     arguments.extend(std::env::var("LB_DEBIAN_MIRROR").ok());
     Ok(Remedy::Command {
-        program: "debootstrap".to_owned(),
+        program: "unshare".to_owned(),
         arguments,
         environment: Vec::new(),
         privilege: Privilege::Root,

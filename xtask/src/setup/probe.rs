@@ -1,6 +1,6 @@
 //! Detects installed tools.
 
-use std::{env, fs, path::PathBuf};
+use std::{env, path::PathBuf};
 
 use super::{
     debian::DEBIAN_ROOT,
@@ -88,11 +88,10 @@ fn numbers(version: &str) -> Vec<u32> {
 }
 
 fn bpf_file_system() -> Option<String> {
-    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
-    mounts
-        .lines()
-        .any(|mount| mount.split_whitespace().nth(1) == Some("/sys/fs/bpf"))
-        .then(|| "/sys/fs/bpf".to_owned())
+    // The list of mounts would not say that a later mount hides this one.
+    let arguments = ["--file-system", "--format=%T", "/sys/fs/bpf"];
+    let kind = child::output(child::command("stat").args(arguments)).ok()?;
+    (kind.trim() == "bpf_fs").then(|| "/sys/fs/bpf".to_owned())
 }
 
 /// Finds moto's server where the end-to-end tests do: by an environment variable, in the target
