@@ -13,7 +13,7 @@ use crate::{config::InterfaceAddress, netlink::Rtnetlink};
 
 /// The mark of the addresses that the agent adds: `l` as a protocol (IFA_PROTO, since Linux 5.18;
 /// `ip address` shows it as `proto 0x6c`). Older kernels drop the mark; then the agent does not
-/// recognize an address that an agent with another configuration left.
+/// recognise an address that an agent with another configuration left.
 pub(super) const MARK: u8 = b'l';
 
 /// The lifetime of an address that never expires, in seconds (linux/if_addr.h).
