@@ -39,7 +39,7 @@ fn servers_whose_checks_all_fail_are_tried_and_refused_only_where_the_pool_says_
     ensure!(said(&agent)? == "trying", "the status: {}", said(&agent)?);
     let log = agent.log();
     ensure!(
-        log.contains("new connections are tried on all of them"),
+        log.contains("new_connections=\"tried on all of them\""),
         "{log}"
     );
 
