@@ -5,7 +5,7 @@ use std::{env, fs, path::PathBuf, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use lab::{
     Host, Lab,
-    agent::{Agent, Pair, Settings},
+    agent::{Agent, HaSettings, Pair, Settings},
     load::Plan,
     wait,
 };
@@ -56,6 +56,11 @@ fn an_operator_with_the_token_drains_and_hands_over_from_the_page() -> Result<()
     }
     let settings = Settings::virtual_pair(&lab).map(|settings| Settings {
         admin_more: "token_file = \"/run/lb/token\"",
+        // Long intervals, so that a machine on which a browser starts does not look like a lost host.
+        ha: settings.ha.map(|ha| HaSettings {
+            advert_interval: Duration::from_secs(1),
+            ..ha
+        }),
         ..settings
     });
     let pair = Pair::start(&lab, &settings)?;
