@@ -32,6 +32,50 @@ fn under_terminal(keys: &str) -> Result<(Lab, Agent, lab::Process)> {
     Ok((lab, agent, process))
 }
 
+/// Returns every state that a line of the terminal's screen had. Only the cells that change are
+/// written, after a sequence that moves the cursor, so the words of the screen are not in the output.
+fn lines_shown(output: &str) -> String {
+    let mut screen = vec![vec![' '; 200]; 60];
+    let (mut row, mut column) = (0, 0);
+    let mut shown = String::new();
+    let mut characters = output.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\u{1b}' => {
+                // Control sequences (ECMA-48, section 5.4): parameters, then a letter.
+                if characters.next() != Some('[') {
+                    continue;
+                }
+                let mut parameters = String::new();
+                let mut letter = None;
+                for one in characters.by_ref() {
+                    if one.is_ascii_alphabetic() {
+                        letter = Some(one);
+                        break;
+                    }
+                    parameters.push(one);
+                }
+                if letter == Some('H') {
+                    let mut numbers = parameters.split(';').map(str::parse::<usize>);
+                    let mut next = || numbers.next().and_then(Result::ok).unwrap_or(1) - 1;
+                    (row, column) = (next(), next());
+                }
+            }
+            '\r' => column = 0,
+            '\n' => row += 1,
+            character => {
+                if let Some(cell) = screen.get_mut(row).and_then(|row| row.get_mut(column)) {
+                    *cell = character;
+                    column += 1;
+                    shown.extend(screen[row].iter());
+                    shown.push('\n');
+                }
+            }
+        }
+    }
+    shown
+}
+
 fn is_restored(log: &str) -> Result<()> {
     let (_, after) = log.rsplit_once(LEAVE).context("the screen was not left")?;
     ensure!(
@@ -74,6 +118,7 @@ fn the_view_has_live_rates_and_restores_the_terminal_when_it_is_quit() -> Result
     }
     let log = top.log();
     ensure!(log.contains(ENTER), "{log:?}");
+    let shown = lines_shown(&log);
     for word in [
         "SERVICE",
         "REQ/S",
@@ -84,7 +129,10 @@ fn the_view_has_live_rates_and_restores_the_terminal_when_it_is_quit() -> Result
         "order: name",
         "next order of the rows",
     ] {
-        ensure!(log.contains(word), "{word} is not on the screen: {log:?}");
+        ensure!(
+            shown.contains(word),
+            "{word} was not on the screen: {log:?}"
+        );
     }
     is_restored(&log)?;
     top.kill()

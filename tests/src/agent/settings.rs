@@ -259,6 +259,11 @@ certificates = ["{CERTIFICATE_FILE}"]
             more,
             ..
         } = self;
+        // Without additional keys the line numbers are those that tests of messages expect.
+        let admin_more = match *admin_more {
+            "" => String::new(),
+            keys => format!("\n{keys}"),
+        };
         let (interval, timeout) = (self.interval.as_millis(), self.timeout.as_millis());
         let (name, _) = BALANCERS[self.balancer];
         let interfaces = match self.interfaces.as_slice() {
@@ -271,8 +276,7 @@ name = "{name}"
 {interfaces}
 
 [admin]
-listen = "{admin}"
-{admin_more}
+listen = "{admin}"{admin_more}
 
 [[service]]
 name = "http"
