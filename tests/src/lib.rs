@@ -21,6 +21,7 @@ pub mod host;
 pub mod keepalived;
 pub mod load;
 pub mod monitoring;
+pub mod name_server;
 pub mod numbers;
 pub mod partition;
 pub mod scene;

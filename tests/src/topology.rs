@@ -5,7 +5,8 @@
 //! client 198.51.100.10 ── wan 198.51.100.1 ┐
 //!                                          │ igw: Elastic IP 203.0.113.74 ⇄ its owner,
 //!   lb-a 172.31.0.68 ──┬─────── 172.31.0.1 ┤      EC2 API 172.31.0.3,
-//!   lb-b 172.31.15.233 ┘           │       │      instance metadata 169.254.169.254
+//!   lb-b 172.31.15.233 ┘           │       │      instance metadata 169.254.169.254,
+//!                                  │       │      name server 172.31.0.4
 //!                                  │       ┘ (bridge, 172.31.0.0/20)
 //!                       172.31.0.2 ┐
 //!                                  │ router: the peering between the two networks
@@ -37,6 +38,7 @@ use crate::{
     ec2::{FakeEc2, Moto},
     gateway::InternetGateway,
     host::Host,
+    name_server::NameServer,
     web::Web,
 };
 
@@ -85,6 +87,9 @@ pub enum Wiring {
 /// Address of the EC2 API for the balancers. It is on the gateway's host, so each balancer can
 /// still reach it when the other balancer's cable is cut.
 pub const EC2_API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(172, 31, 0, 3)), 5000);
+
+/// Address of the name server for the balancers, on the gateway's host like the EC2 API.
+pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 4);
 
 /// Address of the instance metadata service, as on AWS.
 pub const METADATA: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
@@ -188,6 +193,19 @@ impl Lab {
         Ok(Arc::new(moto))
     }
 
+    /// Starts a name server at [`NAME_SERVER`] that is authoritative for `zone`, and makes the balancers
+    /// resolve names by it.
+    ///
+    /// # Errors
+    /// As [`NameServer::start`].
+    pub fn name_server(&self, zone: &str) -> Result<NameServer> {
+        let server = NameServer::start(self.internet_gateway.host(), NAME_SERVER, zone)?;
+        self.balancers
+            .iter()
+            .try_for_each(|balancer| server.resolve_for(balancer))?;
+        Ok(server)
+    }
+
     /// Adds this many addresses to the client, from 198.51.100.20 on, and returns them.
     ///
     /// # Errors
@@ -285,6 +303,7 @@ impl Lab {
             "ip address add 198.51.100.1/24 dev wan\n\
              ip address add 172.31.0.1/20 dev lbnet\n\
              ip address add {}/20 dev lbnet\n\
+             ip address add {NAME_SERVER}/20 dev lbnet\n\
              ip address add {}/32 dev lbnet\n\
              echo 1 >/proc/sys/net/ipv4/ip_forward",
             EC2_API.ip(),

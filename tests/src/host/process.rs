@@ -65,6 +65,23 @@ impl Process {
         Ok(())
     }
 
+    /// Sends a signal to the process, to those of its children that are in the same process group, and to
+    /// `nsenter`, which is in it too.
+    ///
+    /// # Errors
+    /// All of them have ended.
+    pub(crate) fn signal_group(&self, signal: Signal) -> Result<()> {
+        // `Host::command` makes `nsenter` the leader of a process group.
+        let group = Pid::from_raw(i32::try_from(self.entry.id())?);
+        signal::killpg(group, signal).with_context(|| {
+            format!(
+                "could not send {signal} to {} and its children on {}",
+                self.name,
+                self.host.name()
+            )
+        })
+    }
+
     /// Continues `nsenter`, which stops itself when its child is stopped, and then would not notice the
     /// child's end. When continued, it continues the child too.
     fn wake_entry(&self) {
