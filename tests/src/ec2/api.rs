@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{
-    Cloud, Faults,
+    Cloud, Faults, descriptions,
     faults::Fault,
     http::{Request, Response, Server, Waiting},
-    query::{self, Parameters},
+    query::{self, Parameters, Service},
     refusal::Refusal,
 };
 
@@ -136,17 +136,15 @@ impl Api {
     fn answer(&self, request: &Request, waiting: &Waiting<'_>) -> Option<Response> {
         let parameters = Parameters::parse(&request.body);
         let call = self.begin(request, &parameters);
-        let fault = self.state().faults.of_the_whole_api();
+        let service = Service::of(&parameters);
+        let action = parameters.text("Action").unwrap_or_default();
+        let fault = self.state().faults.of(action);
         let response = match fault {
             Some(Fault::Hang) => {
                 self.end(call, waiting.until_given_up(), GAVE_UP);
                 return None;
             }
-            Some(Fault::Throttle) => Err(Refusal::new(
-                503,
-                "RequestLimitExceeded",
-                "Request limit exceeded.",
-            )),
+            Some(Fault::Throttle) => Err(service.throttled()),
             Some(Fault::Fail) => Err(Refusal::new(
                 500,
                 "InternalError",
@@ -170,10 +168,10 @@ impl Api {
             .as_ref()
             .map_or_else(|refusal| refusal.code, |_| "ok");
         self.end(call, Instant::now(), outcome);
-        if self.state().faults.babbles() {
+        if self.state().faults.babbles(action) {
             return Some(Response::new(200, "<AssociateAddressResp"));
         }
-        Some(response.unwrap_or_else(|refusal| query::refused(&refusal)))
+        Some(response.unwrap_or_else(|refusal| service.refused(&refusal)))
     }
 
     fn begin(&self, request: &Request, parameters: &Parameters) -> u64 {
@@ -216,18 +214,20 @@ impl Api {
                 "AWS was not able to validate the provided access credentials",
             ));
         }
+        let service = Service::of(parameters);
         let action = parameters.wanted("Action")?;
         if self.state().faults.denied.contains(action) {
-            return Err(Refusal::new(
-                403,
-                "UnauthorizedOperation",
-                format!("You are not authorized to perform this operation: ec2:{action}"),
-            ));
+            return Err(service.denied(action));
         }
-        let content = match action {
-            "DescribeAddresses" => self.describe_addresses(parameters)?,
-            "DescribeNetworkInterfaces" => self.describe_interfaces(parameters)?,
-            _ => {
+        let content = match (service, action) {
+            (Service::Ec2, "DescribeAddresses") => self.describe_addresses(parameters)?,
+            (Service::Ec2, "DescribeNetworkInterfaces") => self.describe_interfaces(parameters)?,
+            (Service::Ec2, "DescribeInstances") => self.describe_instances(parameters)?,
+            (Service::AutoScaling, "DescribeAutoScalingGroups") => {
+                self.describe_groups(parameters)?
+            }
+            (Service::AutoScaling, _) => return Err(unknown(action)),
+            (Service::Ec2, _) => {
                 let (content, moved) = self.act(action, parameters);
                 if let Some(call) = self.state().call(call) {
                     call.moved = moved;
@@ -235,7 +235,7 @@ impl Api {
                 content?
             }
         };
-        Ok(query::done(action, &content))
+        Ok(service.done(action, &content))
     }
 
     /// Executes an action of the API. Returns the content of the response or the refusal, and
@@ -267,6 +267,20 @@ impl Api {
         };
         refuse_dry_run(parameters)?;
         Ok(query::interface_set(cloud, &wanted))
+    }
+
+    fn describe_instances(&self, parameters: &Parameters) -> Result<String, Refusal> {
+        let state = self.state();
+        let fleet = &state.as_of(state.faults.stale).fleet;
+        let described = descriptions::instances(fleet, parameters, &state.faults)?;
+        refuse_dry_run(parameters)?;
+        Ok(described)
+    }
+
+    fn describe_groups(&self, parameters: &Parameters) -> Result<String, Refusal> {
+        let state = self.state();
+        let fleet = &state.as_of(state.faults.stale).fleet;
+        descriptions::groups(fleet, parameters, &state.faults)
     }
 }
 
@@ -324,12 +338,16 @@ fn changed(
             }
             Ok("<return>true</return>".to_owned())
         }
-        _ => Err(Refusal::new(
-            400,
-            "InvalidAction",
-            format!("The action {action} is not valid for this web service"),
-        )),
+        _ => Err(unknown(action)),
     }
+}
+
+fn unknown(action: &str) -> Refusal {
+    Refusal::new(
+        400,
+        "InvalidAction",
+        format!("The action {action} is not valid for this web service"),
+    )
 }
 
 /// Checks that a call names the Elastic IP: by its allocation ID, or by its address, as scripts

@@ -2,9 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Interface, refusal::Refusal};
+use super::{FakeFleet, Interface, refusal::Refusal};
 
-/// The state of the account: one Elastic IP, and the interfaces that it may be associated with.
+/// The state of the account: one Elastic IP, the interfaces that it may be associated with, and other
+/// instances.
 #[derive(Clone, Debug)]
 pub struct Cloud {
     /// Allocation ID of the Elastic IP.
@@ -17,6 +18,8 @@ pub struct Cloud {
     pub secondary: Vec<Vec<Ipv4Addr>>,
     /// The association of the Elastic IP; `None` if it is not associated.
     pub association: Option<Association>,
+    /// Instances and Auto Scaling groups, apart from the balancers.
+    pub fleet: FakeFleet,
     associations: u32,
 }
 
@@ -41,6 +44,7 @@ impl Cloud {
             secondary: vec![Vec::new(); interfaces.len()],
             interfaces,
             association: None,
+            fleet: FakeFleet::default(),
             associations: 0,
         }
     }

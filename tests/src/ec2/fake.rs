@@ -9,14 +9,14 @@ use std::{
 use anyhow::Result;
 
 use super::{
-    Call, Cloud, Ec2, Faults, Interface, Owner,
+    Call, Cloud, Ec2, FakeFleet, Faults, Interface, Owner,
     api::Api,
     http::{self, Server},
 };
 use crate::{Host, elastic_ip::ELASTIC_IP};
 
-/// A fake EC2 API: the six actions that a balancer needs, with AWS's semantics and optional [`Faults`].
-/// Dropping it stops it.
+/// A fake EC2 and Auto Scaling API: the actions that a balancer needs, with AWS's semantics and optional
+/// [`Faults`]. Dropping it stops it.
 pub struct FakeEc2 {
     endpoint: String,
     place: (Option<Host>, SocketAddr),
@@ -90,6 +90,12 @@ impl FakeEc2 {
     pub fn give_secondary(&self, interface: usize, address: Ipv4Addr) {
         self.api
             .change(|cloud| drop(cloud.assign(interface, address, true)));
+    }
+
+    /// Changes or reads the instances and Auto Scaling groups, as a person could in AWS's console. This is
+    /// not recorded as a call.
+    pub fn fleet<T>(&self, change: impl FnOnce(&mut FakeFleet) -> T) -> T {
+        self.api.change(|cloud| change(&mut cloud.fleet)).0
     }
 
     /// Returns a copy of the account's current state.

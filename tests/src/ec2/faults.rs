@@ -11,7 +11,11 @@ use std::{
 /// Faults::lasting(Duration::from_secs(30))`.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Until this time every call is answered with status 503, `RequestLimitExceeded`.
+    /// The actions, such as `DescribeInstances`, that `throttled`, `failing`, `hanging` and `babbling`
+    /// apply to; every action if it is empty.
+    pub only: BTreeSet<String>,
+    /// Until this time every call is answered with status 503, `RequestLimitExceeded`, or one of Auto
+    /// Scaling with status 400, `Throttling`.
     pub throttled: Option<Instant>,
     /// Until this time every call is answered with status 500, `InternalError`.
     pub failing: Option<Instant>,
@@ -19,7 +23,13 @@ pub struct Faults {
     pub hanging: Option<Instant>,
     /// Until this time every call is executed, and answered with invalid XML.
     pub babbling: Option<Instant>,
-    /// These actions are answered with status 403, `UnauthorizedOperation`, also as dry runs.
+    /// Whether `DescribeInstances` and `DescribeAutoScalingGroups` return empty lists.
+    pub empty: bool,
+    /// Maximum number of instances or groups that `DescribeInstances` and `DescribeAutoScalingGroups`
+    /// return in an answer, also if the call permits more; the rest is for the next call.
+    pub page_size: Option<usize>,
+    /// These actions are answered with status 403, `UnauthorizedOperation`, also as dry runs; one of
+    /// Auto Scaling with `AccessDenied`.
     pub denied: BTreeSet<String>,
     /// Whether the fake EC2 API refuses to assign an address to the interface that already has it.
     /// What AWS does in this case is not documented.
@@ -43,8 +53,11 @@ impl Faults {
         Instant::now().checked_add(span)
     }
 
-    /// Returns the fault that every call arriving now meets; `None` if there is none.
-    pub(super) fn of_the_whole_api(&self) -> Option<Fault> {
+    /// Returns the fault that a call of this action meets if it arrives now; `None` if there is none.
+    pub(super) fn of(&self, action: &str) -> Option<Fault> {
+        if !self.concern(action) {
+            return None;
+        }
         let now = Instant::now();
         let lasts = |until: Option<Instant>| until.is_some_and(|until| now < until);
         if lasts(self.hanging) {
@@ -56,12 +69,16 @@ impl Faults {
         lasts(self.failing).then_some(Fault::Fail)
     }
 
-    pub(super) fn babbles(&self) -> bool {
-        self.babbling.is_some_and(|until| Instant::now() < until)
+    pub(super) fn babbles(&self, action: &str) -> bool {
+        self.concern(action) && self.babbling.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn concern(&self, action: &str) -> bool {
+        self.only.is_empty() || self.only.contains(action)
     }
 }
 
-/// A fault of the whole API: a call that meets it is not executed.
+/// A fault that a call meets before it is executed, so that it is not executed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Fault {
     Hang,

@@ -1,7 +1,8 @@
-//! The EC2 API and the instance metadata service, as the balancers of the lab see them.
+//! The EC2 and Auto Scaling APIs and the instance metadata service, as the balancers of the lab see them.
 //!
-//! [`FakeEc2`] is a small EC2 API that can be slow, throttle, fail, hang and lag; [`Moto`] is the
-//! closest independent implementation without AWS. Both are an [`Ec2`], which the lab's Internet
+//! [`FakeEc2`] is a small EC2 and Auto Scaling API that can be slow, throttle, fail, hang and lag; [`Moto`]
+//! is the closest independent implementation without AWS, in which [`MotoFleet`] creates instances and
+//! Auto Scaling groups. Both are an [`Ec2`], which the lab's Internet
 //! gateway follows. [`Imds`] is the metadata service.
 //!
 //! The lab is the set of network namespaces that the end-to-end tests make: one for each host.
@@ -9,11 +10,14 @@
 mod api;
 mod cli;
 mod cloud;
+mod descriptions;
 mod fake;
+mod fake_fleet;
 mod faults;
 mod http;
 mod imds;
 mod moto;
+mod moto_fleet;
 mod query;
 mod refusal;
 mod stack;
@@ -26,9 +30,11 @@ pub use api::Call;
 pub use cli::aws_cli;
 pub use cloud::{Association, Cloud};
 pub use fake::FakeEc2;
+pub use fake_fleet::{FakeFleet, FleetInstance, Group, InstanceState, Member};
 pub use faults::Faults;
 pub use imds::{Imds, Instance};
 pub use moto::Moto;
+pub use moto_fleet::MotoFleet;
 pub use stack::Stack;
 
 /// The AWS region that the end-to-end tests simulate.

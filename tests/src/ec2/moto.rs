@@ -1,4 +1,4 @@
-//! moto: an independent implementation of the EC2 API.
+//! moto: an independent implementation of the EC2 and Auto Scaling APIs.
 //!
 //! Differences from AWS: moto refuses to move an associated Elastic IP without explicit permission; it
 //! ignores `PrivateIpAddress`; after a move both instances show the Elastic IP, so only
@@ -13,9 +13,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
 
 use super::{Ec2, Interface, Owner, REGION, http};
-use crate::{Host, Process, elastic_ip::ELASTIC_IP};
+use crate::{Host, Process, elastic_ip::ELASTIC_IP, wait};
 
 /// Environment variable with the path of moto's server, for a machine where it is neither in
 /// cargo's target directory nor on `PATH`.
@@ -105,14 +106,27 @@ impl Moto {
     /// # Errors
     /// When moto does not answer, or not with status 200.
     pub fn call(&self, form: &str) -> Result<String> {
-        let body = format!("{form}&Version=2016-11-15");
+        self.call_service("ec2", "2016-11-15", form)
+    }
+
+    /// Calls the Auto Scaling API, as [`Moto::call`] does the EC2 API.
+    ///
+    /// # Errors
+    /// As [`Moto::call`].
+    pub fn call_auto_scaling(&self, form: &str) -> Result<String> {
+        self.call_service("autoscaling", "2011-01-01", form)
+    }
+
+    fn call_service(&self, service: &str, version: &str, form: &str) -> Result<String> {
+        let body = format!("{form}&Version={version}");
         let (status, answer) = http::request(
             Some(&self.host),
             self.address,
             &format!(
                 "POST / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
                  Content-Type: application/x-www-form-urlencoded\r\n\
-                 Authorization: AWS4-HMAC-SHA256 Credential=LAB/20260101/{REGION}/ec2/aws4_request, \
+                 Authorization: AWS4-HMAC-SHA256 \
+                 Credential=LAB/20260101/{REGION}/{service}/aws4_request, \
                  SignedHeaders=host, Signature=0\r\nContent-Length: {}\r\n\r\n{body}",
                 self.address,
                 body.len()
@@ -123,6 +137,36 @@ impl Moto {
             "moto answered {form} with {status}: {answer}"
         );
         Ok(answer)
+    }
+
+    /// Stops moto by SIGSTOP: connections are accepted by the kernel, and calls get no answer.
+    ///
+    /// # Errors
+    /// When moto has ended.
+    pub fn freeze(&self) -> Result<()> {
+        self.process.signal(Signal::SIGSTOP)
+    }
+
+    /// Continues moto after [`Moto::freeze`]. It also answers calls that arrived meanwhile.
+    ///
+    /// # Errors
+    /// When moto has ended.
+    pub fn thaw(&self) -> Result<()> {
+        self.process.signal(Signal::SIGCONT)
+    }
+
+    /// Kills moto, and waits until connections to it are refused. It loses all its state, and cannot
+    /// be started again.
+    ///
+    /// # Errors
+    /// When moto has ended.
+    pub fn kill(&self) -> Result<()> {
+        self.process.signal(Signal::SIGKILL)?;
+        let port = format!("sport = :{}", self.address.port());
+        wait::until_true("moto's port being closed", STARTING, || {
+            let open = self.host.run("ss", &["-Hlnt", &port])?;
+            Ok(open.trim().is_empty())
+        })
     }
 
     /// Moves the Elastic IP to an interface, or disassociates it (`None`), as a person could.
@@ -241,6 +285,15 @@ impl fmt::Debug for Moto {
     }
 }
 
+/// Returns the contents of all elements with that name, in order.
+pub(super) fn all<'a>(xml: &'a str, element: &str) -> impl Iterator<Item = &'a str> {
+    let open = format!("<{element}>");
+    let parts: Vec<_> = xml.split(open.as_str()).skip(1).collect();
+    parts
+        .into_iter()
+        .filter_map(|part| Some(part.split_once("</")?.0))
+}
+
 /// Returns the path of `moto_server`: the one named in the environment, else the one that xtask
 /// installed, else the one on `PATH`.
 fn program() -> PathBuf {
@@ -260,7 +313,8 @@ pub(super) fn text<'a>(xml: &'a str, element: &str) -> Option<&'a str> {
     rest.split_once("</").map(|(text, _)| text)
 }
 
-fn wanted(xml: &str, element: &str) -> Result<String> {
+/// Returns the content of the first element with that name, which must exist.
+pub(super) fn wanted(xml: &str, element: &str) -> Result<String> {
     text(xml, element)
         .map(str::to_owned)
         .with_context(|| format!("moto's answer has no {element}: {xml}"))

@@ -1,4 +1,4 @@
-//! EC2's query protocol: parameters in a form, answers in XML.
+//! The query protocol of EC2 and Auto Scaling: parameters in a form, answers in XML.
 
 use std::{collections::HashMap, net::Ipv4Addr};
 
@@ -6,22 +6,91 @@ use super::{Association, Cloud, http::Response, refusal::Refusal};
 
 const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 
+const AUTO_SCALING_NAMESPACE: &str = "http://autoscaling.amazonaws.com/doc/2011-01-01/";
+
 const REQUEST_ID: &str = "7a62c49f-347e-4fc4-9331-6e8e00000000";
 
-/// Formats a refusal as the error response of EC2.
-pub(super) fn refused(refusal: &Refusal) -> Response {
-    let Refusal {
-        status,
-        code,
-        message,
-    } = refusal;
-    xml(
-        *status,
-        &format!(
-            "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error>\
-             </Errors><RequestID>{REQUEST_ID}</RequestID></Response>"
-        ),
-    )
+/// A service of AWS that the fake API answers for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Service {
+    Ec2,
+    AutoScaling,
+}
+
+impl Service {
+    /// Returns the service that a call is for, by the version of the API that it names.
+    pub(super) fn of(parameters: &Parameters) -> Self {
+        match parameters.text("Version") {
+            Some("2011-01-01") => Self::AutoScaling,
+            _ => Self::Ec2,
+        }
+    }
+
+    /// Returns the refusal of a call because there are too many.
+    pub(super) fn throttled(self) -> Refusal {
+        match self {
+            Self::Ec2 => Refusal::new(503, "RequestLimitExceeded", "Request limit exceeded."),
+            Self::AutoScaling => Refusal::new(400, "Throttling", "Rate exceeded"),
+        }
+    }
+
+    /// Returns the refusal of a call because the caller lacks the permission.
+    pub(super) fn denied(self, action: &str) -> Refusal {
+        match self {
+            Self::Ec2 => Refusal::new(
+                403,
+                "UnauthorizedOperation",
+                format!("You are not authorized to perform this operation: ec2:{action}"),
+            ),
+            Self::AutoScaling => Refusal::new(
+                403,
+                "AccessDenied",
+                format!(
+                    "User: arn:aws:sts::123456789012:assumed-role/lb/lab is not authorized to perform: \
+                     autoscaling:{action} because no identity-based policy allows the \
+                     autoscaling:{action} action"
+                ),
+            ),
+        }
+    }
+
+    /// Formats a refusal as the error response of the service.
+    pub(super) fn refused(self, refusal: &Refusal) -> Response {
+        let Refusal {
+            status,
+            code,
+            message,
+        } = refusal;
+        let message = escaped(message);
+        let content = match self {
+            Self::Ec2 => format!(
+                "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error>\
+                 </Errors><RequestID>{REQUEST_ID}</RequestID></Response>"
+            ),
+            Self::AutoScaling => format!(
+                "<ErrorResponse xmlns=\"{AUTO_SCALING_NAMESPACE}\"><Error><Type>Sender</Type>\
+                 <Code>{code}</Code><Message>{message}</Message></Error>\
+                 <RequestId>{REQUEST_ID}</RequestId></ErrorResponse>"
+            ),
+        };
+        xml(*status, &content)
+    }
+
+    /// Formats the response to an action that succeeded.
+    pub(super) fn done(self, action: &str, content: &str) -> Response {
+        let content = match self {
+            Self::Ec2 => format!(
+                "<{action}Response xmlns=\"{NAMESPACE}\"><requestId>{REQUEST_ID}</requestId>\
+                 {content}</{action}Response>"
+            ),
+            Self::AutoScaling => format!(
+                "<{action}Response xmlns=\"{AUTO_SCALING_NAMESPACE}\"><{action}Result>{content}\
+                 </{action}Result><ResponseMetadata><RequestId>{REQUEST_ID}</RequestId>\
+                 </ResponseMetadata></{action}Response>"
+            ),
+        };
+        xml(200, &content)
+    }
 }
 
 /// The parameters of a call, by name.
@@ -91,15 +160,11 @@ pub(super) fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Formats the response to an action that succeeded.
-pub(super) fn done(action: &str, content: &str) -> Response {
-    xml(
-        200,
-        &format!(
-            "<{action}Response xmlns=\"{NAMESPACE}\"><requestId>{REQUEST_ID}</requestId>\
-             {content}</{action}Response>"
-        ),
-    )
+/// Escapes a text for XML.
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 /// Returns the content of the response to `DescribeAddresses`.

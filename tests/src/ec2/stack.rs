@@ -13,7 +13,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Ec2, Interface, Moto, Owner, REGION, moto::text, query};
+use super::{
+    Ec2, Interface, Moto, Owner, REGION,
+    moto::{all, text},
+    query,
+};
 use crate::Host;
 
 /// The template that operators use.
@@ -263,15 +267,6 @@ impl Ec2 for Stack {
             private_ip: self.interfaces[interface].private_ip,
         }))
     }
-}
-
-/// Returns the contents of all elements with that name, in order.
-fn all<'a>(xml: &'a str, element: &str) -> impl Iterator<Item = &'a str> {
-    let open = format!("<{element}>");
-    let parts: Vec<_> = xml.split(open.as_str()).skip(1).collect();
-    parts
-        .into_iter()
-        .filter_map(|part| Some(part.split_once("</")?.0))
 }
 
 /// Decodes base64 by coreutils.
