@@ -13,10 +13,11 @@ use crate::{
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Packages and their services, which must not start at boot: only the packages' programs are needed.
-const SERVICES: [(&str, &str); 5] = [
+const SERVICES: [(&str, &str); 6] = [
     ("nginx", "nginx.service"),
     ("haproxy", "haproxy.service"),
     ("keepalived", "keepalived.service"),
+    ("nsd", "nsd.service"),
     ("prometheus", "prometheus.service"),
     (
         "prometheus-node-exporter",

@@ -78,6 +78,12 @@ impl Source {
             Self::RustupComponent(_) | Self::BpfFileSystem | Self::CargoDeny => false,
         }
     }
+
+    /// Returns whether the tool was installed for an earlier version of this list, and must be
+    /// installed again.
+    pub(crate) fn is_outdated(self) -> bool {
+        matches!(self, Self::Python(package) if package.is_outdated())
+    }
 }
 
 impl fmt::Display for Source {
@@ -211,7 +217,7 @@ pub(crate) const NEEDS: &[Need] = &[
     },
     Need {
         name: "moto",
-        why: "plays the EC2 API; the demo does without it",
+        why: "plays the EC2 and Auto Scaling APIs; the demo does without it",
         probe: Probe::Moto,
         source: Source::Python(MOTO),
         purposes: &[Test],
@@ -341,6 +347,20 @@ pub(crate) const NEEDS: &[Need] = &[
         probe: Probe::Program("haproxy"),
         source: Source::Packages(&["haproxy"]),
         purposes: &[Test, Bench],
+    },
+    Need {
+        name: "nsd",
+        why: "the name server that backends are discovered through",
+        probe: Probe::Program("nsd"),
+        source: Source::Packages(&["nsd"]),
+        purposes: &[Test],
+    },
+    Need {
+        name: "dig",
+        why: "asks the name server, as a client that is not ours",
+        probe: Probe::Program("dig"),
+        source: Source::Packages(&["bind9-dnsutils"]),
+        purposes: &[Test],
     },
     Need {
         name: "pebble",
