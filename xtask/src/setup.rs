@@ -78,7 +78,7 @@ pub(crate) fn ensure(purpose: Purpose) -> anyhow::Result<()> {
 /// A tool that a command needs, and whether it was found.
 struct State {
     need: &'static Need,
-    /// The path or version of the tool; `None` if it is missing.
+    /// The path or version of the tool; `None` if it is missing or outdated.
     found: Option<String>,
 }
 
@@ -98,7 +98,7 @@ fn examine(needs: &[&'static Need]) -> Vec<State> {
         .iter()
         .map(|need| State {
             need,
-            found: need.probe.look(),
+            found: (need.probe.look()).filter(|_| !need.source.is_outdated()),
         })
         .collect()
 }
@@ -121,9 +121,13 @@ fn table(states: &[State]) -> Table<3> {
         table.row([
             need.name.to_owned(),
             need.why.to_owned(),
-            found
-                .clone()
-                .unwrap_or_else(|| format!("MISSING; from {}", need.source)),
+            found.clone().unwrap_or_else(|| {
+                let state = match need.source.is_outdated() {
+                    true => "OUTDATED",
+                    false => "MISSING",
+                };
+                format!("{state}; from {}", need.source)
+            }),
         ]);
     }
     table

@@ -232,8 +232,16 @@ fn python(package: &PythonPackage) -> anyhow::Result<[Remedy; 2]> {
     Ok([
         remedy(
             "python3".to_owned(),
-            // The option `--clear` replaces what an interrupted attempt left.
-            &["-m", "venv", "--clear", environment],
+            // The option `--clear` replaces what an interrupted attempt or another requirement left.
+            // The prompt records the requirement (`PythonPackage::is_outdated`).
+            &[
+                "-m",
+                "venv",
+                "--clear",
+                "--prompt",
+                package.requirement,
+                environment,
+            ],
         ),
         remedy(
             format!("{environment}/bin/pip"),

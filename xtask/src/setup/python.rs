@@ -1,5 +1,9 @@
 //! Tools from PyPI, each in a separate virtual environment within the target directory.
 
+use std::fs;
+
+use crate::workspace::Workspace;
+
 /// A package from PyPI, the package index of Python.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct PythonPackage {
@@ -9,9 +13,27 @@ pub(crate) struct PythonPackage {
     pub(crate) directory: &'static str,
 }
 
-/// moto, which simulates the EC2 API and CloudFormation. It depends on cfn-lint, which checks templates.
+impl PythonPackage {
+    /// Returns whether the package's virtual environment exists and was made for another requirement
+    /// than the present one. The requirement of an environment is recorded as its prompt, in
+    /// `pyvenv.cfg`; one without a record is outdated, too.
+    pub(crate) fn is_outdated(&self) -> bool {
+        let Ok(workspace) = Workspace::find() else {
+            return false;
+        };
+        let settings = workspace.target.join(self.directory).join("pyvenv.cfg");
+        fs::read_to_string(settings).is_ok_and(|settings| !self.is_recorded_in(&settings))
+    }
+
+    fn is_recorded_in(&self, settings: &str) -> bool {
+        let record = format!("prompt = '{}'", self.requirement);
+        settings.lines().any(|line| line.trim() == record)
+    }
+}
+
+/// moto, which simulates the EC2 and Auto Scaling APIs and CloudFormation. It depends on cfn-lint, which checks templates.
 pub(crate) const MOTO: PythonPackage = PythonPackage {
-    requirement: "moto[server,ec2,cloudformation]==5.2.*",
+    requirement: "moto[server,ec2,cloudformation,autoscaling]==5.2.*",
     directory: "moto",
 };
 
@@ -39,3 +61,17 @@ pub(crate) const TYPOS: PythonPackage = PythonPackage {
     requirement: "typos==1.52.*",
     directory: "typos",
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_is_for_the_requirement_that_is_its_prompt() {
+        let settings = |prompt: &str| format!("home = /usr/bin\n{prompt}version = 3.11.2\n");
+        let present = settings("prompt = 'typos==1.52.*'\n");
+        assert!(TYPOS.is_recorded_in(&present));
+        assert!(!TYPOS.is_recorded_in(&settings("prompt = 'typos==1.51.*'\n")));
+        assert!(!TYPOS.is_recorded_in(&settings("")));
+    }
+}
