@@ -56,6 +56,16 @@ pub(super) const WITH_PREFIX: Text<InterfaceAddress> = Text {
     parse: with_prefix,
 };
 
+/// Parses the address and port of a backend, such as `10.0.0.6:80` or `[2001:db8::6]:80`. The address
+/// must be that of one host.
+///
+/// # Errors
+/// The text is something else. The error says what was found and what to write, as the rest of a
+/// sentence that begins with the text: `has no port; write "10.0.0.6:80"`.
+pub fn parse_backend_address(text: &str) -> Result<SocketAddr, String> {
+    backend(text).map_err(|Complaint { found, hint }| format!("{found}; {hint}"))
+}
+
 fn listen(text: &str, usual_port: u16) -> Result<SocketAddr, Complaint> {
     if text.starts_with(':') {
         let hint = format!("write \"0.0.0.0{text}\" for every IPv4 address, or one address");
@@ -160,7 +170,7 @@ fn no_ip(host: &str, example: &str) -> Complaint {
         let hint = format!("an IPv4 address is four numbers of 0 to 255; {example}");
         return Complaint::new("is not an IP address", hint);
     }
-    let hint = format!("lb does not resolve names, so that it does not depend on DNS; {example}");
+    let hint = format!("{example}; or let the agent resolve the name: dns in [pool.discover]");
     Complaint::new("has a host name in place of an IP address", hint)
 }
 

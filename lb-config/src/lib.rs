@@ -13,9 +13,11 @@ mod capacity;
 mod check;
 mod content_type;
 mod diagnostic;
+mod discover;
 mod document;
 mod drafts;
 mod duration;
+mod effective;
 mod ha;
 mod hash_by;
 mod header_edits;
@@ -50,19 +52,22 @@ mod timeouts;
 mod tls;
 mod unique;
 
+pub use address::parse_backend_address;
 pub use content_type::content_type;
 pub use diagnostic::{Diagnostic, Errors, Location, Severity};
 pub use document::Parsed;
 pub use duration::spell as spell_duration;
+pub use effective::{DiscoveredPools, Effective, Excluded, Exclusion};
 pub use log::is_log_level;
 pub use model::{
-    AccessField, AccessFormat, AccessLog, Acme, AcmeChallenge, Action, Admin, Authentication,
-    Backend, Balance, Check, CheckKind, CipherSuite, ClientAuthorities, ClientCertificates, Config,
-    Dataplane, DnsHook, ElasticIp, ExternalAccount, FormatPart, Forward, Ha, HashBy, HeaderEdits,
-    HeaderRule, HeaderTest, HostRule, Http, InterfaceAddress, Interfaces, KeyExchange, LineFormat,
-    Log, LogTarget, Mode, Moves, Name, Node, Notify, Obtained, Outlier, PathRule, Pattern,
-    PeerLink, PerRequest, Percent, Pool, Redirect, RequestLimit, Respond, RespondBody, RetryBudget,
-    Route, Routing, SameSite, Service, Sticky, Template, TemplatePart, Timeouts, Tls, TlsVersion,
+    AccessField, AccessFormat, AccessLog, Acme, AcmeChallenge, Action, AddressFamily, Admin,
+    Authentication, Backend, Balance, Check, CheckKind, CipherSuite, ClientAuthorities,
+    ClientCertificates, Config, Dataplane, Discover, DiscoverySource, DnsHook, ElasticIp,
+    ExternalAccount, FormatPart, Forward, Ha, HashBy, HeaderEdits, HeaderRule, HeaderTest,
+    HostRule, Http, InstanceFilter, InterfaceAddress, Interfaces, KeyExchange, LineFormat, Log,
+    LogTarget, Mode, Moves, Name, Node, Notify, Obtained, Outlier, PathRule, Pattern, PeerLink,
+    PerRequest, Percent, Pool, Redirect, RequestLimit, Respond, RespondBody, RetryBudget, Route,
+    Routing, SameSite, Service, Sticky, Template, TemplatePart, Timeouts, Tls, TlsVersion,
     TrackScript, Transport, Variable, VrrpVersion, Weight, WhenAllDown, XdpModeChoice,
 };
 pub use places::Places;

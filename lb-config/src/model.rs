@@ -1,6 +1,7 @@
 //! The parsed configuration: every value is valid, every reference resolved.
 
 mod acme;
+mod discover;
 mod ha;
 mod interfaces;
 mod log;
@@ -21,6 +22,7 @@ use std::{
 
 pub use self::{
     acme::{Acme, AcmeChallenge, DnsHook, ExternalAccount, Obtained},
+    discover::{AddressFamily, Discover, DiscoverySource, InstanceFilter},
     ha::{
         Authentication, ElasticIp, Ha, InterfaceAddress, Moves, Notify, PeerLink, TrackScript,
         Transport, VrrpVersion,
@@ -75,6 +77,12 @@ impl Name {
             byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':' | b'[' | b']')
         };
         ((1..=63).contains(&text.len()) && text.bytes().all(allowed)).then(|| Self(text.into()))
+    }
+
+    /// Returns the name of a backend that has no other: its address and port.
+    #[must_use]
+    pub fn of_address(address: SocketAddr) -> Self {
+        Self(address.to_string().into())
     }
 
     /// Returns the name that metrics and logs use for requests that no route matches.
@@ -198,8 +206,11 @@ pub struct Pool {
     pub retries: u8,
     /// The keys of the pool that apply to single requests. Only the HTTP front uses them.
     pub per_request: PerRequest,
-    /// The pool's backends: at least one; names and addresses are unique in the pool.
+    /// The pool's backends; names and addresses are unique in the pool. At least one, unless they
+    /// are discovered: then none as long as none was found.
     pub backends: Vec<Backend>,
+    /// Where the pool's backends are found while the agent runs; `None` if the file lists them.
+    pub discover: Option<Discover>,
 }
 
 /// How a backend is chosen for a new connection or request.
@@ -243,6 +254,9 @@ pub struct Backend {
     pub weight: Weight,
     /// Whether the backend is used only while no other backend of its pool is up. HTTP front only.
     pub backup: bool,
+    /// Whether the source that the backend was discovered by no longer has it: the backend gets no
+    /// new connections, and leaves the pool when the pool's drain time has passed.
+    pub leaving: bool,
 }
 
 /// A backend's weight: its share in relation to other backends of the pool, 1 to 256.

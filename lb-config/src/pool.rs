@@ -7,6 +7,7 @@ use toml::Spanned;
 use super::{
     Backend, Balance, Check, Name, PerRequest, Pool, Sticky, Weight, WhenAllDown, address,
     check::{self, CHECK},
+    discover::{self, DISCOVER},
     drafts::PoolDraft,
     hash_by::{self, HASH_BY},
     kind::{Bool, Choice, Text, Time, Whole},
@@ -38,7 +39,7 @@ pub(super) static POOL: Schema = Schema {
         &MAX_CONNECTIONS,
         &SLOW_START,
     ],
-    tables: &[&CHECK, &BACKEND, &STICKY, &QUEUE, &OUTLIER],
+    tables: &[&CHECK, &BACKEND, &DISCOVER, &STICKY, &QUEUE, &OUTLIER],
 };
 
 static NAME: Key<Text<Name>> = Key {
@@ -79,7 +80,7 @@ static BACKENDS: Key<List<Text<SocketAddr>>> = Key {
     },
     absent: Absent::Elsewhere(
         "[\"10.0.0.6:80\"]",
-        "the backends are in `[[pool.backend]]`",
+        "the backends are in `[[pool.backend]]` or discovered",
     ),
     meaning: "The backends, given by their addresses only. Each is named after its address and has \
               weight 1.",
@@ -128,7 +129,7 @@ static BACKEND: Schema = Schema {
     name: "backend",
     header: "[[pool.backend]]",
     about: "A backend, in place of an entry in `backends`: a pool has either.",
-    presence: "At least one, or `backends`.",
+    presence: "At least one, or `backends`, or `[pool.discover]`.",
     keys: &[
         &BACKEND_NAME,
         &BACKEND_ADDRESS,
@@ -182,6 +183,7 @@ pub(super) fn read(section: &Section<'_>) -> PoolDraft {
     let retry_budget = retry_budget::read(section);
     let slow_start = section.optional(&SLOW_START);
     let hash_by = hash_by::read(section, balance.as_ref().ok());
+    let discover = discover::read(section);
     let (backends, complete) = read_backends(section);
     let addresses = backends.iter().map(|read| read.address.clone());
     let balance = balance.ok().map(Spanned::into_inner);
@@ -208,6 +210,7 @@ pub(super) fn read(section: &Section<'_>) -> PoolDraft {
                     .iter()
                     .map(ReadBackend::backend)
                     .collect::<Option<_>>()?,
+                discover: discover.ok()?,
             }))
         }),
         name: name.ok(),
@@ -233,11 +236,12 @@ impl ReadBackend {
         Some(Backend {
             name: match self.name.as_ref().ok()? {
                 Some(name) => name.get_ref().clone(),
-                None => Name::parse(&address.to_string())?,
+                None => Name::of_address(address),
             },
             address,
             weight: self.weight.ok()?,
             backup: self.backup.ok()?,
+            leaving: false,
         })
     }
 }
@@ -259,7 +263,7 @@ const FOR_EVERY_MODE: [&str; 6] = [
 ];
 
 /// Tables of a pool that services of every mode may use.
-const TABLES_FOR_EVERY_MODE: [&str; 2] = [CHECK.name, BACKEND.name];
+const TABLES_FOR_EVERY_MODE: [&str; 3] = [CHECK.name, BACKEND.name, DISCOVER.name];
 
 /// Returns the keys and tables of a pool that are for the HTTP front only: all that the file has
 /// except those of [`FOR_EVERY_MODE`] and [`TABLES_FOR_EVERY_MODE`]. So a key that is new to `lb`
@@ -302,7 +306,7 @@ fn read_backends(section: &Section<'_>) -> (Vec<ReadBackend>, Result<(), Reporte
 }
 
 /// Reads the key `backends` and opens the tables `[[pool.backend]]` of a pool, which may have only
-/// one of the two.
+/// one of the two, and neither together with `[pool.discover]`.
 fn backends_given<'a>(
     section: &Section<'a>,
 ) -> Result<(Listed<SocketAddr>, Vec<Section<'a>>), Reported> {
@@ -314,9 +318,18 @@ fn backends_given<'a>(
                     addresses in backends";
         return Err(section.source().error(list, message, hint.to_owned()));
     }
+    let discovered = section.place(DISCOVER.name).is_some();
+    if let Some(place) = section.place("backends").or(section.place("backend"))
+        && discovered
+    {
+        let message = format!("{} has backends and [pool.discover]", section.label());
+        let hint = "keep one of them: the source alone decides which backends there are";
+        return Err(section.source().error(place, message, hint.to_owned()));
+    }
     let (listed, tables) = (listed?.map(Spanned::into_inner), tables?);
     let listed = listed.unwrap_or_else(Listed::empty);
-    if listed.complete.is_ok() && listed.items.is_empty() && tables.is_empty() {
+    let is_empty = listed.items.is_empty() && tables.is_empty();
+    if listed.complete.is_ok() && is_empty && !discovered {
         return Err(no_backends(section));
     }
     Ok((listed, tables))
@@ -325,7 +338,8 @@ fn backends_given<'a>(
 fn no_backends(section: &Section<'_>) -> Reported {
     let place = section.place("backends").unwrap_or_else(|| section.span());
     let message = format!("{} has no backends", section.label());
-    let hint = "add at least one: backends = [\"10.0.0.6:80\"]";
+    let hint =
+        "add at least one: backends = [\"10.0.0.6:80\"], or [pool.discover] with their source";
     section.source().error(place, message, hint.to_owned())
 }
 

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use toml::Spanned;
 
-use super::{drafts::PoolDraft, section::Section, source::Reported};
+use super::{
+    AddressFamily, DiscoverySource, drafts::PoolDraft, section::Section, source::Reported,
+};
 
 /// Reports a listen address or a backend that a service of mode `tcp` cannot have, because the
 /// kernel cannot steer it.
@@ -18,7 +20,32 @@ pub(super) fn check(
     for backend in pool.map(|pool| &*pool.addresses).unwrap_or_default() {
         steerable = steerable.and(check_backend(section, backend));
     }
+    steerable = steerable.and(check_discovery(section, pool));
     steerable
+}
+
+/// Reports a pool of a service of mode `tcp` whose backends are discovered by their IPv6 addresses.
+fn check_discovery(section: &Section<'_>, pool: Option<&PoolDraft>) -> Result<(), Reported> {
+    let pool = pool.and_then(|draft| draft.pool.as_ref());
+    let Some((pool, discover)) = pool.and_then(|pool| Some((pool, pool.discover.as_ref()?))) else {
+        return Ok(());
+    };
+    let (DiscoverySource::Dns { family, .. } | DiscoverySource::Srv { family, .. }) =
+        &discover.source
+    else {
+        return Ok(());
+    };
+    if *family == AddressFamily::Ipv4 {
+        return Ok(());
+    }
+    let message = format!(
+        "{} has mode \"tcp\", and its pool \"{}\" discovers IPv6 addresses",
+        section.label(),
+        pool.name
+    );
+    let hint = "this version of lb steers only IPv4 in the kernel: write family = \"ipv4\" in \
+                [pool.discover], or let the agent serve it with mode = \"http\" or \"https\"";
+    Err(section.error(message, hint.to_owned()))
 }
 
 fn check_listener(section: &Section<'_>, listen: &Spanned<SocketAddr>) -> Result<(), Reported> {

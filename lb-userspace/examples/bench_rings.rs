@@ -172,6 +172,7 @@ fn pool(number: u16, backends: u16, balance: Balance) -> Arc<Pool> {
             address: SocketAddr::from(([10, high, low, lower], 8000 + u16::from(upper))),
             weight: Weight::ONE,
             backup: false,
+            leaving: false,
         }
     });
     Arc::new(Pool {
@@ -188,6 +189,7 @@ fn pool(number: u16, backends: u16, balance: Balance) -> Arc<Pool> {
         retries: 3,
         per_request: lb::config::PerRequest::default(),
         backends: backends.collect(),
+        discover: None,
     })
 }
 

@@ -82,6 +82,7 @@ fn pool(addresses: impl Iterator<Item = String>) -> Result<Pool, Box<dyn Error>>
             address: address.parse()?,
             weight: Weight::ONE,
             backup: false,
+            leaving: false,
         })
     };
     Ok(Pool {
@@ -92,6 +93,7 @@ fn pool(addresses: impl Iterator<Item = String>) -> Result<Pool, Box<dyn Error>>
         retries: 3,
         per_request: lb::config::PerRequest::default(),
         backends: addresses.map(backend).collect::<Result<_, _>>()?,
+        discover: None,
     })
 }
 

@@ -186,6 +186,7 @@ mod tests {
             address: SocketAddr::from(([10, 0, 0, 6], 80)),
             weight: Weight::ONE,
             backup: false,
+            leaving: false,
         }
     }
 

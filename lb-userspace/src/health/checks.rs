@@ -138,6 +138,7 @@ mod tests {
             address: *address,
             weight: Weight::ONE,
             backup: false,
+            leaving: false,
         });
         Arc::new(Pool {
             name: Name::parse("web").expect("a name"),
@@ -157,6 +158,7 @@ mod tests {
             retries: 3,
             per_request: crate::config::PerRequest::default(),
             backends: backends.collect(),
+            discover: None,
         })
     }
 

@@ -117,7 +117,9 @@ mod tests {
                 address: web1().address,
                 weight: Weight::ONE,
                 backup: false,
+                leaving: false,
             }],
+            discover: None,
         })]
     }
 

@@ -18,6 +18,7 @@ fn pool(name: &str, ports: &[u16]) -> Pool {
         address: ([10, 0, 0, 1], *port).into(),
         weight: Weight::ONE,
         backup: false,
+        leaving: false,
     });
     Pool {
         name: Name::parse(name).expect("a name"),
@@ -38,6 +39,7 @@ fn pool(name: &str, ports: &[u16]) -> Pool {
             ..PerRequest::default()
         },
         backends: backends.collect(),
+        discover: None,
     }
 }
 

@@ -286,6 +286,7 @@ fn a_pool_without_healthy_backends_lowers_the_priority() {
             address: SocketAddr::from(([10, 0, 0, octet], 80)),
             weight: Weight::ONE,
             backup: false,
+            leaving: false,
         };
         let pool = Arc::new(Pool {
             name: name("web"),
@@ -295,6 +296,7 @@ fn a_pool_without_healthy_backends_lowers_the_priority() {
             retries: 3,
             per_request: lb::config::PerRequest::default(),
             backends: vec![backend(6), backend(7)],
+            discover: None,
         });
         let view =
             |states: [BackendState; 2]| Arc::new(PoolView::new(Arc::clone(&pool), states.to_vec()));

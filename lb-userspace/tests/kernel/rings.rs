@@ -261,6 +261,7 @@ fn pool(name: &str, octets: std::ops::Range<u8>, balance: Balance) -> Arc<Pool> 
             address: SocketAddr::from(([10, 0, 0, octet], 80)),
             weight: Weight::ONE,
             backup: false,
+            leaving: false,
         })
         .collect();
     Arc::new(Pool {
@@ -271,6 +272,7 @@ fn pool(name: &str, octets: std::ops::Range<u8>, balance: Balance) -> Arc<Pool> 
         retries: 3,
         per_request: lb::config::PerRequest::default(),
         backends,
+        discover: None,
     })
 }
 

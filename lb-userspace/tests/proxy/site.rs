@@ -290,6 +290,7 @@ fn pool(backends: &[SocketAddr]) -> Arc<Pool> {
             address: *address,
             weight: Weight::ONE,
             backup: false,
+            leaving: false,
         });
     Arc::new(Pool {
         name: name("pool"),
@@ -299,6 +300,7 @@ fn pool(backends: &[SocketAddr]) -> Arc<Pool> {
         retries: 3,
         per_request: config::PerRequest::default(),
         backends: backends.collect(),
+        discover: None,
     })
 }
 

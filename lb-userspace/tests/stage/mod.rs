@@ -287,6 +287,7 @@ fn pool(text: &str, balance: Balance, backends: &[u8]) -> Arc<Pool> {
             address: SocketAddr::from(([10, 0, 0, *octet], 80)),
             weight: Weight::ONE,
             backup: false,
+            leaving: false,
         })
         .collect();
     Arc::new(Pool {
@@ -297,6 +298,7 @@ fn pool(text: &str, balance: Balance, backends: &[u8]) -> Arc<Pool> {
         retries: 3,
         per_request: config::PerRequest::default(),
         backends,
+        discover: None,
     })
 }
 

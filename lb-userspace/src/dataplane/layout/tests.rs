@@ -18,6 +18,7 @@ fn named(name: &str, last_octets: &[u8]) -> Arc<Pool> {
             address: SocketAddr::from(([10, 0, 0, *octet], 80)),
             weight: Weight::ONE,
             backup: false,
+            leaving: false,
         })
         .collect();
     Arc::new(Pool {
@@ -28,6 +29,7 @@ fn named(name: &str, last_octets: &[u8]) -> Arc<Pool> {
         retries: 3,
         per_request: config::PerRequest::default(),
         backends,
+        discover: None,
     })
 }
 
@@ -158,6 +160,7 @@ fn a_full_table_of_backends_can_be_exchanged_for_another() {
                 address: SocketAddr::from(([10, a, b, c], 80)),
                 weight: Weight::ONE,
                 backup: false,
+                leaving: false,
             }
         });
         Arc::new(Pool {

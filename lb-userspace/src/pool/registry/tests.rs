@@ -16,6 +16,7 @@ fn pool(name: &str, backends: &[(&str, &str)]) -> Arc<config::Pool> {
         address: address.parse().expect("an address"),
         weight: Weight::ONE,
         backup: false,
+        leaving: false,
     });
     Arc::new(config::Pool {
         name: Name::parse(name).expect("a name"),
@@ -31,6 +32,7 @@ fn pool(name: &str, backends: &[(&str, &str)]) -> Arc<config::Pool> {
         retries: 3,
         per_request: config::PerRequest::default(),
         backends: backends.collect(),
+        discover: None,
     })
 }
 

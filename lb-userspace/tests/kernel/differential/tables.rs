@@ -147,6 +147,7 @@ fn pool(name: &str, balance: Balance, backends: &[u8]) -> Arc<Pool> {
         address: SocketAddr::from(([10, 0, 0, *octet], 80)),
         weight: Weight::ONE,
         backup: false,
+        leaving: false,
     };
     Arc::new(Pool {
         name: Name::parse(name).expect("a name"),
@@ -156,6 +157,7 @@ fn pool(name: &str, balance: Balance, backends: &[u8]) -> Arc<Pool> {
         retries: 3,
         per_request: config::PerRequest::default(),
         backends: backends.iter().map(backend).collect(),
+        discover: None,
     })
 }
 
