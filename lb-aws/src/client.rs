@@ -8,7 +8,11 @@ use aws_sdk_ec2::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use super::{ApiError, ErrorKind, Identity, Operation, Settings, counters::Recorder, sdk::Sdk};
+use super::{
+    ApiError, ErrorKind, Identity, Operation, Settings,
+    counters::Recorder,
+    sdk::{self, Sdk},
+};
 
 /// A client of the EC2 API for this host and its Elastic IP.
 ///
@@ -93,11 +97,11 @@ impl Ec2 {
         settings: &Settings,
         recorder: Arc<Recorder>,
     ) -> Result<Self, ApiError> {
-        let sdk = Sdk::new(settings)?;
+        let sdk = Sdk::new(settings.metadata_endpoint.as_deref())?;
         let identity = Identity::find(settings, &sdk.metadata).await?;
-        let endpoint = settings.endpoint.as_deref();
+        let shared = sdk.shared(identity.region(), sdk::ATTEMPT_LIMIT).await?;
         Ok(Self {
-            client: sdk.ec2(identity.region(), endpoint).await?,
+            client: sdk::ec2(&shared, settings.endpoint.as_deref()),
             allocation_id: settings.allocation_id.clone(),
             identity,
             moves_private_ip: settings.moves_private_ip,

@@ -68,7 +68,8 @@ impl ApiError {
         }
     }
 
-    /// Converts an error of the SDK in a call of the action `operation` on the resource `subject`.
+    /// Converts an error of the SDK in a call of the action `operation` on the resource `subject`,
+    /// which the section `[ha.elastic_ip]` of the configuration has asked for.
     pub(super) fn of_call<E>(
         operation: Operation,
         subject: &str,
@@ -77,7 +78,32 @@ impl ApiError {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let action = operation.name();
+        Self::of(Purpose::ElasticIp, operation, subject, error)
+    }
+
+    /// Converts an error of the SDK in a call of the action `operation` on the resource `subject`,
+    /// which the section `[pool.discover]` of the configuration has asked for.
+    pub(super) fn of_discovery<E>(
+        operation: Operation,
+        subject: &str,
+        error: &SdkError<E, HttpResponse>,
+    ) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        Self::of(Purpose::Discovery, operation, subject, error)
+    }
+
+    fn of<E>(
+        purpose: Purpose,
+        operation: Operation,
+        subject: &str,
+        error: &SdkError<E, HttpResponse>,
+    ) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let (action, service) = (operation.name(), operation.service());
         let (kind, came_back) = match error {
             SdkError::TimeoutError(_) => (
                 ErrorKind::TimedOut,
@@ -90,14 +116,14 @@ impl ApiError {
             SdkError::DispatchFailure(failure) if failure.is_io() => {
                 (ErrorKind::Unreachable, root_cause(error))
             }
-            SdkError::ServiceError(service) => of_code(service.err(), service.raw()),
+            SdkError::ServiceError(answer) => of_code(service, answer.err(), answer.raw()),
             SdkError::ResponseError(_) => (
                 ErrorKind::Other,
-                format!("the response is not from EC2 ({})", root_cause(error)),
+                format!("the response is not from {service} ({})", root_cause(error)),
             ),
             _ => (of_cause(error), root_cause(error)),
         };
-        let advice = advice(kind, action, error.code());
+        let advice = advice(purpose, kind, operation, error.code());
         Self {
             kind,
             retry_after: error.raw_response().and_then(retry_after),
@@ -112,27 +138,42 @@ impl ApiError {
     }
 }
 
-fn of_code<E: ProvideErrorMetadata>(error: &E, response: &HttpResponse) -> (ErrorKind, String) {
+/// What a call to AWS is for, which decides where its errors send the operator.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Purpose {
+    /// The Elastic IP, of the section `[ha.elastic_ip]`.
+    ElasticIp,
+    /// The discovery of backends, of the section `[pool.discover]`.
+    Discovery,
+}
+
+/// Classifies a response with the code of an error from the service of AWS called `service`.
+/// Returns the kind of the error, and what to tell the operator about it.
+fn of_code<E: ProvideErrorMetadata>(
+    service: &str,
+    error: &E,
+    response: &HttpResponse,
+) -> (ErrorKind, String) {
     let status = response.status().as_u16();
     let Some(code) = error.code() else {
-        return without_code(status);
+        return without_code(service, status);
     };
     let said = match error.message() {
-        Some(message) => format!("EC2 answered {code} ({message})"),
-        None => format!("EC2 answered {code}"),
+        Some(message) => format!("{service} answered {code} ({message})"),
+        None => format!("{service} answered {code}"),
     };
     (kind_of(code, status), said)
 }
 
-/// Classifies a response without an EC2 error code: it came from a proxy in between, or has no XML.
+/// Classifies a response without an error code of AWS: it came from a proxy in between, or has no XML.
 /// Returns the kind of the error, and what to tell the operator about it.
-fn without_code(status: u16) -> (ErrorKind, String) {
+fn without_code(service: &str, status: u16) -> (ErrorKind, String) {
     let kind = if status == 429 {
         ErrorKind::Throttled
     } else {
         ErrorKind::Other
     };
-    let said = format!("the response (status {status}) did not come from EC2");
+    let said = format!("the response (status {status}) did not come from {service}");
     (kind, said)
 }
 
@@ -165,9 +206,10 @@ fn kind_of(code: &str, status: u16) -> ErrorKind {
         | "RequestExpired"
         | "SignatureDoesNotMatch"
         | "UnrecognizedClientException" => ErrorKind::Denied,
-        "MissingParameter" | "PrivateIpAddressLimitExceeded" | "Resource.AlreadyAssociated" => {
-            ErrorKind::Invalid
-        }
+        "MissingParameter"
+        | "PrivateIpAddressLimitExceeded"
+        | "Resource.AlreadyAssociated"
+        | "ValidationError" => ErrorKind::Invalid,
         _ if code.starts_with("Invalid") => ErrorKind::Invalid,
         _ if status == 429 => ErrorKind::Throttled,
         _ => ErrorKind::Other,
@@ -183,10 +225,11 @@ fn of_cause(error: &(dyn Error + 'static)) -> ErrorKind {
     ErrorKind::Other
 }
 
-fn advice(kind: ErrorKind, action: &str, code: Option<&str>) -> String {
+fn advice(purpose: Purpose, kind: ErrorKind, operation: Operation, code: Option<&str>) -> String {
     match (kind, code) {
         (ErrorKind::Denied, Some("UnauthorizedOperation" | "AccessDenied")) => {
-            format!("allow ec2:{action} in the instance's role (docs/aws.md has the policy)")
+            let permission = operation.permission();
+            format!("allow {permission} in the instance's role (docs/aws.md has the policy)")
         }
         (ErrorKind::Denied, Some("RequestExpired" | "SignatureDoesNotMatch" | "AuthFailure")) => {
             "check the credentials, and this host's clock: it must be right to 5 minutes".to_owned()
@@ -194,12 +237,22 @@ fn advice(kind: ErrorKind, action: &str, code: Option<&str>) -> String {
         (ErrorKind::Denied, _) => {
             "check the instance's role and its credentials (docs/aws.md)".to_owned()
         }
+        (ErrorKind::Throttled, _) if purpose == Purpose::Discovery => {
+            let service = operation.service();
+            format!(
+                "it is retried; other programs in this account call {service} too: a longer \
+                 interval in [pool.discover] reduces the calls of lb"
+            )
+        }
         (ErrorKind::Throttled, _) => {
             "it is retried with increasing delays; other programs in this account call EC2 too"
                 .to_owned()
         }
         (ErrorKind::Unreachable, _) => {
             "it is retried; check this host's route to the API (docs/aws.md)".to_owned()
+        }
+        (ErrorKind::Invalid, _) if purpose == Purpose::Discovery => {
+            "check the region, and the tags or the name of the group, in [pool.discover]".to_owned()
         }
         (ErrorKind::Invalid, _) => "check the IDs and addresses in [ha.elastic_ip]".to_owned(),
         (ErrorKind::TimedOut | ErrorKind::Other, _) => "it is retried".to_owned(),

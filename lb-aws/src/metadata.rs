@@ -7,6 +7,8 @@ use aws_sdk_ec2::config::Region;
 
 use super::{ApiError, ErrorKind, Settings, error::root_cause};
 
+const REGION: &str = "placement/region";
+
 const INTERFACES: &str = "network/interfaces/macs/";
 
 /// What this host is in AWS.
@@ -46,7 +48,7 @@ impl Identity {
         let instance = service.read("instance-id").await?;
         let region = match &settings.region {
             Some(region) => region.clone(),
-            None => service.read("placement/region").await?,
+            None => service.read(REGION).await?,
         };
         let (interface, private_ip) = service.interface(settings).await?;
         Ok(Self {
@@ -65,6 +67,14 @@ impl Identity {
 /// Reads one value of the metadata service.
 pub(super) async fn read(service: &imds::Client, key: &str) -> Result<String, ApiError> {
     Metadata(service).read(key).await
+}
+
+/// Returns the AWS region of this host, for the section `[pool.discover]` of the configuration.
+pub(super) async fn region(service: &imds::Client) -> Result<Region, ApiError> {
+    let read = value(service, REGION).await;
+    let region =
+        read.map_err(|error| unreadable(REGION, &error, "set region in [pool.discover]"))?;
+    Ok(Region::new(region))
 }
 
 struct Metadata<'a>(&'a imds::Client);
@@ -133,10 +143,15 @@ impl Metadata<'_> {
     }
 
     async fn read(&self, key: &str) -> Result<String, ApiError> {
-        let read = self.0.get(format!("/latest/meta-data/{key}")).await;
-        let value = read.map_err(|error| unreadable(key, &error))?;
-        Ok(value.as_ref().trim().to_owned())
+        let without = "set region, network_interface_id and private_ip in [ha.elastic_ip]";
+        let read = value(self.0, key).await;
+        read.map_err(|error| unreadable(key, &error, without))
     }
+}
+
+async fn value(service: &imds::Client, key: &str) -> Result<String, ImdsError> {
+    let value = service.get(format!("/latest/meta-data/{key}")).await?;
+    Ok(value.as_ref().trim().to_owned())
 }
 
 /// Returns the interface for the Elastic IP: the configured interface, or else the one with the
@@ -156,7 +171,9 @@ fn choose<'a>(interfaces: &'a [Interface], settings: &Settings) -> Option<&'a In
         .or_else(|| interfaces.first())
 }
 
-fn unreadable(key: &str, error: &ImdsError) -> ApiError {
+/// Returns the error of reading the value `key` of the metadata service. `without` says what to do
+/// where that service does not exist.
+fn unreadable(key: &str, error: &ImdsError, without: &str) -> ApiError {
     let (kind, why) = match error {
         ImdsError::ErrorResponse(answer) => (
             ErrorKind::Invalid,
@@ -174,8 +191,7 @@ fn unreadable(key: &str, error: &ImdsError) -> ApiError {
         kind,
         format!(
             "could not read {key} of the instance metadata service: {why}; is this an instance of \
-             EC2, and is its metadata service switched on? Without it, set region, \
-             network_interface_id and private_ip in [ha.elastic_ip]"
+             EC2, and is its metadata service switched on? Without it, {without}"
         ),
     )
 }

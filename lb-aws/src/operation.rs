@@ -1,6 +1,6 @@
-//! The actions of the EC2 API that the agent uses.
+//! The actions of AWS's APIs that the agent uses.
 
-/// An action of the EC2 API that the agent uses.
+/// An action of an API of AWS that the agent uses: of EC2, if its description names no other.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Operation {
     /// The action that associates the Elastic IP with this host.
@@ -13,8 +13,11 @@ pub enum Operation {
     DescribeNetworkInterfaces,
     /// Returns the rules of security groups; only `lb doctor` uses it.
     DescribeSecurityGroups,
-    /// Returns the settings of the metadata service; only `lb doctor` uses it.
+    /// Returns instances: their private addresses for the discovery of backends, and the settings
+    /// of the metadata service for `lb doctor`.
     DescribeInstances,
+    /// The action of Auto Scaling that returns the instances of a group.
+    DescribeAutoScalingGroups,
 }
 
 impl Operation {
@@ -28,6 +31,24 @@ impl Operation {
             Self::DescribeNetworkInterfaces => "DescribeNetworkInterfaces",
             Self::DescribeSecurityGroups => "DescribeSecurityGroups",
             Self::DescribeInstances => "DescribeInstances",
+            Self::DescribeAutoScalingGroups => "DescribeAutoScalingGroups",
         }
+    }
+
+    /// Returns the name of the service of AWS that has the action.
+    pub(super) fn service(self) -> &'static str {
+        match self {
+            Self::DescribeAutoScalingGroups => "Auto Scaling",
+            _ => "EC2",
+        }
+    }
+
+    /// Returns the permission that the action needs, as policies write it.
+    pub(super) fn permission(self) -> String {
+        let prefix = match self {
+            Self::DescribeAutoScalingGroups => "autoscaling",
+            _ => "ec2",
+        };
+        format!("{prefix}:{}", self.name())
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_config::{
-    BehaviorVersion, default_provider::credentials::DefaultCredentialsChain, imds,
+    BehaviorVersion, SdkConfig, default_provider::credentials::DefaultCredentialsChain, imds,
     provider_config::ProviderConfig,
 };
 use aws_sdk_ec2::config::{
@@ -15,13 +15,19 @@ use aws_smithy_http_client::{
     tls::{Provider, rustls_provider::CryptoMode},
 };
 
-use super::{ApiError, ErrorKind, Settings, error::root_cause};
+use super::{ApiError, ErrorKind, error::root_cause};
 
 /// Time limit for establishing the connection of a call of the EC2 API.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
-/// Time limit for one call of the EC2 API, from connecting to its answer.
-const ATTEMPT_LIMIT: Duration = Duration::from_millis(1500);
+/// Time limit for one call of the EC2 API about the Elastic IP, from connecting to its answer. A
+/// failover waits for it.
+pub(super) const ATTEMPT_LIMIT: Duration = Duration::from_millis(1500);
+
+/// Time limit for one call that lists instances, from connecting to its answer. No failover waits
+/// for it, and AWS may take seconds in an account with many instances.
+pub(super) const LIST_LIMIT: Duration = Duration::from_secs(4);
+const _: () = assert!(LIST_LIMIT.as_millis() < OPERATION_LIMIT.as_millis());
 
 /// Time limit for one call of the EC2 API together with everything that the SDK does before and
 /// after it, such as obtaining credentials.
@@ -53,7 +59,9 @@ pub(super) struct Sdk {
 }
 
 impl Sdk {
-    pub(super) fn new(settings: &Settings) -> Result<Self, ApiError> {
+    /// Returns the parts of the SDK, with the metadata service at the URL `metadata_endpoint`;
+    /// `None` for its usual URL.
+    pub(super) fn new(metadata_endpoint: Option<&str>) -> Result<Self, ApiError> {
         let http = Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
             // Each call has its own connection. An idle connection may have been made through an
@@ -68,7 +76,7 @@ impl Sdk {
             .operation_timeout(METADATA_LIMIT)
             .max_attempts(METADATA_ATTEMPTS)
             .token_ttl(TOKEN_LIFE);
-        if let Some(endpoint) = &settings.metadata_endpoint {
+        if let Some(endpoint) = metadata_endpoint {
             metadata = metadata.endpoint(endpoint).map_err(|error| {
                 let why = format!("{endpoint} is not a valid URL for a metadata service: {error}");
                 ApiError::new(ErrorKind::Invalid, why)
@@ -80,12 +88,13 @@ impl Sdk {
         })
     }
 
-    /// Returns a client of the EC2 API whose credentials have been loaded already.
-    pub(super) async fn ec2(
+    /// Returns what the clients of all APIs of AWS share, with credentials that have been loaded
+    /// already. `attempt_limit` is the time limit for one call, from connecting to its answer.
+    pub(super) async fn shared(
         &self,
         region: Region,
-        endpoint: Option<&str>,
-    ) -> Result<aws_sdk_ec2::Client, ApiError> {
+        attempt_limit: Duration,
+    ) -> Result<SdkConfig, ApiError> {
         let credentials = self.credentials(region.clone()).await?;
         let shared = aws_config::defaults(BehaviorVersion::latest())
             .http_client(self.http.clone())
@@ -100,17 +109,11 @@ impl Sdk {
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(CONNECT_LIMIT)
-                    .operation_attempt_timeout(ATTEMPT_LIMIT)
+                    .operation_attempt_timeout(attempt_limit)
                     .operation_timeout(OPERATION_LIMIT)
                     .build(),
-            )
-            .load()
-            .await;
-        let mut config = aws_sdk_ec2::config::Builder::from(&shared);
-        if let Some(endpoint) = endpoint {
-            config = config.endpoint_url(endpoint);
-        }
-        Ok(aws_sdk_ec2::Client::from_conf(config.build()))
+            );
+        Ok(shared.load().await)
     }
 
     /// Returns a provider of credentials, which takes them from the environment, a profile or the
@@ -135,6 +138,27 @@ impl Sdk {
         })?;
         Ok(SharedCredentialsProvider::new(chain))
     }
+}
+
+/// Returns a client of the EC2 API at the URL `endpoint`; `None` for the region's own.
+pub(super) fn ec2(shared: &SdkConfig, endpoint: Option<&str>) -> aws_sdk_ec2::Client {
+    let mut config = aws_sdk_ec2::config::Builder::from(shared);
+    if let Some(endpoint) = endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    aws_sdk_ec2::Client::from_conf(config.build())
+}
+
+/// Returns a client of the Auto Scaling API at the URL `endpoint`; `None` for the region's own.
+pub(super) fn auto_scaling(
+    shared: &SdkConfig,
+    endpoint: Option<&str>,
+) -> aws_sdk_autoscaling::Client {
+    let mut config = aws_sdk_autoscaling::config::Builder::from(shared);
+    if let Some(endpoint) = endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    aws_sdk_autoscaling::Client::from_conf(config.build())
 }
 
 fn provider(http: &SharedHttpClient) -> ProviderConfig {

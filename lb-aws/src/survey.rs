@@ -39,7 +39,7 @@ pub struct MetadataOptions {
 /// # Errors
 /// The service does not answer, or refuses.
 pub async fn instance_id(settings: &Settings) -> Result<String, ApiError> {
-    let sdk = Sdk::new(settings)?;
+    let sdk = Sdk::new(settings.metadata_endpoint.as_deref())?;
     metadata::read(&sdk.metadata, "instance-id").await
 }
 
