@@ -77,6 +77,7 @@ struct Filter<'a> {
 
 /// What a filter compares with its values.
 enum Subject<'a> {
+    Id,
     State,
     Tag(&'a str),
     TagKey,
@@ -86,6 +87,7 @@ impl Filter<'_> {
     fn matches(&self, instance: &FleetInstance) -> bool {
         let has = |value: &str| self.values.contains(&value);
         match self.subject {
+            Subject::Id => has(&instance.id),
             Subject::State => has(instance.state.described().1),
             Subject::Tag(key) => instance.tags.get(key).is_some_and(|value| has(value)),
             Subject::TagKey => instance.tags.keys().any(|key| has(key)),
@@ -99,6 +101,7 @@ fn filters(parameters: &Parameters) -> Result<Vec<Filter<'_>>, Refusal> {
         .map(|(number, name)| {
             let subject =
                 match name {
+                    "instance-id" => Subject::Id,
                     "instance-state-name" => Subject::State,
                     "tag-key" => Subject::TagKey,
                     _ => Subject::Tag(name.strip_prefix("tag:").ok_or_else(|| {
