@@ -4,6 +4,7 @@
 mod calls;
 mod environment;
 mod failures;
+mod instances;
 mod metadata;
 mod moto;
 mod site;

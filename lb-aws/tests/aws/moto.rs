@@ -8,12 +8,18 @@ use lab::{
     ec2::{Ec2 as _, Imds, Instance, Moto, REGION},
     host::joined,
 };
-use lb_aws::{Ec2, ErrorKind, Owner, Settings};
+use lb_aws::{
+    ApiError, Ec2, ErrorKind, Instance as Listed, Instances, InstancesSettings, Owner, Settings,
+};
+use lb_config::InstanceFilter;
 
 use crate::site::{BALANCERS, failed};
 
 const API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5000);
 const METADATA: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5001);
+
+/// A machine image (AMI) that moto has by default.
+const IMAGE: &str = "ami-12c6146b";
 
 struct Site {
     host: Host,
@@ -52,11 +58,30 @@ impl Site {
             metadata_endpoint: Some(format!("http://{METADATA}")),
             source: Some(BALANCERS[0].1),
         };
+        self.inside(async move || Ok(work(Ec2::connect(&settings).await?).await))
+    }
+
+    /// Lists instances in moto's network namespace.
+    fn list(&self, filter: InstanceFilter) -> Result<Vec<Listed>, ApiError> {
+        let settings = InstancesSettings {
+            region: Some(REGION.to_owned()),
+            endpoint: Some(self.moto.endpoint().to_owned()),
+            auto_scaling_endpoint: Some(self.moto.endpoint().to_owned()),
+            metadata_endpoint: Some(format!("http://{METADATA}")),
+        };
+        self.inside(async move || Ok(Instances::connect(&settings).await?.list(&filter).await))
+    }
+
+    fn inside<T, F>(&self, work: impl FnOnce() -> F + Send + 'static) -> T
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ApiError>>,
+    {
         let thread = self.host.inside(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(async { Ok(work(Ec2::connect(&settings).await?).await) })
+            Ok(runtime.block_on(work())?)
         });
         joined(thread).expect("a client of moto")
     }
@@ -125,6 +150,65 @@ fn moto_knows_no_allocation_that_is_not_there() {
         failed(ec2.describe().await, ErrorKind::Invalid, &words);
         failed(ec2.associate().await, ErrorKind::Invalid, &words);
     });
+}
+
+#[test]
+fn moto_lists_instances_by_their_tags_and_by_their_group() {
+    let site = Site::raise(&[]);
+    let run = "Action=RunInstances&InstanceType=t3.micro&MinCount=2&MaxCount=2\
+               &TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=Role\
+               &TagSpecification.1.Tag.1.Value=web";
+    let image = IMAGE;
+    let started = site.moto.call(&format!("{run}&ImageId={image}"));
+    let started = ids(&started.expect("two instances"));
+    let by_tag = InstanceFilter::Tags(vec![("Role".to_owned(), "web".to_owned())]);
+    assert_eq!(ids_of(site.list(by_tag.clone())), started);
+
+    let stop = format!("Action=StopInstances&InstanceId.1={}", started[0]);
+    site.moto.call(&stop).expect("a stopped instance");
+    assert_eq!(ids_of(site.list(by_tag)), started[1..]);
+
+    let group = InstanceFilter::AutoScalingGroup("web".to_owned());
+    let words = ["group web", REGION];
+    failed(site.list(group.clone()), ErrorKind::Invalid, &words);
+    for form in [
+        format!(
+            "Action=CreateLaunchConfiguration&LaunchConfigurationName=web&ImageId={image}\
+             &InstanceType=t3.micro"
+        ),
+        format!(
+            "Action=CreateAutoScalingGroup&AutoScalingGroupName=web&LaunchConfigurationName=web\
+             &MinSize=3&MaxSize=3&AvailabilityZones.member.1={REGION}a"
+        ),
+    ] {
+        site.moto.call_auto_scaling(&form).expect("a group");
+    }
+    let described = site
+        .moto
+        .call_auto_scaling("Action=DescribeAutoScalingGroups");
+    let members = described
+        .expect("a group")
+        .replace("InstanceId>", "instanceId>");
+    let members = ids(&members);
+    assert_eq!(members.len(), 3, "{members:?}");
+    assert_eq!(ids_of(site.list(group)), members);
+}
+
+/// Returns the instance IDs in a response of moto, sorted.
+fn ids(xml: &str) -> Vec<String> {
+    let rest = xml.split("<instanceId>").skip(1);
+    let mut ids: Vec<_> = rest
+        .filter_map(|rest| Some(rest.split_once("</")?.0.to_owned()))
+        .collect();
+    ids.sort();
+    ids
+}
+
+fn ids_of(listed: Result<Vec<Listed>, ApiError>) -> Vec<String> {
+    let listed = listed.expect("instances").into_iter();
+    let mut ids: Vec<_> = listed.map(|instance| instance.id).collect();
+    ids.sort();
+    ids
 }
 
 fn owner_of(site: &Site) -> Option<usize> {
