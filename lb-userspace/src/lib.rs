@@ -14,6 +14,7 @@ pub mod agent;
 pub mod cli;
 mod command;
 pub mod dataplane;
+pub mod discovery;
 pub mod doctor;
 pub mod events;
 pub mod ha;

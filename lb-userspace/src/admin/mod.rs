@@ -36,8 +36,9 @@ pub(crate) use status::examples::{
     per_request as examples_of_per_request, status as examples_of_status,
 };
 pub use status::{
-    BackendStatus, CertificateStatus, CheckStatus, DropStatus, HaStatus, InterfaceStatus,
-    LimitStatus, Moment, ObtainedStatus, PoolStatus, ServiceStatus, State, Status, XdpStatus,
+    BackendStatus, CertificateStatus, CheckStatus, DiscoveryStatus, DropStatus, ExcludedStatus,
+    HaStatus, InterfaceStatus, LimitStatus, Moment, ObtainedStatus, PoolStatus, ServiceStatus,
+    State, Status, XdpStatus,
     ha::{
         AddressKind, AddressOwner, AddressStatus, FlowsStatus, LinkStatus, PeerStatus,
         TrackedStatus,

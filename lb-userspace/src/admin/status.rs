@@ -13,10 +13,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use super::wording::xdp_in_words;
 use crate::pool::{AdminState, AllDown};
 
+mod discovery;
 #[cfg(test)]
 pub(crate) mod examples;
 pub(super) mod ha;
 
+pub use discovery::{DiscoveryStatus, ExcludedStatus};
 pub use ha::HaStatus;
 
 /// A snapshot of the agent's state, for operators.
@@ -139,7 +141,11 @@ pub struct PoolStatus {
     /// no limit.
     #[serde(default)]
     pub limit: Option<LimitStatus>,
-    /// The backends, in the order of the configuration.
+    /// How the discovery of the pool's backends stands; `null` if the configuration lists them.
+    #[serde(default)]
+    pub discovery: Option<DiscoveryStatus>,
+    /// The backends, in the order of the configuration, or of their addresses if they are
+    /// discovered.
     pub backends: Vec<BackendStatus>,
 }
 
@@ -172,6 +178,10 @@ pub struct BackendStatus {
     /// Whether the backend gets requests only while no other backend of its pool is up.
     #[serde(default)]
     pub backup: bool,
+    /// Whether the backend leaves the pool, because the source that it was discovered by no longer
+    /// has it.
+    #[serde(default)]
+    pub leaving: bool,
     /// When the backend's ejection for failing requests ends; `null` if the backend is not ejected.
     #[serde(default)]
     pub ejected_until: Option<Moment>,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+mod discovery;
 mod pair;
 mod status;
 

@@ -65,10 +65,9 @@ pub fn take_over(file: &Path, logging: Logging) -> Result<(), Error> {
         let _gone = predecessor.tell(Err(error));
     })?;
     let inherited = predecessor.inherit().map_err(Error::TakeOver)?;
-    let config = draft.config;
     runtime()?.block_on(async move {
         let signals = run::Signals::listen().map_err(Error::Runtime)?;
-        let started = start_agent(file.to_owned(), config, inherited, logging);
+        let started = start_agent(file.to_owned(), &draft.config, inherited, logging);
         // If the predecessor has ended in the meantime, this process has to serve anyway.
         let _gone = predecessor.tell(started.as_ref().map(drop));
         drop(predecessor);
@@ -108,14 +107,14 @@ fn refuse_unreachable(draft: &Draft) -> Result<(), Error> {
 
 async fn start_and_run(file: PathBuf, config: Config, logging: Logging) -> Result<(), Error> {
     let signals = run::Signals::listen().map_err(Error::Runtime)?;
-    start_agent(file, config, Inherited::default(), logging)?
+    start_agent(file, &config, Inherited::default(), logging)?
         .run(signals)
         .await
 }
 
 fn start_agent(
     file: PathBuf,
-    config: Config,
+    config: &Config,
     mut inherited: Inherited,
     logging: Logging,
 ) -> Result<run::Agent<Dataplane>, Error> {

@@ -26,6 +26,7 @@ use crate::{
     proxy::{self, BackendUsage, PoolUsage, Proxy},
 };
 
+mod discovery;
 mod ended_early;
 mod ha;
 mod metrics;
@@ -277,6 +278,7 @@ fn pool(
                 since: Moment(member.map_or(SystemTime::UNIX_EPOCH, |member| member.since)),
                 order: member.map(|member| member.order).unwrap_or_default(),
                 backup: backend.backup,
+                leaving: backend.leaving,
                 ejected_until: ejected_for.map(|left| Moment(SystemTime::now() + left)),
                 in_use: limit.map(|_limit| in_use),
                 last_check: state.records.last(&id).map(check_status),
@@ -304,6 +306,7 @@ fn pool(
             queued: usage.map_or(0, |usage| usage.queued),
             queue_size: limit.queue_size,
         }),
+        discovery: state.discovered.status(&pool.name).map(discovery::status),
         backends: backends.collect(),
     }
 }

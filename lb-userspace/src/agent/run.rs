@@ -30,13 +30,15 @@ use crate::{
     health::{Checked, Checks},
     logging::Logging,
     peer::{Certificates, Message},
-    pool::{AdminState, AllDown, Change, OverrideApplied, PoolView, StateFile, state_name},
+    pool::{AdminState, Change, OverrideApplied, PoolView, StateFile, state_name},
     proxy::Proxy,
     tickets::TicketKeys,
 };
 
 mod announce;
+mod backend_log;
 mod changes;
+mod discovery;
 mod expiry;
 mod handover;
 mod obtained;
@@ -46,6 +48,7 @@ mod reload;
 mod tls_files;
 mod upgrade;
 
+pub(super) use discovery::Discovery;
 pub(super) use expiry::Expiry;
 pub(super) use handover::Handover;
 pub(super) use obtained::inspect_obtained;
@@ -58,6 +61,7 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) shared: Arc<Shared<K>>,
     pub(super) checks: Checks,
     pub(super) outcomes: mpsc::Receiver<Checked>,
+    pub(super) discovery: Discovery,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) feeds: Feeds,
     pub(super) state_file: StateFile,
@@ -137,6 +141,7 @@ impl<K: Kernel> Agent<K> {
     /// The pair thread ended unexpectedly.
     pub(super) async fn run(mut self, mut signals: Signals) -> Result<(), Error> {
         self.announce();
+        self.apply_discovered();
         while self.next_event(&mut signals).await {
             if let Some(answer) = self.upgrading.take()
                 && self.upgrade(answer).await
@@ -166,6 +171,7 @@ impl<K: Kernel> Agent<K> {
             _ = terminate.recv() => return false,
             _ = interrupt.recv() => return false,
             Some(checked) = self.outcomes.recv() => self.checked(checked),
+            Some(heard) = self.discovery.heard() => self.backends_heard(heard),
             Some(command) = self.commands.recv() => self.command(command),
             Some(service) = self.acme_news.renewed.recv() => self.load_obtained(&service),
             Some(message) = self.acme_news.messages.recv() => self.tell_peer(Some(Message::Acme(message))),
@@ -293,7 +299,7 @@ impl<K: Kernel> Agent<K> {
             .collect();
         self.tell(&views.into_values().cloned().collect::<Vec<_>>());
         for (change, reason) in changes {
-            log(change, reason);
+            backend_log::change(change, reason);
         }
     }
 
@@ -332,6 +338,7 @@ impl<K: Kernel> Agent<K> {
         notify_watchdog();
         self.logging.tick();
         self.retry();
+        self.keep_up_discovery();
         if self.unremembered {
             self.remember();
         }
@@ -423,53 +430,6 @@ impl<K: Kernel> Agent<K> {
         self.servers.finish().await;
         tracing::info!("stopped; the XDP program keeps steering packets");
     }
-}
-
-/// Logs a change of a backend's state, and what it means for the pool.
-fn log(change: &Change, reason: &str) {
-    let (pool, backend) = (&change.view.pool.name, &change.backend);
-    if change.from != change.to {
-        log_state(change, reason);
-    }
-    let was_last = change.from == BackendState::Up || change.from == change.to;
-    match change.view.all_down().filter(|_| was_last) {
-        Some(AllDown::Trying) => tracing::error!(
-            %pool, new_connections = "tried on all of them", event = "pool_down",
-            "no backend of the pool is up"
-        ),
-        Some(AllDown::Refusing) => tracing::error!(
-            %pool, new_connections = "refused", event = "pool_down", "no backend of the pool is up"
-        ),
-        None if is_first_up(change) => tracing::info!(
-            %pool, %backend, event = "pool_restored", "the pool has a backend that is up again"
-        ),
-        None => {}
-    }
-}
-
-fn log_state(change: &Change, reason: &str) {
-    let (pool, backend) = (&change.view.pool.name, &change.backend);
-    let (from, to) = (state_name(change.from), state_name(change.to));
-    match change.to {
-        BackendState::Down => {
-            tracing::warn!(
-                %pool, %backend, from, to, reason, event = "backend_down", "backend state changed"
-            );
-        }
-        BackendState::Draining => tracing::info!(
-            %pool, %backend, from, to, reason, event = "backend_draining", "backend state changed"
-        ),
-        BackendState::Up => tracing::info!(
-            %pool, %backend, from, to, reason, event = "backend_up", "backend state changed"
-        ),
-    }
-}
-
-/// Returns whether this change brought up a backend that is now the only one of its pool that is
-/// up.
-fn is_first_up(change: &Change) -> bool {
-    let up = change.view.states.iter();
-    change.to == BackendState::Up && up.filter(|state| **state == BackendState::Up).count() == 1
 }
 
 fn drain(proxy: Proxy) {

@@ -10,6 +10,7 @@ use super::{kernel::Kernel, pair::PairSnapshots};
 use crate::{
     acme::StatusRegistry,
     config::{Config, Interfaces, Name},
+    discovery::Discovered,
     events::Journal,
     health::Records,
     peer::Difference,
@@ -34,7 +35,9 @@ pub(super) struct Shared<K> {
 
 /// The configuration in force, and the state that belongs to it.
 pub(super) struct State {
+    /// The configuration in force, with the backends that were discovered.
     pub(super) config: Config,
+    pub(super) discovered: Discovered,
     pub(super) registry: BackendRegistry,
     pub(super) records: Records,
     /// The index that each interface had when the XDP program was attached to it; `None` if it did

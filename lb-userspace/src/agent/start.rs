@@ -21,7 +21,7 @@ use super::{
     file_watch::{FileWatch, Stamps},
     kernel::Kernel,
     pair::{Bound, Moving, Pair},
-    run::{self, AdminListener, Agent, Expiry, Handover},
+    run::{self, AdminListener, Agent, Discovery, Expiry, Handover},
     shared::{Shared, State, indices},
     upgrade::Inherited,
 };
@@ -30,6 +30,7 @@ use crate::{
     admin::{self, Access, AdminSocket, Servers},
     config::{self, Config},
     dataplane,
+    discovery::Discovered,
     health::{Checked, Checks, Records},
     logging::Logging,
     peer::Certificates,
@@ -56,12 +57,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// opens the packet path. Must be called within a tokio runtime.
 pub(super) fn start<K: Kernel>(
     file: PathBuf,
-    config: Config,
+    config: &Config,
     (mut inherited, logging): (Inherited, Logging),
     open: impl FnOnce(&config::Node, &config::Dataplane) -> Result<K, dataplane::Error>,
 ) -> Result<Agent<K>, Error> {
-    refuse_other_moves(&config, &inherited)?;
+    refuse_other_moves(config, &inherited)?;
     let doors = Doors::open(&config.admin, &mut inherited)?;
+    let mut discovery = Discovery::recall(state_path(config, "backends.json"));
+    let discovered = Discovered::new(&config.pools, discovery.saved());
+    let config = config.with_discovered(&discovered.backends()).config;
     let state_file = StateFile::beside(&config.admin.socket);
     let registry = BackendRegistry::new(&config.pools, &recall(&state_file), SystemTime::now());
     let feeds = Feeds::default().renewed(&registry);
@@ -95,9 +99,11 @@ pub(super) fn start<K: Kernel>(
 
     // None of the following steps of the start can fail.
     let journal = logging.journal.clone();
-    journal.open(&events_file(&config));
+    let events_file = config.log.events_file.clone();
+    journal.open(&events_file.unwrap_or_else(|| state_path(&config, "events.jsonl")));
     let flows = kernel.flows();
     let (checks, outcomes) = start_checks(&config);
+    discovery.query(&config);
     let certificates = Certificates::new(shares_certificates(&config), run::inspect);
     let (mut acme, acme_news) = Acme::new(challenges, run::inspect_obtained, config.ha.is_some());
     acme.apply(&config);
@@ -106,7 +112,7 @@ pub(super) fn start<K: Kernel>(
     let snapshots = bound.as_ref().map(|bound| Arc::clone(bound.snapshots()));
     let shared = Arc::new(Shared::new(
         (kernel, proxy),
-        state(config, registry),
+        state(config, discovered, registry),
         snapshots,
         (acme.statuses().clone(), journal),
     ));
@@ -116,6 +122,7 @@ pub(super) fn start<K: Kernel>(
         shared,
         checks,
         outcomes,
+        discovery,
         commands,
         feeds,
         state_file,
@@ -229,13 +236,14 @@ fn shares_certificates(config: &Config) -> bool {
 }
 
 /// Returns the state that is shared at the beginning, when the packet path has just been opened.
-fn state(config: Config, registry: BackendRegistry) -> State {
+fn state(config: Config, discovered: Discovered, registry: BackendRegistry) -> State {
     State {
         records: Records::default().renewed(&config.pools, |id| {
             registry.status(id).is_none_or(|member| member.healthy)
         }),
         interfaces: indices(&config.node.interfaces),
         config,
+        discovered,
         registry,
         unsettled: BTreeSet::new(),
         unusable: Vec::new(),
@@ -243,17 +251,16 @@ fn state(config: Config, registry: BackendRegistry) -> State {
     }
 }
 
-/// Returns the file that the events are saved in: the configured one, or `events.jsonl` in the folder that
-/// systemd gives the agent (`StateDirectory=`), or one beside the admin socket.
-fn events_file(config: &Config) -> PathBuf {
+/// Returns the path of a file that outlives a restart of the host: `name` in the folder that systemd
+/// gives the agent (`StateDirectory=`), or else one beside the admin socket.
+fn state_path(config: &Config, name: &str) -> PathBuf {
     let folders = std::env::var_os("STATE_DIRECTORY");
     let folder = folders.and_then(|folders| std::env::split_paths(&folders).next());
     let folder = folder.filter(|folder| folder.is_absolute());
-    let configured = config.log.events_file.clone();
-    configured.unwrap_or_else(|| match folder {
-        Some(folder) => folder.join("events.jsonl"),
-        None => config.admin.socket.with_extension("events.jsonl"),
-    })
+    match folder {
+        Some(folder) => folder.join(name),
+        None => config.admin.socket.with_extension(name),
+    }
 }
 
 fn watchdog() -> Interval {

@@ -104,10 +104,14 @@ fn pool(pool: &PoolStatus, status: &Status, colour: bool) -> String {
         let words = all_down.in_words();
         format!("\n{}", Style::Red.paint(words, colour))
     });
-    let per_request = pool.per_request_in_words().into_iter();
-    let per_request: String = per_request.map(|words| format!("; {words}")).collect();
+    let (discovery, problems) = pool.discovery_in_words(status.now);
+    let further = pool.per_request_in_words().into_iter().chain(discovery);
+    let further: String = further.map(|words| format!("; {words}")).collect();
+    let problems = problems.into_iter();
+    let problems = problems.map(|problem| format!("\n{}", Style::Yellow.paint(&problem, colour)));
+    let problems: String = problems.collect();
     format!(
-        "{name}  {}; {check}{per_request}{all_down}\n{}",
+        "{name}  {}; {check}{further}{all_down}{problems}\n{}",
         pool.balance,
         table.render(colour)
     )

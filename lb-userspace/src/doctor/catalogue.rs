@@ -1,8 +1,8 @@
 //! The catalogue of the checks of `lb doctor`, from which docs/doctor.md is generated.
 
 use super::{
-    agent, aws, backends, certificates, check::Check, checksums, clock, configuration, files, host,
-    interface, kernel, names, pair, ports,
+    agent, aws, backends, certificates, check::Check, checksums, clock, configuration, discovery,
+    files, host, interface, kernel, names, pair, ports,
 };
 
 /// Returns every check of `lb doctor`, in the order of its output.
@@ -10,7 +10,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
     ALL.iter().copied().flatten().copied()
 }
 
-static ALL: [&[&Check]; 14] = [
+static ALL: [&[&Check]; 15] = [
     &configuration::CHECKS,
     &agent::CHECKS,
     &kernel::CHECKS,
@@ -19,6 +19,7 @@ static ALL: [&[&Check]; 14] = [
     &host::CHECKS,
     &ports::CHECKS,
     &clock::CHECKS,
+    &discovery::CHECKS,
     &backends::CHECKS,
     &pair::CHECKS,
     &aws::CHECKS,

@@ -17,6 +17,7 @@ mod check;
 mod checksums;
 mod clock;
 mod configuration;
+mod discovery;
 mod files;
 mod finding;
 mod host;
@@ -48,10 +49,12 @@ use crate::config::{Config, Mode};
 
 /// Time limit of one request over the network, to a backend, the peer or the DNS resolver.
 const REQUEST_LIMIT: Duration = Duration::from_secs(3);
+/// Time limit of asking the source of a pool for its backends.
+const DISCOVERY_LIMIT: Duration = Duration::from_secs(5);
 /// Time limit of all requests to AWS together, some of which need the answers to earlier ones.
 const AWS_LIMIT: Duration = Duration::from_secs(8);
 
-/// Examines this host, with the configuration in a file. Takes at most about ten seconds.
+/// Examines this host, with the configuration in a file. Takes at most about fifteen seconds.
 ///
 /// # Errors
 /// The process can start no thread.
@@ -74,6 +77,8 @@ async fn report(file: &Path) -> Report {
     let (agent, found) = agent::find(&config.admin.socket).await;
     findings.extend(found);
     let agent = agent.as_ref();
+    let (config, found) = discovery::check(config, DISCOVERY_LIMIT).await;
+    findings.extend(found);
     let (found, names) = certificates::check(&config, Account::of(agent));
     findings.extend(found);
     findings.extend(on_this_host(&config, agent));

@@ -86,6 +86,27 @@ kinds! {
     BackendEjectionEnded "backend_ejection_ended" "{pool}/{backend}"
         "The backend is used again: its ejection ended"
         "The ejection of a backend ended.";
+    BackendDiscovered "backend_discovered" "{pool}/{backend}"
+        "{source} has the backend: it was added to the pool"
+        "The source of a pool has a new backend.";
+    BackendChanged "backend_changed" "{pool}/{backend}"
+        "{source} has changed the name, weight or backup state of the backend"
+        "The source of a pool has changed a backend.";
+    BackendLeaving "backend_leaving" "{pool}/{backend}"
+        "{source} no longer has the backend: it is drained"
+        "The source of a pool no longer has a backend, which gets no new connections.";
+    BackendRemoved "backend_removed" "{pool}/{backend}"
+        "The backend was removed from the pool: its drain time has passed"
+        "A backend that its source no longer has was removed from its pool.";
+    BackendExcluded "backend_excluded" "{pool}/{backend}"
+        "The backend was discovered, but cannot be used: {reason}"
+        "A backend of a source cannot be used.";
+    DiscoveryFailed "discovery_failed" "{pool}"
+        "The backends cannot be discovered, and stay as they are: {error}"
+        "The source of a pool fails, or has no backends.";
+    DiscoveryRestored "discovery_restored" "{pool}"
+        "The backends are discovered again by {source}"
+        "The source of a pool answers again.";
     PoolDown "pool_down" "{pool}"
         "No backend of the pool is up: new connections are {new_connections}"
         "The last backend of a pool went down.";

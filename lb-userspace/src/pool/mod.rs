@@ -62,10 +62,12 @@ impl PoolView {
         }
     }
 
-    /// Returns what happens to new connections while no backend is up; `None` if a backend is up.
+    /// Returns what happens to new connections while no backend is up; `None` if a backend is up, or
+    /// if a healthy backend is leaving the pool, which gets new connections in that case.
     #[must_use]
     pub fn all_down(&self) -> Option<AllDown> {
-        if self.states.contains(&BackendState::Up) {
+        let is_leaving = (0..self.states.len()).any(|index| self.is_healthy_and_leaving(index));
+        if is_leaving || self.states.contains(&BackendState::Up) {
             return None;
         }
         let tries = self.pool.when_all_down == WhenAllDown::TryAll;
@@ -77,10 +79,23 @@ impl PoolView {
     }
 
     /// Returns the states that apply to new connections, in the order of `pool.backends`: the
-    /// states of the backends, but `up` for backends that are tried because no backend is up.
+    /// states of the backends, but `up` for backends that are used because no backend is up. These
+    /// are healthy backends that are leaving the pool, so that a source can replace all backends at
+    /// once, or else the backends that are tried.
     #[must_use]
     pub fn taken_states(&self) -> Vec<BackendState> {
-        if self.all_down() != Some(AllDown::Trying) {
+        if self.states.contains(&BackendState::Up) {
+            return self.states.clone();
+        }
+        let Some(all_down) = self.all_down() else {
+            let states = self.states.iter().enumerate();
+            let states = states.map(|(index, state)| match self.is_healthy_and_leaving(index) {
+                true => BackendState::Up,
+                false => *state,
+            });
+            return states.collect();
+        };
+        if all_down == AllDown::Refusing {
             return self.states.clone();
         }
         let backends = self.states.iter().zip(&self.overrides);
@@ -90,7 +105,16 @@ impl PoolView {
         });
         taken.collect()
     }
+
+    /// Returns whether the backend with this index is healthy and is drained only because it is
+    /// leaving the pool, not by an operator override.
+    fn is_healthy_and_leaving(&self, index: usize) -> bool {
+        self.states[index] == BackendState::Draining && self.overrides[index] == AdminState::Ready
+    }
 }
+
+#[cfg(test)]
+mod tests;
 
 /// Identity of a backend: its pool and its address, which do not change when a reload renames the
 /// backend.

@@ -49,6 +49,8 @@ pub struct BackendStatus {
     /// When the backend last came up, or was added, while the agent was running; `None` if it was
     /// up at the start of the agent, or has not been up since.
     pub came_up: Option<SystemTime>,
+    /// Whether the source that the backend was discovered by no longer has it.
+    pub leaving: bool,
 }
 
 /// A change of a backend's state, or of whether it is used while no backend of its pool is up.
@@ -143,6 +145,24 @@ impl BackendRegistry {
         Self::build(pools, now, |id| {
             let status = self.status(id).copied();
             status.unwrap_or_else(|| BackendStatus::begin(now, Some(now)))
+        })
+    }
+
+    /// Returns the registry after the backends of pools were discovered. It differs from
+    /// [`Self::reloaded`] in that a backend that is new in a pool with other backends begins as
+    /// unhealthy, and is up after its first check: a source may list a host before it serves.
+    #[must_use]
+    pub fn discovered(&self, pools: &[Arc<config::Pool>], now: SystemTime) -> Self {
+        let had_backends = |pool: &Name| {
+            let view = self.view(pool);
+            view.is_some_and(|view| !view.pool.backends.is_empty())
+        };
+        Self::build(pools, now, |id| {
+            let status = self.status(id).copied();
+            status.unwrap_or_else(|| BackendStatus {
+                healthy: !had_backends(&id.pool),
+                ..BackendStatus::begin(now, Some(now))
+            })
         })
     }
 
@@ -275,7 +295,8 @@ impl BackendRegistry {
         let entries = pools.iter().map(|pool| {
             let statuses = pool.backends.iter().map(|backend| {
                 let id = BackendKey::of(pool, backend);
-                settle(status(&id), pool.check.is_some(), now)
+                let status = status(&id).with_leaving(backend.leaving, now);
+                settle(status, pool.check.is_some(), now)
             });
             Entry::new(Arc::clone(pool), statuses.collect())
         });
@@ -402,13 +423,32 @@ impl BackendStatus {
             stamp: Stamp::default(),
             since: now,
             came_up,
+            leaving: false,
         }
     }
 
-    /// Returns the state of the backend that follows from its health and its override.
+    /// Returns the status with `leaving` set to this value.
+    fn with_leaving(self, leaving: bool, now: SystemTime) -> Self {
+        let before = self.state();
+        let mut status = Self { leaving, ..self };
+        if status.state() != before {
+            status.since = now;
+            if status.state() == BackendState::Up {
+                status.came_up = Some(now);
+            }
+        }
+        status
+    }
+
+    /// Returns the state of the backend that follows from its health, its override, and whether it
+    /// is leaving: a backend that is leaving is drained.
     #[must_use]
     pub fn state(&self) -> BackendState {
-        combined_state(self.healthy, self.order)
+        let order = match self.leaving {
+            true => self.order.max(AdminState::Drain),
+            false => self.order,
+        };
+        combined_state(self.healthy, order)
     }
 
     fn ordered(&self) -> StampedOverride {

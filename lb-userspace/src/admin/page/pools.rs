@@ -14,19 +14,25 @@ use crate::{
 /// Writes the section of the status page on one pool.
 pub(super) fn write(page: &mut String, pool: &PoolStatus, view: View<'_>) -> fmt::Result {
     let name = Escaped(&pool.name);
+    let (discovery, problems) = pool.discovery_in_words(view.status.now);
     write!(
         page,
         "<section aria-labelledby=\"pool-{name}\"><h2 id=\"pool-{name}\">Pool {name}</h2>\
-         <p class=\"soft\">{} · {}{}{}</p>",
+         <p class=\"soft\">{} · {}{}{}</p>{}",
         Escaped(&pool.balance),
         Escaped(pool.check.as_deref().unwrap_or("not checked")),
         pool.per_request_in_words()
             .iter()
+            .chain(&discovery)
             .map(|words| format!(" · {}", Escaped(words)))
             .collect::<String>(),
         pool.all_down
             .map(|all_down| format!(" · <b class=\"down\">{}</b>", all_down.in_words()))
             .unwrap_or_default(),
+        problems
+            .iter()
+            .map(|problem| format!("<p class=\"draining\">{}</p>", Escaped(problem)))
+            .collect::<String>(),
     )?;
     let mut columns = vec![
         "Backend",

@@ -34,6 +34,7 @@ pub(crate) fn status() -> Status {
         since: moment(now - 200),
         order,
         backup: false,
+        leaving: false,
         ejected_until: None,
         in_use: None,
         last_check: Some(CheckStatus {
@@ -106,6 +107,7 @@ pub(crate) fn status() -> Status {
             all_down: None,
             sticky: None,
             limit: None,
+            discovery: None,
             backends: vec![
                 backend("web1", "10.0.0.6:80", State::Up, AdminState::Ready, None),
                 backend(

@@ -73,6 +73,7 @@ impl BackendStatus {
         let mut words = match (self.state, self.order) {
             (State::Down, AdminState::Down) => format!("{state} (override)"),
             (State::Down, AdminState::Drain) => format!("{state} (drained)"),
+            _ if self.leaving => format!("{state} (leaving)"),
             _ => state.to_owned(),
         };
         if self.backup {

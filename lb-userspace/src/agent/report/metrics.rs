@@ -11,6 +11,7 @@ use crate::{
         self, SourcePorts,
         flows::{self, FlowMetrics},
     },
+    discovery,
     ha::{self, HaMetrics},
     metrics::{
         Collector, DescriptorEncoder, Family, PROCESS_FAMILIES, ProcessReading, Registry, Samples,
@@ -35,10 +36,11 @@ pub fn metric_families() -> impl Iterator<Item = &'static Family> {
     ALL_FAMILIES.into_iter().flatten()
 }
 
-const ALL_FAMILIES: [&[Family]; 13] = [
+const ALL_FAMILIES: [&[Family]; 14] = [
     FAMILIES,
     dataplane::METRICS,
     pool::METRICS,
+    discovery::METRICS,
     proxy::METRICS,
     access_log::METRICS,
     proxy::CERTIFICATE_METRICS,
@@ -89,6 +91,9 @@ pub(super) fn registry(
         source_ports,
     }));
     register(Box::new(pools(state, &observed.usage)));
+    register(Box::new(discovery::DiscoveryMetrics(
+        state.discovered.readings(),
+    )));
     register(Box::new(observed.http));
     register(Box::new(observed.log));
     register(Box::new(proxy::CertificateMetrics(observed.certificates)));

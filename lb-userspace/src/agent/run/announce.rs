@@ -53,7 +53,7 @@ impl<K: Kernel> Agent<K> {
         for view in state
             .registry
             .views()
-            .filter(|view| view.all_down().is_some())
+            .filter(|view| view.all_down().is_some() && !view.pool.backends.is_empty())
         {
             tracing::error!(
                 pool = %view.pool.name,

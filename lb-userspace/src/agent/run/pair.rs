@@ -129,13 +129,17 @@ impl<K: Kernel> Agent<K> {
     }
 }
 
-/// Returns whether every backend of a pool with a health check was checked since the agent started.
+/// Returns whether every backend of a pool with a health check was checked since the agent started,
+/// and every pool that discovers its backends has some.
 fn is_checked(state: &State) -> bool {
     state.registry.views().all(|view| {
-        view.pool.check.is_none()
-            || view.pool.backends.iter().all(|backend| {
-                let id = BackendKey::of(&view.pool, backend);
-                state.records.last(&id).is_some()
-            })
+        // A pool whose backends have not been discovered yet has none that could be checked.
+        let is_known = view.pool.discover.is_none() || !view.pool.backends.is_empty();
+        let mut backends = view.pool.backends.iter();
+        let are_checked = backends.all(|backend| {
+            let id = BackendKey::of(&view.pool, backend);
+            state.records.last(&id).is_some()
+        });
+        is_known && (view.pool.check.is_none() || are_checked)
     })
 }

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::SystemTime};
 use super::{Agent, changes::changes};
 use crate::{
     agent::{Draft, feeds::Feeds, file_watch::Stamps, kernel::Kernel, summary},
-    config::Config,
+    config::{Config, Effective},
+    discovery::Discovered,
     pool::{BackendRegistry, PoolView},
     proxy,
 };
@@ -13,6 +14,7 @@ use crate::{
 /// A new configuration with the state that will be in force together with it.
 struct Next {
     config: Config,
+    discovered: Discovered,
     registry: BackendRegistry,
     feeds: Feeds,
     /// The stamps (metadata that changes with a file's content) that the TLS files had before they
@@ -41,7 +43,7 @@ impl<K: Kernel> Agent<K> {
     fn try_reload(&mut self) -> Result<String, String> {
         let draft = Draft::read(&self.file).map_err(|error| error.to_string())?;
         self.refuse_unreachable(&draft)?;
-        let next = self.next(draft.config)?;
+        let next = self.next(&draft.config)?;
         self.put_in_force(&next)?;
         let (file, contents) = (self.file.display(), summary(&next.config));
         let changed = changes(&self.shared.read().config, &next.config);
@@ -66,14 +68,21 @@ impl<K: Kernel> Agent<K> {
             .map_err(|errors| errors.to_string())
     }
 
-    fn next(&self, config: Config) -> Result<Next, String> {
+    fn next(&self, config: &Config) -> Result<Next, String> {
         let state = self.shared.read();
-        refuse_what_takes_a_restart(&state.config, &config)?;
+        refuse_what_takes_a_restart(&state.config, config)?;
+        let mut discovered = state
+            .discovered
+            .reloaded(&config.pools, &state.config.pools);
+        let effective = self.effective(config, &discovered);
+        let Effective { config, excluded } = effective.map_err(|error| error.to_string())?;
+        discovered.set_excluded(excluded);
         let registry = state.registry.reloaded(&config.pools, SystemTime::now());
         Ok(Next {
             feeds: self.feeds.renewed(&registry),
             tls_files: Stamps::of(proxy::tls_files(&config.services)),
             config,
+            discovered,
             registry,
         })
     }
@@ -108,6 +117,7 @@ impl<K: Kernel> Agent<K> {
     fn commit(&mut self, next: Next) {
         self.logging.configure(&next.config.log);
         self.checks.apply(&next.config.pools);
+        self.discovery.query(&next.config);
         next.feeds.send_all(&next.registry);
         self.feeds = next.feeds;
         {
@@ -117,11 +127,13 @@ impl<K: Kernel> Agent<K> {
                 registry.status(id).is_none_or(|member| member.healthy)
             });
             state.config = next.config;
+            state.discovered = next.discovered;
             state.registry = next.registry;
             state.unsettled.clear();
             state.unusable.clear();
         }
         self.remember();
+        self.save_discovered();
         self.file_watch.watch(next.tls_files);
         self.acme.apply(&self.shared.read().config);
         self.reconfigure_pair();

@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_millis(100);
 const FALL: u32 = 2;
 
+mod discovery;
 mod recording_kernel;
 
 use recording_kernel::RecordingKernel;
@@ -109,7 +110,7 @@ impl Host {
 
     fn agent(&self) -> Result<Agent<RecordingKernel>, Error> {
         let inherited = (Inherited::default(), Logging::default());
-        start(self.file(), self.config(), inherited, |_, _| {
+        start(self.file(), &self.config(), inherited, |_, _| {
             Ok(self.kernel.open())
         })
     }

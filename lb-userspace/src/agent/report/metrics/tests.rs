@@ -11,6 +11,7 @@ use super::*;
 use crate::{
     acme::CertificateStatus,
     dataplane::{Attachment, KernelMetrics, PortCounts, Traffic, VerdictCount, XdpMode},
+    discovery::{DiscoveryMetrics, DiscoveryReading, QueryCounts, SourceState},
     metrics::{Format, render},
     proxy::{
         BackendConnections, CertificateInfo, DURATION_BOUNDS, Durations, HandshakeCount, Reason,
@@ -180,6 +181,25 @@ fn orders() -> acme::OrderMetrics {
     acme::OrderMetrics(BTreeMap::from([(name("https"), progress)]))
 }
 
+fn discovery() -> DiscoveryMetrics {
+    DiscoveryMetrics(vec![DiscoveryReading {
+        pool: name("web"),
+        backends: 4,
+        leaving: 1,
+        excluded: 2,
+        source: SourceState {
+            answered: Some(later()),
+            failing_since: Some(later()),
+            error: None,
+        },
+        queries: QueryCounts {
+            answered: 9,
+            empty: 8,
+            failed: 7,
+        },
+    }])
+}
+
 /// Returns a registry with the collectors of all modules of the agent, on a host that has no peer.
 fn alone() -> Registry {
     let mut registry = Registry::default();
@@ -192,6 +212,7 @@ fn alone() -> Registry {
     registry.register_collector(Box::new(build));
     registry.register_collector(Box::new(kernel()));
     registry.register_collector(Box::new(pools()));
+    registry.register_collector(Box::new(discovery()));
     registry.register_collector(Box::new(front()));
     registry.register_collector(Box::new(log));
     registry.register_collector(Box::new(certificates()));
@@ -248,6 +269,14 @@ fn every_sample_stands_where_it_should() {
         r#"lb_backend_up{pool="web",backend="10.0.0.7:80"} 0"#,
         r#"lb_backend_state{pool="web",backend="10.0.0.7:80",state="draining"} 1"#,
         r#"lb_backend_check_seconds{pool="web",backend="web1"} 0.0015"#,
+        r#"lb_discovery_backends{pool="web"} 4"#,
+        r#"lb_discovery_leaving_backends{pool="web"} 1"#,
+        r#"lb_discovery_excluded_backends{pool="web"} 2"#,
+        r#"lb_discovery_failing{pool="web"} 1"#,
+        r#"lb_discovery_last_answer_timestamp_seconds{pool="web"} 1800000000.0"#,
+        r#"lb_discovery_queries_total{pool="web",outcome="answered"} 9"#,
+        r#"lb_discovery_queries_total{pool="web",outcome="empty"} 8"#,
+        r#"lb_discovery_queries_total{pool="web",outcome="failed"} 7"#,
         r#"lb_http_requests_total{service="https",backend="web1",code="200"} 7"#,
         r#"lb_http_requests_total{service="https",backend="",code="503"} 1"#,
         r#"lb_http_request_seconds_bucket{le="0.01",service="https"} 7"#,

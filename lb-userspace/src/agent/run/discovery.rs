@@ -1,0 +1,269 @@
+//! Puts discovered backends in force.
+//!
+//! This takes the way of a reload, as far as pools are concerned, and leaves everything else alone:
+//! no certificate is read again, and a listener is not touched. So a damaged file on disk cannot
+//! keep a new backend out.
+
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
+
+use tokio::sync::mpsc;
+
+use super::{Agent, backend_log};
+use crate::{
+    agent::kernel::Kernel,
+    config::{Config, Effective, Excluded, Exclusion, Name},
+    dataplane,
+    discovery::{Discovered, Heard, MembershipChange, Queries, SavedBackends, SavedBackendsFile},
+    pool::PoolView,
+};
+
+/// What the agent's loop needs for discovery: the queries of the sources, and the file that the
+/// backends are saved in.
+pub(in crate::agent) struct Discovery {
+    queries: Queries,
+    outcomes: mpsc::Receiver<Heard>,
+    file: SavedBackendsFile,
+    /// The backends that the file has.
+    saved: SavedBackends,
+    /// Whether the kernel refused the discovered backends, so that they are tried again.
+    was_refused: bool,
+}
+
+impl Discovery {
+    /// Reads the backends that an earlier agent saved in this file, and asks no source yet. If the
+    /// file cannot be read, that is logged, and the agent starts without them. Must be called within
+    /// a tokio runtime.
+    pub(in crate::agent) fn recall(file: PathBuf) -> Self {
+        let file = SavedBackendsFile::at(file);
+        let saved = file.read().unwrap_or_else(|error| {
+            let path = file.path().display();
+            tracing::warn!(
+                error = %error,
+                path = %path,
+                "cannot read the discovered backends that were saved, starting without them"
+            );
+            SavedBackends::default()
+        });
+        let (queries, outcomes) = Queries::new();
+        Self {
+            queries,
+            outcomes,
+            file,
+            saved,
+            was_refused: false,
+        }
+    }
+
+    /// Returns the backends that are in the file.
+    pub(in crate::agent) fn saved(&self) -> &SavedBackends {
+        &self.saved
+    }
+
+    /// Asks the sources of the pools of this configuration from now on.
+    pub(in crate::agent) fn query(&mut self, config: &Config) {
+        self.queries.apply(&config.pools);
+    }
+
+    /// Waits for the outcome of the next query.
+    pub(super) async fn heard(&mut self) -> Option<Heard> {
+        self.outcomes.recv().await
+    }
+
+    /// Saves these backends for the next agent, if they differ from those in the file.
+    fn save(&mut self, backends: SavedBackends) {
+        if backends == self.saved {
+            return;
+        }
+        match self.file.write(&backends) {
+            Ok(()) => self.saved = backends,
+            Err(error) => {
+                let path = self.file.path().display();
+                tracing::warn!(error = %error, path = %path, "cannot save the discovered backends");
+            }
+        }
+    }
+}
+
+impl<K: Kernel> Agent<K> {
+    /// Handles the outcome of a query of a pool's source.
+    pub(super) fn backends_heard(&mut self, heard: Heard) {
+        let pool = heard.pool.clone();
+        let (changes, source) = {
+            let mut state = self.shared.write();
+            let changes = state.discovered.heard(heard, SystemTime::now());
+            (changes, state.discovered.source_of(&pool))
+        };
+        let source = source.unwrap_or_default();
+        for change in &changes {
+            log(&pool, &source, change);
+        }
+        // Where a backend is excluded, a new route may have made it usable in the meantime.
+        if !changes.is_empty() || self.shared.read().discovered.has_excluded() {
+            self.apply_discovered();
+        }
+    }
+
+    /// Removes the backends whose drain time has passed, and retries what the kernel refused.
+    pub(super) fn keep_up_discovery(&mut self) {
+        let expired = self.shared.write().discovered.expire(SystemTime::now());
+        for (pool, change) in &expired {
+            log(pool, "", change);
+        }
+        if !expired.is_empty() || self.discovery.was_refused {
+            self.apply_discovered();
+        }
+    }
+
+    /// Puts the discovered backends in force, if they differ from those in force. If the kernel
+    /// refuses them, those in force stay, and the next call tries again.
+    pub(super) fn apply_discovered(&mut self) {
+        match self.try_to_apply_discovered() {
+            Ok(()) if self.discovery.was_refused => {
+                self.discovery.was_refused = false;
+                tracing::info!("the kernel accepted the discovered backends");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                // Logged once, and not again at each retry.
+                if !self.discovery.was_refused {
+                    tracing::error!(
+                        error = %error,
+                        "the discovered backends cannot be put in force, retrying"
+                    );
+                }
+                self.discovery.was_refused = true;
+            }
+        }
+        self.save_discovered();
+    }
+
+    fn try_to_apply_discovered(&mut self) -> Result<(), dataplane::Error> {
+        let effective = {
+            let state = self.shared.read();
+            self.effective(&state.config, &state.discovered)?
+        };
+        let Effective { config, excluded } = effective;
+        self.set_excluded(excluded);
+        if config == self.shared.read().config {
+            return Ok(());
+        }
+        let registry = self
+            .shared
+            .read()
+            .registry
+            .discovered(&config.pools, SystemTime::now());
+        let views: Vec<Arc<PoolView>> = registry.views().cloned().collect();
+        self.shared.kernel().apply(&config.services, &views)?;
+
+        // None of the following steps can fail.
+        for view in &views {
+            let state = self.shared.read();
+            let before = state.registry.view(&view.pool.name);
+            let was_up = before.is_some_and(|before| before.all_down().is_none());
+            if let Some(all_down) = view.all_down().filter(|_| was_up) {
+                backend_log::pool_down(&view.pool.name, all_down);
+            }
+        }
+        self.checks.apply(&config.pools);
+        self.feeds.send_all(&registry);
+        {
+            let mut state = self.shared.write();
+            state.records = state.records.renewed(&config.pools, |id| {
+                registry.status(id).is_none_or(|member| member.healthy)
+            });
+            state.config = config;
+            state.registry = registry;
+            state.unsettled.clear();
+        }
+        self.remember();
+        self.tell_pair();
+        Ok(())
+    }
+
+    /// Returns a configuration with the backends of `discovered`, without those that packets cannot
+    /// reach.
+    ///
+    /// # Errors
+    /// The lookup of a route fails.
+    pub(super) fn effective(
+        &self,
+        config: &Config,
+        discovered: &Discovered,
+    ) -> Result<Effective, dataplane::Error> {
+        if !config.discovers() {
+            return Ok(config.with_discovered(&discovered.backends()));
+        }
+        let mut found = discovered.backends();
+        let all = config.with_discovered(&found);
+        let unreachable = self.shared.kernel().unreachable(&all.config.services)?;
+        let unreachable: Vec<_> = unreachable
+            .into_iter()
+            .filter(|one| found.contains_key(&one.pool))
+            .map(|one| Excluded {
+                pool: one.pool,
+                address: one.address,
+                reason: Exclusion::Unreachable(format!("{}; {}", one.message, one.hint)),
+            })
+            .collect();
+        if unreachable.is_empty() {
+            return Ok(all);
+        }
+        for (pool, backends) in &mut found {
+            backends.retain(|backend| {
+                let is_it = |one: &Excluded| one.pool == *pool && one.address == backend.address;
+                !unreachable.iter().any(is_it)
+            });
+        }
+        let mut effective = config.with_discovered(&found);
+        effective.excluded.extend(unreachable);
+        effective.excluded.sort_unstable();
+        Ok(effective)
+    }
+
+    /// Replaces the discovered backends that cannot be used, and logs those that are new.
+    pub(super) fn set_excluded(&self, excluded: Vec<Excluded>) {
+        let new = self.shared.write().discovered.set_excluded(excluded);
+        for Excluded {
+            pool,
+            address,
+            reason,
+        } in new
+        {
+            tracing::warn!(
+                %pool, backend = %address, reason = %reason, event = "backend_excluded",
+                "discovered backend cannot be used"
+            );
+        }
+    }
+
+    /// Saves the discovered backends for the next agent, if they have changed.
+    pub(super) fn save_discovered(&mut self) {
+        let backends = self.shared.read().discovered.saved();
+        self.discovery.save(backends);
+    }
+}
+
+fn log(pool: &Name, source: &str, change: &MembershipChange) {
+    match change {
+        MembershipChange::Added(backend) => tracing::info!(
+            %pool, %backend, source, event = "backend_discovered", "backend discovered"
+        ),
+        MembershipChange::Changed(backend) => tracing::info!(
+            %pool, %backend, source, event = "backend_changed", "discovered backend changed"
+        ),
+        MembershipChange::Leaving(backend) => tracing::info!(
+            %pool, %backend, source, event = "backend_leaving",
+            "discovered backend is leaving the pool"
+        ),
+        MembershipChange::Removed(backend) => tracing::info!(
+            %pool, %backend, event = "backend_removed", "discovered backend has left the pool"
+        ),
+        MembershipChange::Failing(error) => tracing::warn!(
+            %pool, source, error, event = "discovery_failed",
+            "cannot discover backends, those of the pool stay"
+        ),
+        MembershipChange::Restored => tracing::info!(
+            %pool, source, event = "discovery_restored", "backends are discovered again"
+        ),
+    }
+}

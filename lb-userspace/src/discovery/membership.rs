@@ -1,0 +1,271 @@
+//! The backends of one pool that discovers them: a pure state machine, to which time is an argument.
+//!
+//! What holds, whatever the source answers:
+//! - **The pool is never emptied by its source.** An error and an answer without backends leave the
+//!   backends as they are.
+//! - **A backend that the source no longer has is drained, not cut off.** It leaves the pool when the
+//!   drain time has passed. If the source lists it again before that, it stays.
+//! - **One incomplete answer removes nothing.** A backend leaves after two answers in a row without
+//!   it, because a server of a large DNS zone may answer with a part of the records, and the EC2 API
+//!   may be a moment behind. A file is complete, so one reading without the backend suffices.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::SystemTime,
+};
+
+use super::{Answer, ListedBackend, SavedBackend, SourceError};
+use crate::config::{Backend, Discover, DiscoverySource, Name};
+
+/// The backends of one pool, and the state of their source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Membership {
+    settings: Discover,
+    members: BTreeMap<SocketAddr, Member>,
+    source: SourceState,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Member {
+    listed: ListedBackend,
+    presence: Presence,
+}
+
+/// Whether the source still has a backend.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Presence {
+    /// The source listed the backend in all but the last `absences` answers.
+    Listed {
+        /// Number of answers in a row without the backend.
+        absences: u32,
+    },
+    /// The source no longer has the backend, which leaves the pool at this time.
+    Leaving(SystemTime),
+}
+
+/// How the source of a pool answers.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SourceState {
+    /// When the source last answered with at least one backend; `None` if it never did since the
+    /// agent started.
+    pub answered: Option<SystemTime>,
+    /// Since when the source has failed or answered without backends; `None` if it does not.
+    pub failing_since: Option<SystemTime>,
+    /// Why the last query failed, as a sentence; `None` if it did not.
+    pub error: Option<String>,
+}
+
+/// A change of the backends of a pool, or of the state of their source.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum MembershipChange {
+    /// The source has a backend that was not in the pool, or that was leaving.
+    Added(Name),
+    /// The source has changed the name, weight or backup state of a backend.
+    Changed(Name),
+    /// The source no longer has a backend, which is drained from now on.
+    Leaving(Name),
+    /// A backend has left the pool, because its drain time has passed.
+    Removed(Name),
+    /// The source has begun to fail, for this reason.
+    Failing(String),
+    /// The source answers again.
+    Restored,
+}
+
+impl Membership {
+    /// Returns the membership of a pool without backends, whose source has not been asked.
+    #[must_use]
+    pub fn new(settings: Discover) -> Self {
+        Self {
+            settings,
+            members: BTreeMap::new(),
+            source: SourceState::default(),
+        }
+    }
+
+    /// Returns the membership of a pool with backends that an earlier agent saved, or that the pool
+    /// had before it discovered them. The first answers of the source decide which of them stay.
+    #[must_use]
+    pub fn with_backends(
+        settings: Discover,
+        backends: impl IntoIterator<Item = SavedBackend>,
+    ) -> Self {
+        let mut membership = Self::new(settings);
+        for SavedBackend { listed, leaves_at } in backends {
+            let presence = match leaves_at {
+                Some(leaves_at) => Presence::Leaving(leaves_at),
+                None => Presence::Listed { absences: 0 },
+            };
+            membership
+                .members
+                .insert(listed.address, Member { listed, presence });
+        }
+        membership
+    }
+
+    /// Returns this membership with other settings of the same source: a new drain time applies to
+    /// backends that begin to leave from now on.
+    #[must_use]
+    pub fn with_settings(mut self, settings: Discover) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Returns the settings of the pool's discovery.
+    #[must_use]
+    pub fn settings(&self) -> &Discover {
+        &self.settings
+    }
+
+    /// Returns the state of the pool's source.
+    #[must_use]
+    pub fn source(&self) -> &SourceState {
+        &self.source
+    }
+
+    /// Returns the backends of the pool, sorted by their addresses.
+    #[must_use]
+    pub fn backends(&self) -> Vec<Backend> {
+        self.members.values().map(Member::backend).collect()
+    }
+
+    /// Returns the backends to be saved for the next agent.
+    #[must_use]
+    pub fn saved(&self) -> Vec<SavedBackend> {
+        let saved = self.members.values().map(|member| SavedBackend {
+            listed: member.listed.clone(),
+            leaves_at: match member.presence {
+                Presence::Leaving(leaves_at) => Some(leaves_at),
+                Presence::Listed { .. } => None,
+            },
+        });
+        saved.collect()
+    }
+
+    /// Applies the outcome of a query of the source. Returns what it changes.
+    pub fn heard(
+        &mut self,
+        outcome: Result<Answer, SourceError>,
+        now: SystemTime,
+    ) -> Vec<MembershipChange> {
+        match outcome {
+            Ok(answer) if answer.backends.is_empty() => {
+                let found = format!("{} has no backends", self.settings.source);
+                self.failed(found, now)
+            }
+            Ok(answer) => self.answered(answer.backends, now),
+            Err(error) => self.failed(error.to_string(), now),
+        }
+    }
+
+    /// Removes the backends whose drain time has passed. Returns them as changes.
+    pub fn expire(&mut self, now: SystemTime) -> Vec<MembershipChange> {
+        let mut changes = Vec::new();
+        self.members.retain(|_, member| match member.presence {
+            Presence::Leaving(until) if until <= now => {
+                changes.push(MembershipChange::Removed(member.name()));
+                false
+            }
+            _ => true,
+        });
+        changes
+    }
+
+    fn failed(&mut self, found: String, now: SystemTime) -> Vec<MembershipChange> {
+        let is_first = self.source.failing_since.is_none();
+        self.source.failing_since.get_or_insert(now);
+        self.source.error = Some(found.clone());
+        // A failure is reported once, and not again at every query until the source answers.
+        let failing = is_first.then_some(MembershipChange::Failing(found));
+        failing.into_iter().collect()
+    }
+
+    fn answered(&mut self, listed: Vec<ListedBackend>, now: SystemTime) -> Vec<MembershipChange> {
+        let mut changes = Vec::new();
+        if self.source.failing_since.is_some() {
+            changes.push(MembershipChange::Restored);
+        }
+        self.source = SourceState {
+            answered: Some(now),
+            failing_since: None,
+            error: None,
+        };
+        let mut present = BTreeSet::new();
+        for one in listed {
+            // A source that lists an address twice counts as listing it once, as it did first.
+            if present.insert(one.address) {
+                changes.extend(self.list(one));
+            }
+        }
+        let leaves_at = now + self.settings.drain;
+        let most = absences_that_remove(&self.settings.source);
+        for (_, member) in self
+            .members
+            .iter_mut()
+            .filter(|(at, _)| !present.contains(at))
+        {
+            changes.extend(member.absent(most, leaves_at));
+        }
+        changes.extend(self.expire(now));
+        changes
+    }
+
+    /// Applies that the source has a backend.
+    fn list(&mut self, listed: ListedBackend) -> Option<MembershipChange> {
+        let presence = Presence::Listed { absences: 0 };
+        let new = Member { listed, presence };
+        let name = new.name();
+        let before = self.members.insert(new.listed.address, new.clone());
+        match before {
+            None => Some(MembershipChange::Added(name)),
+            Some(before) if before.is_leaving() => Some(MembershipChange::Added(name)),
+            Some(before) if before.listed != new.listed => Some(MembershipChange::Changed(name)),
+            Some(_) => None,
+        }
+    }
+}
+
+/// Returns after how many answers in a row without a backend the backend leaves.
+fn absences_that_remove(source: &DiscoverySource) -> u32 {
+    match source {
+        DiscoverySource::File(_) => 1,
+        DiscoverySource::Dns { .. } | DiscoverySource::Srv { .. } | DiscoverySource::Ec2 { .. } => {
+            2
+        }
+    }
+}
+
+impl Member {
+    /// Applies that the source has answered without the backend.
+    fn absent(&mut self, most: u32, leaves_at: SystemTime) -> Option<MembershipChange> {
+        let Presence::Listed { absences } = &mut self.presence else {
+            return None;
+        };
+        *absences += 1;
+        if *absences < most {
+            return None;
+        }
+        self.presence = Presence::Leaving(leaves_at);
+        Some(MembershipChange::Leaving(self.name()))
+    }
+
+    fn is_leaving(&self) -> bool {
+        matches!(self.presence, Presence::Leaving(_))
+    }
+
+    fn name(&self) -> Name {
+        let name = self.listed.name.clone();
+        name.unwrap_or_else(|| Name::of_address(self.listed.address))
+    }
+
+    fn backend(&self) -> Backend {
+        Backend {
+            leaving: self.is_leaving(),
+            ..self.listed.clone().into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+use std::{path::PathBuf, time::Duration};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{AddressFamily, Weight};
+
+const DRAIN: Duration = Duration::from_secs(30);
+
+fn dns() -> DiscoverySource {
+    DiscoverySource::Dns {
+        name: "web.internal".to_owned(),
+        port: 80,
+        family: AddressFamily::Ipv4,
+        nameservers: Vec::new(),
+    }
+}
+
+fn membership(source: DiscoverySource) -> Membership {
+    Membership::new(Discover {
+        source,
+        interval: Duration::from_secs(10),
+        drain: DRAIN,
+    })
+}
+
+fn at(second: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + second)
+}
+
+fn address(octet: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, octet], 80))
+}
+
+fn listed(octet: u8) -> ListedBackend {
+    ListedBackend::at(address(octet))
+}
+
+fn name(octet: u8) -> Name {
+    Name::of_address(address(octet))
+}
+
+fn answer(octets: &[u8]) -> Answer {
+    Answer {
+        backends: octets.iter().copied().map(listed).collect(),
+        valid_for: None,
+    }
+}
+
+fn failure() -> SourceError {
+    SourceError("10.0.0.2 does not answer".to_owned())
+}
+
+/// The backends of the pool by the last number of their addresses, negative for those that leave.
+fn members(membership: &Membership) -> Vec<i16> {
+    let octet = |backend: &Backend| match backend.address.ip() {
+        std::net::IpAddr::V4(ip) => i16::from(ip.octets()[3]),
+        std::net::IpAddr::V6(_) => 0,
+    };
+    let backends = membership.backends();
+    let sign = |backend: &Backend| if backend.leaving { -1 } else { 1 };
+    backends.iter().map(|one| sign(one) * octet(one)).collect()
+}
+
+#[test]
+fn the_first_answer_adds_its_backends_sorted_by_address() {
+    let mut pool = membership(dns());
+    let changes = pool.heard(Ok(answer(&[7, 6])), at(0));
+    let added = [7, 6].map(|octet| MembershipChange::Added(name(octet)));
+    assert_eq!(changes, added);
+    assert_eq!(members(&pool), [6, 7]);
+    assert_eq!(pool.heard(Ok(answer(&[6, 7])), at(1)), []);
+    assert_eq!(pool.source().answered, Some(at(1)));
+}
+
+#[test]
+fn an_error_and_an_empty_answer_change_nothing_and_are_reported_once() {
+    let mut pool = membership(dns());
+    pool.heard(Ok(answer(&[6, 7])), at(0));
+    let failing = MembershipChange::Failing("10.0.0.2 does not answer".to_owned());
+    assert_eq!(pool.heard(Err(failure()), at(1)), [failing]);
+    for second in 2..1_000_000 {
+        let outcome = if second % 2 == 0 {
+            Ok(answer(&[]))
+        } else {
+            Err(failure())
+        };
+        assert_eq!(pool.heard(outcome, at(second)), []);
+    }
+    assert_eq!(members(&pool), [6, 7]);
+    assert_eq!(pool.source().failing_since, Some(at(1)));
+    assert_eq!(
+        pool.heard(Ok(answer(&[6, 7])), at(1_000_000)),
+        [MembershipChange::Restored]
+    );
+    let state = SourceState {
+        answered: Some(at(1_000_000)),
+        failing_since: None,
+        error: None,
+    };
+    assert_eq!(*pool.source(), state);
+}
+
+#[test]
+fn an_answer_without_backends_says_so() {
+    let mut pool = membership(dns());
+    let found = "DNS name web.internal has no backends".to_owned();
+    assert_eq!(
+        pool.heard(Ok(answer(&[])), at(0)),
+        [MembershipChange::Failing(found)]
+    );
+    assert!(pool.backends().is_empty());
+}
+
+#[test]
+fn a_backend_leaves_after_two_answers_without_it_and_is_removed_when_it_has_drained() {
+    let mut pool = membership(dns());
+    pool.heard(Ok(answer(&[6, 7])), at(0));
+    assert_eq!(pool.heard(Ok(answer(&[6])), at(10)), []);
+    assert_eq!(members(&pool), [6, 7]);
+    let leaving = [MembershipChange::Leaving(name(7))];
+    assert_eq!(pool.heard(Ok(answer(&[6])), at(20)), leaving);
+    assert_eq!(members(&pool), [6, -7]);
+    assert_eq!(pool.heard(Ok(answer(&[6])), at(30)), []);
+    assert_eq!(pool.expire(at(49)), []);
+    let removed = [MembershipChange::Removed(name(7))];
+    assert_eq!(pool.expire(at(50)), removed);
+    assert_eq!(members(&pool), [6]);
+}
+
+#[test]
+fn one_answer_without_a_backend_counts_only_if_the_next_is_without_it_too() {
+    let mut pool = membership(dns());
+    pool.heard(Ok(answer(&[6, 7])), at(0));
+    for round in 0..10 {
+        assert_eq!(pool.heard(Ok(answer(&[6])), at(2 * round)), []);
+        assert_eq!(pool.heard(Ok(answer(&[7])), at(2 * round + 1)), []);
+    }
+    assert_eq!(members(&pool), [6, 7]);
+}
+
+#[test]
+fn failures_between_two_answers_do_not_count_as_answers() {
+    let mut pool = membership(dns());
+    pool.heard(Ok(answer(&[6, 7])), at(0));
+    pool.heard(Ok(answer(&[6])), at(1));
+    pool.heard(Err(failure()), at(2));
+    pool.heard(Ok(answer(&[])), at(3));
+    assert_eq!(members(&pool), [6, 7]);
+    let changes = pool.heard(Ok(answer(&[6])), at(4));
+    assert_eq!(
+        changes,
+        [
+            MembershipChange::Restored,
+            MembershipChange::Leaving(name(7))
+        ]
+    );
+}
+
+#[test]
+fn a_file_is_believed_at_once() {
+    let mut pool = membership(DiscoverySource::File(PathBuf::from("/etc/lb/web")));
+    pool.heard(Ok(answer(&[6, 7])), at(0));
+    assert_eq!(
+        pool.heard(Ok(answer(&[6])), at(1)),
+        [MembershipChange::Leaving(name(7))]
+    );
+}
+
+#[test]
+fn a_backend_that_is_listed_again_stays() {
+    let mut pool = membership(DiscoverySource::File(PathBuf::from("/etc/lb/web")));
+    pool.heard(Ok(answer(&[6, 7])), at(0));
+    pool.heard(Ok(answer(&[6])), at(1));
+    assert_eq!(
+        pool.heard(Ok(answer(&[6, 7])), at(2)),
+        [MembershipChange::Added(name(7))]
+    );
+    assert_eq!(pool.expire(at(1000)), []);
+    assert_eq!(members(&pool), [6, 7]);
+}
+
+#[test]
+fn all_backends_can_be_replaced_at_once() {
+    let mut pool = membership(dns());
+    pool.heard(Ok(answer(&[6, 7])), at(0));
+    pool.heard(Ok(answer(&[8, 9])), at(1));
+    pool.heard(Ok(answer(&[8, 9])), at(2));
+    assert_eq!(members(&pool), [-6, -7, 8, 9]);
+    pool.expire(at(100));
+    assert_eq!(members(&pool), [8, 9]);
+}
+
+#[test]
+fn a_change_of_weight_name_or_backup_is_a_change_of_the_backend() {
+    let mut pool = membership(dns());
+    pool.heard(Ok(answer(&[6])), at(0));
+    let one = ListedBackend {
+        weight: Weight::new(3).expect("a weight"),
+        ..listed(6)
+    };
+    let heavier = Answer {
+        backends: vec![one.clone(), listed(6)],
+        valid_for: None,
+    };
+    let changes = pool.heard(Ok(heavier), at(1));
+    assert_eq!(
+        changes,
+        [MembershipChange::Changed(name(6))],
+        "the first of two entries counts"
+    );
+    assert_eq!(pool.backends()[0].weight, one.weight);
+}
+
+#[test]
+fn what_is_saved_is_what_another_agent_begins_with() {
+    let mut pool = membership(DiscoverySource::File(PathBuf::from("/etc/lb/web")));
+    pool.heard(Ok(answer(&[6, 7])), at(0));
+    pool.heard(Ok(answer(&[7])), at(1));
+    let mut next = Membership::with_backends(pool.settings().clone(), pool.saved());
+    assert_eq!(next.backends(), pool.backends());
+    assert_eq!(
+        next.expire(at(1) + DRAIN),
+        [MembershipChange::Removed(name(6))]
+    );
+    let mut unconfirmed = Membership::with_backends(pool.settings().clone(), pool.saved());
+    unconfirmed.heard(Err(failure()), at(2));
+    assert_eq!(
+        members(&unconfirmed),
+        [-6, 7],
+        "the source is down when the agent starts"
+    );
+}
+
+/// An outcome of a query: 0 is a failure, otherwise the bits say which of seven backends are listed.
+fn outcome(bits: u8) -> Result<Answer, SourceError> {
+    if bits == 0xff {
+        return Err(failure());
+    }
+    let octets: Vec<u8> = (0..7).filter(|bit| bits & (1 << bit) != 0).collect();
+    Ok(answer(&octets))
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_source_answers_the_pool_keeps_what_it_must(
+        outcomes in proptest::collection::vec((any::<u8>(), 0_u64..40), 1..200)
+    ) {
+        let mut pool = membership(dns());
+        let mut now = 0;
+        let mut last: Option<Vec<SocketAddr>> = None;
+        let mut left: BTreeMap<SocketAddr, u64> = BTreeMap::new();
+        for (bits, pause) in outcomes {
+            now += pause;
+            let before = pool.backends();
+            let heard = outcome(bits);
+            let found: Option<Vec<SocketAddr>> = heard.as_ref().ok()
+                .map(|answer| answer.backends.iter().map(|one| one.address).collect())
+                .filter(|found: &Vec<_>| !found.is_empty());
+            pool.heard(heard, at(now));
+            let after = pool.backends();
+            let staying = |backends: &[Backend]| -> Vec<SocketAddr> {
+                backends.iter().filter(|one| !one.leaving).map(|one| one.address).collect()
+            };
+            match &found {
+                // A source that fails or has nothing changes nothing.
+                None => prop_assert_eq!(&before, &after),
+                Some(found) => {
+                    // Everything that is listed is in the pool.
+                    for one in found {
+                        prop_assert!(staying(&after).contains(one));
+                        left.remove(one);
+                    }
+                    // Nothing begins to leave unless two answers in a row are without it.
+                    for one in staying(&before) {
+                        if !staying(&after).contains(&one) {
+                            prop_assert!(last.as_ref().is_some_and(|last| !last.contains(&one)));
+                            left.insert(one, now);
+                        }
+                    }
+                    last = Some(found.clone());
+                }
+            }
+            // A pool that had backends has some.
+            prop_assert!(staying(&before).is_empty() || !staying(&after).is_empty());
+            // Each backend drains for its whole time, and no longer than until the next look.
+            pool.expire(at(now));
+            let now_there = pool.backends();
+            for (one, since) in &left {
+                let is_there = now_there.iter().any(|backend| backend.address == *one);
+                prop_assert_eq!(is_there, now < since + DRAIN.as_secs());
+            }
+            left.retain(|_, since| now < *since + DRAIN.as_secs());
+        }
+    }
+}

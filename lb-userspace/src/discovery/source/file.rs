@@ -1,0 +1,207 @@
+//! A source of backends that is a file, which another program writes.
+
+mod parse;
+
+use std::{
+    fs, io,
+    io::Read as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use tokio::task::JoinHandle;
+
+use crate::discovery::{Answer, SourceError};
+
+/// The largest file that is read, in bytes.
+const LARGEST: u64 = 4 << 20;
+
+/// A file with a line for each backend.
+///
+/// A program may be writing the file while it is read. New content is therefore used only when two
+/// readings in a row have found it; until then the previous content stays. Only what the first
+/// query finds is used at once.
+#[derive(Debug)]
+pub(super) struct File {
+    path: PathBuf,
+    /// The reading that is under way. It continues when a query is dropped, because a blocked thread
+    /// cannot be stopped: the next query waits for it instead of blocking another thread.
+    reading: Option<JoinHandle<io::Result<Vec<u8>>>>,
+    content: Settling,
+}
+
+/// The content of a file that may be being written.
+#[derive(Debug, Default)]
+struct Settling {
+    /// The content that is used, and what it says; `None` before there is any.
+    used: Option<(Vec<u8>, Result<Answer, SourceError>)>,
+    /// The content that was found by the last reading; `None` if that failed.
+    last: Option<Vec<u8>>,
+    /// Whether the file has been read, or could not be read, before.
+    was_read: bool,
+}
+
+impl File {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            reading: None,
+            content: Settling::default(),
+        }
+    }
+
+    /// Reads the file, and returns the backends of the content that is used.
+    pub(super) async fn query(&mut self) -> Result<Answer, SourceError> {
+        let path = self.path.clone();
+        let reading = self
+            .reading
+            .get_or_insert_with(|| tokio::task::spawn_blocking(move || read(&path)));
+        let read = reading.await;
+        self.reading = None;
+        match read.map_err(io::Error::other).flatten() {
+            Ok(content) => self.content.found(content, &self.path),
+            Err(error) => Err(self.content.failed(&self.path, &error)),
+        }
+    }
+}
+
+impl Settling {
+    /// Applies that a reading has found this content. Returns the backends of the content that is
+    /// used from now on.
+    fn found(&mut self, content: Vec<u8>, path: &Path) -> Result<Answer, SourceError> {
+        let is_first = !self.was_read;
+        self.was_read = true;
+        let is_settled = is_first || self.last.as_ref() == Some(&content);
+        match &self.used {
+            Some((used, said)) if *used == content || !is_settled => {
+                let said = said.clone();
+                self.last = Some(content);
+                said
+            }
+            None if !is_settled => {
+                self.last = Some(content);
+                Err(SourceError(format!(
+                    "the file {} has appeared; its backends are used when a second reading finds \
+                     the same content, because it may not be complete yet",
+                    path.display()
+                )))
+            }
+            _ => {
+                let said = parse::backends(&content).map(|backends| Answer {
+                    backends,
+                    valid_for: None,
+                });
+                let said = said.map_err(|errors| {
+                    SourceError(format!(
+                        "could not read backends from the file {}: {errors}",
+                        path.display()
+                    ))
+                });
+                self.last = Some(content.clone());
+                self.used = Some((content, said.clone()));
+                said
+            }
+        }
+    }
+
+    /// Applies that a reading has failed. Returns the error of the query.
+    fn failed(&mut self, path: &Path, error: &io::Error) -> SourceError {
+        self.was_read = true;
+        self.last = None;
+        let advice = match error.kind() {
+            io::ErrorKind::NotFound => {
+                "create it, with a line such as 10.0.0.6:80 for each backend"
+            }
+            io::ErrorKind::PermissionDenied => "let the user of the agent read it",
+            _ => "check file in [pool.discover]",
+        };
+        SourceError(format!(
+            "could not read the file {}: {error}; {advice}",
+            path.display()
+        ))
+    }
+}
+
+/// Reads a regular file of at most [`LARGEST`] bytes.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut options = fs::OpenOptions::new();
+    // Opening a pipe that nothing writes to would otherwise wait.
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut content = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > LARGEST {
+        return Err(io::Error::other("it is larger than 4 MiB"));
+    }
+    Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    fn ports(answer: Result<Answer, SourceError>) -> Vec<u16> {
+        let backends = answer.expect("an answer").backends;
+        let addresses = backends.iter().map(|backend| backend.address);
+        addresses
+            .map(|address: SocketAddr| address.port())
+            .collect()
+    }
+
+    fn found(content: &mut Settling, text: &str) -> Result<Answer, SourceError> {
+        content.found(text.into(), Path::new("/run/backends"))
+    }
+
+    #[test]
+    fn what_the_first_query_finds_is_used_at_once_and_new_content_when_found_twice() {
+        let mut content = Settling::default();
+        assert_eq!(ports(found(&mut content, "10.0.0.6:1\n10.0.0.7:2")), [1, 2]);
+        assert_eq!(ports(found(&mut content, "10.0.0.6:1")), [1, 2], "written");
+        assert_eq!(ports(found(&mut content, "10.0.0.6:3\n")), [1, 2], "again");
+        assert_eq!(ports(found(&mut content, "10.0.0.6:3\n")), [3]);
+        assert_eq!(ports(found(&mut content, "")), [3]);
+        assert_eq!(ports(found(&mut content, "10.0.0.6:3\n")), [3]);
+        assert_eq!(ports(found(&mut content, "")), [3], "not twice in a row");
+        assert_eq!(ports(found(&mut content, "")), [0_u16; 0]);
+    }
+
+    #[test]
+    fn errors_of_a_file_that_is_being_written_are_not_reported() {
+        let mut content = Settling::default();
+        assert_eq!(ports(found(&mut content, "10.0.0.6:1")), [1]);
+        assert_eq!(ports(found(&mut content, "10.0.")), [1]);
+        let error = found(&mut content, "10.0.").expect_err("a cut line");
+        assert!(error.0.contains("/run/backends: line 1"), "{error}");
+        let error = found(&mut content, "10.0.0.6:1").expect_err("not found twice");
+        assert!(error.0.contains("line 1"), "{error}");
+        assert_eq!(ports(found(&mut content, "10.0.0.6:1")), [1]);
+    }
+
+    #[test]
+    fn a_file_that_appears_is_used_when_its_content_was_found_twice() {
+        let mut content = Settling::default();
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        let error = content.failed(Path::new("/run/backends"), &missing);
+        assert!(error.0.contains("/run/backends"), "{error}");
+        assert!(error.0.contains("create it"), "{error}");
+        let error = found(&mut content, "10.0.0.6:1").expect_err("found once");
+        assert!(error.0.contains("second reading"), "{error}");
+        assert_eq!(ports(found(&mut content, "10.0.0.6:1")), [1]);
+        content.failed(Path::new("/run/backends"), &missing);
+        assert_eq!(ports(found(&mut content, "10.0.0.6:2")), [1]);
+        content.failed(Path::new("/run/backends"), &missing);
+        assert_eq!(
+            ports(found(&mut content, "10.0.0.6:2")),
+            [1],
+            "not in a row"
+        );
+        assert_eq!(ports(found(&mut content, "10.0.0.6:2")), [2]);
+    }
+}
