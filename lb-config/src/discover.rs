@@ -55,7 +55,7 @@ static DNS: Key<Text<String>> = Key {
 
 static SRV: Key<Text<String>> = Key {
     name: "srv",
-    kind: DNS_NAME,
+    kind: SERVICE_NAME,
     absent: Absent::Means("another source"),
     meaning: "A name in DNS with records of type SRV, such as `\"_http._tcp.web.example.org\"`: \
               each address of a record's target is a backend, with the port and the weight of the \
@@ -165,7 +165,21 @@ static DRAIN: Key<Time> = Key {
 /// A value that is a name in DNS. Unlike a host name, it may have underscores.
 const DNS_NAME: Text<String> = Text {
     what: "DNS name",
-    parse: dns_name,
+    parse: |text| {
+        dns_name(text, |host, port| {
+            format!("write \"{host}\", and port = {port}")
+        })
+    },
+};
+
+/// A value that is a name in DNS with records of type SRV.
+const SERVICE_NAME: Text<String> = Text {
+    what: "DNS name",
+    parse: |text| {
+        dns_name(text, |host, _| {
+            format!("write \"{host}\": the records have the ports")
+        })
+    },
 };
 
 /// A value that is a name or tag of AWS.
@@ -330,8 +344,8 @@ fn read_tags(
 }
 
 /// Parses a name in DNS (RFC 1035, section 2.3.4; underscores as in RFC 2782), and removes a final
-/// dot.
-fn dns_name(text: &str) -> Result<String, Complaint> {
+/// dot. `hint_of_port` makes the hint for a name that is followed by a port.
+fn dns_name(text: &str, hint_of_port: impl Fn(&str, &str) -> String) -> Result<String, Complaint> {
     let hint = "write a full name, such as \"web.internal.example.org\"";
     let name = text.strip_suffix('.').unwrap_or(text);
     if name.parse::<IpAddr>().is_ok() || name.parse::<SocketAddr>().is_ok() {
@@ -340,13 +354,24 @@ fn dns_name(text: &str) -> Result<String, Complaint> {
             "list addresses in backends",
         ));
     }
-    if name.contains("://") || name.contains('/') {
+    if name.contains('/') {
         return Err(Complaint::new("is a URL, not a name", hint));
     }
-    if let Some((host, port)) = name.rsplit_once(':') {
-        let hint = format!("write \"{host}\", and port = {port}");
-        return Err(Complaint::new("has a port", hint));
+    if let Some((host, port)) = name.rsplit_once(':')
+        && is_name(host)
+        && port.parse::<u16>().is_ok()
+    {
+        return Err(Complaint::new("has a port", hint_of_port(host, port)));
     }
+    if !is_name(name) {
+        return Err(Complaint::new("is not a name in DNS", hint));
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+/// Whether a text, which has no final dot, is a name in DNS. The last label of one is never a number
+/// (RFC 3696, section 2): `10.0.0.256` is a wrong address.
+fn is_name(name: &str) -> bool {
     let valid = |label: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         (1..=63).contains(&label.len())
@@ -354,10 +379,10 @@ fn dns_name(text: &str) -> Result<String, Complaint> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    if name.len() > 253 || !name.split('.').all(valid) {
-        return Err(Complaint::new("is not a name in DNS", hint));
-    }
-    Ok(name.to_ascii_lowercase())
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    name.len() <= 253
+        && name.split('.').all(valid)
+        && !name.rsplit('.').next().is_some_and(is_number)
 }
 
 fn nameserver(text: &str) -> Result<SocketAddr, Complaint> {

@@ -4,7 +4,7 @@
 //! an unusable address does not keep the usable ones out of their pool.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fmt,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -43,6 +43,10 @@ pub struct Excluded {
 pub enum Exclusion {
     /// The address is not that of one host, or the port is 0.
     NotAnAddress,
+    /// The address is an IPv4 address in the form of IPv6, such as `::ffff:10.0.0.6`.
+    Mapped,
+    /// The address has a zone, so it is valid on one link only.
+    Zoned,
     /// The address is the listen address of this service, which would connect to itself.
     OwnListener(Name),
     /// A service of mode `tcp` uses the pool, and the address is IPv6.
@@ -64,6 +68,8 @@ impl fmt::Display for Exclusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAnAddress => f.write_str("it is not the address of one host"),
+            Self::Mapped => f.write_str("it is an IPv4-mapped IPv6 address"),
+            Self::Zoned => f.write_str("it has a zone, and link-local addresses are not supported"),
             Self::OwnListener(service) => {
                 write!(
                     f,
@@ -193,6 +199,14 @@ impl<'c> Uses<'c> {
         if ip.is_unspecified() || ip.is_multicast() || is_broadcast || backend.address.port() == 0 {
             return Some(Exclusion::NotAnAddress);
         }
+        if let SocketAddr::V6(v6) = backend.address {
+            if v6.scope_id() != 0 {
+                return Some(Exclusion::Zoned);
+            }
+            if v6.ip().to_ipv4_mapped().is_some() {
+                return Some(Exclusion::Mapped);
+            }
+        }
         let mut listeners = self.listeners.iter();
         if let Some((service, _)) = listeners.find(|(_, listen)| *listen == backend.address) {
             return Some(Exclusion::OwnListener((*service).clone()));
@@ -238,16 +252,19 @@ fn is_steered(service: &Service) -> bool {
     matches!(service.mode, Mode::Tcp { .. })
 }
 
-/// Names every backend after its address whose name another backend has, too.
+/// Names a backend after its address if its name is also that of another backend, or the address of
+/// another backend: that one may have to be named after its address, too.
 fn name_uniquely(backends: &mut [Backend]) {
-    let (mut seen, mut twice) = (HashSet::new(), HashSet::new());
+    let mut claims: HashMap<Name, usize> = HashMap::new();
     for backend in &*backends {
-        if !seen.insert(backend.name.clone()) {
-            twice.insert(backend.name.clone());
+        let by_address = Name::of_address(backend.address);
+        if backend.name != by_address {
+            *claims.entry(backend.name.clone()).or_default() += 1;
         }
+        *claims.entry(by_address).or_default() += 1;
     }
     for backend in backends {
-        if twice.contains(&backend.name) {
+        if claims.get(&backend.name).is_some_and(|claims| *claims > 1) {
             backend.name = Name::of_address(backend.address);
         }
     }

@@ -148,7 +148,9 @@ impl HaDraft {
         let Some(wanted) = &self.min_backends else {
             return;
         };
-        let smallest = pools.iter().min_by_key(|pool| pool.backends.len());
+        // How many backends a source has is not known from the file.
+        let listed = pools.iter().filter(|pool| pool.discover.is_none());
+        let smallest = listed.min_by_key(|pool| pool.backends.len());
         let Some(pool) = smallest.filter(|pool| pool.backends.len() < *wanted.get_ref() as usize)
         else {
             return;

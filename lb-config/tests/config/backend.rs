@@ -45,7 +45,7 @@ error: backend address "web1.internal:80" has a host name in place of an IP addr
    |
 24 | backends = ["web1.internal:80", "10.0.0.7:80"]
    |             ^^^^^^^^^^^^^^^^^^
-   = help: lb does not resolve names, so that it does not depend on DNS; write an IP address and a port: "10.0.0.6:80", or "[2001:db8::6]:80"
+   = help: write an IP address and a port: "10.0.0.6:80", or "[2001:db8::6]:80"; or let the agent resolve the name: dns in [pool.discover]
 "#,
     );
 }

@@ -1,8 +1,61 @@
 //! No text makes the parser panic, and no text is refused without a reason.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::{BASE, parse};
+
+/// A valid file with a value of every kind: [`BASE`], and a pool for each source of backends.
+static FILE: LazyLock<String> = LazyLock::new(|| [BASE, SOURCES].concat());
+
+const SOURCES: &str = r#"
+[[pool]]
+name = "by-name"
+
+[pool.discover]
+dns = "web.example.org"
+port = 80
+family = "ipv4"
+nameservers = ["10.0.0.2", "[2001:db8::2]:53"]
+interval = "10s"
+drain = "5m"
+
+[[pool]]
+name = "by-service"
+
+[pool.discover]
+srv = "_http._tcp.example.org"
+
+[[pool]]
+name = "by-file"
+
+[pool.discover]
+file = "/run/lb/web"
+
+[[pool]]
+name = "by-tags"
+
+[pool.discover]
+ec2_tags = { Role = "web" }
+port = 80
+region = "me-central-1"
+endpoint = "http://127.0.0.1:5000"
+
+[[pool]]
+name = "by-group"
+
+[pool.discover]
+auto_scaling_group = "web"
+port = 80
+auto_scaling_endpoint = "http://127.0.0.1:5000"
+"#;
+
+#[test]
+fn the_file_is_valid() {
+    let parsed = parse(&FILE).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(parsed.config.pools.len(), 7);
+}
 
 /// Parses a text, renders its errors, and asserts the errors' invariants.
 fn hold(text: &str) {
@@ -26,8 +79,8 @@ fn hold(text: &str) {
 
 /// Generates pieces of configuration files, so that random texts get past the syntax check.
 fn piece() -> impl Strategy<Value = String> {
-    let lines: Vec<_> = BASE.lines().map(|line| format!("{line}\n")).collect();
-    let values = BASE
+    let lines: Vec<_> = FILE.lines().map(|line| format!("{line}\n")).collect();
+    let values = FILE
         .split([' ', ',', '[', ']', '\n'])
         .map(str::to_owned)
         .collect::<Vec<_>>();
@@ -59,17 +112,17 @@ proptest! {
 
     #[test]
     fn a_valid_file_with_a_part_replaced(
-        start in 0..BASE.len(),
+        start in 0..FILE.len(),
         length in 0_usize..40,
         other in prop_oneof![any::<String>(), piece()],
     ) {
-        let end = (start + length).min(BASE.len());
-        hold(&[&BASE[..start], &other, &BASE[end..]].concat());
+        let end = (start + length).min(FILE.len());
+        hold(&[&FILE[..start], &other, &FILE[end..]].concat());
     }
 
     #[test]
     fn a_valid_file_with_another_value(
-        line in 0..BASE.lines().count(),
+        line in 0..FILE.lines().count(),
         value in prop_oneof![
             any::<String>().prop_map(|text| format!("{text:?}")),
             any::<i128>().prop_map(|number| number.to_string()),
@@ -86,7 +139,7 @@ proptest! {
             Some((key, _)) if index == line => format!("{key} = {value}\n"),
             _ => format!("{text}\n"),
         };
-        hold(&BASE.lines().enumerate().map(edit).collect::<String>());
+        hold(&FILE.lines().enumerate().map(edit).collect::<String>());
     }
 }
 

@@ -119,7 +119,7 @@ error: pool "web" has no backends
    |
 20 | [[pool]]
    | ^^^^^^^^
-   = help: add at least one: backends = ["10.0.0.6:80"]
+   = help: add at least one: backends = ["10.0.0.6:80"], or [pool.discover] with their source
 "#,
     );
 }
@@ -135,7 +135,7 @@ error: pool "web" has no backends
    |
 24 | backends = []
    | ^^^^^^^^^^^^^
-   = help: add at least one: backends = ["10.0.0.6:80"]
+   = help: add at least one: backends = ["10.0.0.6:80"], or [pool.discover] with their source
 "#,
     );
 }
