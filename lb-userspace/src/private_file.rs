@@ -92,18 +92,30 @@ impl Account {
 
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match User::from_uid(self.user) {
-            Ok(Some(user)) => f.write_str(&user.name),
-            Ok(None) | Err(_) => write!(f, "{}", self.user),
-        }
+        f.write_str(&user_name(self.user))
+    }
+}
+
+/// Returns the name of a user, or the ID as text if this host has no user with that ID.
+#[must_use]
+pub(crate) fn user_name(user: Uid) -> String {
+    match User::from_uid(user) {
+        Ok(Some(found)) => found.name,
+        Ok(None) | Err(_) => user.to_string(),
+    }
+}
+
+/// Returns the name of a group, or the ID as text if this host has no group with that ID.
+#[must_use]
+pub(crate) fn group_name(group: Gid) -> String {
+    match Group::from_gid(group) {
+        Ok(Some(found)) => found.name,
+        Ok(None) | Err(_) => group.to_string(),
     }
 }
 
 fn hand_to(account: &Account, path: &Path) -> String {
-    let group = match Group::from_gid(account.group) {
-        Ok(Some(group)) => group.name,
-        Ok(None) | Err(_) => account.group.to_string(),
-    };
+    let group = group_name(account.group);
     format!("chown {account}:{group} {}", path.display())
 }
 

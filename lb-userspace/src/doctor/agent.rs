@@ -9,14 +9,17 @@ use std::{
 
 use nix::{
     sys::socket::{getsockopt, sockopt::PeerCredentials},
-    unistd::{User, getegid, geteuid},
+    unistd::{Gid, Uid, User, getegid, geteuid},
 };
 
 use super::{
     check::{Check, Group},
     finding::Finding,
 };
-use crate::admin::{Client, Status};
+use crate::{
+    admin::{Client, Status},
+    private_file::{group_name, user_name},
+};
 
 pub(super) static RUNNING: Check = Check {
     name: "agent",
@@ -69,6 +72,16 @@ impl Account {
             },
             _ => own,
         }
+    }
+
+    /// Returns the name of the user and the name of the group, as `chown` and `install` take them. An
+    /// ID without a name is returned as a number.
+    pub(super) fn names(self) -> (String, String) {
+        let Self { user, group } = self;
+        (
+            user_name(Uid::from_raw(user)),
+            group_name(Gid::from_raw(group)),
+        )
     }
 
     /// Returns whether this account has all permissions `wanted` (the bits `rwx` as one octal
@@ -181,6 +194,15 @@ mod tests {
         let account = account_of(status).expect("parsed");
         assert_eq!((account.user, account.group), (997, 998));
         assert_eq!(account_of("Name: lb\n"), None);
+    }
+
+    #[test]
+    fn an_account_is_shown_by_its_names_and_by_its_numbers_without_one() {
+        let names = |user, group| Account { user, group }.names();
+        assert_eq!(names(0, 0), ("root".to_owned(), "root".to_owned()));
+        let unused = 4_294_000_000;
+        let number = unused.to_string();
+        assert_eq!(names(unused, unused), (number.clone(), number));
     }
 
     #[test]

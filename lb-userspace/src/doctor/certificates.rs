@@ -151,7 +151,7 @@ fn check_file(
 /// file does not show it, because root may read every file.
 fn readable(path: &Path, account: Account) -> Finding {
     let subject = &path.display();
-    let Account { user, group } = account;
+    let (user, group) = account.names();
     match fs::metadata(path).is_ok_and(|metadata| account.may(0o4, &metadata)) {
         true => FILE.ok(subject, "a chain and its key"),
         false => FILE.fail(

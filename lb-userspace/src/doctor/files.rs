@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::sys::statvfs::statvfs;
+use nix::{sys::statvfs::statvfs, unistd::Uid};
 
 use super::{
     agent::{Account, RunningAgent},
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{Authentication, Config, LogTarget},
-    private_file::{self, PrivateFileError},
+    private_file::{self, PrivateFileError, user_name},
 };
 
 pub(super) static FOLDER: Check = Check {
@@ -140,7 +140,7 @@ fn is_made_by_unit(folder: &Path, existing: &Path) -> bool {
 
 fn judge_folder(folder: &Path, existing: Option<&Existing>, account: Account) -> Finding {
     let subject = &folder.display();
-    let Account { user, group } = account;
+    let (user, group) = account.names();
     let make = format!("`install -d -o {user} -g {group} {subject}`");
     let Some(existing) = existing else {
         return FOLDER.fail(subject, "the folder does not exist", make);
@@ -164,7 +164,8 @@ fn judge_folder(folder: &Path, existing: Option<&Existing>, account: Account) ->
             subject,
             format!(
                 "user {user} may not write there: it belongs to {} with mode {:04o}",
-                existing.owner, existing.mode
+                user_name(Uid::from_raw(existing.owner)),
+                existing.mode
             ),
             format!("`chown {user}:{group} {subject}` and `chmod u+rwx {subject}`"),
         ),
@@ -227,7 +228,7 @@ pub(super) fn judge_private(
     account: Account,
 ) -> Finding {
     let subject = &file.display();
-    let Account { user, group } = account;
+    let (user, group) = account.names();
     let chown = format!("`chown {user}:{group} {subject}`");
     let is_readable = fs::metadata(file).is_ok_and(|metadata| account.may(0o4, &metadata));
     match read {
@@ -326,12 +327,10 @@ mod tests {
         assert_eq!(judged(Some(&above(997)), LB).state, State::Ok);
         let finding = judged(Some(&above(0)), LB);
         assert_eq!(finding.state, State::Fail);
-        assert!(
-            finding
-                .fix
-                .expect("a fix")
-                .contains("`install -d -o 997 -g 998 /var/lib/lb/acme`")
-        );
+        let (user, group) = LB.names();
+        assert!(finding.fix.expect("a fix").contains(&format!(
+            "`install -d -o {user} -g {group} /var/lib/lb/acme`"
+        )));
         let root = Account { user: 0, group: 0 };
         assert_eq!(judged(Some(&above(0)), root).state, State::Ok);
         assert_eq!(judged(None, LB).state, State::Fail);
