@@ -82,6 +82,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// Creates an account from the IDs of a user and a group.
+    pub(crate) fn new(user: Uid, group: Gid) -> Self {
+        Self { user, group }
+    }
+
     fn ours() -> Self {
         Self {
             user: geteuid(),
@@ -125,6 +130,15 @@ fn hand_to(account: &Account, path: &Path) -> String {
 /// # Errors
 /// The file does not meet these conditions, or it cannot be read.
 pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, PrivateFileError> {
+    read_as(path, most, Account::ours())
+}
+
+/// Reads a file as [`read`] does, for an agent that runs as `agent`: the file must belong to root or to
+/// that user. Root can examine the files of an agent by this.
+///
+/// # Errors
+/// As those of [`read`].
+pub(crate) fn read_as(path: &Path, most: u64, agent: Account) -> Result<Vec<u8>, PrivateFileError> {
     // The type is checked before the file is opened: opening a FIFO blocks until its other end is
     // opened.
     if !fs::metadata(path)
@@ -134,7 +148,7 @@ pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, PrivateFileError> 
         return Err(PrivateFileError::NotAFile);
     }
     let file = File::open(path).map_err(|error| unopened(error, path))?;
-    judge(&file.metadata().map_err(PrivateFileError::Io)?, path)?;
+    judge(&file.metadata().map_err(PrivateFileError::Io)?, path, agent)?;
     let mut text = Vec::new();
     let length = file
         .take(most + 1)
@@ -146,15 +160,15 @@ pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, PrivateFileError> 
     Ok(text)
 }
 
-fn judge(metadata: &fs::Metadata, path: &Path) -> Result<(), PrivateFileError> {
+fn judge(metadata: &fs::Metadata, path: &Path, agent: Account) -> Result<(), PrivateFileError> {
     let owner = Uid::from_raw(metadata.uid());
-    if !owner.is_root() && owner != geteuid() {
+    if !owner.is_root() && owner != agent.user {
         return Err(PrivateFileError::Owner {
             owner: Account {
                 user: owner,
                 group: Gid::from_raw(metadata.gid()),
             },
-            us: Account::ours(),
+            us: agent,
             path: path.to_owned(),
         });
     }

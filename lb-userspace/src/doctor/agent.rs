@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     admin::{Client, Status},
-    private_file::{group_name, user_name},
+    private_file::{self, group_name, user_name},
 };
 
 pub(super) static RUNNING: Check = Check {
@@ -82,6 +82,11 @@ impl Account {
             user_name(Uid::from_raw(user)),
             group_name(Gid::from_raw(group)),
         )
+    }
+
+    /// Returns the account in the type by which private files are read.
+    pub(super) fn reader(self) -> private_file::Account {
+        private_file::Account::new(Uid::from_raw(self.user), Gid::from_raw(self.group))
     }
 
     /// Returns whether this account has all permissions `wanted` (the bits `rwx` as one octal

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     config::{Config, Ha},
-    peer::{Secret, SecretError, SecretProblem},
+    peer::{PEER_REFUSED, Secret, SecretError, SecretProblem},
 };
 
 pub(super) static SOURCE: Check = Check {
@@ -38,7 +38,8 @@ pub(super) static SECRET: Check = Check {
     looks_at: "The file of `[ha.link] secret_file`: its content, owner and mode.",
     why: "Both agents prove to each other that they have it. The agent refuses a file that other users can \
           read.",
-    fix: "`lb peer init` on one host, copy the file to the other, and `chmod 600`.",
+    fix: "`lb peer init` on one host, copy the file to the other, and on both `chown lb: FILE` and \
+          `chmod 600 FILE`.",
 };
 
 pub(super) static LINK: Check = Check {
@@ -98,7 +99,9 @@ pub(super) async fn check(
     let (heard, reached) = tokio::join!(hear, link);
     if let Some(link) = &ha.link {
         let file = link.secret_file.as_path();
-        findings.push(secret(file, Secret::read(file), Account::of(agent)));
+        let account = Account::of(agent);
+        let read = Secret::read_as(file, account.reader());
+        findings.push(secret(file, read, account));
         findings.push(match (agent, status, &reached) {
             (Some(_), Some(status), _) => {
                 let problem = status
@@ -142,7 +145,7 @@ fn secret(file: &Path, read: Result<Secret, SecretError>, account: Account) -> F
     let subject = file.display();
     let read = match read {
         Ok(secret) => Ok(format!(
-            "fingerprint {}: the same on the peer",
+            "fingerprint {}; `lb doctor` on the peer must show the same",
             secret.fingerprint()
         )),
         Err(SecretError {
@@ -200,6 +203,12 @@ fn running_link(ha: &Ha, port: u16, is_up: bool, problem: Option<&str>) -> Findi
         return LINK.ok(ha.peer, "connected");
     }
     let problem = problem.unwrap_or("the peer has not connected");
+    if let Some(why) = problem.strip_prefix(PEER_REFUSED) {
+        let (why, fix) = why
+            .split_once("; ")
+            .unwrap_or((why, "see the log of both hosts: `journalctl -u lb`"));
+        return LINK.fail(ha.peer, format!("not connected: {PEER_REFUSED}{why}"), fix);
+    }
     LINK.fail(
         ha.peer,
         format!("not connected: {problem}"),

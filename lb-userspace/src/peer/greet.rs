@@ -89,13 +89,17 @@ async fn exchange(
 }
 
 fn refuse(refusal: Refusal, why: &str) -> Refused {
-    (refusal, format!("the peer was refused: {why}"))
+    (refusal, format!("{PEER_REFUSED}{why}"))
 }
 
 fn too_slow(limit: Duration) -> Refused {
     let sentence = format!("it did not complete the handshake within {limit:?}");
     refuse(Refusal::Timeout, &sentence)
 }
+
+/// How the reason begins for which the link is down although both agents run and reach each other. If
+/// something else than waiting helps, the reason ends with it, after `; `.
+pub(crate) const PEER_REFUSED: &str = "the peer was refused: ";
 
 const NOT_THE_SECRET: &str = "it does not have this pair's secret; copy the file of \
                               `ha.link.secret_file` from one host to the other and restart lb";

@@ -48,6 +48,7 @@ pub use certificates::{
 };
 pub use credit::{FlowChunk, Flows};
 pub use frame::Message;
+pub(crate) use greet::PEER_REFUSED;
 pub(crate) use metrics::FAMILIES as METRICS;
 pub use secret::{Secret, SecretError, SecretProblem};
 pub use view::{Connected, DownReason, PeerInfo, Refusal, Traffic, View};

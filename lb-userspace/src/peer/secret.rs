@@ -16,7 +16,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use crate::private_file::{self, PrivateFileError};
+use crate::private_file::{self, Account, PrivateFileError};
 
 /// Size limit of the secret's file in bytes: more than a key and its certificate take.
 const MAX_FILE_BYTES: u64 = 1 << 16;
@@ -100,9 +100,16 @@ impl Secret {
     /// The file is missing, accessible to other users, owned by another user, or not a valid
     /// secret.
     pub fn read(path: &Path) -> Result<Self, SecretError> {
-        read(path)
-            .and_then(|text| parse(&text))
-            .map_err(|problem| about(path, problem))
+        parse_read(path, private_file::read(path, MAX_FILE_BYTES))
+    }
+
+    /// Reads the secret as [`Self::read`] does, but for an agent that runs as `agent`: the file must
+    /// belong to root or to that user.
+    ///
+    /// # Errors
+    /// As those of [`Self::read`].
+    pub(crate) fn read_as(path: &Path, agent: Account) -> Result<Self, SecretError> {
+        parse_read(path, private_file::read_as(path, MAX_FILE_BYTES, agent))
     }
 
     /// Returns the shortened SHA-256 of the certificate, which is the same on both hosts and need
@@ -198,11 +205,13 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     written
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, SecretProblem> {
-    private_file::read(path, MAX_FILE_BYTES).map_err(|error| match error {
+fn parse_read(path: &Path, read: Result<Vec<u8>, PrivateFileError>) -> Result<Secret, SecretError> {
+    read.map_err(|error| match error {
         PrivateFileError::Missing => SecretProblem::Missing,
         error => SecretProblem::File(error),
     })
+    .and_then(|text| parse(&text))
+    .map_err(|problem| about(path, problem))
 }
 
 fn parse(text: &[u8]) -> Result<Secret, SecretProblem> {

@@ -83,6 +83,46 @@ fn a_link_that_is_down_has_the_agents_reason() {
 }
 
 #[test]
+fn a_peer_that_was_refused_has_the_advice_of_the_reason() {
+    let fix = |why: &str| {
+        let problem = format!("{PEER_REFUSED}{why}");
+        let finding = running_link(&lower(), 9146, false, Some(&problem));
+        assert_eq!(finding.state, State::Fail);
+        (finding.found, finding.fix.expect("a fix"))
+    };
+    let (found, advice) = fix("it does not have this pair's secret; copy the file");
+    assert_eq!(
+        (found.as_str(), advice.as_str()),
+        (
+            "not connected: the peer was refused: it does not have this pair's secret",
+            "copy the file"
+        )
+    );
+    let (found, advice) = fix("its greeting is malformed");
+    assert!(found.ends_with("its greeting is malformed"), "{found}");
+    assert!(advice.contains("journalctl -u lb"), "{advice}");
+}
+
+#[test]
+fn a_secret_that_belongs_to_the_agents_user_is_shown_by_its_fingerprint() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("peer.secret");
+    let made = Secret::create(&path, false).expect("made");
+    std::os::unix::fs::chown(&path, Some(4242), Some(4243)).expect("chown");
+    let judged = |user| {
+        let account = Account { user, group: 4243 };
+        secret(&path, Secret::read_as(&path, account.reader()), account)
+    };
+    let ours = judged(4242);
+    assert_eq!(ours.state, State::Ok);
+    assert!(ours.found.contains(&made.fingerprint()), "{}", ours.found);
+    assert_eq!(judged(4244).state, State::Fail, "of another user");
+}
+
+#[test]
 fn a_secret_that_is_missing_or_open_has_its_command() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("peer.secret");
