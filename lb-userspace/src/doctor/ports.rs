@@ -15,7 +15,7 @@ use super::{
     check::{Check, Group},
     finding::Finding,
 };
-use crate::config::{Config, Ha, Mode};
+use crate::config::{Config, Ha, Mode, Moves};
 
 pub(super) static PORT: Check = Check {
     name: "port",
@@ -31,9 +31,10 @@ pub(super) static ADDRESS: Check = Check {
     name: "service_address",
     group: Group::Host,
     looks_at: "Whether the address of each service is on an interface of this host, unless it moves between \
-               the hosts of a pair.",
+               the hosts of a pair; and in a pair with virtual IPs, whether it is one of them.",
     why: "The agent cannot listen on an address that this host lacks, and the host does not answer ARP \
-          requests for it, so that packets for a `tcp` service do not arrive.",
+          requests for it, so that packets for a `tcp` service do not arrive. A service on an address that \
+          stays with one host is gone with that host, and is not reached by the address that moves.",
     fix: "`ip address add ADDRESS/PREFIX dev IFACE`, or correct `listen`.",
 };
 
@@ -157,16 +158,31 @@ fn judge_addresses(config: &Config, present: &HashSet<IpAddr>) -> Vec<Finding> {
         .as_ref()
         .map(Ha::moving_addresses)
         .unwrap_or_default();
+    let virtual_ips = config.ha.as_ref().and_then(|ha| match &ha.moves {
+        Moves::VirtualIp(_) => {
+            let listed: Vec<_> = moving.iter().map(IpAddr::to_string).collect();
+            Some(listed.join(", "))
+        }
+        Moves::ElasticIp(_) | Moves::Commands => None,
+    });
     let mut seen = HashSet::new();
     let services = config.services.iter().map(|service| service.listen.ip());
     let services = services.filter(|address| seen.insert(*address));
     services
         .map(|address| {
-            if address.is_unspecified() || present.contains(&address) {
-                return ADDRESS.ok(address, "on an interface of this host");
-            }
             if moving.contains(&address) {
                 return ADDRESS.ok(address, "moves between the hosts of the pair");
+            }
+            if address.is_unspecified() || present.contains(&address) {
+                return match (&virtual_ips, address.is_loopback()) {
+                    (Some(virtual_ips), false) if !address.is_unspecified() => ADDRESS.warn(
+                        address,
+                        format!("stays with this host: it is not a virtual IP of the pair ({virtual_ips})"),
+                        "let the service listen on a virtual IP, on both hosts; ignore this if it is for \
+                         this host only",
+                    ),
+                    _ => ADDRESS.ok(address, "on an interface of this host"),
+                };
             }
             let length = if address.is_ipv4() { 32 } else { 128 };
             let interface = config.node.interfaces.first();
@@ -184,6 +200,8 @@ fn judge_addresses(config: &Config, present: &HashSet<IpAddr>) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::doctor::State;
 
@@ -258,5 +276,36 @@ mod tests {
         assert_eq!(state(&http, &[], Some(7)), State::Ok);
         let shadowed = [listener("0.0.0.0:80", Some(42))];
         assert_eq!(state(&http, &shadowed, Some(7)), State::Warn);
+    }
+
+    /// Returns the finding about the address of a service of a pair, on a host that has 172.31.0.68.
+    fn address_of_service(listen: &str, moves: &str) -> Finding {
+        let text = format!(
+            "[node]\nname = \"lb-a\"\ninterface = \"eth0\"\n\
+             [[pool]]\nname = \"web\"\nbackends = [\"10.0.0.6:80\"]\n\
+             [[service]]\nname = \"http\"\nlisten = \"{listen}:80\"\nmode = \"http\"\npool = \"web\"\n\
+             [ha]\npeer = \"172.31.15.233\"\nsource = \"172.31.0.68\"\nvirtual_router_id = 41\n{moves}\n"
+        );
+        let parsed = Config::parse(Path::new("lb.toml"), &text);
+        let parsed = parsed.unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+        let present = ["172.31.0.68", "127.0.0.1"].map(|one| one.parse().expect("an address"));
+        let mut findings = judge_addresses(&parsed.config, &present.into());
+        findings.pop().expect("a finding")
+    }
+
+    #[test]
+    fn a_service_on_an_address_that_stays_is_a_warning_where_virtual_ips_move() {
+        let moves = "[ha.virtual_ip]\naddresses = [\"172.31.0.200/20\"]";
+        let stays = address_of_service("172.31.0.68", moves);
+        assert_eq!(stays.state, State::Warn);
+        assert!(stays.found.contains("(172.31.0.200)"), "{}", stays.found);
+        for listen in ["172.31.0.200", "127.0.0.1", "0.0.0.0"] {
+            let state = address_of_service(listen, moves).state;
+            assert_eq!(state, State::Ok, "{listen}");
+        }
+        let elastic = "[ha.elastic_ip]\nallocation_id = \"eipalloc-0123456789abcdef0\"\n\
+                       region = \"me-central-1\"\nprivate_ip = \"172.31.0.68\"";
+        let own = address_of_service("172.31.0.68", elastic);
+        assert_eq!(own.state, State::Ok, "the Elastic IP leads to it");
     }
 }
