@@ -180,7 +180,8 @@ fn judge(metadata: &fs::Metadata, path: &Path, agent: Account) -> Result<(), Pri
     Ok(())
 }
 
-fn unseen(error: io::Error, path: &Path) -> PrivateFileError {
+/// Returns why the type of a file could not be looked up.
+pub(crate) fn unseen(error: io::Error, path: &Path) -> PrivateFileError {
     let (us, path) = (Account::ours(), path.to_owned());
     match error.kind() {
         io::ErrorKind::NotFound => PrivateFileError::Missing,
@@ -189,7 +190,8 @@ fn unseen(error: io::Error, path: &Path) -> PrivateFileError {
     }
 }
 
-fn unopened(error: io::Error, path: &Path) -> PrivateFileError {
+/// Returns why a file whose type is known could not be opened.
+pub(crate) fn unopened(error: io::Error, path: &Path) -> PrivateFileError {
     let (us, path) = (Account::ours(), path.to_owned());
     match error.kind() {
         io::ErrorKind::NotFound => PrivateFileError::Missing,

@@ -22,7 +22,10 @@ use super::{
     CertificateProblem as Problem, Error,
     pem::{self, Block, Content, Contents},
 };
-use crate::config::Name;
+use crate::{
+    config::Name,
+    private_file::{self, PrivateFileError},
+};
 
 mod metrics;
 
@@ -119,17 +122,22 @@ pub(super) fn load(path: &Path) -> Result<Certificate, Error> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Problem> {
-    let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => Problem::Missing,
-        _ => Problem::Unreadable(error),
+    let refused = |error: PrivateFileError| match error {
+        PrivateFileError::Missing => Problem::Missing,
+        PrivateFileError::Io(error) => Problem::Unreadable(error),
+        error => Problem::Denied(error),
     };
     // The file type is checked before the file is opened: opening a pipe would block until its
     // other end is opened.
-    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+    if !fs::metadata(path)
+        .map_err(|error| refused(private_file::unseen(error, path)))?
+        .is_file()
+    {
         return Err(Problem::NotAFile);
     }
-    let file = fs::File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
+    let file =
+        fs::File::open(path).map_err(|error| refused(private_file::unopened(error, path)))?;
+    let metadata = file.metadata().map_err(Problem::Unreadable)?;
     let (mode, group) = (metadata.mode() & 0o7777, metadata.gid());
     if !is_private(mode, is_own_group(group)) {
         return Err(Problem::Open {
@@ -141,7 +149,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     let mut text = Vec::new();
     file.take(MAX_FILE_BYTES)
         .read_to_end(&mut text)
-        .map_err(unreadable)?;
+        .map_err(Problem::Unreadable)?;
     Ok(text)
 }
 

@@ -121,6 +121,31 @@ fn a_key_that_others_can_read_is_refused_with_the_command_that_cures_it() {
 }
 
 #[test]
+fn a_file_that_the_agents_user_may_not_read_has_the_command_that_cures_it() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+    let path = file(&folder, "", 0o600);
+    let checked = path.clone();
+    // A user other than root for this thread alone, as far as files are concerned.
+    let unprivileged = std::thread::spawn(move || {
+        nix::unistd::setfsuid(Uid::from_raw(4242));
+        check_certificates(&[checked])
+    });
+    let errors = unprivileged.join().expect("joined");
+    let sentences: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    let file = path.display();
+    assert_eq!(
+        sentences,
+        [format!(
+            "certificate file {file}: user root has no permission to read it; run: chown root:root {file}"
+        )]
+    );
+}
+
+#[test]
 fn the_agents_own_group_may_read_a_key_and_no_other() {
     for mode in [0o600, 0o400, 0o640, 0o440] {
         assert!(is_private(mode, true), "{mode:o}");

@@ -2,11 +2,17 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
+use nix::unistd::Gid;
+
 use super::{
     pem::{Contents, PemProblem},
     routing::PageProblem,
 };
-use crate::{access_log, acme, config::Name, private_file::PrivateFileError};
+use crate::{
+    access_log, acme,
+    config::Name,
+    private_file::{PrivateFileError, group_name},
+};
 
 /// Why the front could not start, or could not apply a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -114,12 +120,16 @@ pub enum CertificateProblem {
     /// The certificate file cannot be read.
     #[error("cannot read it: {0}")]
     Unreadable(#[source] io::Error),
+    /// The agent's user has no permission to read the certificate file.
+    #[error("{0}")]
+    Denied(#[source] PrivateFileError),
     /// The path of the certificate file is not that of a regular file.
     #[error("it is not a regular file")]
     NotAFile,
     /// Users other than the agent's could read the private key in the file.
     #[error(
-        "its mode is {mode:04o} and its group {group}, so that others than the agent can reach the private key; run: chmod 600 {path}, or chmod 640 and give it a group that the agent is in",
+        "its mode is {mode:04o} and its group {}, so that others than the agent can reach the private key; run: chmod 600 {path}, or chmod 640 and give it a group that the agent is in",
+        group_name(Gid::from_raw(*group)),
         path = path.display()
     )]
     Open {
