@@ -109,6 +109,15 @@ mod tests {
     }
 
     #[test]
+    fn certificates_that_are_obtained_have_a_table_only_if_there_are_any() {
+        let list = super::super::status::certificate_list;
+        assert!(list(&status(), false).contains("OBTAINED FOR"));
+        let without = list(&examples_of_status(), false);
+        assert!(!without.contains("OBTAINED FOR"), "{without}");
+        assert!(without.contains("/etc/lb/tls/example.org.pem"), "{without}");
+    }
+
+    #[test]
     fn a_service_without_one_is_refused_with_those_that_have() {
         let refused = show(&status(), "http").expect_err("not obtained");
         assert_eq!(

@@ -139,9 +139,12 @@ fn last_check(backend: &BackendStatus, status: &Status) -> Cell {
 }
 
 /// Formats the output of `lb certificate list`: the certificates in use, then those that the agent
-/// obtains.
+/// obtains, if it obtains any.
 pub(super) fn certificate_list(status: &Status, colour: bool) -> String {
     let in_use = certificates(status, colour);
+    if status.obtained.is_empty() {
+        return in_use;
+    }
     let obtained = super::certificate::table(status, colour);
     format!("{in_use}\n{obtained}")
 }
