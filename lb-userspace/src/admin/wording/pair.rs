@@ -338,7 +338,8 @@ fn flows(flows: &FlowsStatus) -> Fact {
     let (sent, received) = (count(flows.sent), count(flows.received));
     let mut text = format!("{state}: {sent} sent, {received} received");
     if flows.skipped > 0 {
-        text.push_str(&format!(", {} flows not replicated", count(flows.skipped)));
+        let noun = if flows.skipped == 1 { "flow" } else { "flows" };
+        text.push_str(&format!(", {} {noun} not replicated", count(flows.skipped)));
     }
     if let Some(seconds) = flows.last_full_pass {
         text.push_str(&format!("; last full pass {}", ago(seconds)));

@@ -233,6 +233,9 @@ fn flows_that_are_not_in_step_stand_out() {
     });
     let said = "not synced yet: 12,345 sent, 17 received, 1,234 flows not replicated";
     assert_eq!(fact(&pair, "flows"), (Tone::Odd, said));
+    let one = after(|ha, _| ha.flows.as_mut().expect("flows").skipped = 1);
+    let (_, said) = fact(&one, "flows");
+    assert!(said.contains(", 1 flow not replicated"), "{said}");
 }
 
 #[test]
