@@ -32,7 +32,7 @@ pub enum ClientError {
     /// No process listens on the admin socket.
     #[error(
         "the agent is not running: no process listens on {}. Start it with `systemctl start lb` or \
-         `lb run --config FILE`, or set `--socket` to the `admin.socket` of its configuration",
+         `lb run --config FILE` (`journalctl -u lb` says why it ended or does not start), or set `--socket` to the `admin.socket` of its configuration",
         .0.display()
     )]
     NotRunning(PathBuf),
