@@ -20,20 +20,22 @@ fn next_steps(out: &Path, fingerprint: &str) -> String {
         "created {path}, mode 0600, fingerprint {fingerprint}\n\
          Anyone with this file can act as either host of the pair: protect it like a private key.\n\
          \n\
-         1. Copy it to the same path on the other host:\n\
-         \n\
-         \x20  scp -p {path} root@PEER:{path}\n\
-         \n\
-         2. On both hosts, make the agent's user its owner. With lb.service that is lb:\n\
+         1. Make the agent's user its owner. With lb.service that is lb:\n\
          \n\
          \x20  chown lb: {path}\n\
+         \n\
+         2. Copy it to the same path on the other host, with the same owner and mode:\n\
+         \n\
+         \x20  ssh root@PEER install -o lb -g lb -m 0600 /dev/stdin {path} <{path}\n\
          \n\
          3. Set it in the configuration of both hosts:\n\
          \n\
          \x20  [ha.link]\n\
          \x20  secret_file = \"{path}\"\n\
          \n\
-         4. Restart lb on both hosts: systemctl restart lb\n"
+         4. Restart lb on both hosts: systemctl restart lb\n\
+         \n\
+         `lb doctor` shows the fingerprint on each host.\n"
     )
 }
 
@@ -50,8 +52,13 @@ mod tests {
         assert!(said.contains(&read.fingerprint()), "{said}");
         let line = format!("secret_file = \"{}\"", out.display());
         assert!(said.contains(&line), "{said}");
-        let owner = format!("chown lb: {}", out.display());
-        assert!(said.contains(&owner), "{said}");
+        let file = out.display();
+        for command in [
+            format!("chown lb: {file}"),
+            format!("install -o lb -g lb -m 0600 /dev/stdin {file} <{file}"),
+        ] {
+            assert!(said.contains(&command), "{said}");
+        }
         assert!(!said.contains("BEGIN"), "no secret in {said}");
     }
 
