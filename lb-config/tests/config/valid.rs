@@ -100,6 +100,37 @@ fn the_pair_that_the_example_shows_is_right() {
 }
 
 #[test]
+fn the_file_of_the_packages_is_right_once_its_lines_are_uncommented() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/package/lb.toml");
+    let text = std::fs::read_to_string(file).expect("deploy/package/lb.toml");
+    let Err(errors) = parse(&text) else {
+        panic!("the packages must not start an agent with it");
+    };
+    assert!(
+        errors.to_string().contains("there is no [node]"),
+        "{errors}"
+    );
+    let uncommented: String = text
+        .lines()
+        .filter_map(|line| line.strip_prefix('#'))
+        .filter(|line| !line.is_empty() && !line.starts_with(' '))
+        .map(|line| line.to_owned() + "\n")
+        .collect();
+    let shown = read(&uncommented);
+    assert_eq!(shown.warnings, []);
+    let ha = shown.config.ha.expect("[ha]");
+    assert!(matches!(ha.moves, Moves::VirtualIp(_)) && ha.link.is_some());
+    let moving = ha.moving_addresses();
+    let listens = shown.config.services.iter();
+    assert!(
+        listens.clone().count() == 2
+            && listens
+                .clone()
+                .all(|service| moving.contains(&service.listen.ip()))
+    );
+}
+
+#[test]
 fn defaults_are_those_of_the_model() {
     let config = read(SMALLEST).config;
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9145");
