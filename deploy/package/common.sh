@@ -41,6 +41,7 @@ say_what_is_next() {
         echo "lb: installed, and not started, because $config is not a valid configuration yet."
         echo "lb: write it (an example is /usr/share/doc/lb/examples/lb.toml), then run:"
         echo "lb:   lb check && systemctl enable --now lb"
+        echo "lb: before or after that, lb doctor says what is wrong with the host, and how to fix it."
     } >&2
 }
 

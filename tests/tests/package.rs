@@ -49,7 +49,7 @@ fn an_installation_without_a_configuration_starts_nothing_and_says_what_is_next(
     let before = debian.files()?;
     let said = debian.install(&deb("0.1.0")?)?;
     ensure!(
-        said.contains("lb check && systemctl enable --now lb"),
+        said.contains("lb check && systemctl enable --now lb") && said.contains("lb doctor"),
         "{said}"
     );
     let check = debian.attempt("lb check")?;
