@@ -332,6 +332,16 @@ pub struct Service {
 }
 
 impl Service {
+    /// Returns the certificate files that the configuration names for the service, without the file
+    /// of the certificate that the agent obtains; empty unless the mode is `https`.
+    #[must_use]
+    pub fn certificates(&self) -> &[PathBuf] {
+        match &self.mode {
+            Mode::Https { certificates, .. } => certificates,
+            Mode::Tcp { .. } | Mode::Http => &[],
+        }
+    }
+
     /// Returns the certificate that the agent obtains for the service; `None` if it obtains none.
     #[must_use]
     pub fn obtained(&self) -> Option<&Obtained> {

@@ -46,7 +46,8 @@ pub use status::{
 };
 
 pub use tls::TlsError;
-pub use token::{TokenError, check_token};
+pub(crate) use token::TOKEN_FORM;
+pub use token::{TokenError, check_token, is_token};
 
 /// Read access to the agent's current state. Methods are called concurrently for many connections, on threads
 /// that may block, and may take a few milliseconds.

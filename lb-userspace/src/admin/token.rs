@@ -13,6 +13,8 @@ use crate::private_file::{self, PrivateFileError};
 const SHORTEST: usize = 16;
 /// Maximum length of an operator token, in bytes.
 const LONGEST: usize = 512;
+/// What a file with an operator token must hold, as part of a sentence.
+pub(crate) const TOKEN_FORM: &str = "it must hold one line of 16 to 512 visible ASCII characters";
 
 /// The file of the operator token. It is read for each request, so a new token is in force without a reload.
 #[derive(Clone, Debug)]
@@ -37,10 +39,7 @@ enum TokenProblem {
     #[error("{0}")]
     File(#[source] PrivateFileError),
     /// The content of the file is not an operator token.
-    #[error(
-        "it must hold one line of {SHORTEST} to {LONGEST} visible ASCII characters; write one with: \
-         openssl rand -hex 32"
-    )]
+    #[error("{TOKEN_FORM}; write one with: openssl rand -hex 32")]
     Content,
 }
 
@@ -68,6 +67,19 @@ pub fn check_token(path: &Path) -> Result<(), TokenError> {
     read(path).map(|_token| ())
 }
 
+/// Returns whether the content of a file is an operator token.
+#[must_use]
+pub fn is_token(content: &[u8]) -> bool {
+    parse(content).is_some()
+}
+
+fn parse(content: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(content).ok()?.trim_end_matches(['\r', '\n']);
+    let is_token = (SHORTEST..=LONGEST).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_token.then_some(text)
+}
+
 fn read(path: &Path) -> Result<String, TokenError> {
     let failed = |problem| TokenError {
         path: path.to_owned(),
@@ -76,16 +88,8 @@ fn read(path: &Path) -> Result<String, TokenError> {
     // Two bytes more than the longest token are read, because the line end may have two characters.
     let text = private_file::read(path, LONGEST as u64 + 2)
         .map_err(|error| failed(TokenProblem::File(error)))?;
-    let text = str::from_utf8(&text)
-        .unwrap_or_default()
-        .trim_end_matches(['\r', '\n']);
-    let is_token = (SHORTEST..=LONGEST).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_token {
-        Ok(text.to_owned())
-    } else {
-        Err(failed(TokenProblem::Content))
-    }
+    let token = parse(&text).ok_or_else(|| failed(TokenProblem::Content))?;
+    Ok(token.to_owned())
 }
 
 #[cfg(test)]

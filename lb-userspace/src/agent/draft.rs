@@ -71,21 +71,11 @@ impl Draft {
 
 fn problems_on_this_host(config: &Config) -> Vec<String> {
     let mut problems = missing_interfaces(&config.node.interfaces);
-    let certificates = config
-        .services
-        .iter()
-        .filter_map(|service| match &service.mode {
-            Mode::Https {
-                certificates,
-                obtained,
-                ..
-            } => Some((certificates, obtained.as_deref())),
-            _ => None,
-        });
     // The file of a certificate that is obtained by ACME does not exist before the first order.
-    let certificates = certificates.flat_map(|(files, obtained)| {
-        let obtained = obtained.map(|obtained| &obtained.file);
-        files.iter().chain(obtained.filter(|file| file.exists()))
+    let certificates = config.services.iter().flat_map(|service| {
+        let obtained = service.obtained().map(|obtained| &obtained.file);
+        let obtained = obtained.filter(|file| file.exists());
+        service.certificates().iter().chain(obtained)
     });
     let certificates = certificates.chain(&config.admin.certificate);
     let mut files: Vec<_> = certificates.cloned().collect();

@@ -54,6 +54,14 @@ pub(super) struct Account {
 }
 
 impl Account {
+    /// Returns the account of this process.
+    pub(super) fn ours() -> Self {
+        Self {
+            user: geteuid().as_raw(),
+            group: getegid().as_raw(),
+        }
+    }
+
     /// Returns the account of the running agent. If no agent runs, or its account is not known,
     /// returns the account that an agent will probably have: `lb` if that user exists and this
     /// process runs as root, otherwise the account of this process.
@@ -61,10 +69,7 @@ impl Account {
         if let Some(account) = agent.and_then(|agent| agent.account) {
             return account;
         }
-        let own = Self {
-            user: geteuid().as_raw(),
-            group: getegid().as_raw(),
-        };
+        let own = Self::ours();
         match User::from_name("lb") {
             Ok(Some(user)) if own.user == 0 => Self {
                 user: user.uid.as_raw(),

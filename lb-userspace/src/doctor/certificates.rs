@@ -1,4 +1,4 @@
-//! Checks of `lb doctor` about the certificates that services of mode `https` serve.
+//! Checks of `lb doctor` about the certificates of services of mode `https` and of `admin.listen`.
 
 mod chain;
 
@@ -17,15 +17,15 @@ use super::{
     finding::Finding,
 };
 use crate::{
-    config::{Config, Mode, Obtained},
+    config::{Config, Obtained},
     proxy::{self, InspectedCertificate},
 };
 
 pub(super) static FILE: Check = Check {
     name: "certificate",
     group: Group::Certificates,
-    looks_at: "Each certificate file: that it has a chain and the key that belongs to it, and that only the \
-               agent can read it.",
+    looks_at: "Each certificate file, of services and of `admin.certificate`: that it has a chain and the \
+               key that belongs to it, and that only the agent can read it.",
     why: "The agent does not start with a file that it cannot serve.",
     fix: "What the finding says, such as `chmod 600 FILE`.",
 };
@@ -70,81 +70,108 @@ const DAY: u64 = 24 * 60 * 60;
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Used {
     path: PathBuf,
-    /// For a certificate that the agent obtains: the service, and the DNS names that the
-    /// certificate must have; `None` for other certificates.
-    obtained: Option<(String, Vec<String>)>,
+    purpose: Purpose,
+}
+
+/// What a certificate file is for.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Purpose {
+    /// The key `certificates` of a service names the file.
+    Service,
+    /// The agent obtains the certificate by ACME.
+    Obtained {
+        /// The name of the service that the certificate is for.
+        service: String,
+        /// The DNS names that the certificate must have.
+        domains: Vec<String>,
+    },
+    /// `admin.certificate` names the file, and no service has it.
+    Admin,
 }
 
 /// Makes the checks about certificates for an agent that runs as `account`. Also returns the DNS
-/// names that the certificates have or must have, except wildcards: the names that clients use.
+/// names that the certificates of services have or must have, except wildcards: the names that
+/// clients use.
 pub(super) fn check(config: &Config, account: Account) -> (Vec<Finding>, BTreeSet<String>) {
     let roots = chain::trusted_authorities();
     let mut names = BTreeSet::new();
     let mut findings = Vec::new();
     for used in used(config) {
-        let wanted = used.obtained.iter().flat_map(|(_, domains)| domains);
-        names.extend(wanted.cloned());
-        findings.extend(check_file(&used, (&roots, account), &mut names));
+        if let Purpose::Obtained { domains, .. } = &used.purpose {
+            names.extend(domains.iter().cloned());
+        }
+        let (found, own) = check_file(&used, &roots, account);
+        findings.extend(found);
+        // The names of the admin certificate are those of this host, not of a service.
+        if used.purpose != Purpose::Admin {
+            names.extend(own);
+        }
     }
     names.retain(|name| !name.starts_with("*.") && name.parse::<IpAddr>().is_err());
     (findings, names)
 }
 
 fn used(config: &Config) -> BTreeSet<Used> {
-    let https = config
-        .services
-        .iter()
-        .filter_map(|service| match &service.mode {
-            Mode::Https {
-                certificates,
-                obtained,
-                ..
-            } => Some((service, certificates, obtained.as_deref())),
-            _ => None,
+    let of_services = config.services.iter().flat_map(|service| {
+        let files = service.certificates().iter().map(|path| Used {
+            path: path.clone(),
+            purpose: Purpose::Service,
         });
-    https
-        .flat_map(|(service, files, obtained)| {
-            let files = files.iter().map(|path| Used {
-                path: path.clone(),
-                obtained: None,
-            });
-            let obtained = obtained.map(|Obtained { file, domains, .. }| Used {
+        let obtained = service
+            .obtained()
+            .map(|Obtained { file, domains, .. }| Used {
                 path: file.clone(),
-                obtained: Some((service.name.to_string(), domains.clone())),
+                purpose: Purpose::Obtained {
+                    service: service.name.to_string(),
+                    domains: domains.clone(),
+                },
             });
-            files.chain(obtained)
-        })
-        .collect()
+        files.chain(obtained)
+    });
+    let mut used: BTreeSet<_> = of_services.collect();
+    let admin = config.admin.certificate.as_ref();
+    if let Some(path) = admin.filter(|path| used.iter().all(|used| used.path != **path)) {
+        used.insert(Used {
+            path: path.clone(),
+            purpose: Purpose::Admin,
+        });
+    }
+    used
 }
 
+/// Makes the checks about one file. Also returns the names of its certificate, if it has one.
 fn check_file(
     used: &Used,
-    (roots, account): (&chain::Authorities, Account),
-    names: &mut BTreeSet<String>,
-) -> Vec<Finding> {
+    roots: &chain::Authorities,
+    account: Account,
+) -> (Vec<Finding>, Vec<String>) {
     let path = used.path.as_path();
     let subject = &path.display();
-    if let Some((service, _)) = &used.obtained
+    if let Purpose::Obtained { service, .. } = &used.purpose
         && !path.exists()
     {
         let found = format!("not obtained yet; `lb certificate show {service}` says when");
-        return vec![FILE.skipped(subject, found)];
+        return (vec![FILE.skipped(subject, found)], Vec::new());
     }
     if let Some(error) = proxy::check_certificates(std::slice::from_ref(&used.path)).first() {
-        return vec![FILE.fail(subject, error, fix_of_file(path, error))];
+        let finding = FILE.fail(subject, error, fix_of_file(used, error));
+        return (vec![finding], Vec::new());
     }
     let text = fs::read(path).unwrap_or_default();
     let certificate = match proxy::inspect_certificate(&text) {
         Ok(certificate) => certificate,
-        Err(problem) => return vec![FILE.fail(subject, problem, "restore the file, or renew it")],
+        Err(problem) => {
+            let finding = FILE.fail(subject, problem, "restore the file, or renew it");
+            return (vec![finding], Vec::new());
+        }
     };
-    names.extend(certificate.names.iter().cloned());
-    vec![
+    let findings = vec![
         readable(path, account),
         expiry(used, &certificate, SystemTime::now()),
         judge_chain(path, &Chain::parse(&text), roots),
         judge_names(used, &certificate.names),
-    ]
+    ];
+    (findings, certificate.names)
 }
 
 /// Judges whether the user that the agent runs as may read a file. That `lb doctor` could read the
@@ -162,8 +189,12 @@ fn readable(path: &Path, account: Account) -> Finding {
     }
 }
 
-fn fix_of_file(path: &Path, error: &proxy::Error) -> String {
-    let path = path.display();
+fn fix_of_file(used: &Used, error: &proxy::Error) -> String {
+    let path = used.path.display();
+    let key = match used.purpose {
+        Purpose::Admin => "admin.certificate",
+        Purpose::Service | Purpose::Obtained { .. } => "certificates",
+    };
     match error {
         proxy::Error::Certificate {
             problem: proxy::CertificateProblem::Open { .. },
@@ -173,7 +204,7 @@ fn fix_of_file(path: &Path, error: &proxy::Error) -> String {
             problem: proxy::CertificateProblem::Missing,
             ..
         } => format!(
-            "write chain and key to {path} (`cat fullchain.pem privkey.pem`), or correct `certificates`"
+            "write chain and key to {path} (`cat fullchain.pem privkey.pem`), or correct `{key}`"
         ),
         _ => format!(
             "write the certificate, its chain and then its key to {path}: `cat fullchain.pem privkey.pem`"
@@ -183,9 +214,13 @@ fn fix_of_file(path: &Path, error: &proxy::Error) -> String {
 
 fn expiry(used: &Used, certificate: &InspectedCertificate, now: SystemTime) -> Finding {
     let subject = &used.path.display();
-    let renew = match &used.obtained {
-        Some((service, _)) => format!("`lb certificate renew {service}`, and see its failure"),
-        None => format!("renew it, and replace {subject}: the agent reads it without a reload"),
+    let renew = match &used.purpose {
+        Purpose::Obtained { service, .. } => {
+            format!("`lb certificate renew {service}`, and see its failure")
+        }
+        Purpose::Service | Purpose::Admin => {
+            format!("renew it, and replace {subject}: the agent reads it without a reload")
+        }
     };
     if let Ok(early) = certificate.not_before.duration_since(now)
         && !early.is_zero()
@@ -256,20 +291,21 @@ fn judge_names(used: &Used, names: &[String]) -> Finding {
             "obtain a certificate with the names that clients use",
         );
     }
-    let (service, wanted) = used.obtained.clone().unwrap_or_default();
-    let missing: Vec<&str> = wanted
-        .iter()
-        .map(String::as_str)
-        .filter(|name| !names.iter().any(|own| own == name))
-        .collect();
-    match missing.is_empty() {
-        true => NAMES.ok(subject, names.join(", ")),
-        false => NAMES.warn(
-            subject,
-            format!("lacks {}, of `domains`", missing.join(", ")),
-            format!("`lb certificate renew {service}`"),
-        ),
+    if let Purpose::Obtained { service, domains } = &used.purpose {
+        let missing: Vec<&str> = domains
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !names.iter().any(|own| own == name))
+            .collect();
+        if !missing.is_empty() {
+            return NAMES.warn(
+                subject,
+                format!("lacks {}, of `domains`", missing.join(", ")),
+                format!("`lb certificate renew {service}`"),
+            );
+        }
     }
+    NAMES.ok(subject, names.join(", "))
 }
 
 #[cfg(test)]

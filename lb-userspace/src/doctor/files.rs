@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -13,9 +14,10 @@ use nix::{sys::statvfs::statvfs, unistd::Uid};
 use super::{
     agent::{Account, RunningAgent},
     check::{Check, Group},
-    finding::Finding,
+    finding::{Finding, State},
 };
 use crate::{
+    admin::{TOKEN_FORM, is_token},
     config::{Authentication, Config, LogTarget},
     private_file::{self, PrivateFileError, user_name},
 };
@@ -42,9 +44,10 @@ pub(super) static DISK: Check = Check {
 pub(super) static PRIVATE: Check = Check {
     name: "private_file",
     group: Group::Files,
-    looks_at: "The files of `ha.hmac_key_file` and `acme.external_account`: owner and mode.",
-    why: "The agent refuses a key that other users can read.",
-    fix: "`chmod 600 FILE`, `chown lb: FILE`.",
+    looks_at: "The files of `admin.token_file`, `ha.hmac_key_file` and `acme.external_account`: owner and mode; \
+               of the operator token also the content.",
+    why: "The agent refuses a key or a token that other users can read.",
+    fix: "`chmod 600 FILE`, `chown lb: FILE`; `openssl rand -hex 32 >FILE` writes a token.",
 };
 
 pub(super) static CHECKS: [&Check; 3] = [&FOLDER, &DISK, &PRIVATE];
@@ -57,13 +60,39 @@ pub(super) fn check(config: &Config, agent: Option<&RunningAgent>) -> Vec<Findin
         .map(|folder| judge_folder(folder, Existing::above(folder).as_ref(), account))
         .collect();
     findings.extend(folders(config).iter().map(|folder| disk(folder)));
-    let keys = keys(config);
-    findings.extend(keys.iter().map(|file| {
-        let read = private_file::read(file, MAX_KEY_BYTES);
-        let read = read.map(|_| "only the agent can read it".to_owned());
-        judge_private(&PRIVATE, file, read, account)
-    }));
+    findings.extend(keys(config).iter().map(|file| private(file, account)));
+    let token = config.admin.token_file.as_deref();
+    findings.extend(token.map(|file| token_file(file, account)));
     findings
+}
+
+fn private(file: &Path, account: Account) -> Finding {
+    let read = private_file::read(file, MAX_KEY_BYTES);
+    let read = read.map(|_| "only the agent can read it".to_owned());
+    judge_private(&PRIVATE, file, read, account)
+}
+
+/// Judges the file of the operator token.
+fn token_file(file: &Path, account: Account) -> Finding {
+    let finding = private(file, account);
+    if finding.state == State::Ok && content(file).is_ok_and(|content| !is_token(&content)) {
+        let subject = &file.display();
+        return PRIVATE.fail(
+            subject,
+            TOKEN_FORM,
+            format!("`openssl rand -hex 32 >{subject}`"),
+        );
+    }
+    finding
+}
+
+/// Reads a file that may belong to another user than this process, which runs as root then.
+fn content(file: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    fs::File::open(file)?
+        .take(MAX_KEY_BYTES)
+        .read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// Maximum number of bytes that are read of a key file; every key is shorter.
@@ -239,11 +268,18 @@ pub(super) fn judge_private(
         ),
         Ok(found) => check.ok(subject, found),
         // This process runs as root, and the error says that the file belongs to another user: to
-        // that of the agent, as it should.
-        Err(PrivateFileError::Owner { .. }) if is_readable => check.ok(
-            subject,
-            format!("belongs to user {user}, which the agent runs as"),
-        ),
+        // that of the agent, as it should. The error leaves open whether the mode is right.
+        Err(PrivateFileError::Owner { .. }) if is_readable => match open_to_others(file) {
+            None => check.ok(
+                subject,
+                format!("belongs to user {user}, which the agent runs as"),
+            ),
+            Some(mode) => check.fail(
+                subject,
+                format!("its mode is {mode:04o}, which gives access to other users"),
+                format!("{chown} and `chmod 600 {subject}`"),
+            ),
+        },
         Err(error @ PrivateFileError::Open { .. }) => {
             check.fail(subject, error, format!("`chmod 600 {subject}`"))
         }
@@ -256,12 +292,17 @@ pub(super) fn judge_private(
     }
 }
 
+/// Returns the mode of a file if it gives access to other users than the owner.
+fn open_to_others(file: &Path) -> Option<u32> {
+    let mode = fs::metadata(file).ok()?.mode() & 0o7777;
+    (mode & 0o077 != 0).then_some(mode)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::doctor::State;
 
     const LB: Account = Account {
         user: 997,
@@ -319,6 +360,31 @@ mod tests {
             group: 4242,
         };
         assert_eq!(state(other), State::Fail);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o604)).expect("its mode");
+        assert_eq!(state(LB), State::Fail, "others can read it");
+    }
+
+    #[test]
+    fn an_operator_token_must_be_one_for_the_agent() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("token");
+        let judged = |text: &str, mode| {
+            fs::write(&file, text).expect("written");
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("its mode");
+            token_file(&file, Account::ours())
+        };
+        assert_eq!(judged("0123456789abcdef\n", 0o600).state, State::Ok);
+        assert_eq!(judged("0123456789abcdef\n", 0o640).state, State::Fail);
+        let short = judged("0123456789", 0o600);
+        assert_eq!(short.state, State::Fail);
+        assert!(short.found.contains("16 to 512"), "{short:?}");
+        let missing = token_file(&folder.path().join("missing"), Account::ours());
+        assert_eq!(missing.state, State::Fail);
+
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&file, Some(997), Some(998)).expect("chown");
+            assert_eq!(token_file(&file, LB).state, State::Fail, "it is too short");
+        }
     }
 
     #[test]

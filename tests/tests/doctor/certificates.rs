@@ -1,4 +1,4 @@
-//! Tests of what `lb doctor` says about the certificate of a service.
+//! Tests of what `lb doctor` says about certificates and about the operator token.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -83,6 +83,68 @@ fn certificate_files() -> Result<()> {
             },
         ],
     )
+}
+
+/// Paths of the files of `[admin]` in these set-ups.
+const ADMIN_CERTIFICATE: &str = "/run/lb/tls/admin.pem";
+const TOKEN: &str = "/run/lb/token";
+
+#[test]
+fn files_of_the_status_page() -> Result<()> {
+    let lab = Lab::raise()?;
+    let settings = Settings {
+        admin_more: "certificate = \"/run/lb/tls/admin.pem\"\ntoken_file = \"/run/lb/token\"",
+        ..Settings::of(&lab)
+    };
+    let mut site = Site::with(lab, settings)?;
+    certify_admin(&site)?;
+    site.script(&format!("(umask 077 && openssl rand -hex 32 >{TOKEN})"))?;
+    case::all(
+        &mut site,
+        &[
+            Case {
+                name: "the certificate of the status page is missing",
+                check: "certificate",
+                subject: ADMIN_CERTIFICATE,
+                also: &[],
+                breaks: |site| site.script(&format!("rm {ADMIN_CERTIFICATE}")),
+                mend: Mend::By("correct `admin.certificate`", |site, _| certify_admin(site)),
+                tidy,
+            },
+            Case {
+                name: "others can read the key of the status page",
+                check: "certificate",
+                subject: ADMIN_CERTIFICATE,
+                also: &[],
+                breaks: |site| site.script(&format!("chmod 644 {ADMIN_CERTIFICATE}")),
+                mend: Mend::Run("chmod 600"),
+                tidy,
+            },
+            Case {
+                name: "others can read the operator token",
+                check: "private_file",
+                subject: TOKEN,
+                also: &[],
+                breaks: |site| site.script(&format!("chmod 640 {TOKEN}")),
+                mend: Mend::Run("chmod 600"),
+                tidy,
+            },
+            Case {
+                name: "the operator token is too short",
+                check: "private_file",
+                subject: TOKEN,
+                also: &[],
+                breaks: |site| site.script(&format!("echo secret >{TOKEN}")),
+                mend: Mend::Run("openssl rand -hex 32"),
+                tidy,
+            },
+        ],
+    )
+}
+
+fn certify_admin(site: &Site) -> Result<()> {
+    let certificate = site.lab.authority.certify("lb-a.lab.example")?;
+    site.host().write(ADMIN_CERTIFICATE, certificate.pem())
 }
 
 fn renew(site: &Site) -> Result<()> {
