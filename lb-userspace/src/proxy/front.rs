@@ -24,6 +24,7 @@ use super::{
     early_ends::EarlyEnds,
     memory::BufferPool,
     message::Refusal,
+    panics,
     routed::Routed,
     routing::{self, Outcome, Table},
     selection::Selection,
@@ -202,6 +203,7 @@ impl Front {
     /// # Errors
     /// A route matches on a part of the request that servers may interpret differently.
     pub(super) fn route(&self, request: &routing::Request<'_>) -> Result<Routed, Refusal> {
+        panics::happen_on_demand(request.target);
         let routes = self.routes.borrow();
         let Some((table, counts)) = &routes.table else {
             let pool = routes.default.clone();

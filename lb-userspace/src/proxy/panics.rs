@@ -4,9 +4,10 @@
 use std::{
     any::Any,
     cell::{Cell, RefCell},
+    env,
     panic::{self, AssertUnwindSafe},
     pin::Pin,
-    sync::Once,
+    sync::{LazyLock, Once},
     task::Poll,
     time::{Duration, Instant},
 };
@@ -55,6 +56,17 @@ pub(super) fn report_by_log() {
             }
         }));
     });
+}
+
+/// Panics in a debug build if `target` is the request target that the environment variable
+/// `LB_PANIC_TARGET` names. This is how the end-to-end tests make a panic happen in a running
+/// agent: a request that causes one would be a bug. A release build has no such code.
+pub(super) fn happen_on_demand(target: &str) {
+    static NAMED: LazyLock<Option<String>> = LazyLock::new(|| env::var("LB_PANIC_TARGET").ok());
+    debug_assert!(
+        NAMED.as_deref() != Some(target),
+        "a request for the target that LB_PANIC_TARGET names"
+    );
 }
 
 async fn caught<T>(mut task: Pin<Box<impl Future<Output = T>>>) -> std::thread::Result<T> {

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use lab::{
     Host, Lab, Process,
-    agent::{Agent, CERTIFICATE_FILE, Settings},
+    agent::{Agent, CERTIFICATE_FILE, ENVIRONMENT_FILE, Settings},
     host::joined,
     load::{Body, Load, Plan, Reuse},
     monitoring::Pace,
@@ -28,6 +28,9 @@ const PLAIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(ELASTIC_IP), 8081
 
 /// The address and port of the agent's `tcp` service whose backend does not exist.
 const GONE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(ELASTIC_IP), 8082);
+
+/// The target of the request by which a debug build of the agent panics.
+const PANIC_TARGET: &str = "/panic";
 
 /// Number of the balancer's source ports towards each backend.
 const SOURCE_PORTS: usize = 2048;
@@ -61,6 +64,8 @@ pub(super) fn backends_requests_connections_and_certificates() -> Result<()> {
     site.a_backend_is_unreachable(&mut watched)?;
     site.the_disk_is_full(&mut watched)?;
     site.descriptors_run_low(&mut watched)?;
+    site.memory_runs_low(&mut watched)?;
+    site.a_connection_panics(&mut watched)?;
     site.certificates_expire(&mut watched)?;
 
     watched
@@ -96,6 +101,10 @@ impl Site {
             more: format!("{}{}", settings.more, more()),
             ..settings
         };
+        host.write(
+            ENVIRONMENT_FILE,
+            format!("LB_PANIC_TARGET={PANIC_TARGET}\n"),
+        )?;
         let other = Settings {
             balancer: 1,
             listen: BALANCERS[1].1,
@@ -226,6 +235,40 @@ impl Site {
         watched.fire(&["LbFileDescriptorsLow"], SOON)?;
         limit(20_000.0)?;
         watched.clear(&["LbFileDescriptorsLow"], SOON)
+    }
+
+    /// Makes the alert fire that a host causes whose memory is in use. All hosts of the test network
+    /// share the memory of the machine, which must not run out, so on one host the kernel's
+    /// `/proc/meminfo` is covered by a copy with less available memory.
+    fn memory_runs_low(&self, watched: &mut Watched) -> Result<()> {
+        let host = self.lab.lb_b();
+        host.script(
+            "awk '/^MemTotal:/ { total = $2 }
+                  /^MemAvailable:/ { $2 = int(total / 20) }
+                  { print }' /proc/meminfo >/run/meminfo
+             mount --bind /run/meminfo /proc/meminfo",
+        )?;
+        watched.fire(&["NodeMemoryLow"], SOON)?;
+        host.run("umount", &["/proc/meminfo"])?;
+        watched.clear(&["NodeMemoryLow"], SOON)
+    }
+
+    /// Makes the alert fire that a panic in the task of a client's connection causes, which ends the
+    /// connection without a response.
+    fn a_connection_panics(&self, watched: &mut Watched) -> Result<()> {
+        let client = &self.lab.client;
+        let url = format!("http://{PLAIN}{PANIC_TARGET}");
+        let output = client
+            .command("curl")
+            .args(["-sS", "-m", "5", &url])
+            .output()?;
+        let metrics = self.agent.metrics()?;
+        let panics = metrics.sum("lb_panics_total", &[("service", "plain")]);
+        ensure!(
+            panics == 1.0 && !output.status.success(),
+            "there were {panics} panics (a release build of the agent has none); {output:?}"
+        );
+        watched.fire(&["LbPanics"], SOON)
     }
 
     /// Makes the alerts fire that a certificate causes with few days left, then one with few hours
