@@ -14,7 +14,7 @@ use crate::{
     agent::{self, Draft, DraftError},
     config::Config,
     dataplane::Dataplane,
-    logging::Logging,
+    logging::{self, Logging},
     pool::AdminState,
     proxy::{self, Question},
 };
@@ -59,7 +59,7 @@ enum Command {
         config: ConfigFile,
         /// Log level: error, warn, info, debug or trace; or levels by module, such as `lb=debug`. Overrides
         /// `[log] level` of the configuration.
-        #[arg(long, value_name = "LEVEL", env = "LB_LOG")]
+        #[arg(long, value_name = "LEVEL", env = "LB_LOG", value_parser = logging::check_level)]
         log: Option<String>,
         /// Take over from the agent at the other end of standard input; used by `lb upgrade`.
         #[arg(long, hide = true)]

@@ -34,3 +34,22 @@ fn the_defaults_are_those_of_the_unit() {
     };
     assert_eq!(config.file, Path::new("/etc/lb/lb.toml"));
 }
+
+#[test]
+fn the_level_of_the_log_is_checked() {
+    for good in ["debug", "info,lb::proxy=debug", "lb=trace"] {
+        let cli = Cli::try_parse_from(["lb", "run", "--log", good]).expect(good);
+        let Command::Run { log, .. } = cli.command else {
+            panic!("{cli:?}");
+        };
+        assert_eq!(log.as_deref(), Some(good));
+    }
+    for bad in ["verbose", "INFO", "info,", "lb=loud", ""] {
+        let error = Cli::try_parse_from(["lb", "run", "--log", bad]).expect_err(bad);
+        let message = error.to_string();
+        assert!(
+            message.contains("use error, warn, info, debug or trace"),
+            "{bad}: {message}"
+        );
+    }
+}

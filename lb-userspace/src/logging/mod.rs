@@ -93,10 +93,7 @@ impl Logging {
             let reason = "the operator restored the configured level";
             return Ok(self.announce(reason));
         }
-        // A log filter would take any word that is no level for the name of a module.
-        if !config::is_log_level(levels) {
-            return Err(invalid(levels, "unknown level"));
-        }
+        let levels = &check_level(levels).map_err(|error| invalid(levels, error))?;
         let until = time.and_then(|time| Instant::now().checked_add(time));
         self.change(|level| level.set(levels, until))?;
         let time = time.map(|time| humantime::format_duration(time).to_string());
@@ -165,13 +162,26 @@ impl Control {
     }
 }
 
+/// Returns the text if it is a level of the log, or levels by module, such as
+/// `info,lb::proxy=debug`. [`EnvFilter`] is not so strict: it takes any word that is no level for
+/// the name of a module.
+///
+/// # Errors
+/// The text is neither; the error says what is allowed.
+pub fn check_level(levels: &str) -> Result<String, String> {
+    if config::is_log_level(levels) {
+        return Ok(levels.to_owned());
+    }
+    Err(
+        "use error, warn, info, debug or trace, or levels by module such as info,lb::proxy=debug"
+            .to_owned(),
+    )
+}
+
 fn parse(levels: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(levels).map_err(|error| invalid(levels, error))
 }
 
 fn invalid(levels: &str, error: impl Display) -> String {
-    format!(
-        "invalid log level {levels:?} ({error}): use error, warn, info, debug or trace, or levels by \
-         module such as lb=debug"
-    )
+    format!("invalid log level {levels:?}: {error}")
 }
