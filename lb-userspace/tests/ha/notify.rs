@@ -140,6 +140,35 @@ async fn of_a_burst_the_first_and_the_last_are_run_and_never_two_at_once() {
 }
 
 #[tokio::test]
+async fn a_role_with_a_command_has_counters_of_zero_before_its_first_run() {
+    let folder = Folder::new();
+    let command = folder.script("on-change", "exit 1");
+    let commands = config::Notify {
+        backup: None,
+        fault: None,
+        ..all(&command)
+    };
+    let notifier = Notifier::start(&node(), commands);
+    becomes("the counters are there", || {
+        !notifier.view().runs.is_empty()
+    })
+    .await;
+    let runs = notifier.view().runs;
+    let zero = |role| Outcome::ALL.map(|outcome| ((role, outcome), 0));
+    let both = [zero(Role::Master), zero(Role::Stop)].concat();
+    assert_eq!(runs, both.into_iter().collect());
+
+    notifier.apply(all(&command));
+    becomes("those of the new commands too", || {
+        notifier.view().runs.len() == 16
+    })
+    .await;
+    notifier.tell(Role::Backup, 100);
+    becomes("it failed", || notifier.view().last.is_some()).await;
+    assert_eq!(notifier.view().runs[&(Role::Backup, Outcome::Failed)], 1);
+}
+
+#[tokio::test]
 async fn a_role_without_a_command_passes_over_one_that_waits() {
     let folder = Folder::new();
     let command = folder.script("on-change", "sleep 0.2; echo $3 >>$LOG");

@@ -45,10 +45,21 @@ pub enum Outcome {
     PassedOver,
 }
 
+impl Outcome {
+    /// All outcomes of a notify command.
+    pub const ALL: [Self; 4] = [
+        Self::Succeeded,
+        Self::Failed,
+        Self::TimedOut,
+        Self::PassedOver,
+    ];
+}
+
 /// The notify commands that were run, and the one that is running now.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NotifyView {
-    /// Number of commands by role and outcome. Counts of zero are omitted.
+    /// Number of commands by role and outcome; 0 from the start for each outcome of a role that has
+    /// a command, so that its first run is an increase of the counter.
     pub runs: BTreeMap<(Role, Outcome), u64>,
     /// The role whose command is running, and since when; `None` if no command is running.
     pub running: Option<(Role, SystemTime)>,

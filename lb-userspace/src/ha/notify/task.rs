@@ -58,13 +58,17 @@ pub(super) async fn work(
         current: None,
         shown,
     };
+    work.show_counters();
     let mut stopping = false;
     loop {
         tokio::select! {
             biased;
             outcome = ended(&mut work.current) => work.ended(outcome).await,
             message = messages.recv(), if !stopping => match message {
-                Some(Message::Commands(commands)) => work.commands = commands,
+                Some(Message::Commands(commands)) => {
+                    work.commands = commands;
+                    work.show_counters();
+                }
                 Some(Message::Change(change)) => {
                     stopping = change.role == Role::Stop;
                     work.changed(change);
@@ -99,6 +103,20 @@ async fn ended(current: &mut Option<Current>) -> (Outcome, String) {
 }
 
 impl Work {
+    /// Publishes a counter of each outcome for each role that has a command.
+    fn show_counters(&self) {
+        let roles = Role::ALL
+            .iter()
+            .filter(|role| self.command(**role).is_some());
+        self.shown.send_modify(|view| {
+            for role in roles {
+                for outcome in Outcome::ALL {
+                    view.runs.entry((*role, outcome)).or_default();
+                }
+            }
+        });
+    }
+
     fn changed(&mut self, change: Change) {
         let (start, passed_over) = self.queue.push(change);
         if let Some(role) = passed_over
