@@ -10,9 +10,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use lab::{
     Lab,
-    agent::{Pair, Role, Settings},
+    agent::{Metrics, Pair, Role, Settings},
     ec2::Ec2 as _,
     load::{Plan, outage},
+    partition::{Lost, Way},
     topology::{ELASTIC_IP, VIRTUAL_IP},
     trickle::{Basin, Trickle},
     wait,
@@ -56,6 +57,25 @@ fn a_hundred_connections_outlive_a_hand_over_and_the_return() -> Result<()> {
         println!("the longest wait for an answer was {longest:?}");
     }
     Ok(())
+}
+
+#[test]
+fn the_standby_is_synced_only_while_the_link_is_up() -> Result<()> {
+    let _alone = alone();
+    let lab = Lab::raise()?;
+    let pair = Pair::start(&lab, &Settings::virtual_pair(&lab))?;
+    let standby = pair.agent(1)?;
+    let becomes = |synced: f64| {
+        let what = format!("lb_peer_flows_synced being {synced}");
+        let holds = |metrics: &Metrics| metrics.sum("lb_peer_flows_synced", &[]) == synced;
+        standby.wait_for_metrics(&what, LIMIT, holds).map(drop)
+    };
+    becomes(1.0)?;
+    let partition = lab.part(Lost::Link, Way::Both)?;
+    becomes(0.0)?;
+    ensure!(standby.status()?["ha"]["flows"]["synced"] == false);
+    partition.heal()?;
+    becomes(1.0)
 }
 
 #[test]

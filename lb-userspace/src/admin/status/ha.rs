@@ -161,7 +161,7 @@ impl AddressOwner {
 /// The replication of flows between the hosts.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct FlowsStatus {
-    /// Whether this host has all flows that the peer has.
+    /// Whether the link to the peer is up and this host has all flows that the peer has.
     pub synced: bool,
     /// Number of flows that were sent to the peer.
     pub sent: u64,

@@ -333,7 +333,7 @@ fn flows(flows: &FlowsStatus) -> Fact {
     let (tone, state) = if flows.synced {
         (Tone::Plain, "synced")
     } else {
-        (Tone::Odd, "not synced yet")
+        (Tone::Odd, "not synced")
     };
     let (sent, received) = (count(flows.sent), count(flows.received));
     let mut text = format!("{state}: {sent} sent, {received} received");

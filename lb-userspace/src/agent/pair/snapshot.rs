@@ -37,8 +37,8 @@ pub(in crate::agent) struct PairSnapshot {
     pub(in crate::agent) addresses: Option<AddressesView>,
     pub(in crate::agent) notified: NotifyView,
     pub(in crate::agent) tracked: Vec<Tracked>,
-    /// The handle of the connection table, and whether all flows of the peer were imported; `None`
-    /// if flows are not shared.
+    /// The handle of the connection table, and whether this host is synced: the link is up and this
+    /// host has all flows of the peer. `None` if flows are not shared.
     pub(in crate::agent) flows: Option<(Flows, bool)>,
 }
 

@@ -465,12 +465,19 @@ impl PairThread {
 
     fn publish(&mut self) {
         let now = self.now();
+        let link = self.actuators.link();
+        // Without the link the peer's flows do not arrive any more. `health.synced` stays as it is
+        // then: the pair state machine knows by itself that the link is down.
+        let is_linked = link
+            .as_ref()
+            .is_some_and(|link| link.view.connected.is_some());
+        let synced = self.health.synced && is_linked;
         let snapshot = PairSnapshot {
             view: self.host.view(now),
             clock: Clock::at(now),
             transitions: self.actuators.transitions().clone(),
             adverts: self.actuators.adverts(),
-            link: self.actuators.link(),
+            link,
             ec2: self.actuators.ec2(self.inputs.ec2.as_ref()),
             addresses: self.actuators.addresses(),
             notified: self.actuators.notified(),
@@ -479,10 +486,7 @@ impl PairThread {
                 .as_ref()
                 .map(Tracking::view)
                 .unwrap_or_default(),
-            flows: self
-                .actuators
-                .flows()
-                .map(|flows| (flows, self.health.synced)),
+            flows: self.actuators.flows().map(|flows| (flows, synced)),
         };
         self.actuators.snapshots().publish(snapshot);
     }

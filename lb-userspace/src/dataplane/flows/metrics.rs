@@ -7,7 +7,7 @@ use crate::metrics::{Collector, DescriptorEncoder, Samples, families, flag};
 
 families! {
     PEER_FLOWS_SYNCED: Gauge "lb_peer_flows_synced" []
-        "1 while this host has all flows of the peer, 0 otherwise.";
+        "1 while the link to the peer is up and this host has all flows of the peer, 0 otherwise.";
     PEER_FLOWS_SENT: Counter "lb_peer_flows_sent_total" []
         "Flows sent to the peer.";
     PEER_FLOWS_RECEIVED: Counter "lb_peer_flows_received_total" []
@@ -23,7 +23,7 @@ families! {
 pub struct FlowMetrics {
     /// The counters of the replication.
     pub counters: FlowCounters,
-    /// Whether this host has all flows that the peer has.
+    /// Whether the link to the peer is up and this host has all flows that the peer has.
     pub synced: bool,
 }
 

@@ -231,7 +231,7 @@ fn flows_that_are_not_in_step_stand_out() {
         flows.skipped = 1_234;
         flows.last_full_pass = None;
     });
-    let said = "not synced yet: 12,345 sent, 17 received, 1,234 flows not replicated";
+    let said = "not synced: 12,345 sent, 17 received, 1,234 flows not replicated";
     assert_eq!(fact(&pair, "flows"), (Tone::Odd, said));
     let one = after(|ha, _| ha.flows.as_mut().expect("flows").skipped = 1);
     let (_, said) = fact(&one, "flows");
