@@ -64,7 +64,7 @@ fn a_backend_never_has_more_than_its_limit_and_the_others_wait() -> Result<()> {
     })?;
     let status = agent.operate(&["status"])?;
     ensure!(
-        status.contains(" of 1,024 queued") && status.contains(&format!(" of {LIMITED} ")),
+        status.contains(" queued, at most 1,024") && status.contains(&format!(" of {LIMITED} ")),
         "{status}"
     );
     let report = load.finish()?;

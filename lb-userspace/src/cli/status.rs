@@ -211,7 +211,7 @@ example.org, www.example.org         61  /etc/lb/tls/example.org.pem
     fn the_table_shows_what_a_pool_does_request_by_request() {
         let text = render(&examples_of_per_request(), false);
         let wanted = "\
-pool web  round_robin; GET / every 2s; sticky by cookie lb; 3 of 1,024 queued
+pool web  round_robin; GET / every 2s; sticky by cookie lb; 3 requests queued, at most 1,024
 BACKEND  ADDRESS      STATE                 SINCE  WEIGHT  CONNECTIONS  PACKETS  REQUESTS      IN USE  LAST CHECK
 web1     10.0.0.6:80  up, ejected for 24s  3m 20s       1          250    33.3%     33.3%    7 of 100  1.20 ms, 1s ago
 web2     10.0.0.7:80  draining, backup     3m 20s       1          250    33.3%     33.3%  100 of 100  1.20 ms, 1s ago

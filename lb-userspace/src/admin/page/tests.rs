@@ -51,7 +51,7 @@ fn the_page_shows_every_service_backend_and_certificate() {
 fn the_page_shows_what_a_pool_does_request_by_request() {
     let page = render(&examples::per_request());
     for wanted in [
-        "sticky by cookie lb · 3 of 1,024 queued",
+        "sticky by cookie lb · 3 requests queued, at most 1,024",
         "class=\"down\">up, ejected for 24s",
         "draining, backup",
         "100 of 100",

@@ -36,15 +36,20 @@ impl PoolStatus {
         self.backends.iter().map(|backend| backend.packets).sum()
     }
 
-    /// Returns the per-request features that the pool uses, for display: `sticky by cookie lb`, `3
-    /// of 1,024 queued`.
+    /// Returns the per-request features that the pool uses, for display: `sticky by
+    /// cookie lb`, `3 requests queued, at most 1,024`.
     #[must_use]
     pub fn per_request_in_words(&self) -> Vec<String> {
         let sticky = self.sticky.as_ref();
         let sticky = sticky.map(|cookie| format!("sticky by cookie {cookie}"));
         let queued = self.limit.map(|limit| {
             let (queued, size) = (limit.queued as u64, limit.queue_size as u64);
-            format!("{} of {} queued", count(queued), count(size))
+            let requests = if queued == 1 { "request" } else { "requests" };
+            format!(
+                "{} {requests} queued, at most {}",
+                count(queued),
+                count(size)
+            )
         });
         sticky.into_iter().chain(queued).collect()
     }
