@@ -10,27 +10,29 @@ use serde::Serialize;
 pub(crate) enum Path {
     /// Packets of one established connection, from its client.
     Known,
-    /// The same, from its backend.
+    /// Packets of one established connection, from its backend.
     Back,
     /// A packet of each of 1,000 established connections in turn.
     Thousand,
-    /// The same of 16,384.
+    /// A packet of each of 16,384 established connections in turn.
     Many,
-    /// The same of 1,000,000.
+    /// A packet of each of 1,000,000 established connections in turn.
     Million,
     /// SYNs of connections that were never seen.
     New,
-    /// The same, while the program assumes a flood.
+    /// SYNs of connections that were never seen, while the program assumes a SYN flood.
     Flood,
-    /// The same, with 70% of the source ports towards the backends in use.
+    /// SYNs of connections that were never seen, while 70% of the source ports towards the backends
+    /// are in use.
     Occupied,
     /// Packets to a port that no service has.
     NotOurs,
     /// Packets to a service's port at another address.
     Elsewhere,
-    /// [`Path::Known`] while connections open and close on another CPU.
+    /// Packets of one established connection, while others open and close on another CPU.
     Churn,
-    /// [`Path::Thousand`] while connections open and close on another CPU.
+    /// A packet of each of 1,000 established connections in turn, while others open and close on
+    /// another CPU.
     ChurnThousand,
     /// An established connection on each CPU, concurrently.
     AllCpus,
