@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Result, ensure};
 use lab::{
     Lab,
-    agent::{Pair, Settings},
+    agent::{Agent, Pair, Settings},
     host::joined,
     load::{Body, Plan, Reuse},
     monitoring::{
@@ -60,7 +60,7 @@ fn every_query_of_every_panel_returns_data() -> Result<()> {
     let http = http.start(&lab.client);
     let app = Plan::app(&lab)?.start(&lab.client);
     thread::sleep(Duration::from_secs(2));
-    disturb(&lab)?;
+    disturb(&lab, pair.agent(0)?)?;
     // During a hand-over of the role the kernel drops SYNs of new connections, so the metric of
     // dropped packets gets a value for that reason.
     for from in [0, 1] {
@@ -134,12 +134,14 @@ fn every_metric_is_in_the_scrape(monitor: &Monitor) -> Result<()> {
 }
 
 /// Causes failures and refusals, so that each metric that counts them gets a value.
-fn disturb(lab: &Lab) -> Result<()> {
+fn disturb(lab: &Lab, agent: &Agent) -> Result<()> {
     // A web server fails requests: the agent forwards answers with status 500 and ejects the
     // server.
     let web3 = lab.webs[2].host();
     web3.write(BROKEN, "")?;
-    thread::sleep(Duration::from_secs(1));
+    agent.wait_for_metrics("the ejection of web3", LIMIT, |metrics| {
+        metrics.sum("lb_backend_ejections_total", &[("backend", "web3")]) > 0.0
+    })?;
     web3.run("rm", &[BROKEN])?;
     // Send more requests at a time than the pool and its queue accept.
     let crowd = Plan {

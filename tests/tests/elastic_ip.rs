@@ -15,6 +15,7 @@ use lab::{
     effort,
     load::Plan,
     topology::METADATA,
+    wait,
 };
 
 /// Time limit for the Elastic IP to reach the active host once the EC2 API answers again: the
@@ -155,14 +156,15 @@ fn a_permission_that_is_missing_is_said_and_used_once_it_is_given() -> Result<()
 fn an_address_that_is_moved_by_hand_comes_back() -> Result<()> {
     let _alone = alone();
     let scene = Scene::raise()?;
-    for away in [Some(1), None] {
+    for (moves, away) in [(1, Some(1)), (2, None)] {
         scene.ec2.move_to(away);
-        // This gives the gateway time to follow the move: the wait below must not see the old owner
-        // of the Elastic IP.
-        thread::sleep(Duration::from_millis(200));
-        scene
-            .wait_until_owner(0, NOTICED)
-            .with_context(|| format!("moved to {away:?}\n{}", scene.pair.statuses()))?;
+        // The gateway follows the moves later, so that it alone does not show that the Elastic IP
+        // came back.
+        wait::until_true("the call that moves it back", NOTICED, || {
+            Ok(scene.ec2.moves() == moves)
+        })
+        .and_then(|()| scene.wait_until_owner(0, NOTICED))
+        .with_context(|| format!("moved to {away:?}\n{}", scene.pair.statuses()))?;
         scene.pair.wait_until_agreed(0)?;
         has_the_address(scene.pair.agent(0)?)?;
         answered(&scene)?;

@@ -1,6 +1,6 @@
 //! `lb top` under a pseudo-terminal and without one, with traffic.
 
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{
@@ -162,7 +162,9 @@ fn one_table_is_printed_without_a_terminal() -> Result<()> {
         ..Plan::https(&lab)?
     };
     let load = plan.start(&lab.client);
-    thread::sleep(Duration::from_secs(1));
+    agent.wait_for_metrics("requests", LIMIT, |metrics| {
+        metrics.sum("lb_http_requests_total", &[]) > 20.0
+    })?;
     let table = agent.operate(&["top", "--once"])?;
     load.stop()?;
     ensure!(!table.contains('\u{1b}'), "{table:?}");
