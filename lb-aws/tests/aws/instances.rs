@@ -175,7 +175,8 @@ async fn a_denied_call_that_lists_instances_says_which_permission_it_wants() {
     ] {
         site.ec2.restore();
         site.ec2.deny(action);
-        let words = [action, permission, "docs/aws.md"];
+        let allow = format!("allow {permission} in");
+        let words = [action, &allow, "docs/aws.md"];
         failed(instances.list(&filter).await, ErrorKind::Denied, &words);
     }
 }
