@@ -13,6 +13,7 @@ use lab::{
 
 use crate::{
     case::{self, Case, Mend, tidy},
+    report::Line,
     site::Site,
 };
 
@@ -395,5 +396,60 @@ fn a_route_by_an_interface_without_the_program() -> Result<()> {
             }),
             tidy,
         }],
+    )
+}
+
+/// The file in which a pool discovers its backends.
+const LIST: &str = "/etc/lb/backends";
+
+fn list(site: &Site, lines: &str) -> Result<()> {
+    site.host().write(LIST, lines)
+}
+
+#[test]
+fn sources_of_backends() -> Result<()> {
+    let lab = Lab::raise()?;
+    let settings = Settings {
+        backends: Vec::new(),
+        more: format!("[pool.discover]\nfile = \"{LIST}\"\n"),
+        ..Settings::of(&lab)
+    };
+    let mut site = Site::with(lab, settings)?;
+    list(&site, "10.0.0.6:80\n")?;
+    let again: fn(&mut Site, &Line) -> Result<()> = |site, _| list(site, "10.0.0.6:80\n");
+    case::all(
+        &mut site,
+        &[
+            Case {
+                name: "the file of backends does not exist",
+                check: "discovery",
+                subject: "pool web",
+                also: &[],
+                breaks: |site| site.script(&format!("rm {LIST}")),
+                mend: Mend::By("correct the file", again),
+                tidy,
+            },
+            Case {
+                name: "the file of backends has a line that is not a backend",
+                check: "discovery",
+                subject: "pool web",
+                also: &[],
+                breaks: |site| list(site, "10.0.0.6:80\n10.0.0.7\n"),
+                mend: Mend::By("correct the file", |site, line| {
+                    ensure!(line.found.contains("line 2"), "{line:?}");
+                    list(site, "10.0.0.6:80\n10.0.0.7:80\n")
+                }),
+                tidy,
+            },
+            Case {
+                name: "the file of backends is empty",
+                check: "discovery",
+                subject: "pool web",
+                also: &[],
+                breaks: |site| list(site, "# none yet\n"),
+                mend: Mend::By("write a line for each backend", again),
+                tidy,
+            },
+        ],
     )
 }
