@@ -18,7 +18,7 @@ use crate::{
 
 /// Keys that a table of the output must have: if lb's parser refuses the value of one, the whole
 /// table is removed.
-const REQUIRED: [&str; 11] = [
+const REQUIRED: [&str; 14] = [
     "name",
     "address",
     "listen",
@@ -30,6 +30,9 @@ const REQUIRED: [&str; 11] = [
     "peer",
     "source",
     "virtual_router_id",
+    "dns",
+    "srv",
+    "port",
 ];
 
 /// Removes from the document, which is the output of an import, what lb's parser refuses, and

@@ -2,6 +2,7 @@
 
 mod acme;
 pub(crate) mod certificates;
+mod discover;
 mod edits;
 mod global;
 mod ha;

@@ -85,7 +85,7 @@ impl Converter<'_> {
     fn pool(&mut self, section: &Section, steered: bool) -> Option<Table> {
         let mut servers = self.servers(section, steered);
         self.keep_one_that_is_no_backup(&mut servers.tables);
-        if servers.tables.is_empty() {
+        if servers.tables.is_empty() && servers.discovery.is_none() {
             for line in std::iter::once(&section.header).chain(&section.lines) {
                 self.ledger.otherwise(
                     line.id,
@@ -123,6 +123,9 @@ impl Converter<'_> {
             table.tables.extend(self.queue(section, &servers));
         }
         table.tables.extend(servers.tables);
+        table
+            .tables
+            .extend(servers.discovery.map(|discovery| discovery.table));
         Some(table)
     }
 

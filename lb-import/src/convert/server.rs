@@ -1,7 +1,8 @@
-//! Converts `server` and `default-server` into backends.
+//! Converts `server`, `server-template` and `default-server` into backends.
 
-use super::Converter;
+use super::{Converter, discover::Discovery};
 use crate::{
+    Loss,
     document::Table,
     haproxy::{
         model::{Line, Section},
@@ -14,6 +15,10 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Servers {
     pub(crate) tables: Vec<Table>,
+    /// `[pool.discover]`, if servers have a host name in place of an address.
+    pub(crate) discovery: Option<Discovery>,
+    /// Whether a server of the section has an address, so that its backends are not discovered.
+    has_addresses: bool,
     pub(crate) count: usize,
     /// The directives that switch on health checks of servers.
     pub(crate) checked: Vec<Id>,
@@ -61,14 +66,21 @@ const ALONE: [&str; 27] = [
 
 /// Parameters of `server` and `default-server` that take a value and that lb does not need, each
 /// with the reason.
-const NEEDLESS: [(&str, &str); 12] = [
+const NEEDLESS: [(&str, &str); 13] = [
     ("cookie", "lb's cookie does not name the backend"),
     ("id", "lb has names only"),
     ("fastinter", "lb checks at one interval"),
     ("downinter", "lb checks at one interval"),
-    ("init-addr", "lb does not look names up"),
-    ("resolvers", "lb does not look names up"),
-    ("resolve-prefer", "lb does not look names up"),
+    (
+        "init-addr",
+        "lb keeps the backends that it discovered over a restart",
+    ),
+    ("resolvers", "the server has an address"),
+    ("resolve-prefer", "the server has an address"),
+    (
+        "resolve-opts",
+        "each address of a name is a backend of lb once",
+    ),
     ("alpn", "lb speaks HTTP/1.1 to backends"),
     ("proto", "lb speaks HTTP/1.1 to backends"),
     (
@@ -88,10 +100,28 @@ impl Converter<'_> {
         let mut servers = Servers::default();
         let port = Self::only_port(section);
         let mut defaults: Vec<Line> = Vec::new();
-        for line in self.sections.effective(section) {
+        let lines = self.sections.effective(section);
+        servers.has_addresses = lines.iter().any(|line| {
+            let address = if line.keyword() == "server" { 2 } else { 3 };
+            matches!(line.keyword(), "server" | "server-template")
+                && words::server_address(line.word(address), port.or(Some(1))).is_ok()
+        });
+        for line in lines {
             match line.keyword() {
                 "default-server" => defaults.push(line),
                 "server" => self.server(&line, &defaults, port, steered, &mut servers),
+                "server-template" => {
+                    let why = format!(
+                        "a pool of lb has all addresses of the name, not {}",
+                        line.word(2)
+                    );
+                    self.ledger.partly(line.id, Loss::NotCarriedOver, why);
+                    let mut line = line;
+                    if line.words.len() > 2 {
+                        line.words.remove(2);
+                    }
+                    self.server(&line, &defaults, port, steered, &mut servers);
+                }
                 _ => {}
             }
         }
@@ -122,24 +152,25 @@ impl Converter<'_> {
         steered: bool,
         servers: &mut Servers,
     ) {
-        let address = match words::server_address(line.word(2), port) {
-            Ok(address) => address,
-            Err(why) => return self.ledger.lose(line.id, why),
+        let name = words::server_name(line.word(2), port);
+        let address = match (words::server_address(line.word(2), port), &name) {
+            (Ok(address), _) => Some(address),
+            (Err(_), Some((host, _))) if servers.has_addresses => {
+                return self.ledger.lose(
+                    line.id,
+                    format!(
+                        "\"{host}\" is a name, and other servers of the section have addresses: a \
+                         pool of lb either lists its backends or discovers them"
+                    ),
+                );
+            }
+            (Err(_), Some((host, port))) if port.is_some() || host.starts_with('_') => None,
+            (Err(why), _) => return self.ledger.lose(line.id, why),
         };
-        if steered
-            && (address.is_ipv6() || address.ip().is_loopback() || address.ip().is_unspecified())
+        if let Some(address) = address
+            && let Err(why) = Self::fits(address, steered, servers)
         {
-            return self.ledger.lose(
-                line.id,
-                "the kernel forwards to IPv4 addresses of other hosts only",
-            );
-        }
-        let given = address.to_string();
-        if servers.addresses.contains(&given) {
-            return self.ledger.lose(
-                line.id,
-                "another server of the section has the same address",
-            );
+            return self.ledger.lose(line.id, why);
         }
         let parameters = Self::parameters(line, defaults);
         let find = |name: &str| parameters.iter().rfind(|(key, ..)| key == name);
@@ -167,6 +198,21 @@ impl Converter<'_> {
                 "its weight is 0: add it, and take it out of work with `lb backend drain`",
             );
         }
+        let Some(address) = address else {
+            let (host, port) = name.unwrap_or_default();
+            if self.discover(line, (&host, port), &parameters, steered, servers) {
+                servers.count += 1;
+                let of_discovery = ["resolvers", "resolve-prefer", "weight", "backup"];
+                let others = parameters.into_iter();
+                let others = others.filter(|(key, ..)| !of_discovery.contains(&&**key));
+                let mut unused = Table::default();
+                for (key, value, id) in others {
+                    self.parameter(&key, &value, id, (line, steered), &mut unused, servers);
+                }
+            }
+            return;
+        };
+        let given = address.to_string();
         servers.addresses.push(given.clone());
         servers.count += 1;
         let mut table = Table::from("[[pool.backend]]", line.id);
@@ -186,6 +232,22 @@ impl Converter<'_> {
             self.parameter(&key, &value, id, (line, steered), &mut table, servers);
         }
         servers.tables.push(table);
+    }
+
+    /// Returns why a server with this address cannot be a backend of its section's pool.
+    fn fits(
+        address: std::net::SocketAddr,
+        steered: bool,
+        servers: &Servers,
+    ) -> Result<(), &'static str> {
+        let ip = address.ip();
+        if steered && (ip.is_ipv6() || ip.is_loopback() || ip.is_unspecified()) {
+            return Err("the kernel forwards to IPv4 addresses of other hosts only");
+        }
+        if servers.addresses.contains(&address.to_string()) {
+            return Err("another server of the section has the same address");
+        }
+        Ok(())
     }
 
     /// Returns the parameters of a server with their values and directives. Those of `default-server` come

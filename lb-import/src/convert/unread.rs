@@ -13,7 +13,7 @@ use super::Converter;
 /// Directives of haproxy.cfg, and how many of their words the import reads, the keyword included.
 const OF_HAPROXY: &[(&[&str], usize)] = &[
     (&["http-check expect"], 4),
-    (&["timeout", "errorfile"], 3),
+    (&["timeout", "errorfile", "nameserver", "hold"], 3),
     (&["option httplog", "option tcplog"], 2),
     (
         &[

@@ -91,7 +91,7 @@ pub(crate) fn server_address(word: &str, port_of_bind: Option<u16>) -> Result<So
     };
     let Some(address) = ip(host) else {
         return Err(format!(
-            "\"{host}\" is a name, and lb does not look names up: write its address"
+            "\"{host}\" is neither an address nor a name in DNS with a port"
         ));
     };
     let port = match port {
@@ -102,6 +102,31 @@ pub(crate) fn server_address(word: &str, port_of_bind: Option<u16>) -> Result<So
         Some(port) if port > 0 => Ok(SocketAddr::new(address, port)),
         _ => Err("it has no port of its own, and lb's backends have one".to_owned()),
     }
+}
+
+/// Returns the host name of a `server` and its port; `None` if the word has no name that DNS may have.
+pub(crate) fn server_name(word: &str, port_of_bind: Option<u16>) -> Option<(String, Option<u16>)> {
+    let (host, port) = match word.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port.parse().ok().filter(|port| *port > 0)?)),
+        None => (word, port_of_bind),
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let label = |label: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        !label.is_empty() && label.bytes().all(plain)
+    };
+    let has_letter = host.bytes().any(|byte| byte.is_ascii_alphabetic());
+    let is_name = has_letter && host.split('.').all(label);
+    is_name.then(|| (host.to_ascii_lowercase(), port))
+}
+
+/// Parses the address of a `nameserver`, whose port is 53 if it has none.
+pub(crate) fn name_server(word: &str) -> Option<SocketAddr> {
+    let prefixes = ["udp@", "ipv4@", "ipv6@", "udp4@", "udp6@"];
+    let found = prefixes.iter().find_map(|prefix| word.strip_prefix(prefix));
+    let word = found.unwrap_or(word);
+    let address = word.parse().ok();
+    address.or_else(|| ip(word).map(|ip| SocketAddr::new(ip, 53)))
 }
 
 /// Makes a name that lb accepts for a service, pool or backend from any text: 1 to 63 of `a-z A-Z
