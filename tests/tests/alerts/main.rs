@@ -48,6 +48,7 @@ const OF_TRAFFIC: &[&str] = &[
     "LbBackendDown",
     "LbPoolAllDown",
     "LbBackendEjected",
+    "LbDiscoveryFails",
     "LbHttpErrors",
     "LbHttpSlow",
     "LbRetriesRefused",

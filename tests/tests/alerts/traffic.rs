@@ -29,6 +29,10 @@ const PLAIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(ELASTIC_IP), 8081
 /// The address and port of the agent's `tcp` service whose backend does not exist.
 const GONE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(ELASTIC_IP), 8082);
 
+/// The file in which a pool discovers its backends, and what is in it.
+const LIST: &str = "/run/lb/backends";
+const LISTED: &str = "10.0.0.6:80\n";
+
 /// The target of the request by which a debug build of the agent panics.
 const PANIC_TARGET: &str = "/panic";
 
@@ -58,6 +62,7 @@ pub(super) fn backends_requests_connections_and_certificates() -> Result<()> {
     watched.fire(&overdue, SOON)?;
 
     site.backends_fail(&mut watched)?;
+    site.discovery_fails(&mut watched)?;
     site.requests_fail(&mut watched)?;
     site.handshakes_fail(&mut watched)?;
     site.connections_find_no_room(&mut watched)?;
@@ -105,6 +110,7 @@ impl Site {
             ENVIRONMENT_FILE,
             format!("LB_PANIC_TARGET={PANIC_TARGET}\n"),
         )?;
+        host.write(LIST, LISTED)?;
         let other = Settings {
             balancer: 1,
             listen: BALANCERS[1].1,
@@ -134,6 +140,15 @@ impl Site {
         watched.clear(&["LbBackendDown", "LbPoolAllDown"], SOON)?;
         drop(load);
         Ok(())
+    }
+
+    /// Makes the alert fire that a source of backends causes which is gone.
+    fn discovery_fails(&self, watched: &mut Watched) -> Result<()> {
+        let host = self.lab.lb_a();
+        host.run("rm", &[LIST])?;
+        watched.fire(&["LbDiscoveryFails"], SOON)?;
+        host.write(LIST, LISTED)?;
+        watched.clear(&["LbDiscoveryFails"], SOON)
     }
 
     /// Makes the alerts fire that these causes have: a web server passes its health check and fails
@@ -365,6 +380,17 @@ name = "gone"
 listen = "{listen}:8082"
 mode = "tcp"
 pool = "gone"
+
+[[pool]]
+name = "found"
+[pool.discover]
+file = "{LIST}"
+
+[[service]]
+name = "found"
+listen = "{listen}:8083"
+mode = "http"
+pool = "found"
 
 [[service]]
 name = "plain"
