@@ -1,6 +1,6 @@
 //! Converts servers that are named by a host name in place of an address into `[pool.discover]`.
 
-use super::{Converter, server::Servers};
+use super::Converter;
 use crate::{
     Loss,
     document::{Table, quoted},
@@ -8,6 +8,7 @@ use crate::{
         model::{Line, Section},
         words,
     },
+    ledger::Id,
 };
 
 /// The name by which servers of a section are found, and the table that becomes of it.
@@ -26,16 +27,16 @@ impl Converter<'_> {
         &mut self,
         line: &Line,
         (host, port): (&str, Option<u16>),
-        parameters: &[(String, String, crate::ledger::Id)],
+        parameters: &[(String, String, Id)],
         steered: bool,
-        servers: &mut Servers,
+        discovery: &mut Option<Discovery>,
     ) -> bool {
         let is_service = host.starts_with('_');
         let target = match port.filter(|_| !is_service) {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
-        match &mut servers.discovery {
+        match discovery {
             Some(other) if other.target != target => {
                 let why = format!(
                     "lb discovers the backends of a pool by one name, which is {} here: give both \
@@ -53,7 +54,7 @@ impl Converter<'_> {
                 if let Some(port) = port.filter(|_| !is_service) {
                     table.set("port", port.to_string(), &[line.id]);
                 }
-                servers.discovery = Some(Discovery { target, table });
+                *discovery = Some(Discovery { target, table });
             }
         }
         let why = format!(
@@ -63,8 +64,8 @@ impl Converter<'_> {
         self.ledger.partly(line.id, Loss::NotNeeded, why);
         for (key, value, id) in parameters {
             match &**key {
-                "resolvers" => self.resolvers(value, *id, servers),
-                "resolve-prefer" => self.family(value, *id, steered, servers),
+                "resolvers" => self.resolvers(value, *id, discovery),
+                "resolve-prefer" => self.family(value, *id, steered, discovery),
                 "weight" if is_service => {
                     self.ledger
                         .needless(*id, "weight: the records of the name have weights");
@@ -84,8 +85,8 @@ impl Converter<'_> {
     }
 
     /// Adds `family`, if the section does not have it.
-    fn family(&mut self, value: &str, id: crate::ledger::Id, steered: bool, servers: &mut Servers) {
-        let Some(Discovery { table, .. }) = &mut servers.discovery else {
+    fn family(&mut self, value: &str, id: Id, steered: bool, discovery: &mut Option<Discovery>) {
+        let Some(Discovery { table, .. }) = discovery else {
             return;
         };
         let given = table.settings.iter().find(|one| one.key == "family");
@@ -103,14 +104,14 @@ impl Converter<'_> {
     }
 
     /// Adds the name servers and the interval of a `resolvers` section to the discovery of a pool.
-    fn resolvers(&mut self, name: &str, id: crate::ledger::Id, servers: &mut Servers) {
+    fn resolvers(&mut self, name: &str, id: Id, discovery: &mut Option<Discovery>) {
         let named = |section: &&Section| section.kind() == "resolvers" && section.name() == name;
         let Some(section) = self.sections.0.iter().find(named).cloned() else {
             let why =
                 format!("the file has no resolvers {name}: lb asks those of /etc/resolv.conf");
             return self.ledger.lose(id, why);
         };
-        let Some(Discovery { table, .. }) = &mut servers.discovery else {
+        let Some(Discovery { table, .. }) = discovery else {
             return;
         };
         if table.origins.contains(&section.header.id) {

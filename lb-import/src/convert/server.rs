@@ -200,7 +200,13 @@ impl Converter<'_> {
         }
         let Some(address) = address else {
             let (host, port) = name.unwrap_or_default();
-            if self.discover(line, (&host, port), &parameters, steered, servers) {
+            if self.discover(
+                line,
+                (&host, port),
+                &parameters,
+                steered,
+                &mut servers.discovery,
+            ) {
                 servers.count += 1;
                 let of_discovery = ["resolvers", "resolve-prefer", "weight", "backup"];
                 let others = parameters.into_iter();
