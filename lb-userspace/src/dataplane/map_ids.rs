@@ -82,6 +82,13 @@ impl MapIds {
         Ok((first, count))
     }
 
+    /// Frees the blocks of rows of backends that are not at one of these addresses and ports, of each
+    /// of which connections may hold source ports until they end.
+    pub(super) fn retain_rows(&mut self, used: &HashSet<([u8; 4], u16)>) {
+        let stays = |&(address, port, _): &RowIdentity| used.contains(&(address, port));
+        self.blocks.retain(stays);
+    }
+
     /// Restores the numbers of the rows in the map `source_ports` that an earlier agent allocated
     /// to a backend.
     pub(super) fn keep_rows(&mut self, backend: &Backend) {

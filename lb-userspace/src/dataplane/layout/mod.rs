@@ -101,12 +101,15 @@ impl Layout {
             pools.iter().map(|view| (&view.pool.name, view)).collect();
         let placed = Self::place(&visible, &pools, &mut numbers).or_else(|_full| {
             // Backends that were removed have kept their numbers, so that no packet in flight is
-            // steered to another backend. If there is no room otherwise, their numbers are reused.
+            // steered to another backend, and their source ports. If there is no room otherwise,
+            // both are reused.
             numbers = self.numbers.clone();
             numbers.services.retain(|key| keys.contains(key));
             numbers.keep_owners(&visible);
             let stays = staying(&visible, &numbers);
             numbers.backends.retain(|identity| stays.contains(identity));
+            let addresses = stays.iter().map(|&(_, address, port)| (address, port));
+            numbers.retain_rows(&addresses.collect());
             Self::place(&visible, &pools, &mut numbers)
         })?;
         let used: HashSet<BackendIdentity> = placed

@@ -310,3 +310,24 @@ fn a_steered_service_needs_an_address_of_its_own() {
             .contains("0.0.0.0:80")
     );
 }
+
+#[test]
+fn backends_can_be_replaced_for_ever() {
+    let up = BackendState::Up;
+    // With so many addresses of its own, a balancer has room for fewer than two thousand backends.
+    let sources = vec![[172, 31, 0, 69]; 16];
+    let mut layout = Layout::adopted(&[], &[], sources);
+    for number in 0..5000_u16 {
+        let [high, low] = number.to_be_bytes();
+        let mut pool = Pool::clone(&pool(&[6, 7]));
+        pool.backends[1].address = SocketAddr::from(([10, 1, high, low], 80));
+        let pool = Arc::new(pool);
+        let next = layout.next(&[service(&pool, 80, STEERED)], &[view(&pool, &[up; 2])]);
+        layout = next.unwrap_or_else(|error| panic!("backend {number}: {error}"));
+        assert_eq!(
+            rows(&layout, 0)[0].0,
+            0,
+            "the backend that stays keeps its rows"
+        );
+    }
+}
