@@ -289,11 +289,19 @@ impl Default for BackendCounters {
     }
 }
 
+/// Number of backends of a service from which on the counters of removed ones are dropped.
+const MANY_BACKENDS: usize = 1024;
+
 impl ServiceCounters {
-    /// Returns the counters of a pool's backend, creating them if they do not exist.
+    /// Returns the counters of a pool's backend, creating them if they do not exist. Where there are
+    /// many, those of backends that were removed are dropped, so that pools whose backends come and
+    /// go do not fill the memory.
     pub(super) fn backend(&self, pool: &Name, name: &Name) -> Arc<BackendCounters> {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         let key = Some((pool.clone(), name.clone()));
+        if backends.len() >= MANY_BACKENDS && !backends.contains_key(&key) {
+            backends.retain(|_, counters| Arc::strong_count(counters) > 1);
+        }
         Arc::clone(backends.entry(key).or_default())
     }
 
@@ -358,6 +366,24 @@ mod tests {
 
     fn name(text: &str) -> Name {
         Name::parse(text).expect("a good name")
+    }
+
+    #[test]
+    fn counters_of_removed_backends_do_not_fill_the_memory() {
+        let service = ServiceCounters::default();
+        let pool = name("pool");
+        let kept = service.backend(&pool, &name("kept"));
+        kept.answered(200);
+        for number in 0..10 * MANY_BACKENDS {
+            service.backend(&pool, &name(&format!("i-{number}")));
+        }
+        let count = service.backends.lock().expect("no panic").len();
+        assert!(count <= MANY_BACKENDS, "{count}");
+        let again = service.backend(&pool, &name("kept"));
+        assert!(
+            Arc::ptr_eq(&kept, &again),
+            "a backend in use keeps its counters"
+        );
     }
 
     #[test]
