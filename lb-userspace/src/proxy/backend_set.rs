@@ -1,6 +1,6 @@
 //! The backends of a pool as one worker sees them, and the choice among them.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 
 use super::{
     admission_control::{AdmissionControl, InFlight, Permit},
@@ -13,7 +13,7 @@ use super::{
     upstream::{PoolBackend, Upstreams},
 };
 use crate::{
-    config::{Pool, RequestLimit},
+    config::{Name, Pool, RequestLimit},
     pool::PoolView,
 };
 
@@ -91,13 +91,27 @@ impl BackendSet {
     /// Creates the backend set of the pool whose configuration and backend states `view` holds.
     pub(super) fn new(
         view: Arc<PoolView>,
+        worker: (&Upstreams, &ServiceCounters),
+        shared: &SharedPool,
+    ) -> Self {
+        Self::with_known(view, worker, shared, &mut HashMap::new())
+    }
+
+    /// Creates the backend set of a pool, with those of the `known` backends, by name and address,
+    /// that the pool has. They are removed from `known`.
+    fn with_known(
+        view: Arc<PoolView>,
         (upstreams, counters): (&Upstreams, &ServiceCounters),
         shared: &SharedPool,
+        known: &mut HashMap<(Name, SocketAddr), Rc<PoolBackend>>,
     ) -> Self {
         let pool = &view.pool;
         let backends = pool.backends.iter();
         let members: Vec<_> = backends
             .map(|backend| {
+                if let Some(known) = known.remove(&(backend.name.clone(), backend.address)) {
+                    return known;
+                }
                 let upstream = upstreams.at(backend.address);
                 let counters = counters.backend(&pool.name, &backend.name);
                 Rc::new(PoolBackend::new(&backend.name, upstream, counters))
@@ -133,11 +147,17 @@ impl BackendSet {
             self.view = view;
             self.apply_states(shared);
         } else {
-            for member in &self.members {
-                member.up.set(false);
-                member.upstream.drop_idle();
+            // A backend that stays keeps its idle connections, and requests in flight continue to
+            // learn of its state.
+            let backends = self.view.pool.backends.iter();
+            let backends = backends.map(|backend| (backend.name.clone(), backend.address));
+            let mut known: HashMap<_, _> = backends.zip(self.members.drain(..)).collect();
+            let new = Self::with_known(view, worker, shared, &mut known);
+            for removed in known.into_values() {
+                removed.up.set(false);
+                removed.upstream.drop_idle();
             }
-            *self = Self::new(view, worker, shared);
+            *self = new;
         }
     }
 
