@@ -44,7 +44,7 @@ fn beside_an_agent() -> Result<()> {
                 subject: "/run/lb",
                 also: &[],
                 breaks: |site| site.script("chown 0:0 /run/lb && chmod 755 /run/lb"),
-                mend: Mend::Run("chown 65534:65534 /run/lb"),
+                mend: Mend::Run("chown nobody:nogroup /run/lb"),
                 tidy,
             },
             Case {
