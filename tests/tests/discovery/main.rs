@@ -1,10 +1,9 @@
 //! A pool discovers its backends in DNS, in EC2 and in a file: backends come and go, and the source
 //! is down or empty for a while, under load. No request is lost.
 
+mod sources;
+
 use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -12,13 +11,14 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use lab::{
     Lab,
-    agent::{Agent, ENVIRONMENT_FILE, Settings},
-    ec2::{Ec2 as _, Moto, MotoFleet, REGION},
+    agent::{Agent, Settings},
+    ec2::Ec2 as _,
     load::{Body, Load, Plan, Reuse},
-    name_server::{NameServer, Record},
     wait,
     web::SLOW_BYTES,
 };
+
+use sources::{DNS_NAME, Dns, Ec2, File, GROUP, Group, LIST, SRV_NAME, Source};
 
 /// How long a source that is down stays down.
 const OUTAGE: Duration = Duration::from_secs(60);
@@ -31,243 +31,6 @@ const SOON: Duration = Duration::from_secs(15);
 
 /// Time that a backend is drained for, in seconds.
 const DRAIN: u64 = 10;
-
-/// The file of backends on the balancer.
-const LIST: &str = "/etc/lb/backends";
-
-/// A source of backends that a test controls.
-trait Source {
-    /// Makes the source list these web servers.
-    fn list(&mut self, lab: &Lab, webs: &[&str]) -> Result<()>;
-    /// Makes the source answer, without any backend.
-    fn empty(&mut self, lab: &Lab) -> Result<()>;
-    /// Makes the source fail.
-    fn fail(&mut self, lab: &Lab) -> Result<()>;
-    /// Makes the source answer as before it failed.
-    fn mend(&mut self, lab: &Lab) -> Result<()>;
-}
-
-/// A file on the balancer.
-#[derive(Default)]
-struct File {
-    text: String,
-}
-
-impl Source for File {
-    fn list(&mut self, lab: &Lab, webs: &[&str]) -> Result<()> {
-        let lines = lab.webs.iter().filter(|web| webs.contains(&web.name()));
-        let lines = lines.map(|web| format!("{} name={}\n", web.address(), web.name()));
-        self.text = lines.collect();
-        self.mend(lab)
-    }
-
-    fn empty(&mut self, lab: &Lab) -> Result<()> {
-        lab.lb_a().write(LIST, "# none\n")
-    }
-
-    fn fail(&mut self, lab: &Lab) -> Result<()> {
-        lab.lb_a().write(LIST, "10.0.0.300:80\n")
-    }
-
-    fn mend(&mut self, lab: &Lab) -> Result<()> {
-        lab.lb_a().write(LIST, &self.text)
-    }
-}
-
-/// A name in DNS, with records of type A, or of type SRV.
-struct Dns {
-    server: NameServer,
-    is_srv: bool,
-    records: Vec<Record>,
-}
-
-const ZONE: &str = "lab.internal";
-const DNS_NAME: &str = "web.lab.internal";
-const SRV_NAME: &str = "_http._tcp.web.lab.internal";
-/// TTL of the records, in seconds.
-const TTL: u32 = 2;
-
-impl Dns {
-    fn start(lab: &Lab, is_srv: bool) -> Result<Self> {
-        Ok(Self {
-            server: lab.name_server(ZONE)?,
-            is_srv,
-            records: Vec::new(),
-        })
-    }
-}
-
-impl Source for Dns {
-    fn list(&mut self, lab: &Lab, webs: &[&str]) -> Result<()> {
-        self.records.clear();
-        for web in lab.webs.iter().filter(|web| webs.contains(&web.name())) {
-            let IpAddr::V4(ip) = web.address().ip() else {
-                anyhow::bail!("{} has no IPv4 address", web.name());
-            };
-            if self.is_srv {
-                let target = format!("{}.{ZONE}", web.name());
-                let port = web.address().port();
-                self.records
-                    .push(Record::srv(SRV_NAME, TTL, 10, port, &target));
-                self.records.push(Record::a(&target, TTL, ip));
-            } else {
-                self.records.push(Record::a(DNS_NAME, TTL, ip));
-            }
-        }
-        self.server.set(&self.records)
-    }
-
-    fn empty(&mut self, _lab: &Lab) -> Result<()> {
-        let name = if self.is_srv { SRV_NAME } else { DNS_NAME };
-        self.server.set(&[Record::no_data(name)])
-    }
-
-    /// The server stops to answer. Then it does not run, so that queries are refused.
-    fn fail(&mut self, _lab: &Lab) -> Result<()> {
-        if self.is_srv {
-            return self.server.stop();
-        }
-        self.server.freeze()
-    }
-
-    fn mend(&mut self, _lab: &Lab) -> Result<()> {
-        if self.is_srv {
-            return self.server.start_again();
-        }
-        self.server.thaw()
-    }
-}
-
-/// EC2 instances of moto.
-struct Ec2 {
-    moto: Arc<Moto>,
-    fleet: MotoFleet,
-    /// The instances that run, by the names of the web servers.
-    running: BTreeMap<String, String>,
-}
-
-impl Ec2 {
-    fn start(lab: &Lab) -> Result<Self> {
-        let moto = lab.moto()?;
-        lab.lb_a().write(
-            ENVIRONMENT_FILE,
-            "AWS_ACCESS_KEY_ID=lb-a\nAWS_SECRET_ACCESS_KEY=lab\n",
-        )?;
-        Ok(Self {
-            fleet: MotoFleet::new(&moto)?,
-            moto,
-            running: BTreeMap::new(),
-        })
-    }
-
-    /// The lines of `[pool.discover]` for the API of moto.
-    fn lines(&self) -> String {
-        let endpoint = self.moto.endpoint();
-        format!("region = \"{REGION}\"\nendpoint = \"{endpoint}\"\nport = 80")
-    }
-}
-
-impl Source for Ec2 {
-    fn list(&mut self, lab: &Lab, webs: &[&str]) -> Result<()> {
-        for web in &lab.webs {
-            let IpAddr::V4(ip) = web.address().ip() else {
-                anyhow::bail!("{} has no IPv4 address", web.name());
-            };
-            let is_wanted = webs.contains(&web.name());
-            match self.running.get(web.name()) {
-                Some(instance) if !is_wanted => self.fleet.stop(instance)?,
-                Some(instance) => {
-                    self.fleet.start(instance)?;
-                    self.fleet.tag(instance, "Stage", "production")?;
-                }
-                None if is_wanted => {
-                    let tags = [("Role", "web"), ("Stage", "production")];
-                    let instance = self.fleet.launch(ip, &tags)?;
-                    self.running.insert(web.name().to_owned(), instance);
-                }
-                None => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// All instances lose a tag.
-    fn empty(&mut self, _lab: &Lab) -> Result<()> {
-        let mut instances = self.running.values();
-        instances.try_for_each(|instance| self.fleet.untag(instance, "Stage"))
-    }
-
-    fn fail(&mut self, _lab: &Lab) -> Result<()> {
-        self.moto.freeze()
-    }
-
-    fn mend(&mut self, _lab: &Lab) -> Result<()> {
-        self.moto.thaw()
-    }
-}
-
-/// An Auto Scaling group of moto with an instance for each web server: those that are not listed are
-/// in standby.
-struct Group {
-    ec2: Ec2,
-    /// The IDs of the instances, by the names of the web servers.
-    members: BTreeMap<String, String>,
-}
-
-const GROUP: &str = "web";
-
-impl Group {
-    fn start(lab: &Lab) -> Result<Self> {
-        let mut ec2 = Ec2::start(lab)?;
-        let webs = lab::topology::WEBS;
-        let addresses: Vec<_> = webs.iter().map(|(_, address)| *address).collect();
-        ec2.fleet
-            .create_group(GROUP, &addresses, u8::try_from(webs.len())?)?;
-        let mut members = BTreeMap::new();
-        for member in ec2.fleet.members(GROUP)? {
-            let address = ec2.fleet.address(&member.instance_id)?;
-            let web = webs.iter().find(|(_, of_web)| *of_web == address);
-            let (web, _) = web.with_context(|| format!("no web server has {address}"))?;
-            members.insert((*web).to_owned(), member.instance_id);
-        }
-        Ok(Self { ec2, members })
-    }
-
-    fn lifecycle(&self, instance: &str) -> Result<String> {
-        let members = self.ec2.fleet.members(GROUP)?;
-        let mut members = members.into_iter();
-        let member = members.find(|member| member.instance_id == instance);
-        Ok(member
-            .with_context(|| format!("{instance} is gone"))?
-            .lifecycle)
-    }
-}
-
-impl Source for Group {
-    fn list(&mut self, _lab: &Lab, webs: &[&str]) -> Result<()> {
-        for (web, instance) in &self.members {
-            let is_in_service = self.lifecycle(instance)? == "InService";
-            match webs.contains(&web.as_str()) {
-                true if !is_in_service => self.ec2.fleet.exit_standby(GROUP, instance)?,
-                false if is_in_service => self.ec2.fleet.enter_standby(GROUP, instance)?,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn empty(&mut self, lab: &Lab) -> Result<()> {
-        self.list(lab, &[])
-    }
-
-    fn fail(&mut self, lab: &Lab) -> Result<()> {
-        self.ec2.fail(lab)
-    }
-
-    fn mend(&mut self, lab: &Lab) -> Result<()> {
-        self.ec2.mend(lab)
-    }
-}
 
 #[test]
 fn instances_of_an_auto_scaling_group_come_and_go_and_no_request_is_lost() -> Result<()> {
@@ -365,6 +128,7 @@ fn no_request_is_lost(
 
     source.fail(lab)?;
     fails(&agent, true)?;
+    println!("{}", agent.operate(&["status"])?);
     let begun = Instant::now();
     while begun.elapsed() < outage {
         answers_come_from(lab, &["web2", "web3", "web4"])?;
