@@ -98,6 +98,10 @@ impl fmt::Display for Exclusion {
 impl Config {
     /// Returns this configuration with the backends that were discovered: every pool with
     /// `[pool.discover]` gets those of `found` that it can use. Other pools keep theirs.
+    ///
+    /// The backends that such a pool has in this configuration are in force. They have precedence
+    /// over new ones where there is not room for all, and one that its source has made a backup,
+    /// which the pool cannot have, is drained rather than removed.
     #[must_use]
     pub fn with_discovered(&self, found: &DiscoveredPools) -> Effective {
         let mut excluded = Vec::new();
@@ -125,6 +129,19 @@ impl Config {
         Effective { config, excluded }
     }
 
+    /// Returns this configuration, in which the pools that discover their backends have those that
+    /// the pools of the same names have in another configuration, which is in force.
+    #[must_use]
+    pub fn keeping_backends_of(mut self, in_force: &Self) -> Self {
+        for pool in self.pools.iter_mut().filter(|pool| pool.discover.is_some()) {
+            let old = in_force.pools.iter().find(|old| old.name == pool.name);
+            if let Some(old) = old {
+                Arc::make_mut(pool).backends.clone_from(&old.backends);
+            }
+        }
+        self
+    }
+
     /// Whether any pool discovers its backends.
     #[must_use]
     pub fn discovers(&self) -> bool {
@@ -132,13 +149,15 @@ impl Config {
     }
 
     /// Returns how many backends the kernel's tables can hold besides those of pools that list
-    /// their backends.
+    /// their backends. Each backend takes a row of source ports for each address that it sees.
     fn room_for_discovered(&self) -> usize {
         let steered = self.services.iter().filter(|service| is_steered(service));
         let listed = steered.filter_map(|service| service.pool.as_ref());
         let listed = listed.filter(|pool| pool.discover.is_none());
         let listed: usize = listed.map(|pool| pool.backends.len()).sum();
-        (limits::BACKENDS as usize).saturating_sub(listed)
+        let rows_each = 1 + self.dataplane.source_addresses.len();
+        let most = (limits::BACKENDS as usize).min(limits::ROWS as usize / rows_each);
+        most.saturating_sub(listed)
     }
 }
 
@@ -171,16 +190,20 @@ impl<'c> Uses<'c> {
         // Of two entries for one address, one that is not leaving is kept.
         backends.sort_by_key(|backend| (backend.address, backend.leaving));
         backends.dedup_by_key(|backend| backend.address);
-        backends.retain(|backend| match self.obstacle(backend) {
-            None => true,
-            Some(reason) => {
-                excluded.push(Excluded {
-                    pool: pool.name.clone(),
-                    address: backend.address,
-                    reason,
-                });
-                false
+        backends.retain_mut(|backend| {
+            let Some(reason) = self.obstacle(backend) else {
+                return true;
+            };
+            let is_drained = reason == Exclusion::Backup && is_in_force(pool, backend);
+            if is_drained {
+                (backend.backup, backend.leaving) = (false, true);
             }
+            excluded.push(Excluded {
+                pool: pool.name.clone(),
+                address: backend.address,
+                reason,
+            });
+            is_drained
         });
         name_uniquely(&mut backends);
         // A pool whose backends are all backups has nothing that they could stand in for.
@@ -223,7 +246,7 @@ impl<'c> Uses<'c> {
     }
 
     /// Removes the backends for which the kernel's tables have no room, and reduces the room by the
-    /// others. Backends that are leaving are removed first.
+    /// others. Backends that are leaving are removed first, then those that are not in force.
     fn limit(
         &self,
         pool: &Pool,
@@ -236,7 +259,11 @@ impl<'c> Uses<'c> {
         }
         let most = *room / self.steered;
         if backends.len() > most {
-            backends.sort_by_key(|backend| (backend.leaving, backend.address));
+            let rank = |backend: &Backend| {
+                let is_new = !is_in_force(pool, backend);
+                (backend.leaving, is_new, backend.address)
+            };
+            backends.sort_by_key(rank);
             excluded.extend(backends.drain(most..).map(|backend| Excluded {
                 pool: pool.name.clone(),
                 address: backend.address,
@@ -246,6 +273,12 @@ impl<'c> Uses<'c> {
         }
         *room -= backends.len() * self.steered;
     }
+}
+
+/// Returns whether the pool has a backend at the same address, which is in force.
+fn is_in_force(pool: &Pool, backend: &Backend) -> bool {
+    let mut backends = pool.backends.iter();
+    backends.any(|one| one.address == backend.address)
 }
 
 fn is_steered(service: &Service) -> bool {

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::{BASE, parse};
 
+mod in_force;
+
 const NODE: &str = "[node]\nname = \"lb-a\"\ninterface = \"eth0\"\n";
 const FOUND: &str = "\n[[pool]]\nname = \"found\"\ndiscover = { file = \"/run/found\" }\n";
 const OTHER: &str = "\n[[pool]]\nname = \"other\"\ndiscover = { file = \"/run/other\" }\n";

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use super::{
-    Answer, DiscoveryReading, Heard, Membership, MembershipChange, SavedBackend, SavedBackends,
-    SourceError, SourceState,
+    DiscoveryReading, Heard, Membership, MembershipChange, QueryCounts, SavedBackend,
+    SavedBackends, SourceState,
 };
 use crate::config::{DiscoveredPools, Excluded, Name, Pool};
 
@@ -20,18 +20,6 @@ pub struct Discovered {
 struct PoolEntry {
     membership: Membership,
     queries: QueryCounts,
-}
-
-/// How many queries of a source had each outcome, since the agent started or the source was
-/// configured.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct QueryCounts {
-    /// Queries that found at least one backend.
-    pub answered: u64,
-    /// Queries that found no backends.
-    pub empty: u64,
-    /// Queries that failed.
-    pub failed: u64,
 }
 
 /// How the discovery of a pool stands, for the status.
@@ -51,8 +39,7 @@ impl Discovered {
     #[must_use]
     pub fn new(pools: &[Arc<Pool>], saved: &SavedBackends) -> Self {
         Self::build(pools, |pool, membership| {
-            let source = &membership.settings().source;
-            let saved = saved.of(&pool.name, source).iter().cloned();
+            let saved = saved.of(&pool.name).iter().cloned();
             PoolEntry::new(Membership::with_backends(
                 membership.settings().clone(),
                 saved,
@@ -63,7 +50,7 @@ impl Discovered {
     /// Returns the memberships after a reload: `pools` are those of the new file, and `before` the
     /// pools in force. A pool with the same source keeps its membership. Any other keeps the
     /// backends that it had, until the new source answers, so that a change of the source does not
-    /// empty it.
+    /// empty it; those that are leaving continue to leave.
     #[must_use]
     pub fn reloaded(&self, pools: &[Arc<Pool>], before: &[Arc<Pool>]) -> Self {
         Self::build(pools, |pool, membership| {
@@ -77,14 +64,16 @@ impl Discovered {
                     queries: entry.queries,
                 };
             }
+            if let Some(entry) = known {
+                let backends = entry.membership.saved();
+                return PoolEntry::new(Membership::with_backends(settings.clone(), backends));
+            }
             let old = before.iter().find(|old| old.name == pool.name);
             let old = old.into_iter().flat_map(|old| &old.backends);
-            let old = old
-                .filter(|backend| !backend.leaving)
-                .map(|backend| SavedBackend {
-                    listed: backend.into(),
-                    leaves_at: None,
-                });
+            let old = old.map(|backend| SavedBackend {
+                listed: backend.into(),
+                leaves_at: None,
+            });
             PoolEntry::new(Membership::with_backends(settings.clone(), old))
         })
     }
@@ -113,11 +102,16 @@ impl Discovered {
         entry.membership.heard(heard.outcome, now)
     }
 
-    /// Removes the backends whose drain time has passed. Returns them by pool.
-    pub fn expire(&mut self, now: SystemTime) -> Vec<(Name, MembershipChange)> {
+    /// Removes the backends whose drain time has passed from pools that others serve: those for which
+    /// `is_served` says that a backend is up which is not leaving. Returns them by pool.
+    pub fn expire(
+        &mut self,
+        now: SystemTime,
+        is_served: impl Fn(&Name) -> bool,
+    ) -> Vec<(Name, MembershipChange)> {
         let pools = self.pools.iter_mut();
         let changes = pools.flat_map(|(pool, entry)| {
-            let changes = entry.membership.expire(now).into_iter();
+            let changes = entry.membership.expire(now, is_served(pool)).into_iter();
             changes.map(|change| (pool.clone(), change))
         });
         changes.collect()
@@ -210,21 +204,14 @@ impl PoolEntry {
     }
 }
 
-impl QueryCounts {
-    fn count(&mut self, outcome: &Result<Answer, SourceError>) {
-        match outcome {
-            Ok(answer) if answer.backends.is_empty() => self.empty += 1,
-            Ok(_) => self.answered += 1,
-            Err(_) => self.failed += 1,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::{super::ListedBackend, *};
+    use super::{
+        super::{Answer, ListedBackend},
+        *,
+    };
     use crate::config::Config;
 
     const FILE: &str = r#"
@@ -301,7 +288,12 @@ mod tests {
         let mut reloaded = discovered.reloaded(&slower.pools, &in_force.pools);
         assert_eq!(reloaded.backends(), discovered.backends());
         let changes = reloaded.heard(heard(&slower, &[6]), NOW);
-        assert_eq!(changes.len(), 2, "the new drain time applies: {changes:?}");
+        assert_eq!(changes.len(), 1, "{changes:?}");
+        assert_eq!(
+            reloaded.expire(NOW, |_| true).len(),
+            1,
+            "the new drain time applies"
+        );
 
         let other = config("[pool.discover]\nfile = \"/b\"");
         let mut reloaded = discovered.reloaded(&other.pools, &in_force.pools);
@@ -324,13 +316,7 @@ mod tests {
         let new = config("[pool.discover]\nfile = \"/a\"");
         let discovered = discovered.reloaded(&new.pools, &listed.pools);
         assert_eq!(addresses(&discovered), ["10.0.0.6:80"]);
-        assert_eq!(
-            discovered
-                .saved()
-                .of(&web(), &heard(&new, &[]).source)
-                .len(),
-            1
-        );
+        assert_eq!(discovered.saved().of(&web()).len(), 1);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! - **The pool is never emptied by its source.** An error and an answer without backends leave the
 //!   backends as they are.
 //! - **A backend that the source no longer has is drained, not cut off.** It leaves the pool when the
-//!   drain time has passed. If the source lists it again before that, it stays.
+//!   drain time has passed and another backend is up. If the source lists it again before that, it
+//!   stays.
 //! - **One incomplete answer removes nothing.** A backend leaves after two answers in a row without
 //!   it, because a server of a large DNS zone may answer with a part of the records, and the EC2 API
 //!   may be a moment behind. A file is complete, so one reading without the backend suffices.
@@ -159,9 +160,13 @@ impl Membership {
         }
     }
 
-    /// Removes the backends whose drain time has passed. Returns them as changes.
-    pub fn expire(&mut self, now: SystemTime) -> Vec<MembershipChange> {
+    /// Removes the backends whose drain time has passed, if the pool is served by others: `is_served`
+    /// says whether a backend is up that is not leaving. Returns them as changes.
+    pub fn expire(&mut self, now: SystemTime, is_served: bool) -> Vec<MembershipChange> {
         let mut changes = Vec::new();
+        if !is_served {
+            return changes;
+        }
         self.members.retain(|_, member| match member.presence {
             Presence::Leaving(until) if until <= now => {
                 changes.push(MembershipChange::Removed(member.name()));
@@ -207,7 +212,6 @@ impl Membership {
         {
             changes.extend(member.absent(most, leaves_at));
         }
-        changes.extend(self.expire(now));
         changes
     }
 

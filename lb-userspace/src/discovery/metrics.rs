@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{SourceState, discovered::QueryCounts};
+use super::{QueryCounts, SourceState};
 use crate::{
     config::Name,
     metrics::{Collector, DescriptorEncoder, Samples, families, flag, unix_seconds},

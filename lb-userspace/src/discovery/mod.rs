@@ -6,6 +6,7 @@
 //! of every pool, and puts the backends in force.
 
 mod answer;
+mod counts;
 mod discovered;
 mod membership;
 mod metrics;
@@ -15,7 +16,8 @@ mod schedule;
 mod source;
 
 pub use answer::{Answer, ListedBackend, SourceError};
-pub use discovered::{Discovered, PoolDiscovery, QueryCounts};
+pub use counts::QueryCounts;
+pub use discovered::{Discovered, PoolDiscovery};
 pub use membership::{Membership, MembershipChange, SourceState};
 pub(crate) use metrics::FAMILIES as METRICS;
 pub use metrics::{DiscoveryMetrics, DiscoveryReading};

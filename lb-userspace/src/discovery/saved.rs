@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -36,13 +37,11 @@ impl SavedBackends {
         }
     }
 
-    /// Returns the backends of a pool, if they were discovered by this source; otherwise none.
+    /// Returns the backends of a pool. The pool may have another source now: then they are the best
+    /// that is known until that source answers.
     #[must_use]
-    pub fn of(&self, pool: &Name, source: &DiscoverySource) -> &[SavedBackend] {
-        match self.0.get(pool) {
-            Some((saved, backends)) if *saved == source.to_string() => backends,
-            _ => &[],
-        }
+    pub fn of(&self, pool: &Name) -> &[SavedBackend] {
+        self.0.get(pool).map_or(&[], |(_, backends)| backends)
     }
 }
 
@@ -128,7 +127,11 @@ impl SavedBackendsFile {
         let mut text = serde_json::to_vec_pretty(&document)?;
         text.push(b'\n');
         let draft = self.0.with_extension("json.new");
-        fs::write(&draft, text)?;
+        // The content reaches the disk before the new name does: after a loss of power the file is
+        // not empty.
+        let mut file = fs::File::create(&draft)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
         fs::rename(&draft, &self.0)
     }
 }
@@ -204,12 +207,11 @@ mod tests {
     }
 
     #[test]
-    fn backends_of_another_source_do_not_count() {
+    fn each_pool_has_its_own_backends() {
         let mut saved = SavedBackends::default();
         saved.add(name("web"), &source("/a"), backends());
-        assert_eq!(saved.of(&name("web"), &source("/a")), backends());
-        assert!(saved.of(&name("web"), &source("/b")).is_empty());
-        assert!(saved.of(&name("app"), &source("/a")).is_empty());
+        assert_eq!(saved.of(&name("web")), backends());
+        assert!(saved.of(&name("app")).is_empty());
     }
 
     #[test]
@@ -223,7 +225,7 @@ mod tests {
         ]}]}"#;
         fs::write(file.path(), text).expect("written");
         let saved = file.read().expect("read");
-        let read = saved.of(&name("web"), &source("/a"));
+        let read = saved.of(&name("web"));
         assert_eq!(read, [at(7)]);
     }
 }

@@ -109,7 +109,9 @@ impl PoolView {
     /// Returns whether the backend with this index is healthy and is drained only because it is
     /// leaving the pool, not by an operator override.
     fn is_healthy_and_leaving(&self, index: usize) -> bool {
-        self.states[index] == BackendState::Draining && self.overrides[index] == AdminState::Ready
+        self.pool.backends[index].leaving
+            && self.states[index] == BackendState::Draining
+            && self.overrides[index] == AdminState::Ready
     }
 }
 

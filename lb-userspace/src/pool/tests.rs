@@ -3,16 +3,17 @@ use lb_common::backend::BackendState::{Down, Draining, Up};
 use super::*;
 use crate::config::{Backend, Balance, PerRequest, Pool, Weight};
 
-/// Returns the view of a pool whose backends have these states and operator overrides.
+/// Returns the view of a pool whose backends have these states and operator overrides. Those that are
+/// draining are leaving the pool.
 fn view(when_all_down: WhenAllDown, backends: &[(BackendState, AdminState)]) -> PoolView {
-    let listed = (0..).zip(backends).map(|(octet, _)| {
+    let listed = (0..).zip(backends).map(|(octet, (state, _))| {
         let address = SocketAddr::from(([10, 0, 0, octet], 80));
         Backend {
             name: Name::of_address(address),
             address,
             weight: Weight::ONE,
             backup: false,
-            leaving: false,
+            leaving: *state == Draining,
         }
     });
     let pool = Pool {
@@ -36,7 +37,6 @@ use AdminState::{Drain, Ready};
 
 #[test]
 fn a_healthy_backend_that_is_leaving_serves_while_no_other_is_up() {
-    // A backend that is draining without an override is leaving.
     let backends = [(Draining, Ready), (Down, Ready), (Draining, Drain)];
     for when_all_down in [WhenAllDown::TryAll, WhenAllDown::Refuse] {
         let view = view(when_all_down, &backends);

@@ -320,6 +320,14 @@ fn a_pool_without_healthy_backends_lowers_the_priority() {
         becomes("one is enough now", || weight(&tracking) == 0).await;
         feed.send_replace(view([down, down]));
         becomes("none is not", || weight(&tracking) == -50).await;
+        // Healthy backends that leave the pool serve while no other is up.
+        let mut leaving = Pool::clone(&pool);
+        leaving.backends[0].leaving = true;
+        let states = vec![BackendState::Draining, down];
+        feed.send_replace(Arc::new(PoolView::new(Arc::new(leaving), states)));
+        becomes("one that is leaving serves", || weight(&tracking) == 0).await;
+        feed.send_replace(view([down, down]));
+        becomes("none is up", || weight(&tracking) == -50).await;
         watched.min_backends = 0;
         tracking.apply(watched);
         assert_eq!(weight(&tracking), 0);

@@ -39,6 +39,23 @@ async fn a_file_that_is_being_written_is_used_when_it_no_longer_changes() {
 }
 
 #[tokio::test]
+async fn the_first_query_waits_until_the_file_no_longer_changes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("backends");
+    fs::write(&file, "10.0.0.6:80 name=old\n").expect("a file");
+    let mut source = source(&file);
+    let query = tokio::spawn(async move { source.query().await });
+    let mut text = String::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        text += &format!("10.0.0.6:{} name={name}\n", 80 + text.len());
+        fs::write(&file, &text).expect("a file");
+    }
+    let found = query.await.expect("no panic");
+    assert_eq!(names(found), ["a", "b", "c", "d", "e"]);
+}
+
+#[tokio::test]
 async fn what_is_not_a_short_regular_file_is_an_error_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let pipe = folder.path().join("pipe");

@@ -4,13 +4,18 @@
 //! no certificate is read again, and a listener is not touched. So a damaged file on disk cannot
 //! keep a new backend out.
 
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
+use lb_common::backend::BackendState;
 use tokio::sync::mpsc;
 
 use super::{Agent, backend_log};
 use crate::{
-    agent::kernel::Kernel,
+    agent::{kernel::Kernel, shared::State},
     config::{Config, Effective, Excluded, Exclusion, Name},
     dataplane,
     discovery::{Discovered, Heard, MembershipChange, Queries, SavedBackends, SavedBackendsFile},
@@ -27,7 +32,12 @@ pub(in crate::agent) struct Discovery {
     saved: SavedBackends,
     /// Whether the kernel refused the discovered backends, so that they are tried again.
     was_refused: bool,
+    /// When it was last tried to put the discovered backends in force.
+    applied: Instant,
 }
+
+/// How often it is tried again to use the backends that cannot be used.
+const TRY_EXCLUDED_EVERY: Duration = Duration::from_secs(5);
 
 impl Discovery {
     /// Reads the backends that an earlier agent saved in this file, and asks no source yet. If the
@@ -51,6 +61,7 @@ impl Discovery {
             file,
             saved,
             was_refused: false,
+            applied: Instant::now(),
         }
     }
 
@@ -97,19 +108,38 @@ impl<K: Kernel> Agent<K> {
         for change in &changes {
             log(&pool, &source, change);
         }
-        // Where a backend is excluded, a new route may have made it usable in the meantime.
-        if !changes.is_empty() || self.shared.read().discovered.has_excluded() {
+        let is_state_only = |change: &MembershipChange| {
+            matches!(
+                change,
+                MembershipChange::Failing(_) | MembershipChange::Restored
+            )
+        };
+        if !changes.iter().all(is_state_only) {
             self.apply_discovered();
         }
     }
 
-    /// Removes the backends whose drain time has passed, and retries what the kernel refused.
+    /// Removes the backends whose drain time has passed, and retries what the kernel refused and,
+    /// less often, what could not be used: a route may have been added.
     pub(super) fn keep_up_discovery(&mut self) {
-        let expired = self.shared.write().discovered.expire(SystemTime::now());
+        let expired = {
+            let mut state = self.shared.write();
+            let State {
+                discovered,
+                registry,
+                ..
+            } = &mut *state;
+            discovered.expire(SystemTime::now(), |pool| {
+                let view = registry.view(pool);
+                view.is_some_and(|view| view.states.contains(&BackendState::Up))
+            })
+        };
         for (pool, change) in &expired {
             log(pool, "", change);
         }
-        if !expired.is_empty() || self.discovery.was_refused {
+        let is_due = self.discovery.applied.elapsed() >= TRY_EXCLUDED_EVERY;
+        let tries_excluded = is_due && self.shared.read().discovered.has_excluded();
+        if !expired.is_empty() || self.discovery.was_refused || tries_excluded {
             self.apply_discovered();
         }
     }
@@ -117,6 +147,7 @@ impl<K: Kernel> Agent<K> {
     /// Puts the discovered backends in force, if they differ from those in force. If the kernel
     /// refuses them, those in force stay, and the next call tries again.
     pub(super) fn apply_discovered(&mut self) {
+        self.discovery.applied = Instant::now();
         match self.try_to_apply_discovered() {
             Ok(()) if self.discovery.was_refused => {
                 self.discovery.was_refused = false;
@@ -177,11 +208,15 @@ impl<K: Kernel> Agent<K> {
         }
         self.remember();
         self.tell_pair();
+        // The peer may have set an override of a backend that is new on this host: it answers with
+        // those that this host lacks.
+        self.tell_orders();
         Ok(())
     }
 
-    /// Returns a configuration with the backends of `discovered`, without those that packets cannot
-    /// reach.
+    /// Returns a configuration with the backends of `discovered`, without new ones that packets
+    /// cannot reach. A backend that is in force (in `config`) stays although its route is gone: the
+    /// route may come back, and its checks decide until then.
     ///
     /// # Errors
     /// The lookup of a route fails.
@@ -198,7 +233,7 @@ impl<K: Kernel> Agent<K> {
         let unreachable = self.shared.kernel().unreachable(&all.config.services)?;
         let unreachable: Vec<_> = unreachable
             .into_iter()
-            .filter(|one| found.contains_key(&one.pool))
+            .filter(|one| found.contains_key(&one.pool) && !is_in_force(config, one))
             .map(|one| Excluded {
                 pool: one.pool,
                 address: one.address,
@@ -221,25 +256,38 @@ impl<K: Kernel> Agent<K> {
     }
 
     /// Replaces the discovered backends that cannot be used, and logs those that are new.
-    pub(super) fn set_excluded(&self, excluded: Vec<Excluded>) {
+    fn set_excluded(&self, excluded: Vec<Excluded>) {
         let new = self.shared.write().discovered.set_excluded(excluded);
-        for Excluded {
-            pool,
-            address,
-            reason,
-        } in new
-        {
-            tracing::warn!(
-                %pool, backend = %address, reason = %reason, event = "backend_excluded",
-                "discovered backend cannot be used"
-            );
-        }
+        log_excluded(&new);
     }
 
     /// Saves the discovered backends for the next agent, if they have changed.
     pub(super) fn save_discovered(&mut self) {
         let backends = self.shared.read().discovered.saved();
         self.discovery.save(backends);
+    }
+}
+
+/// Returns whether the pool has this backend in the configuration.
+fn is_in_force(config: &Config, one: &dataplane::Unreachable) -> bool {
+    let mut pools = config.pools.iter();
+    let pool = pools.find(|pool| pool.name == one.pool);
+    let mut backends = pool.into_iter().flat_map(|pool| &pool.backends);
+    backends.any(|backend| backend.address == one.address)
+}
+
+/// Logs discovered backends that cannot be used.
+pub(super) fn log_excluded(excluded: &[Excluded]) {
+    for Excluded {
+        pool,
+        address,
+        reason,
+    } in excluded
+    {
+        tracing::warn!(
+            %pool, backend = %address, %reason, event = "backend_excluded",
+            "discovered backend cannot be used"
+        );
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::{Agent, changes::changes};
+use super::{Agent, changes::changes, discovery::log_excluded};
 use crate::{
     agent::{Draft, feeds::Feeds, file_watch::Stamps, kernel::Kernel, summary},
-    config::{Config, Effective},
+    config::{Config, Effective, Excluded},
     discovery::Discovered,
     pool::{BackendRegistry, PoolView},
     proxy,
@@ -15,6 +15,8 @@ use crate::{
 struct Next {
     config: Config,
     discovered: Discovered,
+    /// The discovered backends that the new configuration cannot use.
+    excluded: Vec<Excluded>,
     registry: BackendRegistry,
     feeds: Feeds,
     /// The stamps (metadata that changes with a file's content) that the TLS files had before they
@@ -74,15 +76,17 @@ impl<K: Kernel> Agent<K> {
         let mut discovered = state
             .discovered
             .reloaded(&config.pools, &state.config.pools);
-        let effective = self.effective(config, &discovered);
+        let config = config.clone().keeping_backends_of(&state.config);
+        let effective = self.effective(&config, &discovered);
         let Effective { config, excluded } = effective.map_err(|error| error.to_string())?;
-        discovered.set_excluded(excluded);
+        let excluded = discovered.set_excluded(excluded);
         let registry = state.registry.reloaded(&config.pools, SystemTime::now());
         Ok(Next {
             feeds: self.feeds.renewed(&registry),
             tls_files: Stamps::of(proxy::tls_files(&config.services)),
             config,
             discovered,
+            excluded,
             registry,
         })
     }
@@ -134,6 +138,7 @@ impl<K: Kernel> Agent<K> {
         }
         self.remember();
         self.save_discovered();
+        log_excluded(&next.excluded);
         self.file_watch.watch(next.tls_files);
         self.acme.apply(&self.shared.read().config);
         self.reconfigure_pair();

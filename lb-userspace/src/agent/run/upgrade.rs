@@ -64,6 +64,7 @@ impl<K: Kernel> Agent<K> {
         // The state file is written, so that the new process starts with the current health of the
         // backends.
         self.remember();
+        self.save_discovered();
         let started = tokio::task::spawn_blocking(|| {
             let successor = spawn()?;
             match successor.wait_until_ready() {
@@ -205,6 +206,7 @@ impl<K: Kernel> Agent<K> {
     pub(super) async fn end_after_upgrade(self, signals: &mut Signals) {
         self.servers.finish().await;
         drop(self.checks);
+        drop(self.discovery);
         drop(self.acme);
         drop(self.admin_listener);
         let limit = self.shared.read().config.http.drain_timeout;

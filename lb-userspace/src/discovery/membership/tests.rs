@@ -122,9 +122,9 @@ fn a_backend_leaves_after_two_answers_without_it_and_is_removed_when_it_has_drai
     assert_eq!(pool.heard(Ok(answer(&[6])), at(20)), leaving);
     assert_eq!(members(&pool), [6, -7]);
     assert_eq!(pool.heard(Ok(answer(&[6])), at(30)), []);
-    assert_eq!(pool.expire(at(49)), []);
+    assert_eq!(pool.expire(at(49), true), []);
     let removed = [MembershipChange::Removed(name(7))];
-    assert_eq!(pool.expire(at(50)), removed);
+    assert_eq!(pool.expire(at(50), true), removed);
     assert_eq!(members(&pool), [6]);
 }
 
@@ -176,8 +176,19 @@ fn a_backend_that_is_listed_again_stays() {
         pool.heard(Ok(answer(&[6, 7])), at(2)),
         [MembershipChange::Added(name(7))]
     );
-    assert_eq!(pool.expire(at(1000)), []);
+    assert_eq!(pool.expire(at(1000), true), []);
     assert_eq!(members(&pool), [6, 7]);
+}
+
+#[test]
+fn backends_that_have_drained_stay_while_no_other_is_up() {
+    let mut pool = membership(DiscoverySource::File(PathBuf::from("/etc/lb/web")));
+    pool.heard(Ok(answer(&[6])), at(0));
+    pool.heard(Ok(answer(&[7])), at(1));
+    assert_eq!(pool.expire(at(1_000_000), false), []);
+    assert_eq!(members(&pool), [-6, 7]);
+    let removed = [MembershipChange::Removed(name(6))];
+    assert_eq!(pool.expire(at(1_000_000), true), removed);
 }
 
 #[test]
@@ -187,7 +198,7 @@ fn all_backends_can_be_replaced_at_once() {
     pool.heard(Ok(answer(&[8, 9])), at(1));
     pool.heard(Ok(answer(&[8, 9])), at(2));
     assert_eq!(members(&pool), [-6, -7, 8, 9]);
-    pool.expire(at(100));
+    pool.expire(at(100), true);
     assert_eq!(members(&pool), [8, 9]);
 }
 
@@ -220,7 +231,7 @@ fn what_is_saved_is_what_another_agent_begins_with() {
     let mut next = Membership::with_backends(pool.settings().clone(), pool.saved());
     assert_eq!(next.backends(), pool.backends());
     assert_eq!(
-        next.expire(at(1) + DRAIN),
+        next.expire(at(1) + DRAIN, true),
         [MembershipChange::Removed(name(6))]
     );
     let mut unconfirmed = Membership::with_backends(pool.settings().clone(), pool.saved());
@@ -284,7 +295,7 @@ proptest! {
             // A pool that had backends has some.
             prop_assert!(staying(&before).is_empty() || !staying(&after).is_empty());
             // Each backend drains for its whole time, and no longer than until the next look.
-            pool.expire(at(now));
+            pool.expire(at(now), true);
             let now_there = pool.backends();
             for (one, since) in &left {
                 let is_there = now_there.iter().any(|backend| backend.address == *one);

@@ -7,20 +7,27 @@ use std::{
     io::Read as _,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use tokio::task::JoinHandle;
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::sleep,
+};
 
 use crate::discovery::{Answer, SourceError};
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 4 << 20;
 
+/// Time between the readings of the first query, of which two in a row must find the same content.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
 /// A file with a line for each backend.
 ///
 /// A program may be writing the file while it is read. New content is therefore used only when two
-/// readings in a row have found it; until then the previous content stays. Only what the first
-/// query finds is used at once.
+/// readings in a row have found it; until then the previous content stays. The first query makes both
+/// readings itself.
 #[derive(Debug)]
 pub(super) struct File {
     path: PathBuf,
@@ -52,16 +59,31 @@ impl File {
 
     /// Reads the file, and returns the backends of the content that is used.
     pub(super) async fn query(&mut self) -> Result<Answer, SourceError> {
-        let path = self.path.clone();
-        let reading = self
-            .reading
-            .get_or_insert_with(|| tokio::task::spawn_blocking(move || read(&path)));
-        let read = reading.await;
-        self.reading = None;
-        match read.map_err(io::Error::other).flatten() {
+        let mut content = self.read().await;
+        // What the first query finds is used at once, so this query itself waits until the file no
+        // longer changes.
+        while !self.content.was_read && content.is_ok() {
+            sleep(FIRST_PAUSE).await;
+            let again = self.read().await;
+            if again.as_ref().ok() == content.as_ref().ok() {
+                break;
+            }
+            content = again;
+        }
+        match content {
             Ok(content) => self.content.found(content, &self.path),
             Err(error) => Err(self.content.failed(&self.path, &error)),
         }
+    }
+
+    async fn read(&mut self) -> io::Result<Vec<u8>> {
+        let path = self.path.clone();
+        let reading = self
+            .reading
+            .get_or_insert_with(|| spawn_blocking(move || read(&path)));
+        let read = reading.await;
+        self.reading = None;
+        read.map_err(io::Error::other).flatten()
     }
 }
 

@@ -25,10 +25,12 @@ pub(super) async fn follow(
 }
 
 fn judge(what: &What, view: &PoolView, wanted: u32) -> Report {
-    let healthy = view
-        .states
-        .iter()
-        .filter(|state| **state == BackendState::Up);
+    // Healthy backends that are leaving the pool count while they serve because no other is up.
+    let states = match view.all_down() {
+        None => view.taken_states(),
+        Some(_) => view.states.clone(),
+    };
+    let healthy = states.iter().filter(|state| **state == BackendState::Up);
     let healthy = healthy.count();
     let well = u32::try_from(healthy).is_ok_and(|healthy| healthy >= wanted);
     let all = view.states.len();

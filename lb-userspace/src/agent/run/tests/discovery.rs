@@ -222,3 +222,71 @@ async fn an_operator_override_of_a_discovered_backend_stays_until_it_leaves() {
     order(&host, "web1", AdminState::Ready).await.expect("set");
     assert_eq!(host.kernel.states(), [Up, Up]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_in_force_stays_although_its_route_and_the_source_are_gone() {
+    let host = Host::with_discovery(&Checked::No, "0s");
+    host.list_backends(&[0, 1]);
+    let running = host.run();
+    eventually("both are up", || host.kernel.states() == [Up, Up]).await;
+    order(&host, "web2", AdminState::Drain).await.expect("set");
+    let lost = host.backends[1].local_addr().expect("an address");
+    host.kernel.lose(lost);
+    std::fs::remove_file(host.list()).expect("removed");
+    eventually("the source fails", || is_failing(&running)).await;
+    give(&host.socket(), Request::Reload)
+        .await
+        .expect("reloaded");
+    assert_eq!(names(&running), ["web1", "web2"]);
+    assert_eq!(backend(&running, "web2").order, AdminState::Drain);
+    running.kill().await;
+    let running = host.run();
+    assert_eq!(names(&running), ["web1", "web2"]);
+    assert_eq!(backend(&running, "web2").order, AdminState::Drain);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_backend_that_is_up_is_not_removed_before_another_is_up() {
+    let mut host = Host::with_discovery(&Checked::Yes, "0s");
+    host.list_backends(&[0]);
+    let running = host.run();
+    eventually("web1 is up", || host.kernel.states() == [Up]).await;
+    let file = host.list();
+    // The service itself cannot be a backend of its pool.
+    std::fs::write(&file, format!("{}\n", host.front)).expect("written");
+    eventually("web1 leaves", || backend(&running, "web1").leaving).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(names(&running), ["web1"], "there is nothing else");
+
+    host.list_backends(&[1]);
+    let dead = host.backends.remove(1);
+    let address = dead.local_addr().expect("an address");
+    drop(dead);
+    eventually("web2 is in the pool", || names(&running).len() == 2).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(names(&running), ["web1", "web2"], "web2 is down");
+    let _serving = TcpListener::bind(address).expect("the port is still free");
+    eventually("web1 is removed", || names(&running) == ["web2"]).await;
+    assert_eq!(host.kernel.states(), [Up]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_with_another_source_keeps_what_is_leaving() {
+    let host = Host::with_discovery(&Checked::No, "1h");
+    host.list_backends(&[0]);
+    let running = host.run();
+    eventually("web1 is up", || host.kernel.states() == [Up]).await;
+    host.list_backends(&[1]);
+    eventually("web1 leaves", || {
+        names(&running).len() == 2 && backend(&running, "web1").leaving
+    })
+    .await;
+    let other = host.directory.path().join("others");
+    let text = host.discovering(&Checked::No, "1h");
+    host.write(&text.replace(&*host.list().to_string_lossy(), &other.to_string_lossy()));
+    give(&host.socket(), Request::Reload)
+        .await
+        .expect("reloaded");
+    assert!(backend(&running, "web1").leaving);
+    assert_eq!(names(&running), ["web1", "web2"]);
+}
