@@ -11,7 +11,7 @@ use lab::{
 };
 
 /// The file of backends on the balancer.
-pub(super) const LIST: &str = "/etc/lb/backends";
+pub(super) const LIST: &str = "/run/lb/backends";
 
 /// A source of backends that a test controls.
 pub(super) trait Source {
@@ -184,8 +184,8 @@ impl Source for Ec2 {
     }
 }
 
-/// An Auto Scaling group of moto with an instance for each web server: those that are not listed are
-/// in standby.
+/// An Auto Scaling group of moto with an instance for each web server: those that are not listed
+/// are in standby.
 pub(super) struct Group {
     pub(super) ec2: Ec2,
     /// The IDs of the instances, by the names of the web servers.

@@ -400,7 +400,7 @@ fn a_route_by_an_interface_without_the_program() -> Result<()> {
 }
 
 /// The file in which a pool discovers its backends.
-const LIST: &str = "/etc/lb/backends";
+const LIST: &str = "/run/lb/backends";
 
 fn list(site: &Site, lines: &str) -> Result<()> {
     site.host().write(LIST, lines)
