@@ -1,7 +1,7 @@
 //! Copies the eBPF object to `OUT_DIR/lb-ebpf.o`, where `include_bytes!` reads it.
 //!
-//! It does not build the object, which needs another toolchain: `cargo xtask build-ebpf` does. It looks for the
-//! object in cargo's target directory, or at the path in `LB_EBPF_OBJECT`.
+//! It does not build the object, which needs another toolchain: `cargo xtask build-ebpf` does. It
+//! looks for the object in cargo's target directory, or at the path in `LB_EBPF_OBJECT`.
 
 use std::{
     env, fs, io,
@@ -36,8 +36,8 @@ fn place_object() -> Result<(), String> {
     Ok(())
 }
 
-/// Finds `ebpf/lb-ebpf.o` in the target directory, an ancestor of `OUT_DIR` whose distance depends on the
-/// profile and on `--target`.
+/// Finds `ebpf/lb-ebpf.o` in the target directory, an ancestor of `OUT_DIR` whose distance depends
+/// on the profile and on `--target`.
 fn built_object(out: &Path) -> Option<PathBuf> {
     out.ancestors()
         .map(|directory| directory.join("ebpf").join(NAME))

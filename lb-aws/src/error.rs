@@ -165,8 +165,8 @@ fn of_code<E: ProvideErrorMetadata>(
     (kind_of(code, status), said)
 }
 
-/// Classifies a response without an error code of AWS: it came from a proxy in between, or has no XML.
-/// Returns the kind of the error, and what to tell the operator about it.
+/// Classifies a response without an error code of AWS: it came from a proxy in between, or has no
+/// XML. Returns the kind of the error, and what to tell the operator about it.
 fn without_code(service: &str, status: u16) -> (ErrorKind, String) {
     let kind = if status == 429 {
         ErrorKind::Throttled

@@ -13,7 +13,8 @@ use super::{
 };
 
 /// Number of instances that one call of DescribeInstances asks for: so many are returned in a
-/// fraction of a second. AWS allows at most 200 values in a filter, and 1,000 instances in an answer.
+/// fraction of a second. AWS allows at most 200 values in a filter, and 1,000 instances in an
+/// answer.
 const PAGE: usize = 200;
 
 /// The most instances that are listed. The kernel's tables have no room for more backends.
@@ -56,7 +57,8 @@ pub struct Instances {
 }
 
 impl Instances {
-    /// Finds the region and obtains credentials. This makes no call of the APIs that list instances.
+    /// Finds the region and obtains credentials. This makes no call of the APIs that list
+    /// instances.
     ///
     /// # Errors
     /// The metadata service is needed and does not answer, or no credentials are found.
@@ -94,8 +96,8 @@ impl Instances {
                 self.describe(&subject, filters, &mut instances).await?;
             }
             InstanceFilter::AutoScalingGroup(group) => {
-                // Instances are selected by a filter and not by the parameter for IDs, which refuses
-                // the whole call when one of the instances has just been terminated.
+                // Instances are selected by a filter and not by the parameter for IDs, which
+                // refuses the whole call when one of the instances has just been terminated.
                 for ids in self.in_service(&subject, group).await?.chunks(PAGE) {
                     let filters = vec![running.clone(), named_filter("instance-id", ids)];
                     self.describe(&subject, filters, &mut instances).await?;

@@ -62,8 +62,8 @@ impl Ec2 {
         Ok(address.and_then(|address| address.public_ip()?.parse().ok()))
     }
 
-    /// Returns the inbound rules of the security groups of this host's interface. Needs the permission
-    /// `ec2:DescribeSecurityGroups`.
+    /// Returns the inbound rules of the security groups of this host's interface. Needs the
+    /// permission `ec2:DescribeSecurityGroups`.
     ///
     /// # Errors
     /// A call failed.

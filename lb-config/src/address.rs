@@ -56,8 +56,8 @@ pub(super) const WITH_PREFIX: Text<InterfaceAddress> = Text {
     parse: with_prefix,
 };
 
-/// Parses the address and port of a backend, such as `10.0.0.6:80` or `[2001:db8::6]:80`. The address
-/// must be that of one host.
+/// Parses the address and port of a backend, such as `10.0.0.6:80` or `[2001:db8::6]:80`. The
+/// address must be that of one host.
 ///
 /// # Errors
 /// The text is something else. The error says what was found and what to write, as the rest of a

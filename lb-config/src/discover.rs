@@ -369,8 +369,8 @@ fn dns_name(text: &str, hint_of_port: impl Fn(&str, &str) -> String) -> Result<S
     Ok(name.to_ascii_lowercase())
 }
 
-/// Whether a text, which has no final dot, is a name in DNS. The last label of one is never a number
-/// (RFC 3696, section 2): `10.0.0.256` is a wrong address.
+/// Whether a text, which has no final dot, is a name in DNS. The last label of one is never a
+/// number (RFC 3696, section 2): `10.0.0.256` is a wrong address.
 fn is_name(name: &str) -> bool {
     let valid = |label: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');

@@ -128,8 +128,8 @@ pub struct Admin {
     pub certificate: Option<PathBuf>,
     /// The file with the operator token; `None`: the status page changes nothing.
     pub token_file: Option<PathBuf>,
-    /// The Unix socket that `lb status`, `lb backend …`, `lb failover` and `lb reload` connect to, with
-    /// mode 0600. Default `/run/lb/lb.sock`.
+    /// The Unix socket that `lb status`, `lb backend …`, `lb failover` and `lb reload` connect to,
+    /// with mode 0600. Default `/run/lb/lb.sock`.
     pub socket: PathBuf,
 }
 

@@ -4,8 +4,8 @@
 /// checks.
 ///
 /// The first outcome after a start decides alone, as in HAProxy: a backend that is assumed healthy
-/// falls with its first failure, and one that an earlier agent left as unhealthy rises with its first
-/// success. From then on it takes `fall` failures or `rise` successes in a row.
+/// falls with its first failure, and one that an earlier agent left as unhealthy rises with its
+/// first success. From then on it takes `fall` failures or `rise` successes in a row.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Streak {
     rise: u32,
@@ -17,8 +17,8 @@ pub struct Streak {
 }
 
 impl Streak {
-    /// Returns the streak of an object that is assumed to be `healthy` or not until its first check.
-    /// `rise` and `fall` are at least 1.
+    /// Returns the streak of an object that is assumed to be `healthy` or not until its first
+    /// check. `rise` and `fall` are at least 1.
     #[must_use]
     pub fn new(rise: u32, fall: u32, healthy: bool) -> Self {
         Self {

@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-/// A moment of a monotonic clock: the time since an arbitrary start, which is the same for everything
-/// on one host.
+/// A moment of a monotonic clock: the time since an arbitrary start, which is the same for
+/// everything on one host.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Time(Duration);
 

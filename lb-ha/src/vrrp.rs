@@ -348,8 +348,8 @@ impl Router {
         }
     }
 
-    /// Replaces the settings. Interval, version and address must stay as they were: the peer does not
-    /// learn of a change.
+    /// Replaces the settings. Interval, version and address must stay as they were: the peer does
+    /// not learn of a change.
     pub fn reconfigure(&mut self, now: Time, settings: Settings, out: &mut Vec<Output>) {
         let changed = settings.priority != self.settings.priority;
         self.settings = settings;

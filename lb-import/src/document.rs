@@ -1,5 +1,5 @@
-//! The output before it is written as text: tables of settings, each with the directives that it comes
-//! from.
+//! The output before it is written as text: tables of settings, each with the directives that it
+//! comes from.
 
 use std::collections::BTreeSet;
 

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Id(usize);
 
-/// A directive of the input: a line of haproxy.cfg, a statement of keepalived.conf, a command of the
-/// script.
+/// A directive of the input: a line of haproxy.cfg, a statement of keepalived.conf, a command of
+/// the script.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Directive {
     /// The file that has the directive, by the name that the caller gave.
@@ -115,7 +115,8 @@ impl Ledger {
         }
     }
 
-    /// Records why a part of a directive is left out, for the case that another part is in the output.
+    /// Records why a part of a directive is left out, for the case that another part is in the
+    /// output.
     pub(crate) fn partly(&mut self, id: Id, loss: Loss, why: impl Into<String>) {
         let reason = (id, loss, why.into());
         if !self.parts.contains(&reason) {
@@ -123,7 +124,8 @@ impl Ledger {
         }
     }
 
-    /// Records the reason to give if a directive is not in the output and no other reason is recorded.
+    /// Records the reason to give if a directive is not in the output and no other reason is
+    /// recorded.
     pub(crate) fn otherwise(&mut self, id: Id, loss: Loss, why: impl Into<String>) {
         self.fallbacks.push((id, loss, why.into()));
     }
@@ -136,8 +138,8 @@ impl Ledger {
         }
     }
 
-    /// Returns the counts, the notes, and what the operator must decide. `carried` are the directives that
-    /// settings of the output come from.
+    /// Returns the counts, the notes, and what the operator must decide. `carried` are the
+    /// directives that settings of the output come from.
     pub(crate) fn close(self, carried: &BTreeSet<Id>) -> (Counts, Vec<Note>, Vec<String>) {
         let mut counts = Counts {
             directives: self.directives.len(),

@@ -1,10 +1,10 @@
 //! Converts haproxy.cfg, keepalived.conf and the script that moves an Elastic IP into an `lb.toml`.
 //!
 //! Text in, text out: [`import`] reads no file. Each file is read by its own parser (`haproxy`,
-//! `keepalived`, `script`), `convert` makes the tables of the output from them, `settle` removes what lb's
-//! parser refuses, and `writer` writes each setting below a comment with the directives that it comes from.
-//! The `ledger` has every directive of the input: a directive that no setting comes from is in the notes,
-//! with a reason.
+//! `keepalived`, `script`), `convert` makes the tables of the output from them, `settle` removes
+//! what lb's parser refuses, and `writer` writes each setting below a comment with the directives
+//! that it comes from. The `ledger` has every directive of the input: a directive that no setting
+//! comes from is in the notes, with a reason.
 
 mod convert;
 mod document;
@@ -41,8 +41,8 @@ pub struct Input<'t> {
     /// The script that keepalived.conf runs when the host becomes master; `None` if there is none
     /// to convert.
     pub script: Option<File<'t>>,
-    /// The certificate files in each folder that `bind … crt FOLDER` names, by the folder as haproxy.cfg
-    /// writes it.
+    /// The certificate files in each folder that `bind … crt FOLDER` names, by the folder as
+    /// haproxy.cfg writes it.
     pub folders: BTreeMap<String, Vec<String>>,
     /// Whether the other host of the pair still runs Keepalived. The output then has no
     /// `[ha.link]`, which Keepalived does not speak, and no `[acme]`, which needs `[ha.link]` in a
@@ -85,16 +85,16 @@ pub fn import(input: &Input<'_>) -> Result<Import, Errors> {
     })
 }
 
-/// Returns the folders of certificates that haproxy.cfg names, for which [`Input::folders`] needs the
-/// files.
+/// Returns the folders of certificates that haproxy.cfg names, for which [`Input::folders`] needs
+/// the files.
 #[must_use]
 pub fn certificate_folders(haproxy: File<'_>) -> Vec<String> {
     let sections = haproxy::model::read(haproxy.name, haproxy.text, &mut ledger::Ledger::default());
     convert::certificates::folders(&sections)
 }
 
-/// Lists the files of a folder of certificates as HAProxy reads it: sorted by name, without those that end
-/// in `.key`, `.issuer`, `.ocsp` or `.sctl`. This is the only I/O of this crate.
+/// Lists the files of a folder of certificates as HAProxy reads it: sorted by name, without those
+/// that end in `.key`, `.issuer`, `.ocsp` or `.sctl`. This is the only I/O of this crate.
 ///
 /// # Errors
 ///

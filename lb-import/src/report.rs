@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use crate::{Import, Loss, Note};
 
 impl Import {
-    /// Returns a text that lists what was carried over and what was not, with file, line and reason.
+    /// Returns a text that lists what was carried over and what was not, with file, line and
+    /// reason.
     #[must_use]
     pub fn report(&self) -> String {
         let counts = &self.counts;

@@ -1,5 +1,5 @@
-//! Reads the script that Keepalived runs when the host becomes master, if it moves an Elastic IP by `aws
-//! ec2`.
+//! Reads the script that Keepalived runs when the host becomes master, if it moves an Elastic IP by
+//! `aws ec2`.
 
 use std::collections::BTreeMap;
 
@@ -38,8 +38,8 @@ pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Script {
     reader.finish()
 }
 
-/// Returns the commands, each with its line number, counted from 1. A line that ends in `\` is joined with
-/// the next.
+/// Returns the commands, each with its line number, counted from 1. A line that ends in `\` is
+/// joined with the next.
 fn commands(text: &str) -> Vec<(u32, String)> {
     let mut commands: Vec<(u32, String)> = Vec::new();
     let mut joins = false;

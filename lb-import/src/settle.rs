@@ -1,10 +1,10 @@
 //! Removes from the document, which is the output of an import, what lb's own parser refuses, until
 //! it accepts the rest.
 //!
-//! The conversion itself leaves out what lb is known not to have, and gives a suitable reason. What it
-//! misses is caught here: a value that lb refuses for another reason (a regular expression with
-//! look-around, a duration out of range) is removed and noted with the parser's message. So lb accepts
-//! every output, and nothing is lost without a note.
+//! The conversion itself leaves out what lb is known not to have, and gives a suitable reason. What
+//! it misses is caught here: a value that lb refuses for another reason (a regular expression with
+//! look-around, a duration out of range) is removed and noted with the parser's message. So lb
+//! accepts every output, and nothing is lost without a note.
 
 use std::path::Path;
 

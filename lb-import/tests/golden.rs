@@ -1,5 +1,5 @@
-//! Converts example files of HAProxy and Keepalived, and compares the output and the notes with expected
-//! ones.
+//! Converts example files of HAProxy and Keepalived, and compares the output and the notes with
+//! expected ones.
 //!
 //! Each folder of `tests/golden` has an input, the expected `lb.toml` and the expected notes.
 //! `UPDATE=1 cargo test -p lb-import` writes the expected files again: review the difference.

@@ -82,8 +82,8 @@ impl Running {
             .stderr(writer)
             .process_group(0);
         let child = command.spawn()?;
-        // Closes this process's copies of the pipe's write end, so that reading ends when the program
-        // closes its own.
+        // Closes this process's copies of the pipe's write end, so that reading ends when the
+        // program closes its own.
         drop(command);
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         Ok(Self {

@@ -133,8 +133,8 @@ pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, PrivateFileError> 
     read_as(path, most, Account::ours())
 }
 
-/// Reads a file as [`read`] does, for an agent that runs as `agent`: the file must belong to root or to
-/// that user. Root can examine the files of an agent by this.
+/// Reads a file as [`read`] does, for an agent that runs as `agent`: the file must belong to root
+/// or to that user. Root can examine the files of an agent by this.
 ///
 /// # Errors
 /// As those of [`read`].

@@ -52,8 +52,8 @@ pub(crate) struct Overlap {
 #[derive(Clone, Copy, Debug)]
 struct Both {
     since: Time,
-    /// Whether each host had heard the other less than [`FRESH`] before both became active; false if
-    /// a clock has jumped since both became active.
+    /// Whether each host had heard the other less than [`FRESH`] before both became active; false
+    /// if a clock has jumped since both became active.
     fresh: bool,
 }
 

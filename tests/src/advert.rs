@@ -144,8 +144,8 @@ fn checksum(source: Ipv4Addr, destination: Ipv4Addr, advert: &[u8]) -> u16 {
 mod tests {
     use super::*;
 
-    /// The expected value is from an advert of keepalived 2.2.7; the input is that advert without its
-    /// checksum.
+    /// The expected value is from an advert of keepalived 2.2.7; the input is that advert without
+    /// its checksum.
     #[test]
     fn the_checksum_is_keepalived_s() {
         let seen = [0x31, 51, 150, 1, 0, 10, 0, 0, 10, 77, 0, 100];

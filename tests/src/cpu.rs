@@ -21,8 +21,8 @@ pub struct MachineTime {
     /// Time that is neither idle nor stolen by the hypervisor: user, system, interrupts and soft
     /// interrupts.
     pub busy: Duration,
-    /// The part of `busy` in soft interrupts, in which the kernel receives packets and runs XDP programs
-    /// and netfilter.
+    /// The part of `busy` in soft interrupts, in which the kernel receives packets and runs XDP
+    /// programs and netfilter.
     pub softirq: Duration,
     /// Busy and idle time of all processors together.
     pub all: Duration,
@@ -55,8 +55,9 @@ impl MachineTime {
     }
 }
 
-/// Waits until the machine is busy for at most `part` (0 to 1) of its time. Returns the last measured
-/// busy part, which is greater than `part` if the machine did not become idle within `limit`.
+/// Waits until the machine is busy for at most `part` (0 to 1) of its time. Returns the last
+/// measured busy part, which is greater than `part` if the machine did not become idle within
+/// `limit`.
 ///
 /// # Errors
 /// As [`MachineTime::now`].

@@ -1,8 +1,9 @@
-//! A clean Debian system on a host of the lab, in which packages are installed and their unit is started.
+//! A clean Debian system on a host of the lab, in which packages are installed and their unit is
+//! started.
 //!
-//! `cargo xtask setup` makes the system once, by debootstrap. Here it is the lower layer of an overlay: what is
-//! changed is in the host's memory and ends with the host. There is no init system in it, as in a container:
-//! [`Debian::start_unit`] does what systemd would.
+//! `cargo xtask setup` makes the system once, by debootstrap. Here it is the lower layer of an
+//! overlay: what is changed is in the host's memory and ends with the host. There is no init system
+//! in it, as in a container: [`Debian::start_unit`] does what systemd would.
 
 use std::{
     collections::BTreeSet,
@@ -130,8 +131,8 @@ impl Debian {
         Ok(listed.lines().filter(ours).map(str::to_owned).collect())
     }
 
-    /// Starts the installed unit as systemd would: its preparations as root, its folders, then its command
-    /// line as its user, with its umask, and with its capabilities only.
+    /// Starts the installed unit as systemd would: its preparations as root, its folders, then its
+    /// command line as its user, with its umask, and with its capabilities only.
     ///
     /// # Errors
     /// The unit has something that is not supported here, or a preparation failed.

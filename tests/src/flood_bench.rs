@@ -21,8 +21,8 @@ pub(crate) fn run(scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
-/// Returns the number of packets that the kernel dropped since the machine started because a CPU's queue
-/// between two network namespaces was full: the second column of `/proc/net/softnet_stat`, in
+/// Returns the number of packets that the kernel dropped since the machine started because a CPU's
+/// queue between two network namespaces was full: the second column of `/proc/net/softnet_stat`, in
 /// hexadecimal (net/core/net-procfs.c).
 fn dropped() -> Result<u64> {
     let text = fs::read_to_string("/proc/net/softnet_stat")?;

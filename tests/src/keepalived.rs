@@ -248,8 +248,8 @@ impl Keepalived {
         Self::start_by(host, &settings.configuration(), program)
     }
 
-    /// Starts keepalived with the text of a configuration file, whose instance must have the name `VI_1`,
-    /// and with additional environment variables, which its scripts inherit. Waits as
+    /// Starts keepalived with the text of a configuration file, whose instance must have the name
+    /// `VI_1`, and with additional environment variables, which its scripts inherit. Waits as
     /// [`Keepalived::start`] does.
     ///
     /// # Errors

@@ -78,7 +78,8 @@ impl Record {
     }
 
     /// Returns a record by which the name exists without having addresses or services: a query for
-    /// those is answered with NODATA, which is status NOERROR without answers, and not with NXDOMAIN.
+    /// those is answered with NODATA, which is status NOERROR without answers, and not with
+    /// NXDOMAIN.
     #[must_use]
     pub fn no_data(name: &str) -> Self {
         Self::new(name, NEGATIVE_TTL, Data::Txt("no addresses".to_owned()))
@@ -129,11 +130,12 @@ pub struct NameServer {
 }
 
 impl NameServer {
-    /// Starts NSD on `host` at port 53 of `address`, which the host must have, with a zone that has no
-    /// records but its own, and waits until it answers.
+    /// Starts NSD on `host` at port 53 of `address`, which the host must have, with a zone that has
+    /// no records but its own, and waits until it answers.
     ///
     /// # Errors
-    /// When NSD or dig is not installed, or NSD does not answer in time; the error contains its log.
+    /// When NSD or dig is not installed, or NSD does not answer in time; the error contains its
+    /// log.
     pub fn start(host: &Host, address: Ipv4Addr, zone: &str) -> Result<Self> {
         let mut server = Self {
             host: host.clone(),
@@ -158,12 +160,12 @@ impl NameServer {
     }
 
     /// Replaces all records of the zone, but for those of the zone itself, and waits until the name
-    /// server answers with the changed zone. Names without a record are answered with NXDOMAIN. If the
-    /// name server is stopped, the records take effect when it starts again.
+    /// server answers with the changed zone. Names without a record are answered with NXDOMAIN. If
+    /// the name server is stopped, the records take effect when it starts again.
     ///
     /// # Errors
-    /// When a record is not in the zone, NSD refuses a record, or does not answer in time because it is
-    /// frozen; the error contains its log.
+    /// When a record is not in the zone, NSD refuses a record, or does not answer in time because
+    /// it is frozen; the error contains its log.
     pub fn set(&mut self, records: &[Record]) -> Result<()> {
         for record in records {
             ensure!(
@@ -185,8 +187,8 @@ impl NameServer {
         }
     }
 
-    /// Kills the name server: queries are answered with ICMP "port unreachable", and TCP connections
-    /// are refused.
+    /// Kills the name server: queries are answered with ICMP "port unreachable", and TCP
+    /// connections are refused.
     ///
     /// # Errors
     /// When the name server does not run.
@@ -217,8 +219,8 @@ impl NameServer {
         self.wait_for_serial()
     }
 
-    /// Stops all processes of the name server by SIGSTOP: queries are received, but neither answered
-    /// nor refused, so that they time out.
+    /// Stops all processes of the name server by SIGSTOP: queries are received, but neither
+    /// answered nor refused, so that they time out.
     ///
     /// # Errors
     /// When the name server does not run.

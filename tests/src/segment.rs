@@ -1,4 +1,5 @@
-//! Forged TCP segments, as any host on the network could send them, and an observer of a connection.
+//! Forged TCP segments, as any host on the network could send them, and an observer of a
+//! connection.
 
 use std::{
     collections::HashMap,

@@ -1,5 +1,5 @@
-//! Long-lived HTTP exchanges: server-sent events, and a connection upgraded to an echo like a WebSocket.
-//! Every byte is verified, to show that changes of the proxy do not break them.
+//! Long-lived HTTP exchanges: server-sent events, and a connection upgraded to an echo like a
+//! WebSocket. Every byte is verified, to show that changes of the proxy do not break them.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 
 use crate::Host;
 
-/// Returns the number of connections that a host has opened, successfully or not: `tcpActiveOpens` of
-/// RFC 4022.
+/// Returns the number of connections that a host has opened, successfully or not: `tcpActiveOpens`
+/// of RFC 4022.
 ///
 /// # Errors
 /// When the counter cannot be read.

@@ -90,7 +90,8 @@ impl Throng {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// Sends a last request on every connection, waits for the responses, and closes all connections.
+    /// Sends a last request on every connection, waits for the responses, and closes all
+    /// connections.
     ///
     /// # Errors
     /// When a thread panicked. Lost connections are in the outcome.

@@ -193,8 +193,8 @@ impl Lab {
         Ok(Arc::new(moto))
     }
 
-    /// Starts a name server at [`NAME_SERVER`] that is authoritative for `zone`, and makes the balancers
-    /// resolve names by it.
+    /// Starts a name server at [`NAME_SERVER`] that is authoritative for `zone`, and makes the
+    /// balancers resolve names by it.
     ///
     /// # Errors
     /// As [`NameServer::start`].

@@ -1,6 +1,6 @@
-//! One long transfer over one connection. It runs at a steady rate until the allowed number of bytes is
-//! reached, and is idle until more are allowed. It must survive attempts of third parties to end its
-//! connection.
+//! One long transfer over one connection. It runs at a steady rate until the allowed number of
+//! bytes is reached, and is idle until more are allowed. It must survive attempts of third parties
+//! to end its connection.
 
 use std::{
     fmt::Write as _,
@@ -133,8 +133,8 @@ impl Transfer {
         })
     }
 
-    /// Waits until the transfer ends, and returns the SHA-256 of the transferred bytes, as the client
-    /// saw them.
+    /// Waits until the transfer ends, and returns the SHA-256 of the transferred bytes, as the
+    /// client saw them.
     ///
     /// # Errors
     /// When the connection broke, was silent for 20 s, or the server answered with an error.

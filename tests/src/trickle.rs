@@ -1,5 +1,5 @@
-//! Long-lived connections that carry a little data continuously. Every byte is verified, to show that
-//! the loss of a host does not break them.
+//! Long-lived connections that carry a little data continuously. Every byte is verified, to show
+//! that the loss of a host does not break them.
 
 use std::{
     io::{Read as _, Write as _},

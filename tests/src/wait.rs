@@ -13,8 +13,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Calls `look` repeatedly until it returns a value, and returns that value.
 ///
 /// # Errors
-/// When `limit` has passed; the error says what was waited for. An error of `look` ends the waiting at
-/// once.
+/// When `limit` has passed; the error says what was waited for. An error of `look` ends the waiting
+/// at once.
 pub fn until<T>(
     what: &str,
     limit: Duration,

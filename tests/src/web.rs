@@ -137,8 +137,8 @@ impl Web {
         })
     }
 
-    /// Stops nginx gracefully. Its port is then closed, and the host answers new connections to it with
-    /// RST.
+    /// Stops nginx gracefully. Its port is then closed, and the host answers new connections to it
+    /// with RST.
     ///
     /// # Errors
     /// When nginx is not running, or does not exit in time.

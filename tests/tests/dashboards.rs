@@ -1,5 +1,5 @@
-//! Every query of every panel returns data from a real Prometheus that scraped a real pair, its web servers
-//! and node_exporter under traffic.
+//! Every query of every panel returns data from a real Prometheus that scraped a real pair, its web
+//! servers and node_exporter under traffic.
 
 use std::{
     collections::BTreeSet,

@@ -1,5 +1,5 @@
-//! Whatever the EC2 API does, the Elastic IP moves to the active host, and `lb status` reports the cause
-//! of delays.
+//! Whatever the EC2 API does, the Elastic IP moves to the active host, and `lb status` reports the
+//! cause of delays.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

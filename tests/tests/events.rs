@@ -1,4 +1,5 @@
-//! What happens on a host is in its journal of events, once and with its cause, and outlives the agent.
+//! What happens on a host is in its journal of events, once and with its cause, and outlives the
+//! agent.
 
 use std::{thread, time::Duration};
 
@@ -23,7 +24,8 @@ fn text<'a>(event: &'a Value, field: &str) -> &'a str {
     event[field].as_str().unwrap_or_default()
 }
 
-/// Waits for the only event of a kind about a subject, and returns it. Checks that its cause contains a text.
+/// Waits for the only event of a kind about a subject, and returns it. Checks that its cause
+/// contains a text.
 fn only(agent: &Agent, kind: &str, subject: &str, cause: &str) -> Result<Value> {
     let about = || -> Result<Vec<Value>> {
         let mut found = events(agent, kind)?;

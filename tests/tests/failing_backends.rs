@@ -1,10 +1,10 @@
-//! The failure of a backend breaks no new client connection: neither those to port 80, which the kernel
-//! steers, nor the requests to port 443, which the agent forwards.
+//! The failure of a backend breaks no new client connection: neither those to port 80, which the
+//! kernel steers, nor the requests to port 443, which the agent forwards.
 //!
-//! Only connections that were established with the backend when it failed are lost, because they cannot
-//! be moved. The tests count them, by the time at which the client's kernel had them established, and
-//! limit their number. The agent retries requests that may be sent twice, so no request to port 443 is
-//! lost.
+//! Only connections that were established with the backend when it failed are lost, because they
+//! cannot be moved. The tests count them, by the time at which the client's kernel had them
+//! established, and limit their number. The agent retries requests that may be sent twice, so no
+//! request to port 443 is lost.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

@@ -200,8 +200,9 @@ impl Loads {
 }
 
 impl Reports {
-    /// Checks that the kernel stopped choosing a backend in time after the backend died. The machine's
-    /// delay `late` is allowed for twice: at the start of the health check, and at its end.
+    /// Checks that the kernel stopped choosing a backend in time after the backend died. The
+    /// machine's delay `late` is allowed for twice: at the start of the health check, and at its
+    /// end.
     fn left_out(
         &self,
         backend: &str,

@@ -1,5 +1,5 @@
-//! Tests of instances and Auto Scaling groups in moto and in the fake EC2 API, which other tests rely on.
-//! The AWS CLI, which is not ours, reads the answers of both.
+//! Tests of instances and Auto Scaling groups in moto and in the fake EC2 API, which other tests
+//! rely on. The AWS CLI, which is not ours, reads the answers of both.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

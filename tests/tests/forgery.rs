@@ -1,11 +1,11 @@
 //! Forged packets with the address of a connection's client or backend do not end the connection,
 //! and do not make the balancer give its source port to another connection.
 //!
-//! The attackers here know everything except the exact sequence numbers. A RST whose sequence number is
-//! exactly the next one ends any TCP connection at its endpoint (RFC 5961, section 3.2), and so does a
-//! FIN or data anywhere within the window; no balancer can tell those from the real ones. Endpoints
-//! ignore all other forged segments or answer them with a challenge ACK, so the balancer must not end
-//! the connection because of them either.
+//! The attackers here know everything except the exact sequence numbers. A RST whose sequence
+//! number is exactly the next one ends any TCP connection at its endpoint (RFC 5961, section 3.2),
+//! and so does a FIN or data anywhere within the window; no balancer can tell those from the real
+//! ones. Endpoints ignore all other forged segments or answer them with a challenge ACK, so the
+//! balancer must not end the connection because of them either.
 //!
 //! The lab is the set of network namespaces that the end-to-end tests make: one for each host.
 
@@ -175,7 +175,8 @@ fn miss(site: &Site, tap: &Tap, ports: [u16; 2]) -> Result<()> {
             // No FIN is sent with a sequence number ahead of the one that the server expects: the
             // FIN would become part of the stream when the stream gets to that number.
             forge(&site.lab.client, behind.map(forged(FIN | ACK)))?;
-            // A SYN is answered with a challenge ACK whatever its number is (RFC 5961, section 4.2).
+            // A SYN is answered with a challenge ACK whatever its number is (RFC 5961, section
+            // 4.2).
             forge(&site.lab.client, ahead.map(forged(SYN)))?;
         }
     }

@@ -1,5 +1,5 @@
-//! The files of `deploy/grafana`: dashboards that equal their source, fit Grafana's published model, and
-//! ask only for documented metrics.
+//! The files of `deploy/grafana`: dashboards that equal their source, fit Grafana's published
+//! model, and ask only for documented metrics.
 
 use std::{
     collections::BTreeSet,

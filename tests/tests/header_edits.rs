@@ -1,5 +1,5 @@
-//! Header edits of a service and of its routes, and redirects that keep the method, with real nginx as
-//! the backends.
+//! Header edits of a service and of its routes, and redirects that keep the method, with real nginx
+//! as the backends.
 
 use anyhow::{Result, ensure};
 use lab::{

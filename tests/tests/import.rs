@@ -1,8 +1,8 @@
-//! HAProxy and keepalived on two hosts are replaced by `lb` with imported files, one host at a time, while
-//! clients send requests.
+//! HAProxy and keepalived on two hosts are replaced by `lb` with imported files, one host at a
+//! time, while clients send requests.
 //!
-//! The files in `import` are those of a small site: HAProxy ends TLS, keepalived decides which host is
-//! active, and a script moves the Elastic IP by the AWS CLI.
+//! The files in `import` are those of a small site: HAProxy ends TLS, keepalived decides which host
+//! is active, and a script moves the Elastic IP by the AWS CLI.
 
 use std::{
     fs::{self, Permissions},
@@ -156,8 +156,8 @@ impl Site {
                 .replace("/usr/bin/aws", &aws)
                 .replace("i-010d3d18ec00cd116", &interface.instance_id);
             executable(host, SCRIPT_FILE, &script)?;
-            // Debian's pidof is a link to killall5, and keepalived runs a program under the name that a
-            // link leads to. Elsewhere pidof is a program of its own.
+            // Debian's pidof is a link to killall5, and keepalived runs a program under the name
+            // that a link leads to. Elsewhere pidof is a program of its own.
             executable(
                 host,
                 "/run/bin/pidof",

@@ -123,8 +123,8 @@ fn backends_behind_an_interface_without_the_program_are_refused_at_the_start() -
         .write(CONFIG_FILE, Settings::of(&lab).on(&["eth0"]).toml())?;
     let output = try_to_run(lab.lb_a())?;
     let said = String::from_utf8_lossy(&output.stderr);
-    // The exit status must not be 2, with which systemd would not restart the agent: a suitable route
-    // may appear later.
+    // The exit status must not be 2, with which systemd would not restart the agent: a suitable
+    // route may appear later.
     ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
     for (web, line) in lab.webs.iter().zip([30, 34, 38, 42]) {
         let name = format!("backend {} ({})", web.name(), web.address());

@@ -1,4 +1,5 @@
-//! A pair of an agent and the real keepalived, each as master and as backup, in VRRP versions 2 and 3.
+//! A pair of an agent and the real keepalived, each as master and as backup, in VRRP versions 2
+//! and 3.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

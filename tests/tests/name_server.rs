@@ -1,5 +1,5 @@
-//! Tests of the lab's name server, which other tests rely on. dig and glibc's resolver, which are not
-//! ours, read its answers.
+//! Tests of the lab's name server, which other tests rely on. dig and glibc's resolver, which are
+//! not ours, read its answers.
 
 use std::net::Ipv4Addr;
 

@@ -56,7 +56,8 @@ fn an_operator_with_the_token_drains_and_hands_over_from_the_page() -> Result<()
     }
     let settings = Settings::virtual_pair(&lab).map(|settings| Settings {
         admin_more: "token_file = \"/run/lb/token\"",
-        // Long intervals, so that a machine on which a browser starts does not look like a lost host.
+        // Long intervals, so that a machine on which a browser starts does not look like a lost
+        // host.
         ha: settings.ha.map(|ha| HaSettings {
             advert_interval: Duration::from_secs(1),
             ..ha
@@ -110,8 +111,8 @@ fn pictures(name: &str) -> Result<String> {
         .context("a path that is not UTF-8")
 }
 
-/// The Python of the virtual environment that `cargo xtask setup` makes for Playwright, in the target
-/// directory, or the one that `LB_PLAYWRIGHT_PYTHON` names.
+/// The Python of the virtual environment that `cargo xtask setup` makes for Playwright, in the
+/// target directory, or the one that `LB_PLAYWRIGHT_PYTHON` names.
 fn python() -> Result<PathBuf> {
     if let Some(named) = env::var_os("LB_PLAYWRIGHT_PYTHON") {
         return Ok(PathBuf::from(named));

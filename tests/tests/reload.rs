@@ -112,8 +112,8 @@ fn answers_come_from(lab: &Lab, backends: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Certificate files are overwritten, atomically or slowly, and one renewal fails: clients always get a
-/// certificate that they trust.
+/// Certificate files are overwritten, atomically or slowly, and one renewal fails: clients always
+/// get a certificate that they trust.
 #[test]
 fn certificates_are_replaced_under_load_and_no_request_fails() -> Result<()> {
     const PAUSE: Duration = Duration::from_millis(300);

@@ -1,5 +1,6 @@
-//! Routes of an HTTPS service with real nginx as the backends: pools by host and path, redirects, header
-//! edits, a maintenance response, an error page, and reloads that change routes under traffic.
+//! Routes of an HTTPS service with real nginx as the backends: pools by host and path, redirects,
+//! header edits, a maintenance response, an error page, and reloads that change routes under
+//! traffic.
 
 use std::{thread, time::Duration};
 

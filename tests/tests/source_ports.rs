@@ -1,7 +1,7 @@
 //! Source ports of NAT are reused, so they do not limit the total number of short connections.
 //!
-//! Each load opens three times as many connections as there are source ports, all of them within the
-//! minute for which Linux keeps a connection in TIME-WAIT.
+//! Each load opens three times as many connections as there are source ports, all of them within
+//! the minute for which Linux keeps a connection in TIME-WAIT.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
@@ -18,8 +18,8 @@ use lab::{
     topology::{BALANCERS, BALANCERS_PREFIX, ELASTIC_IP},
 };
 
-/// The smallest range that the configuration accepts: 1,024 ports, which each of the four backends has
-/// separately.
+/// The smallest range that the configuration accepts: 1,024 ports, which each of the four backends
+/// has separately.
 const SOURCE_PORTS: &str = "[dataplane]\nsource_ports = \"10240-11263\"";
 
 /// An additional address of `lb-a`, which backends can see as a source address.
@@ -156,8 +156,8 @@ fn backends_see_a_further_source_address_that_the_host_has() -> Result<()> {
     plan.run(&lab.client)?.all_answered()
 }
 
-/// Opens three connections for each source port from one client, through an agent with few source ports,
-/// and checks that none fails.
+/// Opens three connections for each source port from one client, through an agent with few source
+/// ports, and checks that none fails.
 fn none_fails(lab: &Lab, closing: Closing) -> Result<()> {
     let settings = Settings {
         more: SOURCE_PORTS.to_owned(),

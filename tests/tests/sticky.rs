@@ -14,8 +14,8 @@ const KEY_FILE: &str = "/run/lb/sticky.key";
 const STICKY: &str = r#"sticky = { cookie = "lb", key_file = "/run/lb/sticky.key" }"#;
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Sends a request with the cookies of this file, as a browser would, and returns the name of the server
-/// that answered.
+/// Sends a request with the cookies of this file, as a browser would, and returns the name of the
+/// server that answered.
 fn ask(lab: &Lab, version: &str, jar: &str) -> Result<String> {
     let url = format!("https://{SITE}:{APP_PORT}/app");
     let arguments = [

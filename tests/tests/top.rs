@@ -33,7 +33,8 @@ fn under_terminal(keys: &str) -> Result<(Lab, Agent, lab::Process)> {
 }
 
 /// Returns every state that a line of the terminal's screen had. Only the cells that change are
-/// written, after a sequence that moves the cursor, so the words of the screen are not in the output.
+/// written, after a sequence that moves the cursor, so the words of the screen are not in the
+/// output.
 fn lines_shown(output: &str) -> String {
     let mut screen = vec![vec![' '; 200]; 60];
     let (mut row, mut column) = (0, 0);

@@ -150,8 +150,8 @@ fn dealt_evenly(lab: &Lab, report: &Report) -> Result<()> {
     Ok(())
 }
 
-/// Returns the lines of the load generator's thousand requests in the logs of all servers. It waits for
-/// them, because nginx writes a line after the client has its response.
+/// Returns the lines of the load generator's thousand requests in the logs of all servers. It waits
+/// for them, because nginx writes a line after the client has its response.
 fn page_requests(lab: &Lab) -> Result<Vec<String>> {
     wait::until(
         "a thousand lines in the logs",

@@ -127,7 +127,8 @@ fn handshakes(agent: &Agent, resumed: &str) -> Result<f64> {
     Ok(metrics.sum("lb_tls_handshakes_total", &[("resumed", resumed)]))
 }
 
-/// A balancer whose agent runs as its systemd unit starts it, with a service for long-lived streams.
+/// A balancer whose agent runs as its systemd unit starts it, with a service for long-lived
+/// streams.
 struct Site {
     agent: Agent,
     settings: Settings,

@@ -1,4 +1,5 @@
-//! With a virtual IP address, established connections survive the loss of the host that steered them.
+//! With a virtual IP address, established connections survive the loss of the host that steered
+//! them.
 
 use std::{
     net::SocketAddr,

@@ -1,8 +1,10 @@
-//! `cargo xtask package`: a Debian package, an RPM, a tarball, their checksums and a bill of materials.
+//! `cargo xtask package`: a Debian package, an RPM, a tarball, their checksums and a bill of
+//! materials.
 //!
-//! The distributions' own tools build the packages, because they derive the dependencies from the binary:
-//! dpkg-shlibdeps and rpmbuild find the libraries and the versions of their symbols. Two runs with the same
-//! binary give the same bytes: times are those of `SOURCE_DATE_EPOCH`, owners are root, and lists are sorted.
+//! The distributions' own tools build the packages, because they derive the dependencies from the
+//! binary: dpkg-shlibdeps and rpmbuild find the libraries and the versions of their symbols. Two
+//! runs with the same binary give the same bytes: times are those of `SOURCE_DATE_EPOCH`, owners
+//! are root, and lists are sorted.
 
 mod archive;
 mod deb;

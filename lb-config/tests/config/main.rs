@@ -47,7 +47,8 @@ fn edited(from: &str, to: &str) -> String {
     BASE.replace(from, to)
 }
 
-/// Asserts that [`BASE`] with `from` replaced by `to` is refused with exactly the `expected` errors.
+/// Asserts that [`BASE`] with `from` replaced by `to` is refused with exactly the `expected`
+/// errors.
 #[track_caller]
 fn refused(from: &str, to: &str, expected: &str) {
     refused_text(&edited(from, to), expected);

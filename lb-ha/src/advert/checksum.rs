@@ -16,8 +16,8 @@ pub(super) enum Pseudo {
     Header { source: IpAddr, destination: IpAddr },
 }
 
-/// Returns the checksum of `bytes`, whose checksum field must hold zero. If the field already holds a
-/// checksum, returns 0 when that checksum is right.
+/// Returns the checksum of `bytes`, whose checksum field must hold zero. If the field already holds
+/// a checksum, returns 0 when that checksum is right.
 pub(super) fn of(bytes: &[u8], pseudo: Pseudo) -> u16 {
     let sum = add(pseudo_header(bytes.len(), pseudo), bytes);
     !fold(sum)

@@ -50,8 +50,8 @@ impl Decoder {
         Self { wire, guard }
     }
 
-    /// Decodes a packet, with the checks of RFC 9568, section 7.1, in order. `utc` is the time since 1970,
-    /// for the replay protection of HMAC.
+    /// Decodes a packet, with the checks of RFC 9568, section 7.1, in order. `utc` is the time
+    /// since 1970, for the replay protection of HMAC.
     ///
     /// # Errors
     /// The first check that failed. A refused packet changes no state.

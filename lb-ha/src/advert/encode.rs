@@ -93,8 +93,8 @@ pub(super) fn bound(wire: &Wire, source: IpAddr) -> Bound {
     }
 }
 
-/// Returns the number of the authentication type (RFC 2338, section 5.3.6), which is 0 for an HMAC: the
-/// RFC has no number for a trailer.
+/// Returns the number of the authentication type (RFC 2338, section 5.3.6), which is 0 for an HMAC:
+/// the RFC has no number for a trailer.
 pub(super) fn authentication_type(authentication: &Authentication) -> u8 {
     match authentication {
         Authentication::Password(_) => 1,

@@ -5,10 +5,10 @@
 //! type (1) | key | reserved (2) | seconds (4) | fraction (2) | counter (2) | HMAC (16)
 //! ```
 //!
-//! The HMAC covers a pseudo-header (family, version, virtual router, zero, source), the advert with a
-//! checksum of zero, and the trailer with an HMAC of zeros. The time is UTC and increases with each
-//! advert of a sender; a receiver requires it to be within a window around its own clock and later
-//! than the last one of that sender.
+//! The HMAC covers a pseudo-header (family, version, virtual router, zero, source), the advert with
+//! a checksum of zero, and the trailer with an HMAC of zeros. The time is UTC and increases with
+//! each advert of a sender; a receiver requires it to be within a window around its own clock and
+//! later than the last one of that sender.
 
 use std::{collections::VecDeque, net::IpAddr, num::NonZeroU8, time::Duration};
 
@@ -40,7 +40,8 @@ impl Window {
         Self((interval.duration() * 3).max(Duration::from_secs(5)))
     }
 
-    /// Checks that `time` is within the window around `utc`. Compares whole seconds, as the draft does.
+    /// Checks that `time` is within the window around `utc`. Compares whole seconds, as the draft
+    /// does.
     fn holds(self, time: Stamp, utc: Duration) -> Result<(), Refusal> {
         let late = time.seconds_behind(utc);
         if u64::from(late.unsigned_abs()) > self.0.as_secs() {
@@ -151,8 +152,8 @@ impl Guard {
         }
     }
 
-    /// Verifies an advert with its trailer, which is the last 28 bytes. Does not yet record it: that is
-    /// [`Guard::take`], once the rest of the advert is valid.
+    /// Verifies an advert with its trailer, which is the last 28 bytes. Does not yet record it:
+    /// that is [`Guard::take`], once the rest of the advert is valid.
     ///
     /// A `goodbye` that the process before this one may have received is refused as a replay: for
     /// one window after the start, as the sender's clock may be ahead by as much. If that goodbye
@@ -196,7 +197,8 @@ impl Guard {
         }
     }
 
-    /// Records an accepted advert: from now on, that advert and earlier ones of its sender are replays.
+    /// Records an accepted advert: from now on, that advert and earlier ones of its sender are
+    /// replays.
     pub(super) fn take(&mut self, fresh: Fresh) {
         self.heard.retain(|(sender, _)| *sender != fresh.source);
         if self.heard.len() == SENDERS {

@@ -59,14 +59,14 @@ impl Keys {
     }
 
     /// Reads the file that the configuration names. Each line is a key: `hex:` and 64 to 128
-    /// hexadecimal digits, or 32 to 64 other characters. A line may begin with the key's number (1 to
-    /// 255) and a space; without a number it is 1. The first line's key signs and all keys verify, so a
-    /// key is replaced by adding the new one on both hosts, then putting it first, then removing the
-    /// old one. A key file of keepalived has this format.
+    /// hexadecimal digits, or 32 to 64 other characters. A line may begin with the key's number (1
+    /// to 255) and a space; without a number it is 1. The first line's key signs and all keys
+    /// verify, so a key is replaced by adding the new one on both hosts, then putting it first,
+    /// then removing the old one. A key file of keepalived has this format.
     ///
     /// # Errors
-    /// The first line that is not a key, a number that occurs twice, or a file without keys. The key
-    /// itself is never in the error.
+    /// The first line that is not a key, a number that occurs twice, or a file without keys. The
+    /// key itself is never in the error.
     pub fn parse(text: &str) -> Result<Self, BadKeys> {
         let lines = text.lines().enumerate();
         let mut keys = lines

@@ -2,8 +2,9 @@
 //! it), as keepalived speaks them.
 //!
 //! [`Settings`] describe the virtual router, [`Wire`] holds settings that are consistent, an
-//! [`Encoder`] encodes its adverts, and a [`Decoder`] turns a received packet into an [`Advert`] or a
-//! [`Refusal`]. Both keep the state that the replay protection of HMAC needs; the time is an argument.
+//! [`Encoder`] encodes its adverts, and a [`Decoder`] turns a received packet into an [`Advert`] or
+//! a [`Refusal`]. Both keep the state that the replay protection of HMAC needs; the time is an
+//! argument.
 
 mod authentication;
 mod checksum;
@@ -91,8 +92,8 @@ impl fmt::Display for Priority {
     }
 }
 
-/// The interval between adverts: 1 to 65,535 centiseconds. Adverts of each VRRP version carry only part
-/// of that range.
+/// The interval between adverts: 1 to 65,535 centiseconds. Adverts of each VRRP version carry only
+/// part of that range.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Interval(NonZeroU16);
 

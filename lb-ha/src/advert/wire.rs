@@ -32,8 +32,8 @@ pub struct Settings {
     pub addresses: Vec<IpAddr>,
     /// How adverts are authenticated.
     pub authentication: Authentication,
-    /// Whether the checksum of version 3 over IPv4 excludes the pseudo-header, as in RFC 9568; keepalived
-    /// includes it by default, as in RFC 5798.
+    /// Whether the checksum of version 3 over IPv4 excludes the pseudo-header, as in RFC 9568;
+    /// keepalived includes it by default, as in RFC 5798.
     pub checksum_without_pseudo_header: bool,
 }
 

@@ -60,8 +60,8 @@ pub(super) struct Claims {
     /// When this host begins to ask a master with a lower priority to hand over its role; `None` if
     /// it hears no such master.
     pub(super) ask_from: Option<Time>,
-    /// The priority of the peer that this host handed over to on command. This host does not take over
-    /// from that peer by priority, unless the peer's priority falls.
+    /// The priority of the peer that this host handed over to on command. This host does not take
+    /// over from that peer by priority, unless the peer's priority falls.
     pub(super) gave_way: Option<u8>,
     /// Since when the hosts have not heard each other over the link between their agents. If that
     /// lasts too long, this host no longer waits for that link to ask for the role.

@@ -1,8 +1,8 @@
 //! The pair state machine of one host: decides whether the host is active, and which host has the
 //! address that moves between the hosts.
 //!
-//! It combines the virtual router (`vrrp`), the reconciler of the Elastic IP (`elastic`), the state of
-//! the peer (`peer`), the hand-over (`handover`) and stepping back (`yielding`).
+//! It combines the virtual router (`vrrp`), the reconciler of the Elastic IP (`elastic`), the state
+//! of the peer (`peer`), the hand-over (`handover`) and stepping back (`yielding`).
 //!
 //! The rules, in short:
 //!

@@ -49,7 +49,8 @@ impl Converter<'_> {
         domains
     }
 
-    /// Returns `[acme]`; `None` if no backend for challenges was found, or if `[acme]` may not be written.
+    /// Returns `[acme]`; `None` if no backend for challenges was found, or if `[acme]` may not be
+    /// written.
     pub(crate) fn acme(&mut self) -> Option<Table> {
         let sections = self.sections.0.iter();
         let sections = sections.filter(|section| {

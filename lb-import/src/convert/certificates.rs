@@ -6,8 +6,8 @@ use crate::{
     ledger::Id,
 };
 
-/// Returns the folders that `crt` names in haproxy.cfg: a path is taken for a folder if its last part has
-/// no dot.
+/// Returns the folders that `crt` names in haproxy.cfg: a path is taken for a folder if its last
+/// part has no dot.
 pub(crate) fn folders(sections: &Sections) -> Vec<String> {
     let lines = sections.0.iter().flat_map(|section| &section.lines);
     let binds = lines.filter(|line| line.keyword() == "bind");
@@ -36,8 +36,8 @@ fn below(base: Option<&str>, file: &str) -> String {
     }
 }
 
-/// Returns the value of a directive of `global`, such as `crt-base`: the folder that relative file names
-/// are below.
+/// Returns the value of a directive of `global`, such as `crt-base`: the folder that relative file
+/// names are below.
 pub(crate) fn base(sections: &Sections, keyword: &str) -> Option<(String, Id)> {
     let global = sections
         .0
@@ -49,8 +49,8 @@ pub(crate) fn base(sections: &Sections, keyword: &str) -> Option<(String, Id)> {
 }
 
 impl Converter<'_> {
-    /// Returns the certificate files of a `bind` line, with the files of folders listed, and the directives
-    /// that they come from.
+    /// Returns the certificate files of a `bind` line, with the files of folders listed, and the
+    /// directives that they come from.
     pub(crate) fn certificates(&mut self, bind: &Line) -> (Vec<String>, Vec<Id>) {
         let base = base(&self.sections, "crt-base");
         let mut origins = vec![bind.id];

@@ -20,9 +20,9 @@ pub(crate) struct Discovery {
 }
 
 impl Converter<'_> {
-    /// Adds a server with a host name, whose parameters are in force and which is not disabled, to the
-    /// discovery of its section. Returns whether it could be added; if not, the reason is in the
-    /// ledger.
+    /// Adds a server with a host name, whose parameters are in force and which is not disabled, to
+    /// the discovery of its section. Returns whether it could be added; if not, the reason is in
+    /// the ledger.
     pub(crate) fn discover(
         &mut self,
         line: &Line,

@@ -37,8 +37,8 @@ pub(crate) struct Converter<'a> {
     /// The address for services that must listen on a specific address, and the directive that
     /// gives that address.
     pub(crate) own_address: Option<(IpAddr, Id)>,
-    /// The address that clients' packets have when they arrive at the active host of a pair, and the
-    /// directive that gives that address.
+    /// The address that clients' packets have when they arrive at the active host of a pair, and
+    /// the directive that gives that address.
     pub(crate) arrives_at: Option<(IpAddr, Id)>,
     /// Names that services of the output have already, so no two get the same.
     pub(crate) services: Vec<String>,

@@ -1,5 +1,5 @@
-//! Converts what moves to the active host: an Elastic IP, virtual addresses, or an address that commands
-//! move.
+//! Converts what moves to the active host: an Elastic IP, virtual addresses, or an address that
+//! commands move.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,8 @@ pub(crate) struct Moved {
 
 /// The address that the packets of clients have when they arrive at the active host.
 pub(crate) enum Arrival {
-    /// The only virtual address, or the private address that the script associates with the Elastic IP.
+    /// The only virtual address, or the private address that the script associates with the Elastic
+    /// IP.
     At(IpAddr, Id),
     /// The host's own address, to which an Elastic IP is translated.
     AtOwn,
@@ -269,7 +270,8 @@ fn elastic_ip(instance: &Node, file: &str, script: &Script, ledger: &mut Ledger)
     Some(table)
 }
 
-/// Adds the notify commands to `[ha.notify]`: first those of the instance, then those of its sync group.
+/// Adds the notify commands to `[ha.notify]`: first those of the instance, then those of its sync
+/// group.
 fn commands(
     instance: &Node,
     group: Option<&Node>,
@@ -313,7 +315,8 @@ fn commands(
     }
 }
 
-/// Splits a command line into a program and its arguments, or wraps it in `/bin/sh -c` if it needs a shell.
+/// Splits a command line into a program and its arguments, or wraps it in `/bin/sh -c` if it needs
+/// a shell.
 pub(crate) fn command(words: &[String]) -> Option<Vec<String>> {
     let line = match words {
         [] => return None,

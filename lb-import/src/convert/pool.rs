@@ -9,7 +9,8 @@ use crate::{
     },
 };
 
-/// Keywords that only HTTP has: a section with one of them is of mode http if it does not state its mode.
+/// Keywords that only HTTP has: a section with one of them is of mode http if it does not state its
+/// mode.
 const OF_HTTP: [&str; 14] = [
     "reqadd",
     "reqrep",
@@ -129,8 +130,8 @@ impl Converter<'_> {
         Some(table)
     }
 
-    /// Makes all backends of a pool ordinary ones if all of them are backups: lb has backups only beside
-    /// other backends.
+    /// Makes all backends of a pool ordinary ones if all of them are backups: lb has backups only
+    /// beside other backends.
     fn keep_one_that_is_no_backup(&mut self, backends: &mut [Table]) {
         let is_backup =
             |table: &Table| table.settings.iter().any(|setting| setting.key == "backup");
@@ -227,8 +228,8 @@ impl Converter<'_> {
         Some(table)
     }
 
-    /// Adds the keys of an HTTP check from `option httpchk [METHOD] URI [VERSION …]`, `http-check send` and
-    /// `http-check expect`.
+    /// Adds the keys of an HTTP check from `option httpchk [METHOD] URI [VERSION …]`,
+    /// `http-check send` and `http-check expect`.
     fn http_check(&mut self, section: &Section, line: &Line, table: &mut Table) {
         let arguments = line.after(2);
         let mut path = arguments

@@ -1,5 +1,5 @@
-//! Converts `http-request`, `http-response`, `redirect` and their older spellings into edits and answers of
-//! lb itself.
+//! Converts `http-request`, `http-response`, `redirect` and their older spellings into edits and
+//! answers of lb itself.
 
 use super::{Converter, edits::Edits};
 use crate::{

@@ -128,7 +128,8 @@ impl Converter<'_> {
         servers
     }
 
-    /// Returns the port for servers that name none: that of the section's `bind`, if there is exactly one.
+    /// Returns the port for servers that name none: that of the section's `bind`, if there is
+    /// exactly one.
     fn only_port(section: &Section) -> Option<u16> {
         let binds: Vec<_> = section
             .lines
@@ -256,8 +257,8 @@ impl Converter<'_> {
         Ok(())
     }
 
-    /// Returns the parameters of a server with their values and directives. Those of `default-server` come
-    /// first, and the server's own replace them.
+    /// Returns the parameters of a server with their values and directives. Those of
+    /// `default-server` come first, and the server's own replace them.
     fn parameters(line: &Line, defaults: &[Line]) -> Vec<(String, String, Id)> {
         let mut all: Vec<(String, String, Id)> = Vec::new();
         let sources = defaults.iter().map(|line| (line.id, line.after(1)));
@@ -379,8 +380,8 @@ impl Converter<'_> {
         }
     }
 
-    /// Adds a key of the health check, which must be the same for all backends of a pool; a different value
-    /// is reported as lost.
+    /// Adds a key of the health check, which must be the same for all backends of a pool; a
+    /// different value is reported as lost.
     fn of_check(&mut self, key: &'static str, value: String, id: Id, servers: &mut Servers) {
         let earlier = servers.times.iter().find(|(other, _)| *other == key);
         match earlier {

@@ -1,5 +1,5 @@
-//! Names the words that the import does not read in directives that settings come from, so that no part of
-//! a directive is lost without a note.
+//! Names the words that the import does not read in directives that settings come from, so that no
+//! part of a directive is lost without a note.
 
 use crate::{
     Loss,
@@ -34,7 +34,8 @@ const OF_HAPROXY: &[(&[&str], usize)] = &[
     ),
 ];
 
-/// Directives of keepalived.conf, and how many of their words the import reads, the keyword included.
+/// Directives of keepalived.conf, and how many of their words the import reads, the keyword
+/// included.
 const OF_KEEPALIVED: &[(&[&str], usize)] = &[
     (&["virtual_server", "real_server"], 3),
     (

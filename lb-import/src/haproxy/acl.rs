@@ -14,7 +14,8 @@ pub(crate) struct Conditions {
     pub(crate) path: Option<String>,
     pub(crate) path_regex: Option<String>,
     pub(crate) methods: Vec<String>,
-    /// Names of header fields, each with a regular expression for its value; `None`: the field is present.
+    /// Names of header fields, each with a regular expression for its value; `None`: the field is
+    /// present.
     pub(crate) headers: Vec<(String, Option<String>)>,
     /// The `acl` lines that the conditions come from.
     pub(crate) origins: Vec<Id>,
@@ -29,8 +30,9 @@ pub(crate) fn split(words: &[String]) -> (&[String], &[String]) {
     words.split_at(at.unwrap_or(words.len()))
 }
 
-/// Returns the conditions of the routes that a directive's condition (`if …`, `unless …`, or nothing)
-/// needs, one for each: together the routes match the same requests. Empty if the condition never holds.
+/// Returns the conditions of the routes that a directive's condition (`if …`, `unless …`, or
+/// nothing) needs, one for each: together the routes match the same requests. Empty if the
+/// condition never holds.
 pub(crate) fn conditions(
     words: &[String],
     sections: &Sections,
@@ -61,7 +63,8 @@ pub(crate) fn conditions(
 
 type Literal = (bool, Vec<String>);
 
-/// Splits a condition such as `a b or !{ path /x }` into alternatives, each of which is a list of literals.
+/// Splits a condition such as `a b or !{ path /x }` into alternatives, each of which is a list of
+/// literals.
 fn parse(words: &[String]) -> Result<Vec<Vec<Literal>>, String> {
     let mut terms = vec![Vec::new()];
     let mut words = words.iter();
@@ -101,8 +104,8 @@ fn parse(words: &[String]) -> Result<Vec<Vec<Literal>>, String> {
     Ok(terms)
 }
 
-/// Returns the conditions of the routes for requests that meet all literals of `term`. ACLs with the same
-/// name are alternatives, so there may be several routes.
+/// Returns the conditions of the routes for requests that meet all literals of `term`. ACLs with
+/// the same name are alternatives, so there may be several routes.
 fn conjunction(
     term: &[Literal],
     sections: &Sections,
@@ -137,8 +140,8 @@ fn opposite(tests: &[Test]) -> Result<Vec<Test>, String> {
     Ok(vec![Test::Always(!known.into_iter().any(|always| always))])
 }
 
-/// Returns the tests of an ACL, given by name or anonymous, of which one must hold, and the `acl` lines
-/// that they come from.
+/// Returns the tests of an ACL, given by name or anonymous, of which one must hold, and the `acl`
+/// lines that they come from.
 fn tests(
     words: &[String],
     sections: &Sections,
@@ -206,8 +209,8 @@ fn narrow(all: &mut Vec<String>, those: &[String], what: &str) -> Result<(), Str
     Ok(())
 }
 
-/// Combines two conditions, both of which must hold: that of a frontend's `use_backend`, and that of a rule
-/// of the backend.
+/// Combines two conditions, both of which must hold: that of a frontend's `use_backend`, and that
+/// of a rule of the backend.
 pub(crate) fn both(one: &Conditions, other: &Conditions) -> Result<Conditions, String> {
     let mut both = one.clone();
     if both.path.is_some() || both.path_regex.is_some() {

@@ -10,8 +10,8 @@ pub(super) enum Test {
     Always(bool),
     /// The host that the request names is one of these.
     Hosts(Vec<String>),
-    /// The path matches one of these regular expressions. `exact` is the path if the test is for a single
-    /// whole path.
+    /// The path matches one of these regular expressions. `exact` is the path if the test is for a
+    /// single whole path.
     Path {
         expressions: Vec<String>,
         exact: Option<String>,
@@ -224,8 +224,8 @@ fn path(compared: &Match<'_>) -> Result<Test, String> {
     })
 }
 
-/// Returns a regular expression for each value, which matches what HAProxy's comparison with that value
-/// matches.
+/// Returns a regular expression for each value, which matches what HAProxy's comparison with that
+/// value matches.
 fn expressions(compared: &Match<'_>) -> Result<Vec<String>, String> {
     if compared.values.is_empty() {
         return Err("it compares nothing".to_owned());

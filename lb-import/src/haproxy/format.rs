@@ -1,4 +1,5 @@
-//! Converts HAProxy's format strings into texts with lb's variables, for header values and redirects.
+//! Converts HAProxy's format strings into texts with lb's variables, for header values and
+//! redirects.
 
 /// The properties of the service for which a format string is converted, as far as its text depends
 /// on them.

@@ -98,7 +98,8 @@ impl Lexer<'_> {
             Some('t') => self.push('\t'),
             Some('x') => self.hexadecimal(),
             Some(character @ (' ' | '#' | '\\' | '"' | '\'' | '$')) => self.push(character),
-            // HAProxy keeps the backslash before any other character, as regular expressions need it.
+            // HAProxy keeps the backslash before any other character, as regular expressions need
+            // it.
             Some(character) => {
                 self.push('\\');
                 self.push(character);

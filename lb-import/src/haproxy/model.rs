@@ -89,8 +89,8 @@ impl Sections {
         all.into_iter().rev().flatten().cloned().collect()
     }
 
-    /// Returns the directive in force among those that begin with these words: the last, unless `no …`
-    /// cancels it.
+    /// Returns the directive in force among those that begin with these words: the last, unless
+    /// `no …` cancels it.
     pub(crate) fn last(&self, section: &Section, words: &[&str]) -> Option<Line> {
         let begins = |line: &Line| {
             line.words.len() >= words.len()
@@ -170,8 +170,8 @@ pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Sections {
     sections
 }
 
-/// Returns the index of the `defaults` that a section inherits from: the one that it names, or else, unless
-/// it is a `defaults` itself, the last one before it.
+/// Returns the index of the `defaults` that a section inherits from: the one that it names, or
+/// else, unless it is a `defaults` itself, the last one before it.
 fn defaults_of(header: &Line, sections: &Sections, ledger: &mut Ledger) -> Option<usize> {
     let is_defaults = |section: &&(usize, &Section)| section.1.kind() == "defaults";
     let is_one = header.keyword() == "defaults";

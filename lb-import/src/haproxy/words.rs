@@ -7,8 +7,8 @@ use std::{
 
 use lb_config::spell_duration;
 
-/// Returns a duration as lb writes it; without a unit, HAProxy counts milliseconds. `None` if it is not a
-/// duration.
+/// Returns a duration as lb writes it; without a unit, HAProxy counts milliseconds. `None` if it is
+/// not a duration.
 pub(crate) fn duration(word: &str) -> Option<String> {
     millis(word).map(Duration::from_millis).map(spell_duration)
 }
@@ -104,7 +104,8 @@ pub(crate) fn server_address(word: &str, port_of_bind: Option<u16>) -> Result<So
     }
 }
 
-/// Returns the host name of a `server` and its port; `None` if the word has no name that DNS may have.
+/// Returns the host name of a `server` and its port; `None` if the word has no name that DNS may
+/// have.
 pub(crate) fn server_name(word: &str, port_of_bind: Option<u16>) -> Option<(String, Option<u16>)> {
     let (host, port) = match word.rsplit_once(':') {
         Some((host, port)) => (host, Some(port.parse().ok().filter(|port| *port > 0)?)),

@@ -28,7 +28,8 @@ impl Node {
         self.inner.iter().rfind(|node| node.keyword() == keyword)
     }
 
-    /// Returns the ledger numbers of this directive and of all directives in its block, at any depth.
+    /// Returns the ledger numbers of this directive and of all directives in its block, at any
+    /// depth.
     pub(crate) fn ids(&self) -> Vec<Id> {
         let mut ids = vec![self.id];
         ids.extend(self.inner.iter().flat_map(Node::ids));

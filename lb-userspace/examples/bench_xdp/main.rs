@@ -53,7 +53,8 @@ struct Arguments {
     /// Capacity of the tables in connections
     #[arg(long, default_value_t = 1 << 21)]
     max_connections: u32,
-    /// Connections that open and close per second while packets of established connections are measured
+    /// Connections that open and close per second while packets of established connections are
+    /// measured
     #[arg(long, default_value_t = 20_000)]
     churn_rate: u32,
 }

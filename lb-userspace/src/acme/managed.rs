@@ -93,8 +93,8 @@ impl ManagedCertificate {
     /// Locks the state. A caller that holds this lock must not call a method of `Exchange`, which
     /// locks the states of certificates itself.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // A poisoned lock is used as it is: after a panic the state is as before or after a complete
-        // change.
+        // A poisoned lock is used as it is: after a panic the state is as before or after a
+        // complete change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -86,8 +86,8 @@ pub(super) enum OrderError {
 }
 
 impl OrderError {
-    /// Returns whether the directory could not be reached or failed itself (a status of 5xx), as opposed
-    /// to rejecting a request.
+    /// Returns whether the directory could not be reached or failed itself (a status of 5xx), as
+    /// opposed to rejecting a request.
     pub(super) fn is_unreachable(&self) -> bool {
         match self {
             Self::Directory(Error::Api(problem)) => problem.status.is_some_and(|code| code >= 500),

@@ -100,7 +100,8 @@ impl Client {
     /// Sends a request that is answered with a text, and returns that text.
     ///
     /// # Errors
-    /// The agent refuses the request, is not running, cannot be reached, or does not answer in time.
+    /// The agent refuses the request, is not running, cannot be reached, or does not answer in
+    /// time.
     pub fn request(&self, request: &Request) -> Result<String, ClientError> {
         match self.ask(request)? {
             Answer::Done(sentence) => Ok(sentence),

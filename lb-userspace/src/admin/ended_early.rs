@@ -35,8 +35,8 @@ pub struct EndedEarlyStatus {
     pub after_us: Option<u64>,
     /// The beginning of the request, escaped: the request line and the field Host.
     pub request: String,
-    /// The beginning of the bytes that violated the protocol. Bytes other than printable ASCII are escaped
-    /// as `\r`, `\n`, `\t` or `\xHH`.
+    /// The beginning of the bytes that violated the protocol. Bytes other than printable ASCII are
+    /// escaped as `\r`, `\n`, `\t` or `\xHH`.
     pub offending: String,
 }
 

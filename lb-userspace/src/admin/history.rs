@@ -141,7 +141,8 @@ fn backends(status: &Status) -> impl Iterator<Item = ((&str, &str), u64)> {
     })
 }
 
-/// Returns the increase of a counter per second; `None` if the counter was reset or no time has passed.
+/// Returns the increase of a counter per second; `None` if the counter was reset or no time has
+/// passed.
 fn per_second(now: u64, before: u64, seconds: f64) -> Option<f64> {
     let more = now.checked_sub(before)?;
     (seconds > 0.0).then(|| more as f64 / seconds)

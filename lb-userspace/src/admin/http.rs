@@ -1,8 +1,8 @@
-//! The HTTP server for Prometheus and browsers: `/metrics`, `/healthz`, `/api/v1/status`, and the status page
-//! at `/` with `/api/v1/stream` and `/api/v1/command`.
+//! The HTTP server for Prometheus and browsers: `/metrics`, `/healthz`, `/api/v1/status`, and the
+//! status page at `/` with `/api/v1/stream` and `/api/v1/command`.
 //!
-//! HTTP/1.1 with one request per connection: enough for a scrape every few seconds and a few browsers,
-//! with the smallest attack surface.
+//! HTTP/1.1 with one request per connection: enough for a scrape every few seconds and a few
+//! browsers, with the smallest attack surface.
 
 use std::{io, sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! The agent's interface to operators and Prometheus: a read-only HTTP server, and a Unix socket for the
-//! commands of `lb`.
+//! The agent's interface to operators and Prometheus: a read-only HTTP server, and a Unix socket
+//! for the commands of `lb`.
 //!
 //! Both servers read the agent's state from a [`Source`]. Both servers withstand clients that send
 //! malformed input, send nothing or read slowly: the heads and lines of requests have a maximum
@@ -49,8 +49,8 @@ pub use tls::TlsError;
 pub(crate) use token::TOKEN_FORM;
 pub use token::{TokenError, check_token, is_token};
 
-/// Read access to the agent's current state. Methods are called concurrently for many connections, on threads
-/// that may block, and may take a few milliseconds.
+/// Read access to the agent's current state. Methods are called concurrently for many connections,
+/// on threads that may block, and may take a few milliseconds.
 pub trait Source: Send + Sync + 'static {
     /// Returns the agent's status.
     fn status(&self) -> Status;

@@ -103,11 +103,12 @@ pub struct ServiceStatus {
     pub connections: u64,
     /// Number of requests that were answered; `null` for a service that the kernel steers.
     pub requests: Option<u64>,
-    /// Sum of the durations of all requests, in seconds; `null` for a service that the kernel steers.
+    /// Sum of the durations of all requests, in seconds; `null` for a service that the kernel
+    /// steers.
     #[serde(default)]
     pub request_seconds: Option<f64>,
-    /// Number of requests that were answered with a status of 500 or above, or broken off; `null` for a service
-    /// that the kernel steers.
+    /// Number of requests that were answered with a status of 500 or above, or broken off; `null`
+    /// for a service that the kernel steers.
     #[serde(default)]
     pub errors: Option<u64>,
     /// Number of client connections that are open; `null` for a service that the kernel steers.
@@ -192,8 +193,8 @@ pub struct BackendStatus {
     /// The backend's last health check; `null` before the first check, and in a pool without
     /// checks.
     pub last_check: Option<CheckStatus>,
-    /// Durations of the most recent health checks in seconds, at most 40, the oldest first; `null` for a
-    /// check that failed.
+    /// Durations of the most recent health checks in seconds, at most 40, the oldest first; `null`
+    /// for a check that failed.
     #[serde(default)]
     pub recent_checks: Vec<Option<f64>>,
     /// Number of connections that the kernel steered to the backend.

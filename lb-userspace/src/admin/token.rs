@@ -16,7 +16,8 @@ const LONGEST: usize = 512;
 /// What a file with an operator token must hold, as part of a sentence.
 pub(crate) const TOKEN_FORM: &str = "it must hold one line of 16 to 512 visible ASCII characters";
 
-/// The file of the operator token. It is read for each request, so a new token is in force without a reload.
+/// The file of the operator token. It is read for each request, so a new token is in force without
+/// a reload.
 #[derive(Clone, Debug)]
 pub(super) struct OperatorToken(PathBuf);
 

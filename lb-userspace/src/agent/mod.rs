@@ -39,8 +39,8 @@ use upgrade::{Inherited, Predecessor, detach, is_detached};
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Runs the agent with the configuration in `file` until SIGTERM or SIGINT. The XDP program stays
-/// attached after that: flows continue until the next agent starts. The configuration's format and level of
-/// the log are put in force, and the events of `logging` are saved from the start on.
+/// attached after that: flows continue until the next agent starts. The configuration's format and
+/// level of the log are put in force, and the events of `logging` are saved from the start on.
 ///
 /// # Errors
 /// The reason why the agent cannot start; nothing is left behind then.

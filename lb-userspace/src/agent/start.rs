@@ -251,8 +251,8 @@ fn state(config: Config, discovered: Discovered, registry: BackendRegistry) -> S
     }
 }
 
-/// Returns the path of a file that outlives a restart of the host: `name` in the folder that systemd
-/// gives the agent (`StateDirectory=`), or else one beside the admin socket.
+/// Returns the path of a file that outlives a restart of the host: `name` in the folder that
+/// systemd gives the agent (`StateDirectory=`), or else one beside the admin socket.
 fn state_path(config: &Config, name: &str) -> PathBuf {
     let folders = std::env::var_os("STATE_DIRECTORY");
     let folder = folders.and_then(|folders| std::env::split_paths(&folders).next());

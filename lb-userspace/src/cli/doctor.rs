@@ -48,7 +48,8 @@ fn exit_code(report: &Report) -> u8 {
     }
 }
 
-/// Formats a report: a heading for each group, a line for each finding, its fix beneath, and a summary.
+/// Formats a report: a heading for each group, a line for each finding, its fix beneath, and a
+/// summary.
 fn render(report: &Report, colour: bool) -> String {
     let mut text = String::new();
     for (group, findings) in report.groups() {

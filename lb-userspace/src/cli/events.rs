@@ -35,7 +35,8 @@ pub(super) struct Arguments {
     /// Only events of the last so long, such as `90s`, `1h` or `2days`.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     since: Option<Duration>,
-    /// Only events of this kind, such as `backend_down`; can be repeated. docs/events.md lists the kinds.
+    /// Only events of this kind, such as `backend_down`; can be repeated. docs/events.md lists the
+    /// kinds.
     #[arg(long = "kind", value_name = "KIND", value_parser = kind)]
     kinds: Vec<Kind>,
     /// Print JSON: a list, with --follow an object on each line.

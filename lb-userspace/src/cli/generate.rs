@@ -1,4 +1,5 @@
-//! `lb generate`: the manual pages and shell completions of a package, made from the command line itself.
+//! `lb generate`: the manual pages and shell completions of a package, made from the command line
+//! itself.
 
 use std::{
     fs, io,
@@ -11,8 +12,8 @@ use clap_complete::Shell;
 /// The shells that a package has completions for.
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 
-/// Writes a manual page for each command that is not hidden into `man` below `directory`, and a completion
-/// for each of [`SHELLS`] into `completions`. Creates the folders; overwrites files.
+/// Writes a manual page for each command that is not hidden into `man` below `directory`, and a
+/// completion for each of [`SHELLS`] into `completions`. Creates the folders; overwrites files.
 ///
 /// # Errors
 /// What the file system reports, with the folder.

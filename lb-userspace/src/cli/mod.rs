@@ -52,13 +52,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the agent. SIGHUP reloads the configuration; SIGTERM stops the agent, while the kernel keeps
-    /// forwarding.
+    /// Run the agent. SIGHUP reloads the configuration; SIGTERM stops the agent, while the kernel
+    /// keeps forwarding.
     Run {
         #[command(flatten)]
         config: ConfigFile,
-        /// Log level: error, warn, info, debug or trace; or levels by module, such as `lb=debug`. Overrides
-        /// `[log] level` of the configuration.
+        /// Log level: error, warn, info, debug or trace; or levels by module, such as `lb=debug`.
+        /// Overrides `[log] level` of the configuration.
         #[arg(long, value_name = "LEVEL", env = "LB_LOG", value_parser = logging::check_level)]
         log: Option<String>,
         /// Take over from the agent at the other end of standard input; used by `lb upgrade`.
@@ -98,14 +98,14 @@ enum Command {
         #[command(flatten)]
         socket: Socket,
     },
-    /// Examine the host, the peer, AWS, names and backends, and say how to fix what is wrong. The exit
-    /// code is 0 if all is well, 1 if there are warnings, 2 if there are failures.
+    /// Examine the host, the peer, AWS, names and backends, and say how to fix what is wrong. The
+    /// exit code is 0 if all is well, 1 if there are warnings, 2 if there are failures.
     Doctor {
         #[command(flatten)]
         arguments: doctor::Arguments,
     },
-    /// Show the most recent requests, handshakes and connections that ended early, with the reason and the
-    /// offending bytes.
+    /// Show the most recent requests, handshakes and connections that ended early, with the reason
+    /// and the offending bytes.
     Errors {
         /// Print JSON.
         #[arg(long)]
@@ -136,7 +136,8 @@ enum Command {
         #[command(flatten)]
         socket: Socket,
     },
-    /// Hand over to the other host of the pair. Requests on this host end first, then the address moves.
+    /// Hand over to the other host of the pair. Requests on this host end first, then the address
+    /// moves.
     Failover {
         #[command(flatten)]
         socket: Socket,
@@ -153,8 +154,8 @@ enum Command {
     },
     /// Change the level of the log of the running agent, for a time or until it ends.
     LogLevel {
-        /// The level: error, warn, info, debug or trace; or levels by module, such as `lb=debug`; or
-        /// `configured`.
+        /// The level: error, warn, info, debug or trace; or levels by module, such as `lb=debug`;
+        /// or `configured`.
         level: String,
         /// Return to the configured level after this time, such as `10m`.
         #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -162,8 +163,8 @@ enum Command {
         #[command(flatten)]
         socket: Socket,
     },
-    /// Make the installed binary take over from the running agent. No connection is lost, and all settings
-    /// take effect.
+    /// Make the installed binary take over from the running agent. No connection is lost, and all
+    /// settings take effect.
     Upgrade {
         #[command(flatten)]
         socket: Socket,

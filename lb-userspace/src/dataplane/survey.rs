@@ -34,8 +34,8 @@ pub(crate) fn is_on_bpf_file_system(pin_path: &Path) -> bool {
     statfs(parent).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
 }
 
-/// Returns why an agent would refuse to adopt the pinned maps; `None` if it would adopt them, or there
-/// are none.
+/// Returns why an agent would refuse to adopt the pinned maps; `None` if it would adopt them, or
+/// there are none.
 pub(crate) fn refusal_of_pins(pin_path: &Path, max_connections: u32) -> Option<String> {
     let pins = Pins::at(pin_path);
     let checked = pins

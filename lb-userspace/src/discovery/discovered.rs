@@ -89,8 +89,8 @@ impl Discovered {
         }
     }
 
-    /// Applies the outcome of a query. Returns what it changes. An outcome of a source that the pool
-    /// no longer has is ignored.
+    /// Applies the outcome of a query. Returns what it changes. An outcome of a source that the
+    /// pool no longer has is ignored.
     pub fn heard(&mut self, heard: Heard, now: SystemTime) -> Vec<MembershipChange> {
         let Some(entry) = self.pools.get_mut(&heard.pool) else {
             return Vec::new();
@@ -102,8 +102,8 @@ impl Discovered {
         entry.membership.heard(heard.outcome, now)
     }
 
-    /// Removes the backends whose drain time has passed from pools that others serve: those for which
-    /// `is_served` says that a backend is up which is not leaving. Returns them by pool.
+    /// Removes the backends whose drain time has passed from pools that others serve: those for
+    /// which `is_served` says that a backend is up which is not leaving. Returns them by pool.
     pub fn expire(
         &mut self,
         now: SystemTime,

@@ -1,4 +1,5 @@
-//! The backends of one pool that discovers them: a pure state machine, to which time is an argument.
+//! The backends of one pool that discovers them: a pure state machine, to which time is an
+//! argument.
 //!
 //! What holds, whatever the source answers:
 //! - **The pool is never emptied by its source.** An error and an answer without backends leave the
@@ -160,8 +161,8 @@ impl Membership {
         }
     }
 
-    /// Removes the backends whose drain time has passed, if the pool is served by others: `is_served`
-    /// says whether a backend is up that is not leaving. Returns them as changes.
+    /// Removes the backends whose drain time has passed, if the pool is served by others:
+    /// `is_served` says whether a backend is up that is not leaving. Returns them as changes.
     pub fn expire(&mut self, now: SystemTime, is_served: bool) -> Vec<MembershipChange> {
         let mut changes = Vec::new();
         if !is_served {

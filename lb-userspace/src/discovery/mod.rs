@@ -2,8 +2,8 @@
 //!
 //! [`Source`] asks one source once. [`Membership`] decides which backends a pool has after each
 //! answer, without I/O and without a clock. [`Queries`] runs a task for each pool that asks its
-//! source again and again; the agent passes the outcomes to [`Discovered`], which has the membership
-//! of every pool, and puts the backends in force.
+//! source again and again; the agent passes the outcomes to [`Discovered`], which has the
+//! membership of every pool, and puts the backends in force.
 
 mod answer;
 mod counts;

@@ -79,8 +79,8 @@ impl Account {
         }
     }
 
-    /// Returns the name of the user and the name of the group, as `chown` and `install` take them. An
-    /// ID without a name is returned as a number.
+    /// Returns the name of the user and the name of the group, as `chown` and `install` take them.
+    /// An ID without a name is returned as a number.
     pub(super) fn names(self) -> (String, String) {
         let Self { user, group } = self;
         (

@@ -1,5 +1,5 @@
-//! `lb doctor`: examines the host, its peer, AWS, names and backends, and says what is wrong and how to
-//! fix it.
+//! `lb doctor`: examines the host, its peer, AWS, names and backends, and says what is wrong and
+//! how to fix it.
 //!
 //! A check has an entry in the [catalogue](Check) and returns [findings](Finding). Each module is
 //! about one subject: it has functions that read facts of the host, and pure functions that judge

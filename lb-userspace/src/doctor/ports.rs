@@ -278,7 +278,8 @@ mod tests {
         assert_eq!(state(&http, &shadowed, Some(7)), State::Warn);
     }
 
-    /// Returns the finding about the address of a service of a pair, on a host that has 172.31.0.68.
+    /// Returns the finding about the address of a service of a pair, on a host that has
+    /// 172.31.0.68.
     fn address_of_service(listen: &str, moves: &str) -> Finding {
         let text = format!(
             "[node]\nname = \"lb-a\"\ninterface = \"eth0\"\n\

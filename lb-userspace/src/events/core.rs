@@ -1,5 +1,6 @@
 //! The latest events, in memory. Decides which are kept by themselves, which only count as one more
-//! repetition of an earlier event, and which are forgotten. It does no I/O; the time is an argument.
+//! repetition of an earlier event, and which are forgotten. It does no I/O; the time is an
+//! argument.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,8 +17,8 @@ use super::{
 /// Maximum number of events that are kept; older events are forgotten.
 pub const CAPACITY: usize = 1000;
 
-/// How many events of one kind and subject are recorded one by one before further ones only count as
-/// repetitions of the latest.
+/// How many events of one kind and subject are recorded one by one before further ones only count
+/// as repetitions of the latest.
 const BURST: u32 = 6;
 /// The interval at which one more event of a kind and subject may be recorded by itself.
 const REFILL: Duration = Duration::from_secs(600);

@@ -10,8 +10,8 @@ use super::Kind;
 /// Something that happened on this host, with its cause.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Event {
-    /// Identifies the event, also across restarts: the time in microseconds since 1970 at which it was
-    /// recorded, increased where two events have the same time.
+    /// Identifies the event, also across restarts: the time in microseconds since 1970 at which it
+    /// was recorded, increased where two events have the same time.
     pub id: u64,
     /// A number that increases with each record of an event and each repetition of one, over all
     /// events. An event that was not repeated has its `id` as its revision.

@@ -92,8 +92,9 @@ impl Journal {
         self.0.changed.notify_all();
     }
 
-    /// Reads the events that earlier agents wrote to the file, and writes to it from now on. A file that cannot
-    /// be read or written is logged once, and costs nothing but the events of earlier agents.
+    /// Reads the events that earlier agents wrote to the file, and writes to it from now on. A file
+    /// that cannot be read or written is logged once, and costs nothing but the events of earlier
+    /// agents.
     pub fn open(&self, path: &Path) {
         let earlier = file::read(path).unwrap_or_else(|error| {
             tracing::warn!(

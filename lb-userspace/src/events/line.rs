@@ -69,8 +69,8 @@ impl Visit for Line {
     }
 }
 
-/// Returns `text` with each run of white space as one space, without other control characters, and cut to
-/// [`LONGEST_TEXT`].
+/// Returns `text` with each run of white space as one space, without other control characters, and
+/// cut to [`LONGEST_TEXT`].
 fn on_one_line(text: &str) -> String {
     let mut line = String::new();
     for word in text.split(|it: char| it.is_whitespace() || it.is_control()) {

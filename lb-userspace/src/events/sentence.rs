@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-/// Replaces each `{field}` of `template` by the field's value. A part in brackets is left out if a field in
-/// it is missing; outside of brackets a missing field becomes `?`.
+/// Replaces each `{field}` of `template` by the field's value. A part in brackets is left out if a
+/// field in it is missing; outside of brackets a missing field becomes `?`.
 pub(super) fn fill(template: &str, fields: &Map<String, Value>) -> String {
     let mut text = String::new();
     let mut rest = template;
@@ -19,7 +19,8 @@ pub(super) fn fill(template: &str, fields: &Map<String, Value>) -> String {
     text
 }
 
-/// Returns the names of the fields in `template`: those that every line must have, and those in brackets.
+/// Returns the names of the fields in `template`: those that every line must have, and those in
+/// brackets.
 #[cfg(test)]
 pub(super) fn fields_of(template: &str) -> (Vec<&str>, Vec<&str>) {
     let (mut needed, mut optional) = (Vec::new(), Vec::new());

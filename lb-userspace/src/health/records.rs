@@ -83,8 +83,8 @@ impl Records {
         self.0.get(id)?.last.as_ref()
     }
 
-    /// Returns the durations of a backend's most recent checks, at most 40, the oldest first; `None` for a
-    /// check that failed.
+    /// Returns the durations of a backend's most recent checks, at most 40, the oldest first;
+    /// `None` for a check that failed.
     pub fn recent(&self, id: &BackendKey) -> impl Iterator<Item = Option<Duration>> {
         let record = self.0.get(id);
         record

@@ -1,5 +1,5 @@
-//! The log: a line for each event on standard error, as text or JSON, at a level that can be changed while
-//! the agent runs.
+//! The log: a line for each event on standard error, as text or JSON, at a level that can be
+//! changed while the agent runs.
 
 use std::{
     fmt::Display,

@@ -15,8 +15,9 @@ use super::Family;
 /// Encodes the samples of one metric family. Label values are passed in the order of
 /// [`Family::labels`].
 ///
-/// For a counter whose label has a fixed set of values, callers encode all of them, including zeros:
-/// `increase()` in PromQL misses the first event of a counter that appears only with that event.
+/// For a counter whose label has a fixed set of values, callers encode all of them, including
+/// zeros: `increase()` in PromQL misses the first event of a counter that appears only with that
+/// event.
 #[derive(Debug)]
 pub struct Samples<'a> {
     encoder: MetricEncoder<'a>,

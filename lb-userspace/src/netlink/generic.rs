@@ -140,7 +140,8 @@ impl Genetlink {
     }
 }
 
-/// Parses a reply: its attributes, or the error that it reports. `None` if it belongs to another request.
+/// Parses a reply: its attributes, or the error that it reports. `None` if it belongs to another
+/// request.
 fn reply(datagram: &[u8], sequence: u32) -> Option<io::Result<Vec<u8>>> {
     let field = |place: usize| Some(u32::from_ne_bytes(*datagram.get(place..)?.first_chunk()?));
     if field(8)? != sequence {

@@ -103,8 +103,8 @@ impl Secret {
         parse_read(path, private_file::read(path, MAX_FILE_BYTES))
     }
 
-    /// Reads the secret as [`Self::read`] does, but for an agent that runs as `agent`: the file must
-    /// belong to root or to that user.
+    /// Reads the secret as [`Self::read`] does, but for an agent that runs as `agent`: the file
+    /// must belong to root or to that user.
     ///
     /// # Errors
     /// As those of [`Self::read`].

@@ -41,7 +41,8 @@ pub struct BackendReading {
     pub backend: Name,
     /// The state that the backend is in: `up`, `draining` or `down`.
     pub state: BackendState,
-    /// Whether the backend is ejected for failing requests; `None` for a pool without outlier ejection.
+    /// Whether the backend is ejected for failing requests; `None` for a pool without outlier
+    /// ejection.
     pub ejected: Option<bool>,
     /// Duration of the last health check; `None` before the first check, and in a pool without
     /// checks.

@@ -62,8 +62,8 @@ impl PoolView {
         }
     }
 
-    /// Returns what happens to new connections while no backend is up; `None` if a backend is up, or
-    /// if a healthy backend is leaving the pool, which gets new connections in that case.
+    /// Returns what happens to new connections while no backend is up; `None` if a backend is up,
+    /// or if a healthy backend is leaving the pool, which gets new connections in that case.
     #[must_use]
     pub fn all_down(&self) -> Option<AllDown> {
         let is_leaving = (0..self.states.len()).any(|index| self.is_healthy_and_leaving(index));

@@ -3,8 +3,8 @@ use lb_common::backend::BackendState::{Down, Draining, Up};
 use super::*;
 use crate::config::{Backend, Balance, PerRequest, Pool, Weight};
 
-/// Returns the view of a pool whose backends have these states and operator overrides. Those that are
-/// draining are leaving the pool.
+/// Returns the view of a pool whose backends have these states and operator overrides. Those that
+/// are draining are leaving the pool.
 fn view(when_all_down: WhenAllDown, backends: &[(BackendState, AdminState)]) -> PoolView {
     let listed = (0..).zip(backends).map(|(octet, (state, _))| {
         let address = SocketAddr::from(([10, 0, 0, octet], 80));

@@ -293,9 +293,9 @@ impl Default for BackendCounters {
 const MANY_BACKENDS: usize = 1024;
 
 impl ServiceCounters {
-    /// Returns the counters of a pool's backend, creating them if they do not exist. Where there are
-    /// many, those of backends that were removed are dropped, so that pools whose backends come and
-    /// go do not fill the memory.
+    /// Returns the counters of a pool's backend, creating them if they do not exist. Where there
+    /// are many, those of backends that were removed are dropped, so that pools whose backends come
+    /// and go do not fill the memory.
     pub(super) fn backend(&self, pool: &Name, name: &Name) -> Arc<BackendCounters> {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         let key = Some((pool.clone(), name.clone()));

@@ -102,8 +102,8 @@ fn hmac(secret: [u8; 32]) -> Authentication {
     Authentication::Hmac(Keys::one(key))
 }
 
-/// Asserts that all `forgeries` are refused for the reason `word`, and that a genuine advert after them is
-/// received.
+/// Asserts that all `forgeries` are refused for the reason `word`, and that a genuine advert after
+/// them is received.
 fn is_refused(
     setup: &Setup,
     genuine: Settings,

@@ -35,8 +35,8 @@ impl Namespace {
         Self { jobs, thread }
     }
 
-    /// Makes two hosts on one Ethernet segment: the interface of each is `eth0`, with MAC addresses that
-    /// end in 68 and in 01.
+    /// Makes two hosts on one Ethernet segment: the interface of each is `eth0`, with MAC addresses
+    /// that end in 68 and in 01.
     pub(crate) fn pair() -> (Self, Self) {
         let (host, neighbour) = (Self::raise(), Self::raise());
         let other = neighbour.thread;

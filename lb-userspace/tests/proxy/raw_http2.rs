@@ -229,8 +229,8 @@ fn status(block: &[u8]) -> u16 {
     }
 }
 
-/// Decodes three digits in HPACK's Huffman code (RFC 7541 appendix B), in which the digits `0` to `2`
-/// have five bits.
+/// Decodes three digits in HPACK's Huffman code (RFC 7541 appendix B), in which the digits `0` to
+/// `2` have five bits.
 fn huffman_digits(coded: &[u8]) -> u16 {
     let mut bits = coded
         .iter()

@@ -38,7 +38,8 @@ pub(crate) const SOURCE_PORTS: RangeInclusive<u16> = 10_240..=32_767;
 pub(crate) struct Setup<'a> {
     /// The balancing algorithm of all pools.
     pub(crate) balance: Balance,
-    /// The port on [`VIP`] of each steered service, with the last octets of its backends' addresses.
+    /// The port on [`VIP`] of each steered service, with the last octets of its backends'
+    /// addresses.
     pub(crate) services: &'a [(u16, &'a [u8])],
     /// The capacity of the connection table, in connections.
     pub(crate) max_connections: u32,
@@ -74,8 +75,8 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Creates a stage on this thread with one service on port 80 and [`BACKENDS`]. The thread moves to a new
-    /// network namespace, which is removed when the thread ends.
+    /// Creates a stage on this thread with one service on port 80 and [`BACKENDS`]. The thread
+    /// moves to a new network namespace, which is removed when the thread ends.
     pub(crate) fn raise(balance: Balance) -> Self {
         Self::raise_before(balance, &BACKENDS)
     }
@@ -90,8 +91,8 @@ impl Stage {
         })
     }
 
-    /// Like [`Self::raise`], with the services of `setup`. In addition, a service that the agent serves
-    /// listens on port 443 and uses the first pool.
+    /// Like [`Self::raise`], with the services of `setup`. In addition, a service that the agent
+    /// serves listens on port 443 and uses the first pool.
     pub(crate) fn raise_as(setup: &Setup<'_>) -> Self {
         Self::raise_on(&node(), &setup.settings(), "", setup)
     }
@@ -155,8 +156,8 @@ impl Stage {
     }
 }
 
-/// The commands that set up the interface, its neighbours and a private BPF file system. IPv6 is disabled so
-/// that the program sees no packets but those of the test.
+/// The commands that set up the interface, its neighbours and a private BPF file system. IPv6 is
+/// disabled so that the program sees no packets but those of the test.
 const SCENE: &str = "
     mount --make-rprivate /
     mount -t bpf bpf /sys/fs/bpf
@@ -173,8 +174,8 @@ const SCENE: &str = "
     ip neighbour add 172.31.0.2 lladdr 02:00:00:00:00:02 dev eth0 nud permanent
 ";
 
-/// Pins this thread to one CPU, so that the per-CPU round-robin counters advance in a fixed order and
-/// measurements are not affected by another CPU's clock or cache.
+/// Pins this thread to one CPU, so that the per-CPU round-robin counters advance in a fixed order
+/// and measurements are not affected by another CPU's clock or cache.
 fn stay_on_one_cpu() {
     let mut cpus = CpuSet::new();
     cpus.set(0).expect("the first CPU");
@@ -209,8 +210,9 @@ fn empty() -> Ebpf {
     loaded
 }
 
-/// Runs `program` once in the kernel on a packet received on `interface`, an index in this thread's network
-/// namespace. Returns the XDP action and the run time; `out` is set to the resulting packet.
+/// Runs `program` once in the kernel on a packet received on `interface`, an index in this thread's
+/// network namespace. Returns the XDP action and the run time; `out` is set to the resulting
+/// packet.
 pub(crate) fn test_run(
     program: &Xdp,
     interface: u32,

@@ -57,7 +57,8 @@ const ENDING: Duration = Duration::from_secs(30);
 pub struct Agent {
     host: Host,
     process: Process,
-    /// Offset in the host's log file at which this agent's log begins, after those of earlier agents.
+    /// Offset in the host's log file at which this agent's log begins, after those of earlier
+    /// agents.
     log_begins: usize,
     quiet: bool,
 }
@@ -187,7 +188,8 @@ impl Agent {
         self.process.wait(ENDING)
     }
 
-    /// Runs `lb` with these arguments on the agent's host, as an operator would, and returns the output.
+    /// Runs `lb` with these arguments on the agent's host, as an operator would, and returns the
+    /// output.
     ///
     /// # Errors
     /// When the exit status is not 0.

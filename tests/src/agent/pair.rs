@@ -17,8 +17,8 @@ const LINK_GAUGES: [&str; 2] = ["lb_peer_link_up", "lb_peer_flows_synced"];
 /// Time-out for the hosts of a pair to agree on their roles, and for the standby to be synced.
 const AGREEING: Duration = Duration::from_secs(20);
 
-/// The agents of both balancers, in the order of [`crate::topology::BALANCERS`]; `None` for a balancer
-/// whose agent is not running.
+/// The agents of both balancers, in the order of [`crate::topology::BALANCERS`]; `None` for a
+/// balancer whose agent is not running.
 #[derive(Debug)]
 pub struct Pair {
     hosts: Vec<Host>,
@@ -37,8 +37,8 @@ impl Pair {
         Self::install(lab, settings)?.started()
     }
 
-    /// Like [`Pair::start`], but the agents get their AWS credentials from the metadata service instead
-    /// of the environment.
+    /// Like [`Pair::start`], but the agents get their AWS credentials from the metadata service
+    /// instead of the environment.
     ///
     /// # Errors
     /// As [`Pair::start`].
@@ -126,7 +126,8 @@ impl Pair {
         agent.with_context(|| format!("no agent runs on {name}"))
     }
 
-    /// Removes the agent of the host with this index from the pair, so the caller can stop or kill it.
+    /// Removes the agent of the host with this index from the pair, so the caller can stop or kill
+    /// it.
     ///
     /// # Errors
     /// When that agent is not running.

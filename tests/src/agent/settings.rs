@@ -124,8 +124,9 @@ impl Settings {
         }
     }
 
-    /// Adds an HTTPS service `app` at port [`APP_PORT`], whose pool `app` has all web servers, checked
-    /// at `/check` with time limits that suit a busy machine. `lines` are additional keys of the pool.
+    /// Adds an HTTPS service `app` at port [`APP_PORT`], whose pool `app` has all web servers,
+    /// checked at `/check` with time limits that suit a busy machine. `lines` are additional keys
+    /// of the pool.
     #[must_use]
     pub fn with_app(mut self, lines: &str) -> Self {
         let listen = self.listen;

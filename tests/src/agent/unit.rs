@@ -17,9 +17,9 @@ const USER: &str = "65534";
 const PROGRAM: &str = "/run/lb/lb";
 
 impl Agent {
-    /// Starts an agent as the systemd unit does, without root and with only the unit's capabilities,
-    /// with the configuration file and TLS certificate that are already on the host. Waits as
-    /// [`Agent::start`] does.
+    /// Starts an agent as the systemd unit does, without root and with only the unit's
+    /// capabilities, with the configuration file and TLS certificate that are already on the host.
+    /// Waits as [`Agent::start`] does.
     ///
     /// # Errors
     /// As [`Agent::start`].

@@ -152,8 +152,8 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Returns the longest time for which two hosts were observed to be active at once: from the first
-    /// such observation of the host that became active later to the last one of the other.
+    /// Returns the longest time for which two hosts were observed to be active at once: from the
+    /// first such observation of the host that became active later to the last one of the other.
     #[must_use]
     pub fn longest_with_two_actives(&self) -> Duration {
         let spans: Vec<_> = self.hosts.iter().map(|host| active_spans(host)).collect();

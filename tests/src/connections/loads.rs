@@ -54,12 +54,13 @@ pub(super) struct Times {
 }
 
 impl Load {
-    /// Configures the load's source addresses and port range on the client, and returns the addresses.
+    /// Configures the load's source addresses and port range on the client, and returns the
+    /// addresses.
     pub(super) fn prepare(self, lab: &Lab) -> Result<Vec<Ipv4Addr>> {
         let count = match self {
-            // wrk closes as soon as it has the answer. Through HAProxy that is before the server's close
-            // arrives, so the client keeps the connection in TIME-WAIT: its 28,232 ports would then
-            // limit the load to 470 connections a second.
+            // wrk closes as soon as it has the answer. Through HAProxy that is before the server's
+            // close arrives, so the client keeps the connection in TIME-WAIT: its 28,232 ports
+            // would then limit the load to 470 connections a second.
             Self::Wrk => {
                 lab.client.script("sysctl -qw net.ipv4.tcp_tw_reuse=1")?;
                 return Ok(vec![CLIENT]);
@@ -174,7 +175,7 @@ struct Summary {
 }
 
 impl Summary {
-    /// Parses lines such as `50%  1.20ms`, `99%  7.53ms`, `211436 requests in 30.02s, 35.29MB read`,
+    /// Parses lines such as `50% 1.20ms`, `99% 7.53ms`, `211436 requests in 30.02s, 35.29MB read`,
     /// `Socket errors: connect 0, read 3, write 0, timeout 1` and `Non-2xx or 3xx responses: 7`.
     fn parse(printed: &str) -> Option<Self> {
         let after = |what: &str| {

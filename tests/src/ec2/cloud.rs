@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use super::{FakeFleet, Interface, refusal::Refusal};
 
-/// The state of the account: one Elastic IP, the interfaces that it may be associated with, and other
-/// instances.
+/// The state of the account: one Elastic IP, the interfaces that it may be associated with, and
+/// other instances.
 #[derive(Clone, Debug)]
 pub struct Cloud {
     /// Allocation ID of the Elastic IP.
@@ -136,8 +136,8 @@ impl Cloud {
         Ok(())
     }
 
-    /// `UnassignPrivateIpAddresses`: removes a secondary address from an interface, and ends an Elastic
-    /// IP's association with that address.
+    /// `UnassignPrivateIpAddresses`: removes a secondary address from an interface, and ends an
+    /// Elastic IP's association with that address.
     pub(super) fn unassign(&mut self, interface: usize, address: Ipv4Addr) -> Result<(), Refusal> {
         if !self.secondary[interface].contains(&address) {
             return Err(Refusal::invalid(format!(

@@ -46,8 +46,8 @@ pub(super) fn instances(
     Ok(format!("<reservationSet>{items}</reservationSet>{next}"))
 }
 
-/// Returns the content of the result of `DescribeAutoScalingGroups`. As on AWS, names without a group
-/// are ignored.
+/// Returns the content of the result of `DescribeAutoScalingGroups`. As on AWS, names without a
+/// group are ignored.
 pub(super) fn groups(
     fleet: &FakeFleet,
     parameters: &Parameters,

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{Host, elastic_ip::ELASTIC_IP};
 
-/// A fake EC2 and Auto Scaling API: the actions that a balancer needs, with AWS's semantics and optional
-/// [`Faults`]. Dropping it stops it.
+/// A fake EC2 and Auto Scaling API: the actions that a balancer needs, with AWS's semantics and
+/// optional [`Faults`]. Dropping it stops it.
 pub struct FakeEc2 {
     endpoint: String,
     place: (Option<Host>, SocketAddr),
@@ -76,8 +76,8 @@ impl FakeEc2 {
         self.faults(|faults| *faults = Faults::default());
     }
 
-    /// Moves the Elastic IP to the primary address of an interface, or disassociates it, as a person
-    /// could in AWS's console. This is not recorded as a call.
+    /// Moves the Elastic IP to the primary address of an interface, or disassociates it, as a
+    /// person could in AWS's console. This is not recorded as a call.
     pub fn move_to(&self, interface: Option<usize>) {
         self.api.change(|cloud| match interface {
             Some(interface) => drop(cloud.associate(interface, None, true)),
@@ -85,15 +85,15 @@ impl FakeEc2 {
         });
     }
 
-    /// Assigns a secondary private address to an interface, as a person could in AWS's console. This is
-    /// not recorded as a call.
+    /// Assigns a secondary private address to an interface, as a person could in AWS's console.
+    /// This is not recorded as a call.
     pub fn give_secondary(&self, interface: usize, address: Ipv4Addr) {
         self.api
             .change(|cloud| drop(cloud.assign(interface, address, true)));
     }
 
-    /// Changes or reads the instances and Auto Scaling groups, as a person could in AWS's console. This is
-    /// not recorded as a call.
+    /// Changes or reads the instances and Auto Scaling groups, as a person could in AWS's console.
+    /// This is not recorded as a call.
     pub fn fleet<T>(&self, change: impl FnOnce(&mut FakeFleet) -> T) -> T {
         self.api.change(|cloud| change(&mut cloud.fleet)).0
     }

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-/// The instances and Auto Scaling groups that the fake EC2 API describes, beside the balancers, whose
-/// instances it does not describe. Tests change them through [`super::FakeEc2::fleet`].
+/// The instances and Auto Scaling groups that the fake EC2 API describes, beside the balancers,
+/// whose instances it does not describe. Tests change them through [`super::FakeEc2::fleet`].
 #[derive(Clone, Debug, Default)]
 pub struct FakeFleet {
     /// All instances, also those that are terminated, which AWS describes for about an hour.
@@ -71,15 +71,16 @@ pub struct Group {
 pub struct Member {
     /// ID of the instance, `i-…`.
     pub instance_id: String,
-    /// AWS's name of the state, such as `InService`, `Pending:Wait`, `Terminating:Wait` or `Standby`.
+    /// AWS's name of the state, such as `InService`, `Pending:Wait`, `Terminating:Wait` or
+    /// `Standby`.
     pub lifecycle: String,
     /// Whether Auto Scaling considers the instance healthy.
     pub healthy: bool,
 }
 
 impl FakeFleet {
-    /// Adds a running instance with this private address and these tags, keys with values, and returns
-    /// its ID.
+    /// Adds a running instance with this private address and these tags, keys with values, and
+    /// returns its ID.
     pub fn launch(&mut self, private_ip: Ipv4Addr, tags: &[(&str, &str)]) -> String {
         self.launched += 1;
         let id = format!("i-0fedcba98765{:05x}", self.launched);
@@ -103,8 +104,8 @@ impl FakeFleet {
         found.unwrap_or_else(|| panic!("the fake EC2 API has no instance {id}"))
     }
 
-    /// Removes an instance from its group and from the account: the EC2 API no longer knows its ID, as
-    /// an hour after its termination.
+    /// Removes an instance from its group and from the account: the EC2 API no longer knows its ID,
+    /// as an hour after its termination.
     pub fn forget(&mut self, id: &str) {
         self.detach(id);
         self.instances.retain(|instance| instance.id != id);

@@ -11,11 +11,11 @@ use std::{
 /// Faults::lasting(Duration::from_secs(30))`.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// The actions, such as `DescribeInstances`, that `throttled`, `failing`, `hanging` and `babbling`
-    /// apply to; every action if it is empty.
+    /// The actions, such as `DescribeInstances`, that `throttled`, `failing`, `hanging` and
+    /// `babbling` apply to; every action if it is empty.
     pub only: BTreeSet<String>,
-    /// Until this time every call is answered with status 503, `RequestLimitExceeded`, or one of Auto
-    /// Scaling with status 400, `Throttling`.
+    /// Until this time every call is answered with status 503, `RequestLimitExceeded`, or one of
+    /// Auto Scaling with status 400, `Throttling`.
     pub throttled: Option<Instant>,
     /// Until this time every call is answered with status 500, `InternalError`.
     pub failing: Option<Instant>,
@@ -25,11 +25,12 @@ pub struct Faults {
     pub babbling: Option<Instant>,
     /// Whether `DescribeInstances` and `DescribeAutoScalingGroups` return empty lists.
     pub empty: bool,
-    /// Maximum number of instances or groups that `DescribeInstances` and `DescribeAutoScalingGroups`
-    /// return in an answer, also if the call permits more; the rest is for the next call.
+    /// Maximum number of instances or groups that `DescribeInstances` and
+    /// `DescribeAutoScalingGroups` return in an answer, also if the call permits more; the rest is
+    /// for the next call.
     pub page_size: Option<usize>,
-    /// These actions are answered with status 403, `UnauthorizedOperation`, also as dry runs; one of
-    /// Auto Scaling with `AccessDenied`.
+    /// These actions are answered with status 403, `UnauthorizedOperation`, also as dry runs; one
+    /// of Auto Scaling with `AccessDenied`.
     pub denied: BTreeSet<String>,
     /// Whether the fake EC2 API refuses to assign an address to the interface that already has it.
     /// What AWS does in this case is not documented.
@@ -53,7 +54,8 @@ impl Faults {
         Instant::now().checked_add(span)
     }
 
-    /// Returns the fault that a call of this action meets if it arrives now; `None` if there is none.
+    /// Returns the fault that a call of this action meets if it arrives now; `None` if there is
+    /// none.
     pub(super) fn of(&self, action: &str) -> Option<Fault> {
         if !self.concern(action) {
             return None;

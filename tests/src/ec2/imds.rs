@@ -24,8 +24,8 @@ const LONGEST_LIFE: u64 = 21600;
 
 const METADATA: &str = "/latest/meta-data/";
 
-/// An instance metadata service, which recognises each instance by its source address. Dropping it stops
-/// it.
+/// An instance metadata service, which recognises each instance by its source address. Dropping it
+/// stops it.
 pub struct Imds {
     address: SocketAddr,
     state: Arc<Mutex<State>>,

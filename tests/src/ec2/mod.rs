@@ -1,9 +1,10 @@
-//! The EC2 and Auto Scaling APIs and the instance metadata service, as the balancers of the lab see them.
+//! The EC2 and Auto Scaling APIs and the instance metadata service, as the balancers of the lab see
+//! them.
 //!
-//! [`FakeEc2`] is a small EC2 and Auto Scaling API that can be slow, throttle, fail, hang and lag; [`Moto`]
-//! is the closest independent implementation without AWS, in which [`MotoFleet`] creates instances and
-//! Auto Scaling groups. Both are an [`Ec2`], which the lab's Internet
-//! gateway follows. [`Imds`] is the metadata service.
+//! [`FakeEc2`] is a small EC2 and Auto Scaling API that can be slow, throttle, fail, hang and lag;
+//! [`Moto`] is the closest independent implementation without AWS, in which [`MotoFleet`] creates
+//! instances and Auto Scaling groups. Both are an [`Ec2`], which the lab's Internet gateway
+//! follows. [`Imds`] is the metadata service.
 //!
 //! The lab is the set of network namespaces that the end-to-end tests make: one for each host.
 

@@ -1,9 +1,10 @@
 //! moto: an independent implementation of the EC2 and Auto Scaling APIs.
 //!
-//! Differences from AWS: moto refuses to move an associated Elastic IP without explicit permission; it
-//! ignores `PrivateIpAddress`; after a move both instances show the Elastic IP, so only
-//! `DescribeAddresses` is correct; an address that is assigned to another interface also stays on the
-//! first; an Elastic IP is in 127.0.0.0/8 unless its allocation names an address, as the lab's does.
+//! Differences from AWS: moto refuses to move an associated Elastic IP without explicit permission;
+//! it ignores `PrivateIpAddress`; after a move both instances show the Elastic IP, so only
+//! `DescribeAddresses` is correct; an address that is assigned to another interface also stays on
+//! the first; an Elastic IP is in 127.0.0.0/8 unless its allocation names an address, as the lab's
+//! does.
 
 use std::{
     env, fmt,
@@ -155,8 +156,8 @@ impl Moto {
         self.process.signal(Signal::SIGCONT)
     }
 
-    /// Kills moto, and waits until connections to it are refused. It loses all its state, and cannot
-    /// be started again.
+    /// Kills moto, and waits until connections to it are refused. It loses all its state, and
+    /// cannot be started again.
     ///
     /// # Errors
     /// When moto has ended.

@@ -1,9 +1,10 @@
 //! Instances and Auto Scaling groups in moto.
 //!
-//! Differences from AWS: changes are complete when their call returns; the description of a terminated
-//! instance still has its private address; moto gives that address to no other instance; an instance in an
-//! Auto Scaling group is `InService`, `Standby` or no longer in it, so [`super::FakeEc2`] has to play
-//! states such as `Terminating:Wait`; a group removes its oldest instances first.
+//! Differences from AWS: changes are complete when their call returns; the description of a
+//! terminated instance still has its private address; moto gives that address to no other instance;
+//! an instance in an Auto Scaling group is `InService`, `Standby` or no longer in it, so
+//! [`super::FakeEc2`] has to play states such as `Terminating:Wait`; a group removes its oldest
+//! instances first.
 
 use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 
@@ -23,8 +24,8 @@ const LAUNCH_CONFIGURATION: &str = "lab";
 /// Maximum size of a group.
 const MOST_MEMBERS: u8 = 100;
 
-/// Instances and Auto Scaling groups in moto, in the network of the lab's web servers: an instance can
-/// have the address of a web server.
+/// Instances and Auto Scaling groups in moto, in the network of the lab's web servers: an instance
+/// can have the address of a web server.
 #[derive(Debug)]
 pub struct MotoFleet {
     moto: Arc<Moto>,
@@ -55,8 +56,8 @@ impl MotoFleet {
         })
     }
 
-    /// Starts an instance with this private address, in 10.0.0.0/24, and these tags, keys with values.
-    /// Returns its ID.
+    /// Starts an instance with this private address, in 10.0.0.0/24, and these tags, keys with
+    /// values. Returns its ID.
     ///
     /// # Errors
     /// When moto refuses.
@@ -138,9 +139,9 @@ impl MotoFleet {
         Ok(wanted(&self.describe(instance)?, "privateIpAddress")?.parse()?)
     }
 
-    /// Creates an Auto Scaling group with `size` instances. The group's instances get `addresses`, in
-    /// ascending order, each of them once; a further instance is an error. All addresses must be in
-    /// 10.0.0.0/24.
+    /// Creates an Auto Scaling group with `size` instances. The group's instances get `addresses`,
+    /// in ascending order, each of them once; a further instance is an error. All addresses must be
+    /// in 10.0.0.0/24.
     ///
     /// # Errors
     /// When moto refuses.
@@ -169,8 +170,8 @@ impl MotoFleet {
         self.group_action("DeleteAutoScalingGroup", name, "&ForceDelete=true")
     }
 
-    /// Sets the number of instances of a group that are in service: the group launches or terminates
-    /// instances.
+    /// Sets the number of instances of a group that are in service: the group launches or
+    /// terminates instances.
     ///
     /// # Errors
     /// When moto refuses, or the group has no address for a further instance.
@@ -324,7 +325,8 @@ impl MotoFleet {
     }
 }
 
-/// Returns the fewest blocks, by base and prefix length, that contain all addresses of a block but these.
+/// Returns the fewest blocks, by base and prefix length, that contain all addresses of a block but
+/// these.
 fn blocks_without(addresses: &[Ipv4Addr], block: (Ipv4Addr, u8)) -> Vec<(Ipv4Addr, u8)> {
     let (base, prefix) = block;
     let size = 1 << (32 - prefix);

@@ -1,7 +1,8 @@
 //! A stack of CloudFormation in moto, made from the template that operators use.
 //!
-//! Differences from AWS that matter here: moto gives the network interfaces of a template addresses of its own
-//! choice, attaches none of them to an instance, and deletes neither route tables nor Elastic IPs with a stack.
+//! Differences from AWS that matter here: moto gives the network interfaces of a template addresses
+//! of its own choice, attaches none of them to an instance, and deletes neither route tables nor
+//! Elastic IPs with a stack.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -138,11 +139,13 @@ impl Stack {
             .to_owned())
     }
 
-    /// Deletes the stack's route tables, because moto does not, and then refuses to delete their VPCs.
+    /// Deletes the stack's route tables, because moto does not, and then refuses to delete their
+    /// VPCs.
     fn delete_route_tables(&self) -> Result<()> {
         let name = format!("StackName={NAME}");
         let resources = self.cloud_formation(&["Action=DescribeStackResources", &name])?;
-        // The id of a route is that of its table, `~`, and the network; that of an association is its table's.
+        // The id of a route is that of its table, `~`, and the network; that of an association is
+        // its table's.
         let tables: BTreeSet<_> = all(&resources, "PhysicalResourceId")
             .filter(|id| id.starts_with("rtb-") && !id.contains('~'))
             .collect();

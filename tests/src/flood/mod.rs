@@ -168,8 +168,8 @@ fn pour(plan: &Plan, stop: &AtomicBool, sent: &AtomicU64) -> Result<Duration> {
             Ok(taken) => {
                 sent.fetch_add(taken.count() as u64, Ordering::Relaxed);
             }
-            // The receiver's ring of 256 frames is full. The kernel empties it on this core, which only
-            // a sleep releases at once.
+            // The receiver's ring of 256 frames is full. The kernel empties it on this core, which
+            // only a sleep releases at once.
             Err(Errno::ENOBUFS) => thread::sleep(RING_FULL),
             Err(error) => {
                 return Err(error).with_context(|| format!("{} took no frames", plan.interface));
@@ -179,8 +179,8 @@ fn pour(plan: &Plan, stop: &AtomicBool, sent: &AtomicU64) -> Result<Duration> {
     Ok(began.elapsed())
 }
 
-/// Binds the calling thread to the machine's last core. With a virtual cable, the kernel receives the
-/// frames on the sender's core, so the other cores are left to everything else.
+/// Binds the calling thread to the machine's last core. With a virtual cable, the kernel receives
+/// the frames on the sender's core, so the other cores are left to everything else.
 fn stay_on_the_last_core() -> Result<()> {
     let mut cores = CpuSet::new();
     cores.set(thread::available_parallelism()?.get() - 1)?;

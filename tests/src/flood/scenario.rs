@@ -73,7 +73,8 @@ impl Scenario {
     pub fn play(&self) -> Result<Outcome> {
         let lab = Lab::raise()?;
         let igw = lab.internet_gateway.host();
-        // No host answers at the senders' addresses; without this route the gateway would reply to them.
+        // No host answers at the senders' addresses; without this route the gateway would reply to
+        // them.
         igw.script("ip route add blackhole 100.64.0.0/10")?;
         let settings = Settings {
             // The interval is long, so the interface is silent between two health checks.
@@ -95,8 +96,8 @@ impl Scenario {
         thread::sleep(AROUND);
         let honest = honest.stop()?;
         let established = throng.stop()?;
-        // Late packets, such as the web servers' retransmissions to the senders, would keep the counters
-        // changing: cut the balancer off.
+        // Late packets, such as the web servers' retransmissions to the senders, would keep the
+        // counters changing: cut the balancer off.
         lab.lb_a().cut()?;
         let after = Counted::of(&agent)?;
         Ok(Outcome {
@@ -177,7 +178,8 @@ struct Counted {
 }
 
 impl Counted {
-    /// Reads the counters at a moment when no packet arrives, so both numbers are of the same packets.
+    /// Reads the counters at a moment when no packet arrives, so both numbers are of the same
+    /// packets.
     fn of(agent: &Agent) -> Result<Self> {
         crate::wait::until("a moment without a packet", Duration::from_secs(30), || {
             let received = received(agent.host())?;

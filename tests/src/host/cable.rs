@@ -27,9 +27,10 @@ impl<'a> End<'a> {
 
 /// Connects two hosts by a cable. Both ends are up, without addresses.
 ///
-/// Both ends compute checksums and split segments in software. By default a virtual interface leaves
-/// both to hardware that does not exist, and an XDP program, which runs before the network stack, would
-/// forward packets with incomplete checksums. Packets from a real network card are complete.
+/// Both ends compute checksums and split segments in software. By default a virtual interface
+/// leaves both to hardware that does not exist, and an XDP program, which runs before the network
+/// stack, would forward packets with incomplete checksums. Packets from a real network card are
+/// complete.
 ///
 /// # Errors
 /// When the kernel refuses an operation.
@@ -55,8 +56,8 @@ pub fn connect(a: End<'_>, b: End<'_>) -> Result<()> {
 
 /// Makes an interface deliver the frames that an XDP program on the cable's other end transmits.
 ///
-/// A virtual interface accepts such frames if it has a receive ring, for which enabling GRO would be
-/// enough. But it is woken for them only if it has an XDP program itself (drivers/net/veth.c,
+/// A virtual interface accepts such frames if it has a receive ring, for which enabling GRO would
+/// be enough. But it is woken for them only if it has an XDP program itself (drivers/net/veth.c,
 /// `veth_xdp_flush`): with GRO alone the ring fills up, and then accepts no frames at all. So this
 /// attaches a program that lets every packet pass.
 ///
@@ -96,10 +97,10 @@ fn pass_all() -> Result<Vec<u8>> {
 /// as with a network card that has several queues.
 ///
 /// By default a virtual interface processes each packet on the CPU that sent it. Linux before 6.19
-/// answers data with a reset if it overtakes the acknowledgement that completes the handshake: for a
-/// moment the connection is in the table neither as a request nor as a socket
-/// (net/ipv4/inet_hashtables.c, `inet_ehash_insert`). This was seen once in 200,000 connections, with
-/// every balancer.
+/// answers data with a reset if it overtakes the acknowledgement that completes the handshake: for
+/// a moment the connection is in the table neither as a request nor as a socket
+/// (net/ipv4/inet_hashtables.c, `inet_ehash_insert`). This was seen once in 200,000 connections,
+/// with every balancer.
 fn plug_in(end: End<'_>) -> Result<()> {
     let interface = end.interface;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);

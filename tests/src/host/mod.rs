@@ -1,9 +1,10 @@
 //! A host of the lab: a network, mount, PID and UTS namespace that exists as long as its holder
 //! process. The lab is the set of hosts that an end-to-end test makes.
 //!
-//! A host has no name that is visible outside of it: no named namespace, file or interface. When the
-//! process that created it ends, the kernel ends the holder, every process of the host, and the
-//! namespaces. So nothing needs cleaning up after a crash, and several labs can run at the same time.
+//! A host has no name that is visible outside of it: no named namespace, file or interface. When
+//! the process that created it ends, the kernel ends the holder, every process of the host, and the
+//! namespaces. So nothing needs cleaning up after a crash, and several labs can run at the same
+//! time.
 
 use std::{
     fs::{self, File},
@@ -30,8 +31,9 @@ pub mod process;
 use self::{cable::End, process::Process};
 use crate::{spawner, wait};
 
-/// Script of a host's process 1: it sets up the host, prints `ready`, and stays until its standard input
-/// ends. The shell stays, rather than being replaced by `cat`, because it reaps orphaned processes.
+/// Script of a host's process 1: it sets up the host, prints `ready`, and stays until its standard
+/// input ends. The shell stays, rather than being replaced by `cat`, because it reaps orphaned
+/// processes.
 const HOLD: &str = r#"
 set -e
 hostname "$1"

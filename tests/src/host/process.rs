@@ -65,8 +65,8 @@ impl Process {
         Ok(())
     }
 
-    /// Sends a signal to the process, to those of its children that are in the same process group, and to
-    /// `nsenter`, which is in it too.
+    /// Sends a signal to the process, to those of its children that are in the same process group,
+    /// and to `nsenter`, which is in it too.
     ///
     /// # Errors
     /// All of them have ended.
@@ -82,8 +82,8 @@ impl Process {
         })
     }
 
-    /// Continues `nsenter`, which stops itself when its child is stopped, and then would not notice the
-    /// child's end. When continued, it continues the child too.
+    /// Continues `nsenter`, which stops itself when its child is stopped, and then would not notice
+    /// the child's end. When continued, it continues the child too.
     fn wake_entry(&self) {
         if let Ok(entry) = i32::try_from(self.entry.id()) {
             // An error means that `nsenter` has exited, so there is nothing to continue.
@@ -110,7 +110,8 @@ impl Process {
         self.pid
     }
 
-    /// Returns the CPU time of all threads of the process: user and system time, without interrupts.
+    /// Returns the CPU time of all threads of the process: user and system time, without
+    /// interrupts.
     ///
     /// # Errors
     /// The process has ended.

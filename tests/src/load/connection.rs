@@ -74,8 +74,8 @@ impl Connection {
         self.established
     }
 
-    /// Whether another request may be sent on the connection: the server has neither announced its end
-    /// nor closed it. Real clients check this before they reuse a connection.
+    /// Whether another request may be sent on the connection: the server has neither announced its
+    /// end nor closed it. Real clients check this before they reuse a connection.
     pub(super) fn is_open(&self) -> bool {
         !self.ending && self.stream.get_ref().is_silent()
     }
@@ -88,7 +88,8 @@ impl Connection {
         }
     }
 
-    /// Sends a request, reads the complete response, and returns the name of the server that answered.
+    /// Sends a request, reads the complete response, and returns the name of the server that
+    /// answered.
     pub(super) fn ask(&mut self, plan: &Plan) -> Result<String> {
         let connection = match plan.reuse {
             Reuse::Never => "close",

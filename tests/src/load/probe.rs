@@ -12,8 +12,8 @@ use rustls::client::Resumption;
 use super::{Answer, Load, Plan, Report, Reuse, attempt};
 use crate::{Host, Lab, wait};
 
-/// Repeatedly sends a request on a new connection. A connection without a response does not delay the
-/// next one, so the first response after an outage is detected within one interval.
+/// Repeatedly sends a request on a new connection. A connection without a response does not delay
+/// the next one, so the first response after an outage is detected within one interval.
 #[derive(Debug)]
 pub struct Probe(Load);
 

@@ -36,8 +36,8 @@ pub struct Answer {
 pub struct Failure {
     /// When the request was begun.
     pub began: Instant,
-    /// When the request's connection was established, according to the client's kernel; `None` if it
-    /// never was.
+    /// When the request's connection was established, according to the client's kernel; `None` if
+    /// it never was.
     pub connected: Option<Instant>,
     /// When the request failed or timed out.
     pub ended: Instant,

@@ -35,7 +35,8 @@ const STARTING: Duration = Duration::from_secs(20);
 /// the machine, which are all but those below `/run`.
 const MACHINES_MOUNTS: &str = "^/([^r].*|r([^u].*)?)?$";
 
-/// How often Prometheus scrapes and evaluates, and whether alerts wait before they fire and resolve.
+/// How often Prometheus scrapes and evaluates, and whether alerts wait before they fire and
+/// resolve.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Interval of scrapes and evaluations, as Prometheus writes durations.
@@ -85,8 +86,8 @@ pub struct Alert {
     pub labels: BTreeMap<String, String>,
 }
 
-/// A host `monitor` with a running Prometheus, configured by the files of `deploy/prometheus`, and the
-/// node_exporters that it scrapes. They end when this value is dropped.
+/// A host `monitor` with a running Prometheus, configured by the files of `deploy/prometheus`, and
+/// the node_exporters that it scrapes. They end when this value is dropped.
 #[derive(Debug)]
 pub struct Monitor {
     prometheus: Process,
@@ -95,9 +96,9 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Connects a host to the web servers' network, and starts Prometheus there and node_exporter on the
-    /// balancers and web servers. The agents must listen where the scrape configuration expects them:
-    /// [`Settings::monitored`](crate::agent::Settings::monitored).
+    /// Connects a host to the web servers' network, and starts Prometheus there and node_exporter
+    /// on the balancers and web servers. The agents must listen where the scrape configuration
+    /// expects them: [`Settings::monitored`](crate::agent::Settings::monitored).
     ///
     /// # Errors
     /// A program is missing or does not start; the error contains its log.
@@ -165,8 +166,8 @@ impl Monitor {
         self.prometheus.signal(Signal::SIGHUP)
     }
 
-    /// Returns the result of a query at this moment: of a vector its samples, of a scalar one sample
-    /// without labels.
+    /// Returns the result of a query at this moment: of a vector its samples, of a scalar one
+    /// sample without labels.
     ///
     /// # Errors
     /// Prometheus refuses the query or does not answer.

@@ -1,7 +1,7 @@
 //! Reader of the rule files in `deploy/prometheus/rules`.
 //!
-//! It reads the form that these files are written in, not YAML in general; `promtool check rules` makes
-//! sure that Prometheus reads the same.
+//! It reads the form that these files are written in, not YAML in general; `promtool check rules`
+//! makes sure that Prometheus reads the same.
 
 use super::files::RULES;
 

@@ -1,6 +1,7 @@
-//! Every alert of `deploy/prometheus` is made to fire and to clear by its real cause: real agents, packets
-//! and web servers, scraped by a real Prometheus that runs with the files of `deploy/prometheus`. Only
-//! intervals and delays are shorter; the expressions are those of the files.
+//! Every alert of `deploy/prometheus` is made to fire and to clear by its real cause: real agents,
+//! packets and web servers, scraped by a real Prometheus that runs with the files of
+//! `deploy/prometheus`. Only intervals and delays are shorter; the expressions are those of the
+//! files.
 
 mod pair;
 mod traffic;
@@ -106,8 +107,8 @@ struct Watched {
 }
 
 impl Watched {
-    /// Starts Prometheus, and waits until all targets and rules are healthy and no alert fires, but for
-    /// `from_the_start`.
+    /// Starts Prometheus, and waits until all targets and rules are healthy and no alert fires, but
+    /// for `from_the_start`.
     fn raise(
         lab: &Lab,
         expected: &'static [&'static str],

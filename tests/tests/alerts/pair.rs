@@ -40,8 +40,8 @@ pub(super) fn the_elastic_ip_the_roles_and_the_link() -> Result<()> {
     })?;
     let mut watched = Watched::raise(&scene.lab, OF_THE_PAIR, 9.0, &[])?;
 
-    // Adverts with wrong checksums arrive, sent by the gateway. The alert LbAdvertsRefused counts adverts of the
-    // last two minutes, so this cause comes first.
+    // Adverts with wrong checksums arrive, sent by the gateway. The alert LbAdvertsRefused counts
+    // adverts of the last two minutes, so this cause comes first.
     let wrong = Forged {
         checksum: false,
         ..Forged::from(BALANCERS[0].1, BALANCERS[1].1)

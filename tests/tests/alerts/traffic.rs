@@ -252,8 +252,8 @@ impl Site {
         watched.clear(&["LbFileDescriptorsLow"], SOON)
     }
 
-    /// Makes the alert fire that a host causes whose memory is in use. All hosts of the test network
-    /// share the memory of the machine, which must not run out, so on one host the kernel's
+    /// Makes the alert fire that a host causes whose memory is in use. All hosts of the test
+    /// network share the memory of the machine, which must not run out, so on one host the kernel's
     /// `/proc/meminfo` is covered by a copy with less available memory.
     fn memory_runs_low(&self, watched: &mut Watched) -> Result<()> {
         let host = self.lab.lb_b();
@@ -268,8 +268,8 @@ impl Site {
         watched.clear(&["NodeMemoryLow"], SOON)
     }
 
-    /// Makes the alert fire that a panic in the task of a client's connection causes, which ends the
-    /// connection without a response.
+    /// Makes the alert fire that a panic in the task of a client's connection causes, which ends
+    /// the connection without a response.
     fn a_connection_panics(&self, watched: &mut Watched) -> Result<()> {
         let client = &self.lab.client;
         let url = format!("http://{PLAIN}{PANIC_TARGET}");

@@ -13,8 +13,8 @@ pub(crate) const ADDRESS: &str = "192.0.2.1";
 /// Name of the interface that has the address [`ADDRESS`].
 pub(crate) const INTERFACE: &str = "lb0";
 
-/// Names of interfaces without an address, for additional agents: each agent attaches its program to a
-/// separate interface.
+/// Names of interfaces without an address, for additional agents: each agent attaches its program
+/// to a separate interface.
 pub(crate) const OTHER_INTERFACES: [&str; 2] = ["lb1", "lb2"];
 
 /// Runs this command again in new namespaces, with `argument` added to its arguments.

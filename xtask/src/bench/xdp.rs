@@ -34,7 +34,8 @@ pub(crate) struct XdpArguments {
     /// Table capacity, as a number of connections
     #[arg(long, default_value_t = 1 << 21, value_parser = clap::value_parser!(u32).range(1024..=1 << 23))]
     max_connections: u32,
-    /// Connections that open and close per second while packets of established connections are measured
+    /// Connections that open and close per second while packets of established connections are
+    /// measured
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=120_000))]
     churn_rate: u32,
     /// Also write the figures to this file

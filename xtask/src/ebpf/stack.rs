@@ -1,6 +1,7 @@
 //! The stack usage of functions in eBPF objects.
 
-/// Stack limit in bytes of a program with the functions that it calls (linux/filter.h, `MAX_BPF_STACK`).
+/// Stack limit in bytes of a program with the functions that it calls (linux/filter.h,
+/// `MAX_BPF_STACK`).
 pub(crate) const STACK_BUDGET: usize = 512;
 
 /// Kernels before 6.8, and those that interpret programs, round the size of each stack frame up to

@@ -127,7 +127,8 @@ impl Compiler {
         words.join(" ")
     }
 
-    /// Returns the version of the clippy that belongs to this compiler; `None` if it is not installed.
+    /// Returns the version of the clippy that belongs to this compiler; `None` if it is not
+    /// installed.
     pub(crate) fn clippy(&self) -> Option<String> {
         let mut clippy = match self {
             Self::Debian(_) => child::command("/usr/bin/clippy-driver"),

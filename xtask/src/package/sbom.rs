@@ -1,8 +1,8 @@
 //! The bill of materials: every crate that the binary is made of, in the format CycloneDX 1.5.
 //!
-//! It is made from `cargo metadata` and the lock file, without another tool: cargo-cyclonedx writes a file for
-//! each package of the workspace, development dependencies included, and cargo-auditable would build the
-//! binary again, with a wrapper around the compiler.
+//! It is made from `cargo metadata` and the lock file, without another tool: cargo-cyclonedx writes
+//! a file for each package of the workspace, development dependencies included, and cargo-auditable
+//! would build the binary again, with a wrapper around the compiler.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

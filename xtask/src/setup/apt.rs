@@ -12,7 +12,8 @@ use crate::{
 /// it.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Packages and their services, which must not start at boot: only the packages' programs are needed.
+/// Packages and their services, which must not start at boot: only the packages' programs are
+/// needed.
 const SERVICES: [(&str, &str); 6] = [
     ("nginx", "nginx.service"),
     ("haproxy", "haproxy.service"),

@@ -232,8 +232,8 @@ fn python(package: &PythonPackage) -> anyhow::Result<[Remedy; 2]> {
     Ok([
         remedy(
             "python3".to_owned(),
-            // The option `--clear` replaces what an interrupted attempt or another requirement left.
-            // The prompt records the requirement (`PythonPackage::is_outdated`).
+            // The option `--clear` replaces what an interrupted attempt or another requirement
+            // left. The prompt records the requirement (`PythonPackage::is_outdated`).
             &[
                 "-m",
                 "venv",
@@ -255,15 +255,15 @@ fn python(package: &PythonPackage) -> anyhow::Result<[Remedy; 2]> {
     ])
 }
 
-/// Returns the step that makes a clean Debian system with systemd's tools, from debootstrap's default mirror or
-/// the one that `LB_DEBIAN_MIRROR` names.
+/// Returns the step that makes a clean Debian system with systemd's tools, from debootstrap's
+/// default mirror or the one that `LB_DEBIAN_MIRROR` names.
 fn debian_root() -> anyhow::Result<Remedy> {
     let root = Workspace::find()?.target.join(DEBIAN_ROOT);
     let root = root
         .to_str()
         .context("the target directory's name is not UTF-8")?;
-    // debootstrap leaves a second sysfs on /sys, which hides the BPF file system, so it gets a mount
-    // namespace that ends with it.
+    // debootstrap leaves a second sysfs on /sys, which hides the BPF file system, so it gets a
+    // mount namespace that ends with it.
     let mut arguments: Vec<_> = [
         "--mount",
         "--propagation",

@@ -14,9 +14,9 @@ pub(crate) struct PythonPackage {
 }
 
 impl PythonPackage {
-    /// Returns whether the package's virtual environment exists and was made for another requirement
-    /// than the present one. The requirement of an environment is recorded as its prompt, in
-    /// `pyvenv.cfg`; one without a record is outdated, too.
+    /// Returns whether the package's virtual environment exists and was made for another
+    /// requirement than the present one. The requirement of an environment is recorded as its
+    /// prompt, in `pyvenv.cfg`; one without a record is outdated, too.
     pub(crate) fn is_outdated(&self) -> bool {
         let Ok(workspace) = Workspace::find() else {
             return false;
@@ -31,7 +31,8 @@ impl PythonPackage {
     }
 }
 
-/// moto, which simulates the EC2 and Auto Scaling APIs and CloudFormation. It depends on cfn-lint, which checks templates.
+/// moto, which simulates the EC2 and Auto Scaling APIs and CloudFormation. It depends on cfn-lint,
+/// which checks templates.
 pub(crate) const MOTO: PythonPackage = PythonPackage {
     requirement: "moto[server,ec2,cloudformation,autoscaling]==5.2.*",
     directory: "moto",

@@ -15,7 +15,8 @@ use syn::{
 /// `src/proxy/tls.rs`.
 pub(crate) type Module = Vec<String>;
 
-/// The modules of a package that have their own file, without those that are compiled for tests only.
+/// The modules of a package that have their own file, without those that are compiled for tests
+/// only.
 pub(crate) struct Package {
     files: BTreeMap<Module, File>,
 }

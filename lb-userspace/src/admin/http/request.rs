@@ -44,8 +44,8 @@ pub(super) struct Command {
     pub(super) body: usize,
 }
 
-/// Parses a request's head; `None` while it is incomplete. An error is the response to a request that is
-/// malformed or not supported.
+/// Parses a request's head; `None` while it is incomplete. An error is the response to a request
+/// that is malformed or not supported.
 pub(super) fn parse(head: &[u8]) -> Result<Option<Request>, Response> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);

@@ -47,8 +47,8 @@ impl Response {
         Self::new(200, JSON, body)
     }
 
-    /// Refuses a method that the path does not support. `allow` is the header that names the supported
-    /// ones.
+    /// Refuses a method that the path does not support. `allow` is the header that names the
+    /// supported ones.
     pub(super) fn not_allowed(allow: &'static str, body: &str) -> Self {
         Self {
             extra: allow,

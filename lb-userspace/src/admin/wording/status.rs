@@ -54,7 +54,8 @@ impl PoolStatus {
         sticky.into_iter().chain(queued).collect()
     }
 
-    /// Returns a backend's requests in flight and their limit, such as `7 of 100`; `None` without a limit.
+    /// Returns a backend's requests in flight and their limit, such as `7 of 100`; `None` without a
+    /// limit.
     #[must_use]
     pub fn in_use_in_words(&self, backend: &BackendStatus) -> Option<String> {
         let limit = self.limit?.per_backend as u64;
@@ -70,8 +71,8 @@ impl PoolStatus {
 }
 
 impl BackendStatus {
-    /// Returns the state for display, with anything else that keeps requests away from the backend: an
-    /// operator override, being a backup, an ejection.
+    /// Returns the state for display, with anything else that keeps requests away from the backend:
+    /// an operator override, being a backup, an ejection.
     #[must_use]
     pub fn state_in_words(&self, now: Moment) -> String {
         let state = self.state.as_str();

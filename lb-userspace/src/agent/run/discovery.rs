@@ -41,8 +41,8 @@ const TRY_EXCLUDED_EVERY: Duration = Duration::from_secs(5);
 
 impl Discovery {
     /// Reads the backends that an earlier agent saved in this file, and asks no source yet. If the
-    /// file cannot be read, that is logged, and the agent starts without them. Must be called within
-    /// a tokio runtime.
+    /// file cannot be read, that is logged, and the agent starts without them. Must be called
+    /// within a tokio runtime.
     pub(in crate::agent) fn recall(file: PathBuf) -> Self {
         let file = SavedBackendsFile::at(file);
         let saved = file.read().unwrap_or_else(|error| {

@@ -50,8 +50,8 @@ pub(in crate::agent) struct Bequest {
 #[derive(Debug)]
 pub(in crate::agent) struct Successor(Channel);
 
-/// Starts the binary that is now installed at the path of this process's binary, with the arguments of this
-/// process.
+/// Starts the binary that is now installed at the path of this process's binary, with the arguments
+/// of this process.
 ///
 /// # Errors
 /// The cause, as a sentence for the operator.

@@ -243,7 +243,8 @@ fn what_is_saved_is_what_another_agent_begins_with() {
     );
 }
 
-/// An outcome of a query: 0 is a failure, otherwise the bits say which of seven backends are listed.
+/// An outcome of a query: 0 is a failure, otherwise the bits say which of seven backends are
+/// listed.
 fn outcome(bits: u8) -> Result<Answer, SourceError> {
     if bits == 0xff {
         return Err(failure());

@@ -135,12 +135,12 @@ impl Dns {
         })
     }
 
-    /// Looks up the records of a service, and the addresses of all their targets. A target that does
-    /// not exist is left out, but one that could not be looked up fails the query, because an answer
-    /// with a part of the targets would remove the backends of the others.
+    /// Looks up the records of a service, and the addresses of all their targets. A target that
+    /// does not exist is left out, but one that could not be looked up fails the query, because an
+    /// answer with a part of the targets would remove the backends of the others.
     ///
-    /// The addresses that the name server may add to its answer are not used: it may add only some of
-    /// them (RFC 2181, section 9).
+    /// The addresses that the name server may add to its answer are not used: it may add only some
+    /// of them (RFC 2181, section 9).
     async fn service(&self, resolver: &Arc<Resolver>, name: &Name) -> Result<Answer, SourceError> {
         let found = resolver.look_up(name, RecordType::SRV).await?;
         let records: Vec<_> = found.records.iter().filter_map(service::record).collect();
@@ -194,9 +194,9 @@ fn addresses(found: &Found) -> impl Iterator<Item = IpAddr> {
     })
 }
 
-/// Returns the name servers in the content of a resolv.conf(5). Everything else in it is ignored, as
-/// the C library ignores what it does not know; the parser of the DNS library logs a warning about
-/// such lines each time.
+/// Returns the name servers in the content of a resolv.conf(5). Everything else in it is ignored,
+/// as the C library ignores what it does not know; the parser of the DNS library logs a warning
+/// about such lines each time.
 fn nameservers(content: &str) -> Vec<SocketAddr> {
     const DNS_PORT: u16 = 53;
     let lines = content.lines().map(str::split_whitespace);

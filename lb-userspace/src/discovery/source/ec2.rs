@@ -1,4 +1,5 @@
-//! A source of backends that is EC2: running instances with tags, or those of an Auto Scaling group.
+//! A source of backends that is EC2: running instances with tags, or those of an Auto Scaling
+//! group.
 
 use std::net::SocketAddr;
 

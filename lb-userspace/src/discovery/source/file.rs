@@ -26,13 +26,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// A file with a line for each backend.
 ///
 /// A program may be writing the file while it is read. New content is therefore used only when two
-/// readings in a row have found it; until then the previous content stays. The first query makes both
-/// readings itself.
+/// readings in a row have found it; until then the previous content stays. The first query makes
+/// both readings itself.
 #[derive(Debug)]
 pub(super) struct File {
     path: PathBuf,
-    /// The reading that is under way. It continues when a query is dropped, because a blocked thread
-    /// cannot be stopped: the next query waits for it instead of blocking another thread.
+    /// The reading that is under way. It continues when a query is dropped, because a blocked
+    /// thread cannot be stopped: the next query waits for it instead of blocking another thread.
     reading: Option<JoinHandle<io::Result<Vec<u8>>>>,
     content: Settling,
 }

@@ -19,8 +19,8 @@ pub use self::reconcile::Want;
 use super::Error;
 use crate::config::InterfaceAddress;
 
-/// The moving addresses, and the task that reconciles them. Dropping it ends the task and leaves the
-/// interface as it is.
+/// The moving addresses, and the task that reconciles them. Dropping it ends the task and leaves
+/// the interface as it is.
 #[derive(Debug)]
 pub struct Addresses {
     orders: watch::Sender<Wanted>,

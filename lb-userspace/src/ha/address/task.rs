@@ -265,8 +265,8 @@ impl AddressTask {
         }
         if let Err(error) = self.announce_each(count) {
             self.schedule.again_at(Instant::now() + RETRY);
-            // The next announcement opens a new socket: this one may be bound to an interface that was
-            // removed.
+            // The next announcement opens a new socket: this one may be bound to an interface that
+            // was removed.
             self.announcer = Announcer::new(&self.name);
             self.complain(Some(error.to_string()));
         }

@@ -1,8 +1,8 @@
 //! VRRP adverts on the wire: one raw socket that both sends and receives them.
 //!
-//! Nothing that the network does makes this module fail: failed sends are counted and logged, refused
-//! packets are counted by reason, and a socket whose interface was removed is reopened when the
-//! interface is back.
+//! Nothing that the network does makes this module fail: failed sends are counted and logged,
+//! refused packets are counted by reason, and a socket whose interface was removed is reopened when
+//! the interface is back.
 
 mod counters;
 mod listen;
@@ -84,8 +84,8 @@ impl Adverts {
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// The settings are inconsistent, the key file is invalid, or the kernel refuses a raw socket, which
-    /// takes `CAP_NET_RAW`.
+    /// The settings are inconsistent, the key file is invalid, or the kernel refuses a raw socket,
+    /// which takes `CAP_NET_RAW`.
     pub fn open(ha: &Ha, node: &Node) -> Result<(Self, mpsc::Receiver<Received>), Error> {
         let wire = settings::wire(ha)?;
         let shared = Arc::new(Shared {

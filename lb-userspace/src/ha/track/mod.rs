@@ -98,8 +98,8 @@ struct Report {
 type Reports = mpsc::UnboundedSender<Report>;
 
 impl Tracking {
-    /// Starts to track these objects. Must be called within a tokio runtime, in the network namespace of
-    /// the interfaces.
+    /// Starts to track these objects. Must be called within a tokio runtime, in the network
+    /// namespace of the interfaces.
     ///
     /// # Errors
     /// This process may not subscribe to changes of interfaces.

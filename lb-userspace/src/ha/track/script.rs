@@ -45,7 +45,8 @@ async fn one_run(
     report: &mut impl FnMut(Look, String) -> bool,
 ) -> bool {
     match timeout(limit, running.end()).await {
-        // Background processes that the script left are killed: otherwise every run would leave more.
+        // Background processes that the script left are killed: otherwise every run would leave
+        // more.
         Ok(ended) if ended.success => report(Look::Succeeded, ended.message),
         Ok(ended) => report(Look::Failed, ended.message),
         Err(_elapsed) => {

@@ -36,8 +36,8 @@ impl fmt::Display for What {
 pub enum Effect {
     /// While the object fails, this host is in fault: it must not be active.
     Fault,
-    /// A weight that is added to the priority: a negative one while the object fails, a positive one
-    /// while it succeeds. Never zero.
+    /// A weight that is added to the priority: a negative one while the object fails, a positive
+    /// one while it succeeds. Never zero.
     Weight(i16),
     /// Subtracted from the priority while any pool has too few healthy backends; once, however many
     /// such pools there are.

@@ -130,8 +130,8 @@ fn honest(clients: &Clients) {
     }
 }
 
-/// Checks that a client may have exactly as many connections as the limit says, so no connection that
-/// has ended is still counted.
+/// Checks that a client may have exactly as many connections as the limit says, so no connection
+/// that has ended is still counted.
 fn no_lease_is_left(front: &mut Front, clients: &Clients) {
     settle(front);
     front.limit(LIMIT);

@@ -1,8 +1,8 @@
 //! A load generator of short connections: connect, one request, its response, close.
 //!
-//! The generator is one thread with epoll, as wrk is, so it costs the machine about as much. Unlike wrk
-//! it includes the time to connect in its times, chooses the source address of each connection, and
-//! decides which side closes first: that side keeps the connection in TIME-WAIT.
+//! The generator is one thread with epoll, as wrk is, so it costs the machine about as much. Unlike
+//! wrk it includes the time to connect in its times, chooses the source address of each connection,
+//! and decides which side closes first: that side keeps the connection in TIME-WAIT.
 
 mod exchange;
 mod report;
@@ -62,8 +62,8 @@ pub enum Closing {
 }
 
 impl Churn {
-    /// Returns a load of 16 concurrent connections from the client's own address to `http://` the Elastic IP,
-    /// as fast as they are answered.
+    /// Returns a load of 16 concurrent connections from the client's own address to `http://` the
+    /// Elastic IP, as fast as they are answered.
     #[must_use]
     pub fn new(closing: Closing, lasts: Duration) -> Self {
         Self {
@@ -191,8 +191,8 @@ impl<'a> Generator<'a> {
             .is_none_or(|rate| (self.begun as f64) < due(rate))
     }
 
-    /// Waits for events, but no longer than until the next check of time-outs or, with a rate, until
-    /// about one more connection is due. Returns the number of events.
+    /// Waits for events, but no longer than until the next check of time-outs or, with a rate,
+    /// until about one more connection is due. Returns the number of events.
     fn wait(&self, events: &mut [EpollEvent]) -> Result<usize> {
         let limit = match self.plan.rate {
             None => LOOK,

@@ -9,8 +9,8 @@ use anyhow::{Error, Result, bail};
 pub struct ChurnReport {
     /// Number of answered connections in each second of the load, by the time at which they ended.
     pub per_second: Vec<u64>,
-    /// Time from the SYN to the last byte of the response of each answered connection, in microseconds,
-    /// in the order in which they ended.
+    /// Time from the SYN to the last byte of the response of each answered connection, in
+    /// microseconds, in the order in which they ended.
     pub microseconds: Vec<u32>,
     /// Number of failed connections by reason.
     pub failures: BTreeMap<String, u64>,
@@ -29,8 +29,8 @@ impl ChurnReport {
         self.failures.values().sum()
     }
 
-    /// Returns the quantile `part` (0 to 1) of the times of answered connections; `None` if none was
-    /// answered.
+    /// Returns the quantile `part` (0 to 1) of the times of answered connections; `None` if none
+    /// was answered.
     #[must_use]
     pub fn percentile(&self, part: f64) -> Option<Duration> {
         let mut sorted = self.microseconds.clone();

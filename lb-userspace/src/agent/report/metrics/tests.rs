@@ -328,8 +328,9 @@ fn promtool_has_nothing_to_say() {
     assert_eq!(said, Ok(String::new()));
 }
 
-/// Runs promtool on `input`. Returns its output, or an error if it rejects the input. Returns `None` if
-/// promtool is not installed (`cargo xtask setup` installs it), so that the other tests still run.
+/// Runs promtool on `input`. Returns its output, or an error if it rejects the input. Returns
+/// `None` if promtool is not installed (`cargo xtask setup` installs it), so that the other tests
+/// still run.
 fn promtool(arguments: &[&str], input: &str) -> Option<Result<String, String>> {
     let mut promtool = match Command::new("promtool")
         .args(arguments)

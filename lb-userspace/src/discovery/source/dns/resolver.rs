@@ -1,8 +1,8 @@
 //! Asks name servers for the records of a name.
 //!
 //! The library's resolver is not used, but the layer below it: the resolver does not ask the next
-//! name server when one answers SERVFAIL or REFUSED, does not say which name server failed, and does
-//! not follow an alias to records of type SRV.
+//! name server when one answers SERVFAIL or REFUSED, does not say which name server failed, and
+//! does not follow an alias to records of type SRV.
 
 use std::{
     collections::BTreeMap,

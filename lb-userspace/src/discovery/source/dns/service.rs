@@ -12,8 +12,8 @@ use crate::{config::Weight, discovery::ListedBackend};
 /// The largest weight of a backend.
 const HEAVIEST: u32 = 256;
 
-/// Returns the data of a record of type SRV that names a server; `None` for other types, and for the
-/// target `.`, which means that the service is not available at this name.
+/// Returns the data of a record of type SRV that names a server; `None` for other types, and for
+/// the target `.`, which means that the service is not available at this name.
 pub(super) fn record(record: &Record) -> Option<&SRV> {
     match &record.data {
         RData::SRV(srv) if !srv.target.is_root() => Some(srv),
@@ -21,8 +21,8 @@ pub(super) fn record(record: &Record) -> Option<&SRV> {
     }
 }
 
-/// Returns a backend for each address of the target of each record. Those of the lowest priority are
-/// the ones that are used; all others are backups.
+/// Returns a backend for each address of the target of each record. Those of the lowest priority
+/// are the ones that are used; all others are backups.
 pub(super) fn backends(
     records: &[&SRV],
     addresses: &HashMap<Name, Vec<IpAddr>>,
