@@ -33,6 +33,9 @@ const APP: &str = r#"max_connections = 2
 queue = { size = 4 }
 outlier = { consecutive_failures = 3, ejection_time = "2s" }"#;
 
+/// The file in which a pool discovers its backends.
+const LIST: &str = "/run/lb/backends";
+
 /// The address and port of a service of mode `http`.
 const PLAIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(ELASTIC_IP), 8081);
 
@@ -50,6 +53,9 @@ fn every_query_of_every_panel_returns_data() -> Result<()> {
         }
         settings
     });
+    for host in &lab.balancers {
+        host.write(LIST, "10.0.0.6:80\n")?;
+    }
     let pair = Pair::start(&lab, &settings)?;
     follower.wait_for(VIRTUAL_IP, LIMIT)?;
     let monitor = Monitor::raise(&lab, Pace::TEST)?;
@@ -196,6 +202,17 @@ fn more() -> String {
 name = "everything"
 path_prefix = "/"
 pool = "app"
+
+[[pool]]
+name = "found"
+[pool.discover]
+file = "{LIST}"
+
+[[service]]
+name = "found"
+listen = "{VIRTUAL_IP}:8083"
+mode = "http"
+pool = "found"
 
 [log.access]
 to = "/run/lb/access.log"

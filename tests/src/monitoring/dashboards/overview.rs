@@ -13,6 +13,7 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
         ("The pair", PAIR),
         ("Clients", CLIENTS),
         ("Backends", BACKENDS),
+        ("Discovery", DISCOVERY),
     ],
 };
 
@@ -173,4 +174,53 @@ const BACKENDS: &[Panel] = &[
     )
     .limits(&[(0.5, "yellow"), (1.0, "red")])
     .wide(12),
+];
+
+const DISCOVERY: &[Panel] = &[
+    timeline(
+        "Sources of backends",
+        "Whether the source of each pool that discovers its backends answers; each host asks for itself.",
+        &[(
+            r#"lb_discovery_failing{job="$job",instance=~"$instance"}"#,
+            "{{pool}} by {{instance}}",
+        )],
+        &[("0", "answers", "green"), ("1", "fails", "red")],
+    ),
+    lines(
+        "Discovered backends",
+        "none",
+        "Backends that the source of each pool has, that are leaving, and that cannot be used.",
+        &[
+            (
+                r#"max by (pool) (lb_discovery_backends{job="$job",instance=~"$instance"})"#,
+                "{{pool}}",
+            ),
+            (
+                r#"max by (pool) (lb_discovery_leaving_backends{job="$job",instance=~"$instance"})"#,
+                "{{pool}} leaving",
+            ),
+            (
+                r#"max by (pool) (lb_discovery_excluded_backends{job="$job",instance=~"$instance"})"#,
+                "{{pool}} excluded",
+            ),
+        ],
+    ),
+    lines(
+        "Time since the last answer",
+        "s",
+        "Time since the source of each pool last answered with backends.",
+        &[(
+            r#"time() - min by (pool) (lb_discovery_last_answer_timestamp_seconds{job="$job",instance=~"$instance"})"#,
+            "{{pool}}",
+        )],
+    ),
+    lines(
+        "Queries of the sources",
+        "reqps",
+        "Queries a second of the source of each pool, by outcome.",
+        &[(
+            r#"sum by (pool, outcome) (rate(lb_discovery_queries_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
+            "{{pool}} {{outcome}}",
+        )],
+    ),
 ];
