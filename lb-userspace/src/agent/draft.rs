@@ -120,7 +120,8 @@ fn missing_interfaces(wanted: &Interfaces) -> Vec<String> {
         .collect()
 }
 
-/// Returns how much a configuration contains, in one line: `2 services, 1 pool, 4 backends`.
+/// Returns how much a configuration contains, in one line: `2 services, 1 pool, 4 backends`, and how
+/// many pools discover their backends, if any does.
 #[must_use]
 pub fn summary(config: &Config) -> String {
     let counted = |count: usize, noun: &str| match count {
@@ -128,12 +129,19 @@ pub fn summary(config: &Config) -> String {
         _ => format!("{count} {noun}s"),
     };
     let backends = config.pools.iter().map(|pool| pool.backends.len()).sum();
-    [
+    let discovering = config.pools.iter();
+    let discovering = discovering.filter(|pool| pool.discover.is_some()).count();
+    let mut parts = vec![
         counted(config.services.len(), "service"),
         counted(config.pools.len(), "pool"),
         counted(backends, "backend"),
-    ]
-    .join(", ")
+    ];
+    match discovering {
+        0 => {}
+        1 => parts.push("1 pool discovers its backends".to_owned()),
+        _ => parts.push(format!("{discovering} pools discover their backends")),
+    }
+    parts.join(", ")
 }
 
 impl DraftError {
@@ -212,5 +220,11 @@ mod tests {
             .fold(String::new(), |text, line| text + line + "\n");
         let draft = read(&text).expect("good");
         assert_eq!(summary(&draft.config), "1 service, 1 pool, 2 backends");
+        let listed = "backends = [\"127.0.0.1:8081\", \"127.0.0.1:8082\"]";
+        let draft = read(&text.replace(listed, "discover = { file = \"/run/backends\" }"));
+        assert_eq!(
+            summary(&draft.expect("good").config),
+            "1 service, 1 pool, 0 backends, 1 pool discovers its backends"
+        );
     }
 }
