@@ -138,7 +138,7 @@ impl ApiError {
     }
 }
 
-/// What a call to AWS is for, which decides where its errors send the operator.
+/// What a call to AWS is for, which decides what its errors advise.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Purpose {
     /// The Elastic IP, of the section `[ha.elastic_ip]`.
@@ -148,7 +148,7 @@ enum Purpose {
 }
 
 /// Classifies a response with the code of an error from the service of AWS called `service`.
-/// Returns the kind of the error, and what to tell the operator about it.
+/// Returns the kind of the error, and what was found, for the message.
 fn of_code<E: ProvideErrorMetadata>(
     service: &str,
     error: &E,
@@ -166,7 +166,7 @@ fn of_code<E: ProvideErrorMetadata>(
 }
 
 /// Classifies a response without an error code of AWS: it came from a proxy in between, or has no
-/// XML. Returns the kind of the error, and what to tell the operator about it.
+/// XML. Returns the kind of the error, and what was found, for the message.
 fn without_code(service: &str, status: u16) -> (ErrorKind, String) {
     let kind = if status == 429 {
         ErrorKind::Throttled

@@ -17,7 +17,8 @@ use super::{
 /// answer.
 const PAGE: usize = 200;
 
-/// The most instances that are listed. The kernel's tables have no room for more backends.
+/// The most instances that are listed. So many take 50 calls by tags, which must end within the
+/// time limit of a query.
 const MOST: usize = 10_000;
 
 /// How to reach the APIs that list instances.

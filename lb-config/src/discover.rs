@@ -291,7 +291,7 @@ fn read_source(section: &Section<'_>) -> Result<DiscoverySource, Reported> {
     let instances = match (tags?, group?) {
         (Some(tags), _) => InstanceFilter::Tags(read_tags(section, tags)?),
         (None, Some(group)) => InstanceFilter::AutoScalingGroup(group.into_inner()),
-        // That there is no source has been reported.
+        // The missing source has been reported.
         (None, None) => return Err(Reported),
     };
     Ok(DiscoverySource::Ec2 {
@@ -344,7 +344,7 @@ fn read_tags(
 }
 
 /// Parses a name in DNS (RFC 1035, section 2.3.4; underscores as in RFC 2782), and removes a final
-/// dot. `hint_of_port` makes the hint for a name that is followed by a port.
+/// dot. `hint_of_port` returns the hint for a name that is followed by a port.
 fn dns_name(text: &str, hint_of_port: impl Fn(&str, &str) -> String) -> Result<String, Complaint> {
     let hint = "write a full name, such as \"web.internal.example.org\"";
     let name = text.strip_suffix('.').unwrap_or(text);
@@ -369,8 +369,8 @@ fn dns_name(text: &str, hint_of_port: impl Fn(&str, &str) -> String) -> Result<S
     Ok(name.to_ascii_lowercase())
 }
 
-/// Whether a text, which has no final dot, is a name in DNS. The last label of one is never a
-/// number (RFC 3696, section 2): `10.0.0.256` is a wrong address.
+/// Whether a text, which has no final dot, is a name in DNS. The last label of a name is never a
+/// number (RFC 3696, section 2): `10.0.0.256` is an invalid address.
 fn is_name(name: &str) -> bool {
     let valid = |label: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');

@@ -1,7 +1,7 @@
 //! The effective configuration: that of the file, with the backends that were discovered.
 //!
-//! What the parser refuses in a file is here excluded, one backend at a time: a source that lists
-//! an unusable address does not keep the usable ones out of their pool.
+//! A backend that the parser would refuse in a file is excluded here, and the others are used: an
+//! unusable address in a source does not keep the usable ones out of their pool.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -100,8 +100,8 @@ impl Config {
     /// `[pool.discover]` gets those of `found` that it can use. Other pools keep theirs.
     ///
     /// The backends that such a pool has in this configuration are in force. They have precedence
-    /// over new ones where there is not room for all, and one that its source has made a backup,
-    /// which the pool cannot have, is drained rather than removed.
+    /// over new ones if there is not room for all. If the source makes one of them a backup, and
+    /// the pool cannot have backups, that backend is drained rather than removed.
     #[must_use]
     pub fn with_discovered(&self, found: &DiscoveredPools) -> Effective {
         let mut excluded = Vec::new();
@@ -161,7 +161,7 @@ impl Config {
     }
 }
 
-/// The services that use a pool, as far as they restrict its backends.
+/// What restricts the backends of a pool: the services that use it.
 struct Uses<'c> {
     /// The names and listen addresses of the services.
     listeners: Vec<(&'c Name, SocketAddr)>,
@@ -179,8 +179,8 @@ impl<'c> Uses<'c> {
         }
     }
 
-    /// Returns those of the backends that the pool can use, sorted by their addresses, each of them
-    /// once and with a unique name. The others are added to `excluded`.
+    /// Returns the backends that the pool can use, sorted by their addresses, each address once and
+    /// each with a unique name. The others are added to `excluded`.
     fn usable(
         &self,
         pool: &Pool,
@@ -206,7 +206,7 @@ impl<'c> Uses<'c> {
             is_drained
         });
         name_uniquely(&mut backends);
-        // A pool whose backends are all backups has nothing that they could stand in for.
+        // Backups in a pool without other backends are used as ordinary backends.
         if backends.iter().all(|backend| backend.backup) {
             for backend in &mut backends {
                 backend.backup = false;
@@ -245,8 +245,8 @@ impl<'c> Uses<'c> {
         obstacles.next().map(|(_, reason)| reason)
     }
 
-    /// Removes the backends for which the kernel's tables have no room, and reduces the room by the
-    /// others. Backends that are leaving are removed first, then those that are not in force.
+    /// Removes the backends for which the kernel's tables have no room, and subtracts the others
+    /// from `room`. Backends that are leaving are removed first, then those that are not in force.
     fn limit(
         &self,
         pool: &Pool,

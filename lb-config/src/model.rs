@@ -79,7 +79,7 @@ impl Name {
         ((1..=63).contains(&text.len()) && text.bytes().all(allowed)).then(|| Self(text.into()))
     }
 
-    /// Returns the name of a backend that has no other: its address and port.
+    /// Returns the name of a backend without a configured name: its address and port.
     #[must_use]
     pub fn of_address(address: SocketAddr) -> Self {
         Self(address.to_string().into())
@@ -207,7 +207,7 @@ pub struct Pool {
     /// The keys of the pool that apply to single requests. Only the HTTP front uses them.
     pub per_request: PerRequest,
     /// The pool's backends; names and addresses are unique in the pool. At least one, unless they
-    /// are discovered: then none as long as none was found.
+    /// are discovered: then none until some were found.
     pub backends: Vec<Backend>,
     /// Where the pool's backends are found while the agent runs; `None` if the file lists them.
     pub discover: Option<Discover>,

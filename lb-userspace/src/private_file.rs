@@ -134,7 +134,7 @@ pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, PrivateFileError> 
 }
 
 /// Reads a file as [`read`] does, for an agent that runs as `agent`: the file must belong to root
-/// or to that user. Root can examine the files of an agent by this.
+/// or to that user. With this, root can examine the files of an agent that runs as another user.
 ///
 /// # Errors
 /// As those of [`read`].

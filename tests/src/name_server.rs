@@ -35,7 +35,7 @@ pub enum Data {
     A(Ipv4Addr),
     /// An IPv6 address.
     Aaaa(Ipv6Addr),
-    /// The place of a service (RFC 2782).
+    /// The target of a service (RFC 2782).
     Srv {
         /// Priority of the target: clients use the lowest number whose targets they reach.
         priority: u16,
@@ -65,7 +65,7 @@ impl Record {
         Self::new(name, ttl, Data::Aaaa(address))
     }
 
-    /// Returns a record that places the service `name` at `target`, with priority 0.
+    /// Returns a record of type SRV for the service `name` at `target`, with priority 0.
     #[must_use]
     pub fn srv(name: &str, ttl: u32, weight: u16, port: u16, target: &str) -> Self {
         let data = Data::Srv {

@@ -158,8 +158,8 @@ fn an_address_that_is_moved_by_hand_comes_back() -> Result<()> {
     let scene = Scene::raise()?;
     for (moves, away) in [(1, Some(1)), (2, None)] {
         scene.ec2.move_to(away);
-        // The gateway follows the moves later, so that it alone does not show that the Elastic IP
-        // came back.
+        // The gateway follows the Elastic IP with a delay, so that it may not have noticed that the
+        // address was away: the call that moves it back is the evidence.
         wait::until_true("the call that moves it back", NOTICED, || {
             Ok(scene.ec2.moves() == moves)
         })

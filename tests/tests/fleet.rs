@@ -18,7 +18,7 @@ const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5000);
 
 const BALANCERS: &[(&str, Ipv4Addr)] = &[("lb-a", Ipv4Addr::new(172, 31, 0, 68))];
 
-/// The time for which a fault lasts that does not end during a test.
+/// Duration of a fault that must not end before the test does.
 const LONG: Duration = Duration::from_secs(600);
 
 /// Filters for running instances with the tag `Role=web`.
@@ -28,7 +28,7 @@ const RUNNING_WEBS: [&str; 3] = [
     "Name=instance-state-name,Values=running",
 ];
 
-/// A host with an EC2 and Auto Scaling API, which the tests ask by the AWS CLI.
+/// A host with an EC2 and Auto Scaling API, which the tests call with the AWS CLI.
 struct Site<A> {
     host: Host,
     api: A,

@@ -9,7 +9,7 @@ use lb_config::InstanceFilter;
 use crate::site::{Site, failed};
 
 impl Site {
-    /// Returns the fewest settings with which the host under test lists instances.
+    /// Returns the settings that the host under test needs to list instances.
     fn instances_settings(&self) -> InstancesSettings {
         InstancesSettings {
             region: None,
@@ -93,7 +93,8 @@ async fn more_instances_than_one_answer_has_are_listed_page_by_page() {
     });
     site.ec2.faults(|faults| faults.page_size = Some(70));
     let instances = site.instances().await;
-    // By tags 4 pages of 70; by group 3 pages for 200 instances, and 1 for the other 50.
+    // The list by tags has 4 pages of at most 70 instances. The list by group has 3 pages for the
+    // first 200 instances, and 1 for the other 50.
     let (describe, group_first) = ("DescribeInstances", "DescribeAutoScalingGroups");
     for (filter, calls) in [
         (tags(&[("Role", "web")]), [describe; 4].to_vec()),

@@ -116,7 +116,7 @@ fn backends_of_one_name_are_named_after_their_addresses() {
         named("web", "10.0.0.6:80"),
         named("app", "10.0.0.7:80"),
         named("web", "10.0.0.8:80"),
-        // Two that have each other's address as their name.
+        // Each of these two has the other's address as its name.
         named("10.0.0.10:80", "10.0.0.9:80"),
         named("10.0.0.9:80", "10.0.0.10:80"),
     ];
@@ -198,7 +198,7 @@ fn other_reasons_are_sentences_too() {
     );
 }
 
-/// Returns this many backends, of which the first `leaving` are leaving.
+/// Returns `count` backends, of which the first `leaving` are leaving.
 fn many(network: u8, count: u16, leaving: u16) -> Vec<Backend> {
     let backend = |number: u16| {
         let [a, b] = number.to_be_bytes();
@@ -243,7 +243,7 @@ fn backends_beyond_the_kernels_tables_are_excluded_those_that_are_leaving_first(
         |one: &lb_config::Excluded| one.reason == Exclusion::TooMany && one.pool == name("other");
     assert!(effective.excluded.iter().all(is_too_many));
 
-    // With one backend more than fits, the first that is leaving has no place.
+    // One backend more than the tables hold: the first that is leaving is excluded.
     let pools = found(many(1, 8_192, 1));
     let effective = config.with_discovered(&pools);
     let first = &effective.excluded[0];
@@ -267,7 +267,7 @@ fn a_pool_whose_backends_are_all_backups_has_ordinary_ones_in_their_place() {
         [at("10.0.0.6:80"), at("10.0.0.7:80")]
     );
 
-    // The only other one cannot be used.
+    // The only backend that is not a backup cannot be used.
     let with_another = [backends.clone(), vec![at("0.0.0.0:80")]].concat();
     let effective = config(&["http"]).with_discovered(&found(with_another));
     assert!(
@@ -277,7 +277,7 @@ fn a_pool_whose_backends_are_all_backups_has_ordinary_ones_in_their_place() {
             .any(|one| one.backup)
     );
 
-    // Beside another they stay backups.
+    // In a pool with another backend they stay backups.
     let with_another = [backends, vec![at("10.0.0.8:80")]].concat();
     let effective = config(&["http"]).with_discovered(&found(with_another));
     let backups = effective.config.pools[0]
@@ -325,7 +325,7 @@ fn pools_in_services_and_routes_are_replaced_as_well() {
             .find(|one| one.name == pool.name);
         assert_eq!(of_list, Some(pool));
     }
-    // The same backends again change nothing, and none empty the pools.
+    // To apply the same backends again changes nothing, and to apply none empties the pools.
     assert_eq!(effective.config.with_discovered(&pools), effective);
     assert_eq!(
         effective
@@ -349,7 +349,8 @@ fn pools_that_discover_nothing_are_untouched() {
     assert!(!config.discovers());
 }
 
-/// Generates backends with few addresses and names, so that they repeat and meet every rule.
+/// Generates backends with few different addresses and names, so that they repeat, and that every
+/// reason to exclude a backend occurs.
 fn any_backend() -> impl Strategy<Value = Backend> {
     let hosts = [
         "10.0.0.6",
@@ -396,7 +397,7 @@ fn any_backend() -> impl Strategy<Value = Backend> {
 /// Returns the file of a pool that lists these backends, and of services of these modes.
 fn listing(modes: &[&str], backends: &[Backend]) -> String {
     let tables = backends.iter().map(|backend| {
-        // A name with a colon is that of an address, which a file does not give.
+        // A name with a colon is an address: the name of a backend that the file does not name.
         let name = backend.name.as_str();
         let name = match name.contains(':') {
             true => String::new(),
@@ -429,7 +430,7 @@ fn listing(modes: &[&str], backends: &[Backend]) -> String {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
-    /// The parser is the measure of what is usable: it accepts the backends of the pool as listed
+    /// The parser decides which backends are usable: it accepts the backends of the pool as listed
     /// ones, and refuses every backend that is excluded.
     #[test]
     fn what_is_used_could_be_listed_and_what_is_excluded_could_not(
@@ -454,7 +455,7 @@ proptest! {
             prop_assert!(parse(&text).is_ok(), "{}\n{}", parse(&text).unwrap_err(), text);
         }
         for one in &effective.excluded {
-            // Of one address twice, either may be the one that is left.
+            // If an address occurs twice, either entry may be the one that was excluded.
             let refused = backends.iter().filter(|backend| backend.address == one.address);
             let mut refused = refused.map(|backend| {
                 let backends = [named("beside", "10.9.9.9:80"), backend.clone()];
@@ -468,7 +469,7 @@ proptest! {
     fn the_order_in_which_backends_are_found_does_not_matter(
         (backends, shuffled) in prop::collection::vec(any_backend(), 0..12)
             .prop_map(|mut backends| {
-                // Of one address twice, which is kept may depend on the order.
+                // If an address occurs twice, the order may decide which entry is kept.
                 backends.sort_by_key(|backend| backend.address);
                 backends.dedup_by_key(|backend| backend.address);
                 backends

@@ -11,7 +11,7 @@ use crate::{
     ledger::Id,
 };
 
-/// The name by which servers of a section are found, and the table that becomes of it.
+/// The name in DNS that servers of a section have, and the table `[pool.discover]` for it.
 #[derive(Debug)]
 pub(crate) struct Discovery {
     /// The name in DNS, with its port unless its records have ports.
@@ -20,9 +20,9 @@ pub(crate) struct Discovery {
 }
 
 impl Converter<'_> {
-    /// Adds a server with a host name, whose parameters are in force and which is not disabled, to
-    /// the discovery of its section. Returns whether it could be added; if not, the reason is in
-    /// the ledger.
+    /// Adds a server with a host name to the discovery of its section. `parameters` are those of
+    /// the server and of `default-server`; the server is not disabled. Returns whether it could be
+    /// added; if not, the reason is in the ledger.
     pub(crate) fn discover(
         &mut self,
         line: &Line,
@@ -84,7 +84,7 @@ impl Converter<'_> {
         true
     }
 
-    /// Adds `family`, if the section does not have it.
+    /// Adds the key `family`, if the table does not have it.
     fn family(&mut self, value: &str, id: Id, steered: bool, discovery: &mut Option<Discovery>) {
         let Some(Discovery { table, .. }) = discovery else {
             return;

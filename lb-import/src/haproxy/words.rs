@@ -104,8 +104,7 @@ pub(crate) fn server_address(word: &str, port_of_bind: Option<u16>) -> Result<So
     }
 }
 
-/// Returns the host name of a `server` and its port; `None` if the word has no name that DNS may
-/// have.
+/// Returns the host name of a `server` and its port; `None` if the word has no valid name in DNS.
 pub(crate) fn server_name(word: &str, port_of_bind: Option<u16>) -> Option<(String, Option<u16>)> {
     let (host, port) = match word.rsplit_once(':') {
         Some((host, port)) => (host, Some(port.parse().ok().filter(|port| *port > 0)?)),

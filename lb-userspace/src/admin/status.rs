@@ -142,7 +142,7 @@ pub struct PoolStatus {
     /// no limit.
     #[serde(default)]
     pub limit: Option<LimitStatus>,
-    /// How the discovery of the pool's backends stands; `null` if the configuration lists them.
+    /// The state of the discovery of the pool's backends; `null` if the configuration lists them.
     #[serde(default)]
     pub discovery: Option<DiscoveryStatus>,
     /// The backends, in the order of the configuration, or of their addresses if they are
@@ -179,8 +179,8 @@ pub struct BackendStatus {
     /// Whether the backend gets requests only while no other backend of its pool is up.
     #[serde(default)]
     pub backup: bool,
-    /// Whether the backend leaves the pool, because the source that it was discovered by no longer
-    /// has it.
+    /// Whether the backend is leaving the pool, because the source that it was discovered by no
+    /// longer has it.
     #[serde(default)]
     pub leaving: bool,
     /// When the backend's ejection for failing requests ends; `null` if the backend is not ejected.

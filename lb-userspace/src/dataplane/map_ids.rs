@@ -82,8 +82,8 @@ impl MapIds {
         Ok((first, count))
     }
 
-    /// Frees the blocks of rows of backends that are not at one of these addresses and ports, of
-    /// each of which connections may hold source ports until they end.
+    /// Frees the rows of all backends except those at these addresses and ports. Connections to the
+    /// other backends may still hold source ports in the freed rows until they end.
     pub(super) fn retain_rows(&mut self, used: &HashSet<([u8; 4], u16)>) {
         let stays = |&(address, port, _): &RowIdentity| used.contains(&(address, port));
         self.blocks.retain(stays);

@@ -28,7 +28,7 @@ pub struct ListedBackend {
 }
 
 impl ListedBackend {
-    /// Returns a backend of which only the address is known.
+    /// Returns a backend with this address, and the defaults for everything else.
     #[must_use]
     pub fn at(address: SocketAddr) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl From<&Backend> for ListedBackend {
     }
 }
 
-/// Why a source could not be asked, or its answer not be read.
+/// Why a source could not be asked, or its answer could not be read: a sentence for the operator.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub struct SourceError(pub String);

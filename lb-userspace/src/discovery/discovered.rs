@@ -22,7 +22,7 @@ struct PoolEntry {
     queries: QueryCounts,
 }
 
-/// How the discovery of a pool stands, for the status.
+/// The state of a pool's discovery, for the status.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PoolDiscovery {
     /// The source, such as `DNS name web.internal`.
@@ -48,9 +48,9 @@ impl Discovered {
     }
 
     /// Returns the memberships after a reload: `pools` are those of the new file, and `before` the
-    /// pools in force. A pool with the same source keeps its membership. Any other keeps the
-    /// backends that it had, until the new source answers, so that a change of the source does not
-    /// empty it; those that are leaving continue to leave.
+    /// pools in force. A pool with the same source keeps its membership. Any other pool keeps its
+    /// backends until the new source answers, so that a change of the source does not empty it;
+    /// backends that are leaving continue to leave.
     #[must_use]
     pub fn reloaded(&self, pools: &[Arc<Pool>], before: &[Arc<Pool>]) -> Self {
         Self::build(pools, |pool, membership| {
@@ -102,8 +102,9 @@ impl Discovered {
         entry.membership.heard(heard.outcome, now)
     }
 
-    /// Removes the backends whose drain time has passed from pools that others serve: those for
-    /// which `is_served` says that a backend is up which is not leaving. Returns them by pool.
+    /// Removes the backends whose drain time has passed from each pool for which `is_served`
+    /// returns true, which means that the pool has a backend that is up and not leaving. Returns
+    /// each removal with its pool.
     pub fn expire(
         &mut self,
         now: SystemTime,
@@ -133,8 +134,7 @@ impl Discovered {
         Some(entry.membership.settings().source.to_string())
     }
 
-    /// Replaces the discovered backends that cannot be used. Returns those that were not excluded
-    /// before.
+    /// Replaces the set of excluded backends. Returns those that were not excluded before.
     pub fn set_excluded(&mut self, excluded: Vec<Excluded>) -> Vec<Excluded> {
         let new = excluded.iter().filter(|one| !self.excluded.contains(one));
         let new = new.cloned().collect();
@@ -163,8 +163,7 @@ impl Discovered {
         saved
     }
 
-    /// Returns how the discovery of a pool stands; `None` if the pool does not discover its
-    /// backends.
+    /// Returns the state of a pool's discovery; `None` if the pool does not discover its backends.
     #[must_use]
     pub fn status(&self, pool: &Name) -> Option<PoolDiscovery> {
         let entry = self.pools.get(pool)?;

@@ -1,15 +1,15 @@
-//! The backends of one pool that discovers them: a pure state machine, to which time is an
+//! The backends of one pool that discovers them: a pure state machine, which gets the time as an
 //! argument.
 //!
-//! What holds, whatever the source answers:
+//! Whatever the source answers, these rules hold:
 //! - **The pool is never emptied by its source.** An error and an answer without backends leave the
 //!   backends as they are.
-//! - **A backend that the source no longer has is drained, not cut off.** It leaves the pool when the
-//!   drain time has passed and another backend is up. If the source lists it again before that, it
-//!   stays.
+//! - **A backend that the source no longer has is drained, not cut off.** It leaves the pool when
+//!   the drain time has passed and another backend is up. If the source lists it again before that,
+//!   it stays.
 //! - **One incomplete answer removes nothing.** A backend leaves after two answers in a row without
-//!   it, because a server of a large DNS zone may answer with a part of the records, and the EC2 API
-//!   may be a moment behind. A file is complete, so one reading without the backend suffices.
+//!   it, because a server of a large DNS zone may answer with a part of the records, and the EC2
+//!   API may be a moment behind. A file is complete, so one reading without the backend suffices.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -49,12 +49,13 @@ enum Presence {
 /// How the source of a pool answers.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct SourceState {
-    /// When the source last answered with at least one backend; `None` if it never did since the
-    /// agent started.
+    /// When the source last answered with at least one backend; `None` if it has not since the
+    /// agent started or the source was configured.
     pub answered: Option<SystemTime>,
-    /// Since when the source has failed or answered without backends; `None` if it does not.
+    /// Since when the source has failed or answered without backends; `None` if the last query
+    /// found backends, or none was made.
     pub failing_since: Option<SystemTime>,
-    /// Why the last query failed, as a sentence; `None` if it did not.
+    /// Why the last query failed or found no backends, as a sentence; `None` otherwise.
     pub error: Option<String>,
 }
 
@@ -161,8 +162,8 @@ impl Membership {
         }
     }
 
-    /// Removes the backends whose drain time has passed, if the pool is served by others:
-    /// `is_served` says whether a backend is up that is not leaving. Returns them as changes.
+    /// Removes the backends whose drain time has passed, but only if `is_served` is true, which
+    /// means that the pool has a backend that is up and not leaving. Returns the changes.
     pub fn expire(&mut self, now: SystemTime, is_served: bool) -> Vec<MembershipChange> {
         let mut changes = Vec::new();
         if !is_served {
@@ -199,7 +200,7 @@ impl Membership {
         };
         let mut present = BTreeSet::new();
         for one in listed {
-            // A source that lists an address twice counts as listing it once, as it did first.
+            // If the source lists an address twice, the first entry is used.
             if present.insert(one.address) {
                 changes.extend(self.list(one));
             }
@@ -216,7 +217,7 @@ impl Membership {
         changes
     }
 
-    /// Applies that the source has a backend.
+    /// Records that the source has a backend. Returns the change of the pool, if there is one.
     fn list(&mut self, listed: ListedBackend) -> Option<MembershipChange> {
         let presence = Presence::Listed { absences: 0 };
         let new = Member { listed, presence };
@@ -231,7 +232,7 @@ impl Membership {
     }
 }
 
-/// Returns after how many answers in a row without a backend the backend leaves.
+/// Returns how many answers in a row without a backend make it leave the pool.
 fn absences_that_remove(source: &DiscoverySource) -> u32 {
     match source {
         DiscoverySource::File(_) => 1,
@@ -242,7 +243,8 @@ fn absences_that_remove(source: &DiscoverySource) -> u32 {
 }
 
 impl Member {
-    /// Applies that the source has answered without the backend.
+    /// Records that the source has answered without the backend. After `most` such answers in a row
+    /// the backend is leaving, until `leaves_at`.
     fn absent(&mut self, most: u32, leaves_at: SystemTime) -> Option<MembershipChange> {
         let Presence::Listed { absences } = &mut self.presence else {
             return None;

@@ -23,11 +23,11 @@ families! {
         "Queries of the source of a pool, by outcome.";
 }
 
-/// How the discovery of each pool stands at the moment of a scrape.
+/// The state of each pool's discovery at the moment of a scrape.
 #[derive(Clone, Debug, Default)]
 pub struct DiscoveryMetrics(pub Vec<DiscoveryReading>);
 
-/// How the discovery of one pool stands.
+/// The state of one pool's discovery.
 #[derive(Clone, Debug)]
 pub struct DiscoveryReading {
     /// The name of the pool.

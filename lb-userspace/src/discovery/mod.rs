@@ -1,8 +1,8 @@
 //! Discovery: finds the backends of pools while the agent runs, in DNS, in EC2 or in a file.
 //!
 //! [`Source`] asks one source once. [`Membership`] decides which backends a pool has after each
-//! answer, without I/O and without a clock. [`Queries`] runs a task for each pool that asks its
-//! source again and again; the agent passes the outcomes to [`Discovered`], which has the
+//! answer, without I/O and without a clock. [`Queries`] runs a task for each pool, which asks the
+//! pool's source at intervals. The agent passes the outcomes to [`Discovered`], which has the
 //! membership of every pool, and puts the backends in force.
 
 mod answer;

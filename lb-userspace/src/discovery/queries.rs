@@ -11,8 +11,8 @@ use tokio::{
 use super::{Answer, Schedule, Source, SourceError};
 use crate::config::{Discover, DiscoverySource, Name, Pool};
 
-/// Maximum number of outcomes of queries that wait for the agent to take them; queries wait when
-/// there are as many.
+/// Maximum number of outcomes of queries that wait for the agent to take them. At this number,
+/// further queries wait.
 const WAITING_OUTCOMES: usize = 64;
 
 /// Time limit for one query of a source.
@@ -60,9 +60,9 @@ impl Queries {
         (queries, receiver)
     }
 
-    /// Makes the sources of these pools the ones that are asked. A pool whose settings are
-    /// unchanged keeps its schedule; the source of any other is asked immediately. Must be called
-    /// within a tokio runtime.
+    /// Asks the sources of these pools from now on, and no others. A pool whose settings are
+    /// unchanged keeps its schedule; the source of any other pool is asked immediately. Must be
+    /// called within a tokio runtime.
     pub fn apply(&mut self, pools: &[Arc<Pool>]) {
         let mut before = std::mem::take(&mut self.running);
         for pool in pools {

@@ -1,5 +1,5 @@
-//! The file with the backends that were discovered last, which outlives the agent and the host's
-//! restart: a host that starts while a source is down serves the backends that it knew.
+//! The file with the backends that were discovered last. It outlives the agent and a restart of the
+//! host: a host that starts while a source is down uses the backends of the file.
 
 use std::{
     collections::BTreeMap,
@@ -37,8 +37,8 @@ impl SavedBackends {
         }
     }
 
-    /// Returns the backends of a pool. The pool may have another source now: then they are the best
-    /// that is known until that source answers.
+    /// Returns the backends of a pool. They are also returned if the pool has another source now,
+    /// and are used until that source answers.
     #[must_use]
     pub fn of(&self, pool: &Name) -> &[SavedBackend] {
         self.0.get(pool).map_or(&[], |(_, backends)| backends)
@@ -49,7 +49,7 @@ impl SavedBackends {
 #[derive(Clone, Debug)]
 pub struct SavedBackendsFile(PathBuf);
 
-/// The format of the file, which people can read, too.
+/// The format of the file, which is JSON with indentation, so that people can read it.
 #[derive(Deserialize, Serialize)]
 struct Document {
     pools: Vec<PoolEntry>,
@@ -100,7 +100,8 @@ impl SavedBackendsFile {
             text => text?,
         };
         let document: Document = serde_json::from_slice(&text)?;
-        // Entries with invalid names or weights are left out: the source answers soon.
+        // Entries with invalid names or weights are left out, which the next answer of the source
+        // corrects.
         let pools = document.pools.into_iter().filter_map(|entry| {
             let backends = entry.backends.into_iter().filter_map(BackendEntry::parsed);
             Some((

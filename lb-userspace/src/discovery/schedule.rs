@@ -1,4 +1,4 @@
-//! When the source of a pool is asked next: without I/O and without a clock.
+//! Decides when the source of a pool is asked next, without I/O and without a clock.
 
 use std::time::Duration;
 
@@ -25,9 +25,10 @@ impl Schedule {
         }
     }
 
-    /// Returns how long to wait after a query with this outcome: until the TTL has passed, at least
-    /// a second and at most the interval. After a failure and after an answer without backends it
-    /// is a second, then twice as long each time, at most the interval.
+    /// Returns how long to wait after a query with this outcome: for the TTL, at least a second and
+    /// at most the interval, or for the interval if there is no TTL. After a failure, or an answer
+    /// without backends, the wait is a second; it doubles with each further one, up to the
+    /// interval.
     pub fn after(&mut self, outcome: &Result<Answer, SourceError>) -> Duration {
         let wait = match outcome {
             Ok(answer) if !answer.backends.is_empty() => {

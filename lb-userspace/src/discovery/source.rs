@@ -55,12 +55,12 @@ impl Source {
     }
 
     /// Asks the source once. An answer without backends is not an error. A query of DNS ends within
-    /// 8 s; the caller bounds that of a file, which may be on a network file system, and that of
-    /// EC2, which takes a call for each page of instances. The future can be dropped at any time.
+    /// 8 s. The caller limits the time of the others: a file may be on a network file system, and
+    /// EC2 takes a call for each page of instances. The future can be dropped at any time.
     ///
     /// # Errors
-    /// The source could not be asked, or its answer not be read. The error is a sentence for the
-    /// operator: what was attempted, on what, what was found, and what to do.
+    /// The source could not be asked, or its answer could not be read. The error is a sentence for
+    /// the operator: what was attempted, on what, what was found, and what to do.
     pub async fn query(&mut self) -> Result<Answer, SourceError> {
         match &mut self.0 {
             Kind::Dns(dns) => dns.query().await,

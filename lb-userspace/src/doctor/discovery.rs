@@ -1,4 +1,5 @@
-//! Checks of `lb doctor` about discovery: whether the sources of pools answer, and what with.
+//! Checks of `lb doctor` about discovery: whether the sources of pools answer, and whether the
+//! backends in their answers can be used.
 
 use std::{collections::BTreeMap, time::Duration};
 

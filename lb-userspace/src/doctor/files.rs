@@ -86,7 +86,8 @@ fn token_file(file: &Path, account: Account) -> Finding {
     finding
 }
 
-/// Reads a file that may belong to another user than this process, which runs as root then.
+/// Reads a file whatever user owns it, which root can. The checks of owner and mode are made
+/// elsewhere.
 fn content(file: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     fs::File::open(file)?
@@ -267,8 +268,8 @@ pub(super) fn judge_private(
             chown,
         ),
         Ok(found) => check.ok(subject, found),
-        // This process runs as root, and the error says that the file belongs to another user: to
-        // that of the agent, as it should. The error leaves open whether the mode is right.
+        // This process runs as root, and the file belongs to the agent's user, as it should: the
+        // error only says that the owner is not root. The mode has not been checked yet.
         Err(PrivateFileError::Owner { .. }) if is_readable => match open_to_others(file) {
             None => check.ok(
                 subject,
@@ -292,7 +293,7 @@ pub(super) fn judge_private(
     }
 }
 
-/// Returns the mode of a file if it gives access to other users than the owner.
+/// Returns the mode of a file if it gives access to users other than the owner.
 fn open_to_others(file: &Path) -> Option<u32> {
     let mode = fs::metadata(file).ok()?.mode() & 0o7777;
     (mode & 0o077 != 0).then_some(mode)

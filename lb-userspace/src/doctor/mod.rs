@@ -49,7 +49,7 @@ use crate::config::{Config, Mode};
 
 /// Time limit of one request over the network, to a backend, the peer or the DNS resolver.
 const REQUEST_LIMIT: Duration = Duration::from_secs(3);
-/// Time limit of asking the source of a pool for its backends.
+/// Time limit for one query of the source of a pool.
 const DISCOVERY_LIMIT: Duration = Duration::from_secs(5);
 /// Time limit of all requests to AWS together, some of which need the answers to earlier ones.
 const AWS_LIMIT: Duration = Duration::from_secs(8);

@@ -163,7 +163,7 @@ impl Control {
 }
 
 /// Returns the text if it is a level of the log, or levels by module, such as
-/// `info,lb::proxy=debug`. [`EnvFilter`] is not so strict: it takes any word that is no level for
+/// `info,lb::proxy=debug`. [`EnvFilter`] is less strict: it takes any word that is not a level for
 /// the name of a module.
 ///
 /// # Errors

@@ -97,8 +97,8 @@ fn too_slow(limit: Duration) -> Refused {
     refuse(Refusal::Timeout, &sentence)
 }
 
-/// How the reason begins for which the link is down although both agents run and reach each other.
-/// If something else than waiting helps, the reason ends with it, after `; `.
+/// Beginning of the reason why the link is down although both agents run and reach each other. If
+/// the operator can correct the cause, the reason ends with `; ` and what to do.
 pub(crate) const PEER_REFUSED: &str = "the peer was refused: ";
 
 const NOT_THE_SECRET: &str = "it does not have this pair's secret; copy the file of \

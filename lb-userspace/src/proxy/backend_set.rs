@@ -97,8 +97,8 @@ impl BackendSet {
         Self::with_known(view, worker, shared, &mut HashMap::new())
     }
 
-    /// Creates the backend set of a pool, with those of the `known` backends, by name and address,
-    /// that the pool has. They are removed from `known`.
+    /// Creates the backend set of a pool. A backend of the pool that is in `known`, by its name and
+    /// address, is moved from there into the set; the others are created.
     fn with_known(
         view: Arc<PoolView>,
         (upstreams, counters): (&Upstreams, &ServiceCounters),

@@ -129,7 +129,7 @@ fn a_file_that_the_agents_user_may_not_read_has_the_command_that_cures_it() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
     let path = file(&folder, "", 0o600);
     let checked = path.clone();
-    // A user other than root for this thread alone, as far as files are concerned.
+    // The file permissions of this thread alone become those of a user other than root.
     let unprivileged = std::thread::spawn(move || {
         nix::unistd::setfsuid(Uid::from_raw(4242));
         check_certificates(&[checked])

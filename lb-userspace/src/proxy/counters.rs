@@ -289,13 +289,13 @@ impl Default for BackendCounters {
     }
 }
 
-/// Number of backends of a service from which on the counters of removed ones are dropped.
+/// If a service has counters of this many backends or more, those of removed backends are dropped.
 const MANY_BACKENDS: usize = 1024;
 
 impl ServiceCounters {
-    /// Returns the counters of a pool's backend, creating them if they do not exist. Where there
-    /// are many, those of backends that were removed are dropped, so that pools whose backends come
-    /// and go do not fill the memory.
+    /// Returns the counters of a pool's backend, creating them if they do not exist. If the service
+    /// has counters of [`MANY_BACKENDS`] backends, those of removed backends are dropped, so that a
+    /// pool whose backends are replaced again and again does not fill the memory.
     pub(super) fn backend(&self, pool: &Name, name: &Name) -> Arc<BackendCounters> {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         let key = Some((pool.clone(), name.clone()));

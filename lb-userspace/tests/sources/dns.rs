@@ -125,7 +125,7 @@ async fn an_alias_is_followed_and_its_ttl_counts() {
         expected(&["10.0.0.6:80"], Some(20))
     );
 
-    // A server that is only authoritative answers with the alias alone.
+    // A server that does not resolve recursively answers with the alias alone.
     server.reply(
         NAME,
         RecordType::A,

@@ -1,4 +1,4 @@
-//! A small DNS server on loopback, whose answers each test decides.
+//! A small name server on loopback, whose answers each test sets.
 
 use std::{
     collections::HashMap,
@@ -34,8 +34,8 @@ pub(crate) enum Reply {
     Silence,
 }
 
-/// A DNS server. It answers NXDOMAIN for names without a reply, and no records for other types of
-/// names with one. Dropping it stops it.
+/// A name server. For a name without any reply it answers NXDOMAIN; for a name with a reply of
+/// another type only, it answers without records. Dropping it stops it.
 #[derive(Debug)]
 pub(crate) struct NameServer {
     pub(crate) address: SocketAddr,
@@ -82,7 +82,7 @@ impl NameServer {
         }
     }
 
-    /// Decides the reply to a question.
+    /// Sets the reply to a question.
     pub(crate) fn reply(&self, asked: &str, kind: RecordType, reply: Reply) {
         let mut state = self.state.lock().expect("the state");
         state.replies.insert((name(asked), kind), reply);

@@ -142,7 +142,7 @@ impl Site {
         Ok(())
     }
 
-    /// Makes the alert fire that a source of backends causes which is gone.
+    /// Makes the alert about a source of backends fire: the file that is the source is removed.
     fn discovery_fails(&self, watched: &mut Watched) -> Result<()> {
         let host = self.lab.lb_a();
         host.run("rm", &[LIST])?;
@@ -252,9 +252,9 @@ impl Site {
         watched.clear(&["LbFileDescriptorsLow"], SOON)
     }
 
-    /// Makes the alert fire that a host causes whose memory is in use. All hosts of the test
-    /// network share the memory of the machine, which must not run out, so on one host the kernel's
-    /// `/proc/meminfo` is covered by a copy with less available memory.
+    /// Makes the alert about little available memory fire. All hosts of the test network share the
+    /// memory of the machine, which must not run out, so on one host the kernel's `/proc/meminfo`
+    /// is covered by a copy with less available memory.
     fn memory_runs_low(&self, watched: &mut Watched) -> Result<()> {
         let host = self.lab.lb_b();
         host.script(
@@ -268,8 +268,8 @@ impl Site {
         watched.clear(&["NodeMemoryLow"], SOON)
     }
 
-    /// Makes the alert fire that a panic in the task of a client's connection causes, which ends
-    /// the connection without a response.
+    /// Makes the alert about panics fire: a panic in the task of a client's connection ends the
+    /// connection without a response.
     fn a_connection_panics(&self, watched: &mut Watched) -> Result<()> {
         let client = &self.lab.client;
         let url = format!("http://{PLAIN}{PANIC_TARGET}");

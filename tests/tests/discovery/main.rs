@@ -20,10 +20,10 @@ use lab::{
 
 use sources::{DNS_NAME, Dns, Ec2, File, GROUP, Group, LIST, SRV_NAME, Source};
 
-/// How long a source that is down stays down.
+/// How long the source is down in the tests of a name in DNS and of tags in EC2.
 const OUTAGE: Duration = Duration::from_secs(60);
 
-/// How long a source is down whose kind another test takes down for the whole [`OUTAGE`].
+/// How long the source is down in the other tests.
 const SHORT_OUTAGE: Duration = Duration::from_secs(10);
 
 /// Time limit for a change of the source to reach the agent: two queries, 1 s apart, and a check.
@@ -102,7 +102,7 @@ fn no_request_is_lost(
     wait_for(&agent, &["web1", "web2", "web3", "web4"])?;
     answers_come_from(lab, &["web1", "web2", "web3", "web4"])?;
 
-    // Downloads that a backend has begun to serve end while it is drained.
+    // Downloads that a backend has begun are completed while the backend is drained.
     let slow = Plan {
         path: "/slow".to_owned(),
         body: Body::Filled(b'y', SLOW_BYTES),

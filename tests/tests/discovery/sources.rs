@@ -100,7 +100,8 @@ impl Source for Dns {
         self.server.set(&[Record::no_data(name)])
     }
 
-    /// The server stops to answer. Then it does not run, so that queries are refused.
+    /// Takes the server down: for records of type A it is silent, for records of type SRV it is not
+    /// running, so that queries are refused.
     fn fail(&mut self, _lab: &Lab) -> Result<()> {
         if self.is_srv {
             return self.server.stop();
@@ -169,7 +170,7 @@ impl Source for Ec2 {
         Ok(())
     }
 
-    /// All instances lose a tag.
+    /// Removes one of the tags from all instances.
     fn empty(&mut self, _lab: &Lab) -> Result<()> {
         let mut instances = self.running.values();
         instances.try_for_each(|instance| self.fleet.untag(instance, "Stage"))

@@ -1,4 +1,4 @@
-//! The part of the status on pools that discover their backends.
+//! The part of the status about pools that discover their backends.
 
 use std::net::SocketAddr;
 
@@ -6,16 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use super::Moment;
 
-/// How the discovery of a pool's backends stands.
+/// The state of the discovery of a pool's backends.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct DiscoveryStatus {
     /// The source of the backends, such as `DNS name web.internal`.
     pub source: String,
-    /// When the source last answered with backends; `null` if it has not since the agent started.
+    /// When the source last answered with backends; `null` if it has not since the agent started or
+    /// the source was configured.
     pub answered: Option<Moment>,
-    /// Since when the source fails or answers without backends; `null` if it does not.
+    /// Since when the source has failed or answered without backends; `null` if the last query
+    /// found backends, or none was made.
     pub failing_since: Option<Moment>,
-    /// Why the last query of the source failed; `null` if it did not.
+    /// Why the last query of the source failed or found no backends; `null` otherwise.
     pub error: Option<String>,
     /// The discovered backends that cannot be used.
     pub excluded: Vec<ExcludedStatus>,

@@ -1,4 +1,4 @@
-//! The words of the status on discovery.
+//! Formats the state of discovery for `lb status` and the status page.
 
 use super::span;
 use crate::admin::status::{DiscoveryStatus, Moment, PoolStatus};
@@ -22,7 +22,7 @@ impl DiscoveryStatus {
         }
     }
 
-    /// Returns what is wrong with the discovery, a sentence without a full stop for each problem.
+    /// Returns a sentence without a full stop for each problem of the discovery.
     #[must_use]
     pub fn problems(&self, now: Moment) -> Vec<String> {
         let failing = self.failing_since.zip(self.error.as_ref());
@@ -37,8 +37,8 @@ impl DiscoveryStatus {
 }
 
 impl PoolStatus {
-    /// Returns the words on the pool's discovery, and its problems; nothing if the pool lists its
-    /// backends.
+    /// Returns the source of the pool's backends and the problems of the discovery, for display;
+    /// `None` and no problems if the configuration lists the backends.
     #[must_use]
     pub fn discovery_in_words(&self, now: Moment) -> (Option<String>, Vec<String>) {
         let Some(discovery) = &self.discovery else {

@@ -1,11 +1,11 @@
-//! The part of the status on pools that discover their backends.
+//! The part of the status about pools that discover their backends.
 
 use crate::{
     admin::{DiscoveryStatus, ExcludedStatus, Moment},
     discovery::PoolDiscovery,
 };
 
-/// Converts how the discovery of a pool stands to the form of the status.
+/// Converts the state of a pool's discovery to its form in the status.
 pub(super) fn status(pool: PoolDiscovery) -> DiscoveryStatus {
     let PoolDiscovery {
         source,

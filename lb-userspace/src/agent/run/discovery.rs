@@ -1,8 +1,8 @@
 //! Puts discovered backends in force.
 //!
-//! This takes the way of a reload, as far as pools are concerned, and leaves everything else alone:
-//! no certificate is read again, and a listener is not touched. So a damaged file on disk cannot
-//! keep a new backend out.
+//! The steps are those of a reload, but only for pools: certificates are not read again, and
+//! listeners do not change. A damaged certificate file therefore does not prevent a new backend
+//! from being used.
 
 use std::{
     path::PathBuf,
@@ -28,15 +28,16 @@ pub(in crate::agent) struct Discovery {
     queries: Queries,
     outcomes: mpsc::Receiver<Heard>,
     file: SavedBackendsFile,
-    /// The backends that the file has.
+    /// The content of `file`.
     saved: SavedBackends,
-    /// Whether the kernel refused the discovered backends, so that they are tried again.
+    /// Whether the kernel refused the discovered backends at the last attempt, which is then
+    /// repeated.
     was_refused: bool,
-    /// When it was last tried to put the discovered backends in force.
+    /// Time of the last attempt to put the discovered backends in force.
     applied: Instant,
 }
 
-/// How often it is tried again to use the backends that cannot be used.
+/// Time between two attempts to use backends that are excluded.
 const TRY_EXCLUDED_EVERY: Duration = Duration::from_secs(5);
 
 impl Discovery {
@@ -119,8 +120,8 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Removes the backends whose drain time has passed, and retries what the kernel refused and,
-    /// less often, what could not be used: a route may have been added.
+    /// Removes the backends whose drain time has passed. Retries to apply backends that the kernel
+    /// refused, and, less often, those that are excluded: a route to one may have been added.
     pub(super) fn keep_up_discovery(&mut self) {
         let expired = {
             let mut state = self.shared.write();
@@ -155,7 +156,7 @@ impl<K: Kernel> Agent<K> {
             }
             Ok(()) => {}
             Err(error) => {
-                // Logged once, and not again at each retry.
+                // The error is logged once, and not again at each retry.
                 if !self.discovery.was_refused {
                     tracing::error!(
                         error = %error,
@@ -255,7 +256,7 @@ impl<K: Kernel> Agent<K> {
         Ok(effective)
     }
 
-    /// Replaces the discovered backends that cannot be used, and logs those that are new.
+    /// Replaces the set of excluded backends, and logs those that were not in it before.
     fn set_excluded(&self, excluded: Vec<Excluded>) {
         let new = self.shared.write().discovered.set_excluded(excluded);
         log_excluded(&new);

@@ -51,7 +51,7 @@ fn failure() -> SourceError {
     SourceError("10.0.0.2 does not answer".to_owned())
 }
 
-/// The backends of the pool by the last number of their addresses, negative for those that leave.
+/// Returns the last octet of each backend's address, negated if the backend is leaving.
 fn members(membership: &Membership) -> Vec<i16> {
     let octet = |backend: &Backend| match backend.address.ip() {
         std::net::IpAddr::V4(ip) => i16::from(ip.octets()[3]),
@@ -243,8 +243,8 @@ fn what_is_saved_is_what_another_agent_begins_with() {
     );
 }
 
-/// An outcome of a query: 0 is a failure, otherwise the bits say which of seven backends are
-/// listed.
+/// Returns an outcome of a query: a failure for 255; otherwise each of the lower seven bits says
+/// whether one of seven backends is listed.
 fn outcome(bits: u8) -> Result<Answer, SourceError> {
     if bits == 0xff {
         return Err(failure());
@@ -275,7 +275,7 @@ proptest! {
                 backends.iter().filter(|one| !one.leaving).map(|one| one.address).collect()
             };
             match &found {
-                // A source that fails or has nothing changes nothing.
+                // A query that fails or finds no backends changes nothing.
                 None => prop_assert_eq!(&before, &after),
                 Some(found) => {
                     // Everything that is listed is in the pool.
@@ -293,9 +293,10 @@ proptest! {
                     last = Some(found.clone());
                 }
             }
-            // A pool that had backends has some.
+            // A pool that had backends still has some.
             prop_assert!(staying(&before).is_empty() || !staying(&after).is_empty());
-            // Each backend drains for its whole time, and no longer than until the next look.
+            // Each backend is drained for the whole drain time, and is removed at the first call of
+            // `expire` after that.
             pool.expire(at(now), true);
             let now_there = pool.backends();
             for (one, since) in &left {

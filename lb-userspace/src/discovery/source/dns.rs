@@ -5,8 +5,8 @@
 //!   entries have no TTL, and would hide what the name servers say.
 //! - `/etc/resolv.conf` is read for each query, because it changes when the network does. Only its
 //!   name servers are used.
-//! - A name that does not exist, and one without records of the type, have no backends, which is not
-//!   an error. If no name server gives a valid answer, the query fails.
+//! - A name that does not exist, and one without records of the type, have no backends, which is
+//!   not an error. If no name server gives a valid answer, the query fails.
 
 mod resolver;
 mod service;
@@ -27,7 +27,7 @@ use crate::{
     discovery::{Answer, ListedBackend, SourceError},
 };
 
-/// Time limit for a query of a source, with all questions that it takes.
+/// Time limit for a query of a source, including the lookups of all targets of a service.
 const QUERY_LIMIT: Duration = Duration::from_secs(8);
 
 /// How many targets of a service are looked up at the same time.
@@ -36,7 +36,7 @@ const CONCURRENT: usize = 16;
 /// The name servers of this host (resolv.conf(5)).
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// A name in DNS whose records are backends.
+/// A name in DNS whose records list the backends.
 #[derive(Debug)]
 pub(super) struct Dns {
     name: String,
@@ -52,7 +52,7 @@ pub(super) struct Dns {
 }
 
 impl Dns {
-    /// Returns the source that has the addresses of a name.
+    /// Returns a source whose backends are the addresses of a name, all with this port.
     pub(super) fn of_addresses(
         name: &str,
         port: u16,
@@ -69,7 +69,8 @@ impl Dns {
         }
     }
 
-    /// Returns the source that has the records of type SRV of a name.
+    /// Returns a source whose backends are the addresses of the targets of a name's records of type
+    /// SRV.
     pub(super) fn of_service(
         name: &str,
         family: AddressFamily,
@@ -195,8 +196,8 @@ fn addresses(found: &Found) -> impl Iterator<Item = IpAddr> {
 }
 
 /// Returns the name servers in the content of a resolv.conf(5). Everything else in it is ignored,
-/// as the C library ignores what it does not know; the parser of the DNS library logs a warning
-/// about such lines each time.
+/// as the C library ignores unknown lines. The parser of hickory-resolver is not used, because it
+/// logs a warning about each such line at each query.
 fn nameservers(content: &str) -> Vec<SocketAddr> {
     const DNS_PORT: u16 = 53;
     let lines = content.lines().map(str::split_whitespace);

@@ -37,14 +37,14 @@ pub(super) struct File {
     content: Settling,
 }
 
-/// The content of a file that may be being written.
+/// The content of a file that another program may be writing.
 #[derive(Debug, Default)]
 struct Settling {
-    /// The content that is used, and what it says; `None` before there is any.
+    /// The content that is used, and the answer that it gives; `None` until a content is used.
     used: Option<(Vec<u8>, Result<Answer, SourceError>)>,
     /// The content that was found by the last reading; `None` if that failed.
     last: Option<Vec<u8>>,
-    /// Whether the file has been read, or could not be read, before.
+    /// Whether a reading has been made, successful or not.
     was_read: bool,
 }
 
@@ -60,8 +60,8 @@ impl File {
     /// Reads the file, and returns the backends of the content that is used.
     pub(super) async fn query(&mut self) -> Result<Answer, SourceError> {
         let mut content = self.read().await;
-        // What the first query finds is used at once, so this query itself waits until the file no
-        // longer changes.
+        // The content that the first query finds is used at once, so the first query itself waits
+        // until the file no longer changes.
         while !self.content.was_read && content.is_ok() {
             sleep(FIRST_PAUSE).await;
             let again = self.read().await;
@@ -88,8 +88,8 @@ impl File {
 }
 
 impl Settling {
-    /// Applies that a reading has found this content. Returns the backends of the content that is
-    /// used from now on.
+    /// Records the content that a reading has found. Returns the answer of the content that is used
+    /// from now on, which may be the previous one.
     fn found(&mut self, content: Vec<u8>, path: &Path) -> Result<Answer, SourceError> {
         let is_first = !self.was_read;
         self.was_read = true;
@@ -126,7 +126,7 @@ impl Settling {
         }
     }
 
-    /// Applies that a reading has failed. Returns the error of the query.
+    /// Records that a reading has failed. Returns the error of the query.
     fn failed(&mut self, path: &Path, error: &io::Error) -> SourceError {
         self.was_read = true;
         self.last = None;
@@ -147,7 +147,7 @@ impl Settling {
 /// Reads a regular file of at most [`LARGEST`] bytes.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut options = fs::OpenOptions::new();
-    // Opening a pipe that nothing writes to would otherwise wait.
+    // With O_NONBLOCK, opening a named pipe without a writer does not block.
     let file = options
         .read(true)
         .custom_flags(libc::O_NONBLOCK)

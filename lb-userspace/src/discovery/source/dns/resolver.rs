@@ -1,8 +1,8 @@
 //! Asks name servers for the records of a name.
 //!
-//! The library's resolver is not used, but the layer below it: the resolver does not ask the next
-//! name server when one answers SERVFAIL or REFUSED, does not say which name server failed, and
-//! does not follow an alias to records of type SRV.
+//! This uses hickory-resolver's `NameServerPool` instead of its `Resolver`, which does not ask the
+//! next name server when one answers SERVFAIL or REFUSED, does not say which name server failed,
+//! and does not follow an alias to records of type SRV.
 
 use std::{
     collections::BTreeMap,
@@ -25,10 +25,10 @@ use tokio::time::Instant;
 
 use crate::discovery::SourceError;
 
-/// Time limit for one try to ask one name server, by UDP or TCP.
+/// Time limit for one question to one name server, by UDP or TCP.
 const TRY_LIMIT: Duration = Duration::from_secs(2);
 
-/// How often a name server that does not answer is tried.
+/// How many times a name server that does not answer is asked.
 const ROUNDS: u32 = 2;
 
 /// The most aliases (records of type CNAME) that are followed from one answer to the next.
@@ -47,7 +47,8 @@ pub(super) struct Resolver {
 /// The records of a name.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// The records of the type that was asked for. None if the name does not exist, or has none.
+    /// The records of the type that was asked for. Empty if the name does not exist, or has no
+    /// records of the type.
     pub(super) records: Vec<Record>,
     /// The smallest TTL of the records, and of the aliases that led to them; `None` if there are no
     /// records.
@@ -217,7 +218,7 @@ async fn ask_over(
 fn failure(error: &NetError, limit: Duration) -> Failure {
     match error {
         NetError::Dns(DnsError::ResponseCode(code)) => {
-            // The names that name servers log: SERVFAIL, REFUSED.
+            // Name servers and their tools write the codes in capitals: SERVFAIL, REFUSED.
             Failure::answered(format!("answered {}", format!("{code:?}").to_uppercase()))
         }
         NetError::Timeout => Failure::silent(format!(
@@ -229,11 +230,11 @@ fn failure(error: &NetError, limit: Duration) -> Failure {
     }
 }
 
-/// Follows the aliases in an answer from a name. Returns the name at the end, and lowers `ttl` to
-/// the smallest TTL of the aliases.
+/// Follows the aliases in an answer, beginning at the name `from`. Returns the name that the last
+/// alias leads to, and lowers `ttl` to the smallest TTL of the aliases.
 fn follow_aliases(from: &Name, answers: &[Record], ttl: &mut u32) -> Name {
     let mut name = from;
-    // Aliases that form a loop are not followed for ever.
+    // There are at most as many aliases as records, so that a loop of aliases ends.
     for _ in answers {
         let alias = answers.iter().find_map(|record| match &record.data {
             RData::CNAME(target) if record.name == *name => Some((&target.0, record.ttl)),
@@ -246,7 +247,7 @@ fn follow_aliases(from: &Name, answers: &[Record], ttl: &mut u32) -> Name {
     name.clone()
 }
 
-/// Returns a name as messages show it: without the final dot.
+/// Formats a name for messages: without the final dot.
 fn shown(name: &Name) -> String {
     let text = name.to_ascii();
     text.strip_suffix('.').unwrap_or(&text).to_owned()

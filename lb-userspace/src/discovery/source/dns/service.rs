@@ -1,4 +1,4 @@
-//! Makes backends of records of type SRV (RFC 2782).
+//! Converts records of type SRV (RFC 2782) to backends.
 
 use std::{
     collections::HashMap,
@@ -21,8 +21,9 @@ pub(super) fn record(record: &Record) -> Option<&SRV> {
     }
 }
 
-/// Returns a backend for each address of the target of each record. Those of the lowest priority
-/// are the ones that are used; all others are backups.
+/// Returns a backend for each address of the target of each record. The records with the lowest
+/// priority number among those whose targets have addresses give ordinary backends; all others give
+/// backups.
 pub(super) fn backends(
     records: &[&SRV],
     addresses: &HashMap<Name, Vec<IpAddr>>,
@@ -53,8 +54,8 @@ pub(super) fn backends(
 }
 
 /// Returns the weights of backends for the weights of records, which are 0 to 65,535: the same if
-/// all are valid for backends, else in proportion, so that the largest is 256. A weight that would
-/// be 0 is 1: the record is to be used rarely, but not never.
+/// all are valid for backends (1 to 256), else scaled, so that the largest is 256. A weight that
+/// would be 0 becomes 1, because RFC 2782 gives a record of weight 0 a small share.
 fn weights(of_records: &[u16]) -> Vec<Weight> {
     let as_they_are: Option<Vec<_>> = of_records.iter().copied().map(Weight::new).collect();
     if let Some(weights) = as_they_are {

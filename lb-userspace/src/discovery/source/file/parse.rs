@@ -53,7 +53,7 @@ impl fmt::Display for LineErrors {
 /// [backup]`, with these options in any order. A line may be blank, and `#` begins a comment.
 ///
 /// # Errors
-/// A line is something else, or a backend has the address or the name of an earlier one.
+/// A line has another form, or a backend has the address or the name of an earlier one.
 pub(super) fn backends(content: &[u8]) -> Result<Vec<ListedBackend>, LineErrors> {
     let mut errors = LineErrors::default();
     let mut backends = Vec::new();
@@ -95,7 +95,8 @@ pub(super) fn backends(content: &[u8]) -> Result<Vec<ListedBackend>, LineErrors>
     }
 }
 
-/// Enters a value with its line; if an earlier line has it, returns that line's number.
+/// Adds a value with the number of its line to `seen`. If an earlier line has the value, returns
+/// that line's number.
 fn enter<T: Ord>(seen: &mut BTreeMap<T, usize>, value: T, line: usize) -> Result<(), usize> {
     match seen.entry(value) {
         Entry::Vacant(entry) => {
@@ -169,8 +170,7 @@ fn parse_weight(text: &str) -> Result<Weight, String> {
     })
 }
 
-/// Returns a field as messages show it: without control characters, and not longer than a message
-/// may be.
+/// Formats a field for messages: without control characters, and cut after [`EXCERPT`] characters.
 fn excerpt(field: &str) -> String {
     let mut characters = field.chars();
     let mut shown: String = characters
