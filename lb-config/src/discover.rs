@@ -49,14 +49,14 @@ pub(super) static DISCOVER: Schema = Schema {
 static DNS: Key<Text<String>> = Key {
     name: "dns",
     kind: DNS_NAME,
-    absent: Absent::Means("another source"),
+    absent: Absent::Means("required, unless another source is named"),
     meaning: "A name in DNS: each of its addresses is a backend. Needs `port`.",
 };
 
 static SRV: Key<Text<String>> = Key {
     name: "srv",
     kind: SERVICE_NAME,
-    absent: Absent::Means("another source"),
+    absent: Absent::Means("required, unless another source is named"),
     meaning: "A name in DNS with records of type SRV, such as `\"_http._tcp.web.example.org\"`: \
               each address of a record's target is a backend, with the port and the weight of the \
               record. Records of the lowest priority are used; those of other priorities are backups \
@@ -66,7 +66,7 @@ static SRV: Key<Text<String>> = Key {
 static FILE: Key<Text<PathBuf>> = Key {
     name: "file",
     kind: text::PATH,
-    absent: Absent::Means("another source"),
+    absent: Absent::Means("required, unless another source is named"),
     meaning: "A file that another program writes, with a line for each backend: `10.0.0.6:80 \
               name=web1 weight=2 backup`, of which only the address is required.",
 };
@@ -78,7 +78,7 @@ static EC2_TAGS: Key<Map<String, Text<String>>> = Key {
         noun: "tag",
         of: AWS_TEXT,
     },
-    absent: Absent::Means("another source"),
+    absent: Absent::Means("required, unless another source is named"),
     meaning: "Tags of EC2 instances, such as `{ Role = \"web\" }`: each running instance that has \
               all of them is a backend, with its private IPv4 address. Needs `port`, and the \
               permission `ec2:DescribeInstances`.",
@@ -87,7 +87,7 @@ static EC2_TAGS: Key<Map<String, Text<String>>> = Key {
 static AUTO_SCALING_GROUP: Key<Text<String>> = Key {
     name: "auto_scaling_group",
     kind: AWS_TEXT,
-    absent: Absent::Means("another source"),
+    absent: Absent::Means("required, unless another source is named"),
     meaning: "The name of an Auto Scaling group: each of its instances in service is a backend, \
               with its private IPv4 address. Needs `port`, and the permissions \
               `autoscaling:DescribeAutoScalingGroups` and `ec2:DescribeInstances`.",
@@ -158,8 +158,8 @@ static DRAIN: Key<Time> = Key {
     kind: Time::milliseconds(0, 86_400_000),
     absent: Absent::Is("\"5m\""),
     meaning: "How long a backend that the source no longer has stays in the pool, draining: it \
-              gets no new connections, and its established connections continue. After that they \
-              end.",
+              gets no new connections, and its established connections continue. After that it is \
+              removed, if another backend is up; connections that the kernel steers to it end then.",
 };
 
 /// A value that is a name in DNS. Unlike a host name, it may have underscores.

@@ -77,7 +77,7 @@ impl Converter<'_> {
                 ),
                 "backup" => self
                     .ledger
-                    .lose(*id, "backup: the addresses of a name are no backups"),
+                    .lose(*id, "backup: the addresses of a name cannot be backups"),
                 _ => {}
             }
         }
@@ -141,7 +141,9 @@ impl Converter<'_> {
                 ("parse-resolv-conf", _) => {}
                 ("hold", "valid") => match words::duration(line.word(2)) {
                     Some(time) => drop(table.text("interval", &time, &[line.id])),
-                    None => self.ledger.lose(line.id, "it is no duration"),
+                    None => self
+                        .ledger
+                        .lose(line.id, format!("\"{}\" is no duration", line.word(2))),
                 },
                 ("hold", _) => self.ledger.needless(
                     line.id,
@@ -150,7 +152,7 @@ impl Converter<'_> {
                 ),
                 ("timeout" | "resolve_retries", _) => self.ledger.needless(
                     line.id,
-                    "lb asks again after a time of its own if the name servers do not answer",
+                    "the times after which lb asks name servers again are fixed",
                 ),
                 ("accepted_payload_size", _) => self.ledger.needless(
                     line.id,

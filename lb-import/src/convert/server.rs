@@ -71,16 +71,10 @@ const NEEDLESS: [(&str, &str); 13] = [
     ("id", "lb has names only"),
     ("fastinter", "lb checks at one interval"),
     ("downinter", "lb checks at one interval"),
-    (
-        "init-addr",
-        "lb keeps the backends that it discovered over a restart",
-    ),
+    ("init-addr", "lb keeps discovered backends across a restart"),
     ("resolvers", "the server has an address"),
     ("resolve-prefer", "the server has an address"),
-    (
-        "resolve-opts",
-        "each address of a name is a backend of lb once",
-    ),
+    ("resolve-opts", "lb uses each address of a name once"),
     ("alpn", "lb speaks HTTP/1.1 to backends"),
     ("proto", "lb speaks HTTP/1.1 to backends"),
     (

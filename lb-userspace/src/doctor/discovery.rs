@@ -17,8 +17,8 @@ use crate::{
 pub(super) static SOURCE: Check = Check {
     name: "discovery",
     group: Group::Backends,
-    looks_at: "The source of each pool that discovers its backends, once, and whether its backends \
-               can be used. The checks of routes and backends look at the backends that it finds, too.",
+    looks_at: "The source of each pool that discovers its backends, once, and whether the backends in \
+               its answer can be used. The checks of routes and backends look at these backends, too.",
     why: "A source that fails changes nothing, so new backends get no traffic, and hosts that are gone \
           stay in the pool. A host that starts without an answer has no backends.",
     fix: "Correct `[pool.discover]`, the records, tags or lines of the source, or this host's way to it.",
@@ -132,7 +132,7 @@ fn reached(source: &DiscoverySource) -> String {
         DiscoverySource::Dns { nameservers, .. } | DiscoverySource::Srv { nameservers, .. } => {
             match nameservers.is_empty() {
                 true => "correct the name servers in /etc/resolv.conf, or set `nameservers`",
-                false => "correct `nameservers`, or let UDP and TCP port 53 pass to them",
+                false => "correct `nameservers`, or allow UDP and TCP packets to their ports",
             }
         }
         DiscoverySource::File(_) => {

@@ -128,7 +128,7 @@ pub enum CertificateProblem {
     NotAFile,
     /// Users other than the agent's could read the private key in the file.
     #[error(
-        "its mode is {mode:04o} and its group {}, so that others than the agent can reach the private key; run: chmod 600 {path}, or chmod 640 and give it a group that the agent is in",
+        "its mode is {mode:04o} and its group {}, so that users other than the agent can read the private key; run: chmod 600 {path}, or chmod 640 and give it a group that the agent is in",
         group_name(Gid::from_raw(*group)),
         path = path.display()
     )]

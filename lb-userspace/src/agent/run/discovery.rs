@@ -309,7 +309,7 @@ fn log(pool: &Name, source: &str, change: &MembershipChange) {
         ),
         MembershipChange::Failing(error) => tracing::warn!(
             %pool, source, error, event = "discovery_failed",
-            "cannot discover backends, those of the pool stay"
+            "cannot discover backends, keeping the backends of the pool"
         ),
         MembershipChange::Restored => tracing::info!(
             %pool, source, event = "discovery_restored", "backends are discovered again"

@@ -103,8 +103,8 @@ impl Settling {
             None if !is_settled => {
                 self.last = Some(content);
                 Err(SourceError(format!(
-                    "the file {} has appeared; its backends are used when a second reading finds \
-                     the same content, because it may not be complete yet",
+                    "the file {} has appeared and may not be complete yet; its backends are used \
+                     when a second reading finds the same content",
                     path.display()
                 )))
             }
