@@ -332,8 +332,9 @@ impl<K: Kernel> Agent<K> {
     }
 
     /// Notifies systemd's watchdog that the loop is alive, and does the periodic work: retries
-    /// changes that the kernel refused, saves the state of backends if it changed, and renews
-    /// session ticket keys and the hold on new connections.
+    /// changes that the kernel refused, removes discovered backends that have drained, saves the
+    /// state of backends if it changed, and renews session ticket keys and the hold on new
+    /// connections.
     fn watchdog_tick(&mut self) {
         notify_watchdog();
         self.logging.tick();
