@@ -171,7 +171,7 @@ impl<K: Kernel> Agent<K> {
             _ = terminate.recv() => return false,
             _ = interrupt.recv() => return false,
             Some(checked) = self.outcomes.recv() => self.checked(checked),
-            Some(heard) = self.discovery.heard() => self.backends_heard(heard),
+            Some(outcome) = self.discovery.next_outcome() => self.source_queried(outcome),
             Some(command) = self.commands.recv() => self.command(command),
             Some(service) = self.acme_news.renewed.recv() => self.load_obtained(&service),
             Some(message) = self.acme_news.messages.recv() => self.tell_peer(Some(Message::Acme(message))),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use super::{
-    DiscoveryReading, Heard, Membership, MembershipChange, QueryCounts, SavedBackend,
+    DiscoveryReading, Membership, MembershipChange, QueryCounts, QueryOutcome, SavedBackend,
     SavedBackends, SourceState,
 };
 use crate::config::{DiscoveredPools, Excluded, Name, Pool};
@@ -91,15 +91,15 @@ impl Discovered {
 
     /// Applies the outcome of a query. Returns what it changes. An outcome of a source that the
     /// pool no longer has is ignored.
-    pub fn heard(&mut self, heard: Heard, now: SystemTime) -> Vec<MembershipChange> {
-        let Some(entry) = self.pools.get_mut(&heard.pool) else {
+    pub fn apply(&mut self, outcome: QueryOutcome, now: SystemTime) -> Vec<MembershipChange> {
+        let Some(entry) = self.pools.get_mut(&outcome.pool) else {
             return Vec::new();
         };
-        if entry.membership.settings().source != heard.source {
+        if entry.membership.settings().source != outcome.source {
             return Vec::new();
         }
-        entry.queries.count(&heard.outcome);
-        entry.membership.heard(heard.outcome, now)
+        entry.queries.count(&outcome.result);
+        entry.membership.apply(outcome.result, now)
     }
 
     /// Removes the backends whose drain time has passed from each pool for which `is_served`
@@ -244,13 +244,13 @@ mod tests {
         Name::parse("web").expect("a name")
     }
 
-    fn heard(config: &Config, octets: &[u8]) -> Heard {
+    fn outcome(config: &Config, octets: &[u8]) -> QueryOutcome {
         let discover = config.pools[0].discover.as_ref().expect("it discovers");
         let address = |octet: &u8| ([10, 0, 0, *octet], 80).into();
-        Heard {
+        QueryOutcome {
             pool: web(),
             source: discover.source.clone(),
-            outcome: Ok(Answer {
+            result: Ok(Answer {
                 backends: octets.iter().map(address).map(ListedBackend::at).collect(),
                 valid_for: None,
             }),
@@ -269,7 +269,7 @@ mod tests {
         let config = config("[pool.discover]\nfile = \"/a\"");
         let mut discovered = Discovered::new(&config.pools, &SavedBackends::default());
         assert_eq!(discovered.backends().len(), 1);
-        discovered.heard(heard(&config, &[6]), NOW);
+        discovered.apply(outcome(&config, &[6]), NOW);
         assert_eq!(addresses(&discovered), ["10.0.0.6:80"]);
         let app = Name::parse("app").expect("a name");
         assert_eq!(discovered.status(&app), None);
@@ -280,13 +280,13 @@ mod tests {
     fn a_reload_keeps_what_the_same_source_had_and_ignores_answers_of_the_old_one() {
         let old = config("[pool.discover]\nfile = \"/a\"");
         let mut discovered = Discovered::new(&old.pools, &SavedBackends::default());
-        discovered.heard(heard(&old, &[6, 7]), NOW);
+        discovered.apply(outcome(&old, &[6, 7]), NOW);
         let in_force = old.with_discovered(&discovered.backends()).config;
 
         let slower = config("[pool.discover]\nfile = \"/a\"\ninterval = \"5s\"\ndrain = \"0s\"");
         let mut reloaded = discovered.reloaded(&slower.pools, &in_force.pools);
         assert_eq!(reloaded.backends(), discovered.backends());
-        let changes = reloaded.heard(heard(&slower, &[6]), NOW);
+        let changes = reloaded.apply(outcome(&slower, &[6]), NOW);
         assert_eq!(changes.len(), 1, "{changes:?}");
         assert_eq!(
             reloaded.expire(NOW, |_| true).len(),
@@ -301,8 +301,8 @@ mod tests {
             discovered.backends(),
             "until the new source answers"
         );
-        assert_eq!(reloaded.heard(heard(&old, &[8]), NOW), []);
-        reloaded.heard(heard(&other, &[6, 8]), NOW);
+        assert_eq!(reloaded.apply(outcome(&old, &[8]), NOW), []);
+        reloaded.apply(outcome(&other, &[6, 8]), NOW);
         let backends = &reloaded.backends()[&web()];
         let leaving: Vec<_> = backends.iter().map(|backend| backend.leaving).collect();
         assert_eq!(leaving, [false, true, false], "7 is drained: {backends:?}");

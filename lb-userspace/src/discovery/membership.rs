@@ -147,7 +147,7 @@ impl Membership {
     }
 
     /// Applies the outcome of a query of the source. Returns what it changes.
-    pub fn heard(
+    pub fn apply(
         &mut self,
         outcome: Result<Answer, SourceError>,
         now: SystemTime,

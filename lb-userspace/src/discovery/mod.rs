@@ -21,7 +21,7 @@ pub use discovered::{Discovered, PoolDiscovery};
 pub use membership::{Membership, MembershipChange, SourceState};
 pub(crate) use metrics::FAMILIES as METRICS;
 pub use metrics::{DiscoveryMetrics, DiscoveryReading};
-pub use queries::{Heard, Queries};
+pub use queries::{Queries, QueryOutcome};
 pub use saved::{SavedBackend, SavedBackends, SavedBackendsFile};
 pub use schedule::Schedule;
 pub use source::Source;

@@ -20,20 +20,20 @@ const QUERY_LIMIT: Duration = Duration::from_secs(10);
 
 /// The outcome of a query of a pool's source.
 #[derive(Clone, Debug)]
-pub struct Heard {
+pub struct QueryOutcome {
     /// The name of the pool.
     pub pool: Name,
     /// The source that was asked. A reload may have given the pool another one since.
     pub source: DiscoverySource,
     /// What the source answered, or why it could not be asked.
-    pub outcome: Result<Answer, SourceError>,
+    pub result: Result<Answer, SourceError>,
 }
 
 /// The running queries. Dropping this value stops them.
 #[derive(Debug)]
 pub struct Queries {
     running: HashMap<Name, Running>,
-    outcomes: mpsc::Sender<Heard>,
+    outcomes: mpsc::Sender<QueryOutcome>,
 }
 
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Drop for Running {
 impl Queries {
     /// Creates a set of queries, which is empty, and the receiver of their outcomes.
     #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<Heard>) {
+    pub fn new() -> (Self, mpsc::Receiver<QueryOutcome>) {
         let (outcomes, receiver) = mpsc::channel(WAITING_OUTCOMES);
         let queries = Self {
             running: HashMap::new(),
@@ -86,25 +86,25 @@ impl Queries {
     }
 }
 
-async fn query_for_ever(pool: Name, settings: Discover, outcomes: mpsc::Sender<Heard>) {
+async fn query_for_ever(pool: Name, settings: Discover, outcomes: mpsc::Sender<QueryOutcome>) {
     let mut source = Source::new(&settings.source);
     let mut schedule = Schedule::new(settings.interval);
     loop {
-        let outcome = timeout(QUERY_LIMIT, source.query()).await;
-        let outcome = outcome.unwrap_or_else(|_elapsed| {
+        let result = timeout(QUERY_LIMIT, source.query()).await;
+        let result = result.unwrap_or_else(|_elapsed| {
             Err(SourceError(format!(
                 "{} did not answer within {} s; it is asked again",
                 settings.source,
                 QUERY_LIMIT.as_secs()
             )))
         });
-        let wait = schedule.after(&outcome);
-        let heard = Heard {
+        let wait = schedule.after(&result);
+        let outcome = QueryOutcome {
             pool: pool.clone(),
             source: settings.source.clone(),
-            outcome,
+            result,
         };
-        if outcomes.send(heard).await.is_err() {
+        if outcomes.send(outcome).await.is_err() {
             return;
         }
         sleep(wait).await;

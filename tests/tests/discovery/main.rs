@@ -135,7 +135,7 @@ fn no_request_is_lost(
         thread::sleep(Duration::from_secs(1));
     }
     ensure!(!is_in_use(&agent, "web1")?, "web1 is back");
-    source.mend(lab)?;
+    source.restore(lab)?;
     fails(&agent, false)?;
     source.list(lab, &["web1", "web2", "web3", "web4"])?;
     wait_for(&agent, &["web1", "web2", "web3", "web4"])?;

@@ -22,7 +22,7 @@ pub(super) trait Source {
     /// Makes the source fail.
     fn fail(&mut self, lab: &Lab) -> Result<()>;
     /// Makes the source answer as before it failed.
-    fn mend(&mut self, lab: &Lab) -> Result<()>;
+    fn restore(&mut self, lab: &Lab) -> Result<()>;
 }
 
 /// A file on the balancer.
@@ -36,7 +36,7 @@ impl Source for File {
         let lines = lab.webs.iter().filter(|web| webs.contains(&web.name()));
         let lines = lines.map(|web| format!("{} name={}\n", web.address(), web.name()));
         self.text = lines.collect();
-        self.mend(lab)
+        self.restore(lab)
     }
 
     fn empty(&mut self, lab: &Lab) -> Result<()> {
@@ -47,7 +47,7 @@ impl Source for File {
         lab.lb_a().write(LIST, "10.0.0.300:80\n")
     }
 
-    fn mend(&mut self, lab: &Lab) -> Result<()> {
+    fn restore(&mut self, lab: &Lab) -> Result<()> {
         lab.lb_a().write(LIST, &self.text)
     }
 }
@@ -109,7 +109,7 @@ impl Source for Dns {
         self.server.freeze()
     }
 
-    fn mend(&mut self, _lab: &Lab) -> Result<()> {
+    fn restore(&mut self, _lab: &Lab) -> Result<()> {
         if self.is_srv {
             return self.server.start_again();
         }
@@ -180,7 +180,7 @@ impl Source for Ec2 {
         self.moto.freeze()
     }
 
-    fn mend(&mut self, _lab: &Lab) -> Result<()> {
+    fn restore(&mut self, _lab: &Lab) -> Result<()> {
         self.moto.thaw()
     }
 }
@@ -243,7 +243,7 @@ impl Source for Group {
         self.ec2.fail(lab)
     }
 
-    fn mend(&mut self, lab: &Lab) -> Result<()> {
-        self.ec2.mend(lab)
+    fn restore(&mut self, lab: &Lab) -> Result<()> {
+        self.ec2.restore(lab)
     }
 }

@@ -18,7 +18,9 @@ use crate::{
     agent::{kernel::Kernel, shared::State},
     config::{Config, Effective, Excluded, Exclusion, Name},
     dataplane,
-    discovery::{Discovered, Heard, MembershipChange, Queries, SavedBackends, SavedBackendsFile},
+    discovery::{
+        Discovered, MembershipChange, Queries, QueryOutcome, SavedBackends, SavedBackendsFile,
+    },
     pool::PoolView,
 };
 
@@ -26,7 +28,7 @@ use crate::{
 /// backends are saved in.
 pub(in crate::agent) struct Discovery {
     queries: Queries,
-    outcomes: mpsc::Receiver<Heard>,
+    outcomes: mpsc::Receiver<QueryOutcome>,
     file: SavedBackendsFile,
     /// The content of `file`.
     saved: SavedBackends,
@@ -77,7 +79,7 @@ impl Discovery {
     }
 
     /// Waits for the outcome of the next query.
-    pub(super) async fn heard(&mut self) -> Option<Heard> {
+    pub(super) async fn next_outcome(&mut self) -> Option<QueryOutcome> {
         self.outcomes.recv().await
     }
 
@@ -98,11 +100,11 @@ impl Discovery {
 
 impl<K: Kernel> Agent<K> {
     /// Handles the outcome of a query of a pool's source.
-    pub(super) fn backends_heard(&mut self, heard: Heard) {
-        let pool = heard.pool.clone();
+    pub(super) fn source_queried(&mut self, outcome: QueryOutcome) {
+        let pool = outcome.pool.clone();
         let (changes, source) = {
             let mut state = self.shared.write();
-            let changes = state.discovered.heard(heard, SystemTime::now());
+            let changes = state.discovered.apply(outcome, SystemTime::now());
             (changes, state.discovered.source_of(&pool))
         };
         let source = source.unwrap_or_default();

@@ -65,32 +65,32 @@ fn members(membership: &Membership) -> Vec<i16> {
 #[test]
 fn the_first_answer_adds_its_backends_sorted_by_address() {
     let mut pool = membership(dns());
-    let changes = pool.heard(Ok(answer(&[7, 6])), at(0));
+    let changes = pool.apply(Ok(answer(&[7, 6])), at(0));
     let added = [7, 6].map(|octet| MembershipChange::Added(name(octet)));
     assert_eq!(changes, added);
     assert_eq!(members(&pool), [6, 7]);
-    assert_eq!(pool.heard(Ok(answer(&[6, 7])), at(1)), []);
+    assert_eq!(pool.apply(Ok(answer(&[6, 7])), at(1)), []);
     assert_eq!(pool.source().answered, Some(at(1)));
 }
 
 #[test]
 fn an_error_and_an_empty_answer_change_nothing_and_are_reported_once() {
     let mut pool = membership(dns());
-    pool.heard(Ok(answer(&[6, 7])), at(0));
+    pool.apply(Ok(answer(&[6, 7])), at(0));
     let failing = MembershipChange::Failing("10.0.0.2 does not answer".to_owned());
-    assert_eq!(pool.heard(Err(failure()), at(1)), [failing]);
+    assert_eq!(pool.apply(Err(failure()), at(1)), [failing]);
     for second in 2..1_000_000 {
         let outcome = if second % 2 == 0 {
             Ok(answer(&[]))
         } else {
             Err(failure())
         };
-        assert_eq!(pool.heard(outcome, at(second)), []);
+        assert_eq!(pool.apply(outcome, at(second)), []);
     }
     assert_eq!(members(&pool), [6, 7]);
     assert_eq!(pool.source().failing_since, Some(at(1)));
     assert_eq!(
-        pool.heard(Ok(answer(&[6, 7])), at(1_000_000)),
+        pool.apply(Ok(answer(&[6, 7])), at(1_000_000)),
         [MembershipChange::Restored]
     );
     let state = SourceState {
@@ -106,7 +106,7 @@ fn an_answer_without_backends_says_so() {
     let mut pool = membership(dns());
     let found = "DNS name web.internal has no backends".to_owned();
     assert_eq!(
-        pool.heard(Ok(answer(&[])), at(0)),
+        pool.apply(Ok(answer(&[])), at(0)),
         [MembershipChange::Failing(found)]
     );
     assert!(pool.backends().is_empty());
@@ -115,13 +115,13 @@ fn an_answer_without_backends_says_so() {
 #[test]
 fn a_backend_leaves_after_two_answers_without_it_and_is_removed_when_it_has_drained() {
     let mut pool = membership(dns());
-    pool.heard(Ok(answer(&[6, 7])), at(0));
-    assert_eq!(pool.heard(Ok(answer(&[6])), at(10)), []);
+    pool.apply(Ok(answer(&[6, 7])), at(0));
+    assert_eq!(pool.apply(Ok(answer(&[6])), at(10)), []);
     assert_eq!(members(&pool), [6, 7]);
     let leaving = [MembershipChange::Leaving(name(7))];
-    assert_eq!(pool.heard(Ok(answer(&[6])), at(20)), leaving);
+    assert_eq!(pool.apply(Ok(answer(&[6])), at(20)), leaving);
     assert_eq!(members(&pool), [6, -7]);
-    assert_eq!(pool.heard(Ok(answer(&[6])), at(30)), []);
+    assert_eq!(pool.apply(Ok(answer(&[6])), at(30)), []);
     assert_eq!(pool.expire(at(49), true), []);
     let removed = [MembershipChange::Removed(name(7))];
     assert_eq!(pool.expire(at(50), true), removed);
@@ -131,10 +131,10 @@ fn a_backend_leaves_after_two_answers_without_it_and_is_removed_when_it_has_drai
 #[test]
 fn one_answer_without_a_backend_counts_only_if_the_next_is_without_it_too() {
     let mut pool = membership(dns());
-    pool.heard(Ok(answer(&[6, 7])), at(0));
+    pool.apply(Ok(answer(&[6, 7])), at(0));
     for round in 0..10 {
-        assert_eq!(pool.heard(Ok(answer(&[6])), at(2 * round)), []);
-        assert_eq!(pool.heard(Ok(answer(&[7])), at(2 * round + 1)), []);
+        assert_eq!(pool.apply(Ok(answer(&[6])), at(2 * round)), []);
+        assert_eq!(pool.apply(Ok(answer(&[7])), at(2 * round + 1)), []);
     }
     assert_eq!(members(&pool), [6, 7]);
 }
@@ -142,12 +142,12 @@ fn one_answer_without_a_backend_counts_only_if_the_next_is_without_it_too() {
 #[test]
 fn failures_between_two_answers_do_not_count_as_answers() {
     let mut pool = membership(dns());
-    pool.heard(Ok(answer(&[6, 7])), at(0));
-    pool.heard(Ok(answer(&[6])), at(1));
-    pool.heard(Err(failure()), at(2));
-    pool.heard(Ok(answer(&[])), at(3));
+    pool.apply(Ok(answer(&[6, 7])), at(0));
+    pool.apply(Ok(answer(&[6])), at(1));
+    pool.apply(Err(failure()), at(2));
+    pool.apply(Ok(answer(&[])), at(3));
     assert_eq!(members(&pool), [6, 7]);
-    let changes = pool.heard(Ok(answer(&[6])), at(4));
+    let changes = pool.apply(Ok(answer(&[6])), at(4));
     assert_eq!(
         changes,
         [
@@ -158,11 +158,11 @@ fn failures_between_two_answers_do_not_count_as_answers() {
 }
 
 #[test]
-fn a_file_is_believed_at_once() {
+fn one_reading_of_a_file_without_a_backend_suffices() {
     let mut pool = membership(DiscoverySource::File(PathBuf::from("/etc/lb/web")));
-    pool.heard(Ok(answer(&[6, 7])), at(0));
+    pool.apply(Ok(answer(&[6, 7])), at(0));
     assert_eq!(
-        pool.heard(Ok(answer(&[6])), at(1)),
+        pool.apply(Ok(answer(&[6])), at(1)),
         [MembershipChange::Leaving(name(7))]
     );
 }
@@ -170,10 +170,10 @@ fn a_file_is_believed_at_once() {
 #[test]
 fn a_backend_that_is_listed_again_stays() {
     let mut pool = membership(DiscoverySource::File(PathBuf::from("/etc/lb/web")));
-    pool.heard(Ok(answer(&[6, 7])), at(0));
-    pool.heard(Ok(answer(&[6])), at(1));
+    pool.apply(Ok(answer(&[6, 7])), at(0));
+    pool.apply(Ok(answer(&[6])), at(1));
     assert_eq!(
-        pool.heard(Ok(answer(&[6, 7])), at(2)),
+        pool.apply(Ok(answer(&[6, 7])), at(2)),
         [MembershipChange::Added(name(7))]
     );
     assert_eq!(pool.expire(at(1000), true), []);
@@ -183,8 +183,8 @@ fn a_backend_that_is_listed_again_stays() {
 #[test]
 fn backends_that_have_drained_stay_while_no_other_is_up() {
     let mut pool = membership(DiscoverySource::File(PathBuf::from("/etc/lb/web")));
-    pool.heard(Ok(answer(&[6])), at(0));
-    pool.heard(Ok(answer(&[7])), at(1));
+    pool.apply(Ok(answer(&[6])), at(0));
+    pool.apply(Ok(answer(&[7])), at(1));
     assert_eq!(pool.expire(at(1_000_000), false), []);
     assert_eq!(members(&pool), [-6, 7]);
     let removed = [MembershipChange::Removed(name(6))];
@@ -194,9 +194,9 @@ fn backends_that_have_drained_stay_while_no_other_is_up() {
 #[test]
 fn all_backends_can_be_replaced_at_once() {
     let mut pool = membership(dns());
-    pool.heard(Ok(answer(&[6, 7])), at(0));
-    pool.heard(Ok(answer(&[8, 9])), at(1));
-    pool.heard(Ok(answer(&[8, 9])), at(2));
+    pool.apply(Ok(answer(&[6, 7])), at(0));
+    pool.apply(Ok(answer(&[8, 9])), at(1));
+    pool.apply(Ok(answer(&[8, 9])), at(2));
     assert_eq!(members(&pool), [-6, -7, 8, 9]);
     pool.expire(at(100), true);
     assert_eq!(members(&pool), [8, 9]);
@@ -205,7 +205,7 @@ fn all_backends_can_be_replaced_at_once() {
 #[test]
 fn a_change_of_weight_name_or_backup_is_a_change_of_the_backend() {
     let mut pool = membership(dns());
-    pool.heard(Ok(answer(&[6])), at(0));
+    pool.apply(Ok(answer(&[6])), at(0));
     let one = ListedBackend {
         weight: Weight::new(3).expect("a weight"),
         ..listed(6)
@@ -214,7 +214,7 @@ fn a_change_of_weight_name_or_backup_is_a_change_of_the_backend() {
         backends: vec![one.clone(), listed(6)],
         valid_for: None,
     };
-    let changes = pool.heard(Ok(heavier), at(1));
+    let changes = pool.apply(Ok(heavier), at(1));
     assert_eq!(
         changes,
         [MembershipChange::Changed(name(6))],
@@ -226,8 +226,8 @@ fn a_change_of_weight_name_or_backup_is_a_change_of_the_backend() {
 #[test]
 fn what_is_saved_is_what_another_agent_begins_with() {
     let mut pool = membership(DiscoverySource::File(PathBuf::from("/etc/lb/web")));
-    pool.heard(Ok(answer(&[6, 7])), at(0));
-    pool.heard(Ok(answer(&[7])), at(1));
+    pool.apply(Ok(answer(&[6, 7])), at(0));
+    pool.apply(Ok(answer(&[7])), at(1));
     let mut next = Membership::with_backends(pool.settings().clone(), pool.saved());
     assert_eq!(next.backends(), pool.backends());
     assert_eq!(
@@ -235,7 +235,7 @@ fn what_is_saved_is_what_another_agent_begins_with() {
         [MembershipChange::Removed(name(6))]
     );
     let mut unconfirmed = Membership::with_backends(pool.settings().clone(), pool.saved());
-    unconfirmed.heard(Err(failure()), at(2));
+    unconfirmed.apply(Err(failure()), at(2));
     assert_eq!(
         members(&unconfirmed),
         [-6, 7],
@@ -255,7 +255,7 @@ fn outcome(bits: u8) -> Result<Answer, SourceError> {
 
 proptest! {
     #[test]
-    fn whatever_the_source_answers_the_pool_keeps_what_it_must(
+    fn no_sequence_of_answers_empties_a_pool_or_removes_a_listed_backend(
         outcomes in proptest::collection::vec((any::<u8>(), 0_u64..40), 1..200)
     ) {
         let mut pool = membership(dns());
@@ -265,11 +265,11 @@ proptest! {
         for (bits, pause) in outcomes {
             now += pause;
             let before = pool.backends();
-            let heard = outcome(bits);
-            let found: Option<Vec<SocketAddr>> = heard.as_ref().ok()
+            let result = outcome(bits);
+            let found: Option<Vec<SocketAddr>> = result.as_ref().ok()
                 .map(|answer| answer.backends.iter().map(|one| one.address).collect())
                 .filter(|found: &Vec<_>| !found.is_empty());
-            pool.heard(heard, at(now));
+            pool.apply(result, at(now));
             let after = pool.backends();
             let staying = |backends: &[Backend]| -> Vec<SocketAddr> {
                 backends.iter().filter(|one| !one.leaving).map(|one| one.address).collect()
