@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::{
     Lab,
     agent::{Agent, CERTIFICATE_FILE, CONFIG_FILE, Settings},
-    load::{Body, Load, Plan, Reuse},
+    load::{Body, Load, Plan, Reuse, answers_come_from},
     topology::SITE,
     wait,
     web::SLOW_BYTES,
@@ -93,23 +93,6 @@ fn loads(lab: &Lab) -> Result<Vec<Load>> {
         }
     }
     Ok(loads)
-}
-
-fn answers_come_from(lab: &Lab, backends: &[&str]) -> Result<()> {
-    for plan in [Plan::http(), Plan::https(lab)?] {
-        let plan = Plan {
-            requests: Some(100),
-            ..plan
-        };
-        let report = plan.run(&lab.client)?;
-        report.all_answered()?;
-        let shares = report.shares();
-        ensure!(
-            shares.keys().copied().eq(backends.iter().copied()),
-            "answers should come from {backends:?}, they came from {shares:?}"
-        );
-    }
-    Ok(())
 }
 
 /// Certificate files are overwritten, atomically or slowly, and one renewal fails: clients always

@@ -120,8 +120,8 @@ fn missing_interfaces(wanted: &Interfaces) -> Vec<String> {
         .collect()
 }
 
-/// Returns how much a configuration contains, in one line: `2 services, 1 pool, 4 backends`, and how
-/// many pools discover their backends, if any does.
+/// Returns how much a configuration contains, in one line: `2 services, 1 pool, 4 backends`, and
+/// how many pools discover their backends, if any does.
 #[must_use]
 pub fn summary(config: &Config) -> String {
     let counted = |count: usize, noun: &str| match count {

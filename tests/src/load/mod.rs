@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rustls::ClientConfig;
 
 use crate::{
@@ -157,6 +157,28 @@ impl Plan {
             workers.into_iter().try_for_each(joined)
         })
     }
+}
+
+/// Checks that requests to `http://` and `https://` at the Elastic IP are all answered, and by
+/// exactly these web servers, whose names are sorted.
+///
+/// # Errors
+/// When a request fails, when another web server answers, or when one of these answers none.
+pub fn answers_come_from(lab: &Lab, backends: &[&str]) -> Result<()> {
+    for plan in [Plan::http(), Plan::https(lab)?] {
+        let plan = Plan {
+            requests: Some(100),
+            ..plan
+        };
+        let report = plan.run(&lab.client)?;
+        report.all_answered()?;
+        let shares = report.shares();
+        ensure!(
+            shares.keys().copied().eq(backends.iter().copied()),
+            "answers should come from {backends:?}, they came from {shares:?}"
+        );
+    }
+    Ok(())
 }
 
 /// A load that is being sent. Dropping it stops it.

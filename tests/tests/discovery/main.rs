@@ -13,7 +13,7 @@ use lab::{
     Lab,
     agent::{Agent, Settings},
     ec2::Ec2 as _,
-    load::{Body, Load, Plan, Reuse},
+    load::{Body, Load, Plan, Reuse, answers_come_from},
     wait,
     web::SLOW_BYTES,
 };
@@ -178,23 +178,6 @@ fn loads(lab: &Lab) -> Result<Vec<Load>> {
         ..plan
     });
     Ok(plans.map(|plan| plan.start(&lab.client)).into())
-}
-
-fn answers_come_from(lab: &Lab, backends: &[&str]) -> Result<()> {
-    for plan in [Plan::http(), Plan::https(lab)?] {
-        let plan = Plan {
-            requests: Some(60),
-            ..plan
-        };
-        let report = plan.run(&lab.client)?;
-        report.all_answered()?;
-        let shares = report.shares();
-        ensure!(
-            shares.keys().copied().eq(backends.iter().copied()),
-            "answers should come from {backends:?}, they came from {shares:?}"
-        );
-    }
-    Ok(())
 }
 
 /// Returns the addresses of the pool's backends, and whether each is up.
