@@ -261,8 +261,8 @@ impl Lab {
 
     fn lay_cables(&self) -> Result<()> {
         let igw = self.internet_gateway.host();
-        bridge(igw, "lbnet")?;
-        bridge(&self.router, "webnet")?;
+        bridge(igw, "lbnet", "02:00:00:00:00:01")?;
+        bridge(&self.router, "webnet", "02:00:00:00:00:02")?;
         cable::connect(End::new(&self.client, "eth0"), End::new(igw, "wan"))?;
         for balancer in &self.balancers {
             let port = End::new(igw, balancer.name());
@@ -277,7 +277,7 @@ impl Lab {
                 into_bridge(port, "lbnet")?;
             }
             Wiring::TwoInterfaces => {
-                bridge(&self.router, "backnet")?;
+                bridge(&self.router, "backnet", "02:00:00:00:00:03")?;
                 for balancer in &self.balancers {
                     let port = End::new(&self.router, balancer.name());
                     cable::connect(End::new(balancer, "eth1"), port)?;
@@ -381,11 +381,15 @@ fn raised(hosts: &[(&str, Ipv4Addr)]) -> Result<Vec<Host>> {
     hosts.iter().map(|(name, _)| Host::raise(name)).collect()
 }
 
-fn bridge(host: &Host, name: &str) -> Result<()> {
+/// Creates a bridge with this MAC address.
+fn bridge(host: &Host, name: &str, address: &str) -> Result<()> {
+    // Without an address of its own, a bridge has the lowest one of its ports. It would then change
+    // when a host is destroyed, and other hosts would send to the old one until they ask again,
+    // which takes them up to a minute.
     // A bridge's delay before a new port forwards guards only against loops, which the test network
     // does not have.
     host.script(&format!(
-        "ip link add {name} type bridge forward_delay 0\nip link set {name} up"
+        "ip link add {name} address {address} type bridge forward_delay 0\nip link set {name} up"
     ))?;
     Ok(())
 }

@@ -143,6 +143,24 @@ fn the_gateway_follows_what_it_is_told_of_the_elastic_ip() -> Result<()> {
 }
 
 #[test]
+fn the_gateway_is_reached_when_a_host_was_destroyed() -> Result<()> {
+    let lab = Lab::raise()?;
+    let gateway = lab.internet_gateway.host();
+    // A bridge without an address of its own has the lowest one of its ports.
+    gateway.script("ip link set lb-a address 00:00:00:00:00:01")?;
+    ensure!(pings(lab.lb_b(), EC2_API.ip()), "lb-b has no connection");
+    lab.lb_a().destroy()?;
+    wait::until_true("the end of lb-a's cable", SETTLING, || {
+        Ok(gateway.run("ip", &["link", "show", "lb-a"]).is_err())
+    })?;
+    ensure!(
+        pings(lab.lb_b(), EC2_API.ip()),
+        "lb-b lost its connection with the end of lb-a"
+    );
+    Ok(())
+}
+
+#[test]
 fn a_partition_is_between_the_balancers_only_and_heals() -> Result<()> {
     let lab = Lab::raise()?;
     let a = lab.lb_a().clone();
