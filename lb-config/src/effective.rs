@@ -194,7 +194,7 @@ impl<'c> Uses<'c> {
             let Some(reason) = self.obstacle(backend) else {
                 return true;
             };
-            let is_drained = reason == Exclusion::Backup && is_in_force(pool, backend);
+            let is_drained = reason == Exclusion::Backup && pool.has_backend_at(backend.address);
             if is_drained {
                 (backend.backup, backend.leaving) = (false, true);
             }
@@ -260,7 +260,7 @@ impl<'c> Uses<'c> {
         let most = *room / self.steered;
         if backends.len() > most {
             let rank = |backend: &Backend| {
-                let is_new = !is_in_force(pool, backend);
+                let is_new = !pool.has_backend_at(backend.address);
                 (backend.leaving, is_new, backend.address)
             };
             backends.sort_by_key(rank);
@@ -273,12 +273,6 @@ impl<'c> Uses<'c> {
         }
         *room -= backends.len() * self.steered;
     }
-}
-
-/// Returns whether the pool has a backend at the same address, which is in force.
-fn is_in_force(pool: &Pool, backend: &Backend) -> bool {
-    let mut backends = pool.backends.iter();
-    backends.any(|one| one.address == backend.address)
 }
 
 fn is_steered(service: &Service) -> bool {

@@ -213,6 +213,16 @@ pub struct Pool {
     pub discover: Option<Discover>,
 }
 
+impl Pool {
+    /// Returns whether the pool has a backend with this address and port.
+    #[must_use]
+    pub fn has_backend_at(&self, address: SocketAddr) -> bool {
+        self.backends
+            .iter()
+            .any(|backend| backend.address == address)
+    }
+}
+
 /// How a backend is chosen for a new connection or request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Balance {

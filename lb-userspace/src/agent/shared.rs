@@ -52,6 +52,18 @@ pub(super) struct State {
     pub(super) differences: Vec<Difference>,
 }
 
+impl State {
+    /// Replaces the configuration and the states of its backends. The kernel has accepted both.
+    pub(super) fn replace(&mut self, config: Config, registry: BackendRegistry) {
+        self.records = self.records.renewed(&config.pools, |id| {
+            registry.status(id).is_none_or(|member| member.healthy)
+        });
+        self.config = config;
+        self.registry = registry;
+        self.unsettled.clear();
+    }
+}
+
 /// Returns the index that each interface has now; `None` for an interface that does not exist.
 pub(super) fn indices(interfaces: &Interfaces) -> Vec<(String, Option<u32>)> {
     let index = |name: &str| nix::net::if_::if_nametoindex(name).ok();

@@ -200,15 +200,7 @@ impl<K: Kernel> Agent<K> {
         }
         self.checks.apply(&config.pools);
         self.feeds.send_all(&registry);
-        {
-            let mut state = self.shared.write();
-            state.records = state.records.renewed(&config.pools, |id| {
-                registry.status(id).is_none_or(|member| member.healthy)
-            });
-            state.config = config;
-            state.registry = registry;
-            state.unsettled.clear();
-        }
+        self.shared.write().replace(config, registry);
         self.remember();
         self.tell_pair();
         // The peer may have set an override of a backend that is new on this host: it answers with
@@ -271,12 +263,10 @@ impl<K: Kernel> Agent<K> {
     }
 }
 
-/// Returns whether the pool has this backend in the configuration.
-fn is_in_force(config: &Config, one: &dataplane::Unreachable) -> bool {
+/// Returns whether the backend is in this configuration.
+fn is_in_force(config: &Config, backend: &dataplane::Unreachable) -> bool {
     let mut pools = config.pools.iter();
-    let pool = pools.find(|pool| pool.name == one.pool);
-    let mut backends = pool.into_iter().flat_map(|pool| &pool.backends);
-    backends.any(|backend| backend.address == one.address)
+    pools.any(|pool| pool.name == backend.pool && pool.has_backend_at(backend.address))
 }
 
 /// Logs discovered backends that cannot be used.

@@ -126,14 +126,8 @@ impl<K: Kernel> Agent<K> {
         self.feeds = next.feeds;
         {
             let mut state = self.shared.write();
-            let registry = &next.registry;
-            state.records = state.records.renewed(&next.config.pools, |id| {
-                registry.status(id).is_none_or(|member| member.healthy)
-            });
-            state.config = next.config;
+            state.replace(next.config, next.registry);
             state.discovered = next.discovered;
-            state.registry = next.registry;
-            state.unsettled.clear();
             state.unusable.clear();
         }
         self.remember();
