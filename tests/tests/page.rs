@@ -48,6 +48,36 @@ fn the_page_is_live_readable_on_every_screen_and_complete_without_scripts() -> R
 }
 
 #[test]
+fn a_discovering_pool_shows_its_source_and_a_failure_of_it() -> Result<()> {
+    let lab = Lab::raise()?;
+    let list = "/run/lb/web-backends";
+    let webs: Vec<_> = lab.webs.iter().collect();
+    let lines = webs.iter().map(|web| format!("{}\n", web.address()));
+    let lines: Vec<String> = lines.collect();
+    lab.lb_a().write(list, lines.concat())?;
+    let settings = Settings {
+        backends: Vec::new(),
+        more: format!("[pool.discover]\nfile = \"{list}\"\ninterval = \"1s\"\n"),
+        ..Settings::of(&lab)
+    };
+    let _agent = Agent::start(&lab, &settings)?;
+    let page = || lab.lb_a().run("curl", &["-sS", "--fail", URL]);
+    let shows = |text: &str| {
+        wait::until_true(&format!("the page shows \"{text}\""), LIMIT, || {
+            Ok(page()?.contains(text))
+        })
+    };
+    shows("backends from file /run/lb/web-backends, confirmed")?;
+    lab.lb_a().write(list, lines[1..].concat())?;
+    shows("leaving")?;
+    lab.lb_a().write(list, "10.0.0.300:80\n")?;
+    shows("discovery has failed for")?;
+    let seen = browse(lab.lb_a(), URL, &["look", &pictures("discovery")?])?;
+    ensure!(seen.lines().count() == 4, "{seen}");
+    Ok(())
+}
+
+#[test]
 fn an_operator_with_the_token_drains_and_hands_over_from_the_page() -> Result<()> {
     let lab = Lab::raise()?;
     for balancer in &lab.balancers {
