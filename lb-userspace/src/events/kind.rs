@@ -87,13 +87,13 @@ kinds! {
         "The backend is used again: its ejection ended"
         "The ejection of a backend ended.";
     BackendDiscovered "backend_discovered" "{pool}/{backend}"
-        "{source} has the backend: it was added to the pool"
+        "The backend was added to the pool: {source} lists it"
         "The source of a pool has a new backend.";
     BackendChanged "backend_changed" "{pool}/{backend}"
-        "{source} has changed the name, weight or backup state of the backend"
+        "The name, weight or backup state of the backend was changed by {source}"
         "The source of a pool has changed a backend.";
     BackendLeaving "backend_leaving" "{pool}/{backend}"
-        "{source} no longer has the backend: it is drained"
+        "The backend is drained and leaves the pool: {source} no longer lists it"
         "The source of a pool no longer has a backend, which gets no new connections.";
     BackendRemoved "backend_removed" "{pool}/{backend}"
         "The backend was removed from the pool: its drain time has passed"

@@ -238,8 +238,8 @@ fn fails(agent: &Agent, fails: bool) -> Result<()> {
 fn events_say_so(agent: &Agent) -> Result<()> {
     let events = agent.operate(&["events"])?;
     for said in [
-        "has the backend: it was added to the pool",
-        "no longer has the backend: it is drained",
+        "The backend was added to the pool",
+        "is drained and leaves the pool",
         "was removed from the pool: its drain time has passed",
         "cannot be discovered, and stay as they are",
         "are discovered again",
