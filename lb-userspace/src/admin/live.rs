@@ -14,10 +14,15 @@ use tokio::{
 use super::{Source, history::History, page};
 use crate::events::{Event, Filter};
 
-/// Time between two renderings of the status page.
+/// Time between two renderings of the status page, unless it is large.
 const EVERY: Duration = Duration::from_secs(1);
-/// Number of renderings of the status page for each point of its graphs, which get one every 5 s.
+/// Number of times `EVERY` for each point of the status page's graphs, which get one every 5 s.
 const TICKS_PER_POINT: u32 = 5;
+/// Size in bytes up to which the status page is rendered every `EVERY`. A larger page is rendered
+/// less often, so that a browser that follows it receives no more than this in each `EVERY`.
+const BYTES_PER_TICK: usize = 512 * 1024;
+/// Longest time between two renderings of the status page, as a number of times `EVERY`.
+const LONGEST: usize = 10;
 /// Number of events that the status page shows.
 const EVENTS: usize = 50;
 
@@ -75,27 +80,33 @@ impl Live {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut tick = 0_u32;
+        let mut until_render = 0_usize;
         loop {
             ticks.tick().await;
             let records = tick == 0;
             tick = (tick + 1) % TICKS_PER_POINT;
-            if records || self.rendered.receiver_count() > 0 {
+            until_render = until_render.saturating_sub(1);
+            let renders = until_render == 0 && self.rendered.receiver_count() > 0;
+            if records || renders {
                 let live = self.clone();
                 // A panic in `step` has been reported by the panic hook; the next call may succeed.
-                let _done = tokio::task::spawn_blocking(move || live.step(records)).await;
+                let _done = tokio::task::spawn_blocking(move || live.step(records, renders)).await;
+            }
+            if renders {
+                until_render = ticks_for(self.rendered.borrow().len());
             }
         }
     }
 
-    /// Reads the agent's status once, adds it to the graphs if `records`, and renders the page if
-    /// browsers follow it.
-    fn step(&self, records: bool) {
+    /// Reads the agent's status once, adds it to the graphs if `records`, and renders the page for
+    /// the browsers that follow it if `renders`.
+    fn step(&self, records: bool, renders: bool) {
         let status = self.source.status();
         let mut history = self.history();
         if records {
             history.record(status.clone());
         }
-        if self.rendered.receiver_count() > 0 {
+        if renders {
             let events = self.events();
             let view = page::View {
                 status: &status,
@@ -109,5 +120,25 @@ impl Live {
 
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the time from a rendering of the status page with this many bytes to the next one, as a
+/// number of times `EVERY`.
+fn ticks_for(bytes: usize) -> usize {
+    bytes.div_ceil(BYTES_PER_TICK).clamp(1, LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_page_is_rendered_less_often() {
+        assert_eq!(ticks_for(0), 1);
+        assert_eq!(ticks_for(BYTES_PER_TICK), 1);
+        assert_eq!(ticks_for(BYTES_PER_TICK + 1), 2);
+        assert_eq!(ticks_for(2_700_000), 6);
+        assert_eq!(ticks_for(usize::MAX), LONGEST);
     }
 }

@@ -1,9 +1,8 @@
 //! The status page: one HTML document, rendered by the agent for each request.
 //!
 //! The document is complete without scripts. `live.js` keeps it up to date: the agent renders the
-//! content of `<main>` anew every second and sends it as a server-sent event, and the script
-//! applies the differences. So every text has one source, and the browser needs no template of its
-//! own.
+//! content of `<main>` every second and sends it as a server-sent event, and the script applies the
+//! differences. So every text has one source, and the browser needs no template of its own.
 
 use std::fmt::{self, Write};
 
