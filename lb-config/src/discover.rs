@@ -12,12 +12,13 @@ use toml::Spanned;
 use super::{
     AddressFamily, Discover, DiscoverySource, InstanceFilter, aws,
     kind::{Choice, Complaint, Text, Time, Whole},
-    list::{List, Listed},
+    list::{List, Listed, OneOrMore},
     map::Map,
     schema::{Absent, Key, Schema},
     section::Section,
     source::Reported,
     text,
+    unique::refuse_twice,
 };
 
 pub(super) static DISCOVER: Schema = Schema {
@@ -46,11 +47,14 @@ pub(super) static DISCOVER: Schema = Schema {
     tables: &[],
 };
 
-static DNS: Key<Text<String>> = Key {
+static DNS: Key<OneOrMore<Text<String>>> = Key {
     name: "dns",
-    kind: DNS_NAME,
+    kind: OneOrMore(List {
+        of: DNS_NAME,
+        noun: "dns",
+    }),
     absent: Absent::Means("required, unless another source is named"),
-    meaning: "A name in DNS: each of its addresses is a backend. Needs `port`.",
+    meaning: "A name in DNS, or a list of names: each of their addresses is a backend. Needs `port`.",
 };
 
 static SRV: Key<Text<String>> = Key {
@@ -270,10 +274,12 @@ fn read_source(section: &Section<'_>) -> Result<DiscoverySource, Reported> {
     let auto_scaling_endpoint = section.optional(&AUTO_SCALING_ENDPOINT);
     let (family, nameservers) = (family?.into_inner(), nameservers?);
     let port = || needed_port(section, port);
-    if let Some(name) = dns? {
+    if let Some(names) = dns? {
+        let names = read_names(section, names);
+        let port = port();
         return Ok(DiscoverySource::Dns {
-            name: name.into_inner(),
-            port: port()?,
+            names: names?,
+            port: port?,
             family,
             nameservers,
         });
@@ -301,6 +307,23 @@ fn read_source(section: &Section<'_>) -> Result<DiscoverySource, Reported> {
         endpoint: endpoint?.map(Spanned::into_inner),
         auto_scaling_endpoint: auto_scaling_endpoint?.map(Spanned::into_inner),
     })
+}
+
+fn read_names(
+    section: &Section<'_>,
+    names: Spanned<Listed<String>>,
+) -> Result<Vec<String>, Reported> {
+    let place = names.span();
+    let names = names.into_inner();
+    if names.items.is_empty() && names.complete.is_ok() {
+        let hint = "name at least one, such as: dns = \"web.internal.example.org\"";
+        let message = "dns is empty".to_owned();
+        return Err(section.source().error(place, message, hint.to_owned()));
+    }
+    let unique = refuse_twice("name", "in dns", names.items.iter(), section.source());
+    let names = names.all()?;
+    unique?;
+    Ok(names)
 }
 
 fn needed_port(

@@ -16,10 +16,10 @@ pub struct Discover {
 /// The source that is asked for the backends of a pool.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DiscoverySource {
-    /// The addresses of a name in DNS: its records of type A or AAAA.
+    /// The addresses of names in DNS: their records of type A or AAAA.
     Dns {
-        /// The name, without a final dot.
-        name: String,
+        /// The names, without a final dot; at least one, and none twice.
+        names: Vec<String>,
         /// The port of every backend.
         port: u16,
         /// Which addresses are used.
@@ -76,7 +76,13 @@ impl fmt::Display for DiscoverySource {
     /// Formats the source as status, log and messages show it, such as `DNS name web.internal`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Dns { name, .. } => write!(f, "DNS name {name}"),
+            Self::Dns { names, .. } => match &**names {
+                [name] => write!(f, "DNS name {name}"),
+                [first, _, _, _, ..] => {
+                    write!(f, "DNS name {first} and {} others", names.len() - 1)
+                }
+                few => write!(f, "DNS names {}", few.join(", ")),
+            },
             Self::Srv { name, .. } => write!(f, "DNS service {name}"),
             Self::File(file) => write!(f, "file {}", file.display()),
             Self::Ec2 { instances, .. } => instances.fmt(f),

@@ -40,7 +40,7 @@ fn a_name_with_a_port_is_a_source() {
         discover,
         Discover {
             source: DiscoverySource::Dns {
-                name: "web.internal.example.org".to_owned(),
+                names: vec!["web.internal.example.org".to_owned()],
                 port: 8080,
                 family: AddressFamily::Ipv4,
                 nameservers: Vec::new(),
@@ -49,6 +49,11 @@ fn a_name_with_a_port_is_a_source() {
             drain: Duration::from_secs(300),
         }
     );
+    let discover = discovered("dns = [\"web1.internal\", \"web2.internal\"]\nport = 80");
+    let DiscoverySource::Dns { names, .. } = discover.source else {
+        panic!("{discover:?}");
+    };
+    assert_eq!(names, ["web1.internal", "web2.internal"]);
     let servers = "nameservers = [\"10.0.0.2\", \"10.0.0.3:5353\", \"2001:db8::2\", \
                    \"[2001:db8::3]:5353\"]";
     let discover = discovered(&format!("dns = \"web\"\nport = 80\n{servers}"));
@@ -162,6 +167,11 @@ fn the_times_of_the_file_replace_the_defaults() {
 fn a_source_is_shown_as_an_operator_calls_it() {
     for (keys, shown) in [
         ("dns = \"web\"\nport = 80", "DNS name web"),
+        ("dns = [\"a\", \"b\"]\nport = 80", "DNS names a, b"),
+        (
+            "dns = [\"a\", \"b\", \"c\", \"d\"]\nport = 80",
+            "DNS name a and 3 others",
+        ),
         ("srv = \"_http._tcp.web\"", "DNS service _http._tcp.web"),
         ("file = \"/run/web\"", "file /run/web"),
         (
@@ -340,6 +350,39 @@ error: [pool.discover] has no port
 8 | [pool.discover]
   | ^^^^^^^^^^^^^^^
   = help: the source has addresses only: add the port of the backends, such as port = 80
+"#,
+    );
+}
+
+#[test]
+fn a_list_of_names_without_a_name_or_with_one_twice_is_refused() {
+    refused(
+        "dns = []\nport = 80",
+        r#"
+error: dns is empty
+ --> lb.toml:9:7
+  |
+9 | dns = []
+  |       ^^
+  = help: name at least one, such as: dns = "web.internal.example.org"
+"#,
+    );
+    refused(
+        "dns = [\"web1\", \"10.0.0.6\", \"WEB1.\"]\nport = 80",
+        r#"
+error: dns "10.0.0.6" is an address, not a name
+ --> lb.toml:9:16
+  |
+9 | dns = ["web1", "10.0.0.6", "WEB1."]
+  |                ^^^^^^^^^^
+  = help: list addresses in backends
+
+error: duplicate name "web1" in dns
+ --> lb.toml:9:28
+  |
+9 | dns = ["web1", "10.0.0.6", "WEB1."]
+  |                            ^^^^^^^
+  = help: the first is on line 9
 "#,
     );
 }

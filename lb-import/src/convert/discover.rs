@@ -3,7 +3,7 @@
 use super::Converter;
 use crate::{
     Loss,
-    document::{Table, quoted},
+    document::{Table, listed, quoted},
     haproxy::{
         model::{Line, Section},
         words,
@@ -11,12 +11,77 @@ use crate::{
     ledger::Id,
 };
 
-/// The name in DNS that servers of a section have, and the table `[pool.discover]` for it.
+/// The names in DNS that servers of a section have, and the table `[pool.discover]` for them.
 #[derive(Debug)]
 pub(crate) struct Discovery {
-    /// The name in DNS, with its port unless its records have ports.
-    target: String,
+    names: Names,
     pub(crate) table: Table,
+}
+
+/// The names in DNS of a table `[pool.discover]`.
+#[derive(Debug)]
+enum Names {
+    /// Names whose addresses are backends, and the port of them.
+    Hosts(Vec<String>, Option<u16>),
+    /// A name with records of type SRV, which have ports.
+    Service(String),
+}
+
+impl Discovery {
+    fn new(names: Names, id: Id) -> Self {
+        let mut table = Table::from("[pool.discover]", id);
+        match &names {
+            Names::Service(name) => drop(table.text("srv", name, &[id])),
+            Names::Hosts(hosts, port) => {
+                table.text("dns", &hosts.concat(), &[id]);
+                if let Some(port) = port {
+                    table.set("port", port.to_string(), &[id]);
+                }
+            }
+        }
+        Self { names, table }
+    }
+
+    /// Adds the name of another server of the section. Returns why that is not possible, if so.
+    fn add(&mut self, host: &str, port: Option<u16>, id: Id) -> Result<(), String> {
+        let hosts = match &mut self.names {
+            Names::Service(name) if name == host => {
+                self.table.origins.push(id);
+                return Ok(());
+            }
+            Names::Service(name) => {
+                return Err(format!(
+                    "lb discovers the backends of a pool by one service in DNS, which is {name} \
+                     here"
+                ));
+            }
+            Names::Hosts(..) if host.starts_with('_') => {
+                return Err(
+                    "lb discovers the backends of a pool either by host names or by a \
+                            service in DNS"
+                        .to_owned(),
+                );
+            }
+            Names::Hosts(_, expected) if *expected != port => {
+                let expected = expected.map_or("none".to_owned(), |port| port.to_string());
+                return Err(format!(
+                    "all backends that lb discovers for a pool have one port, which is {expected} \
+                     here"
+                ));
+            }
+            Names::Hosts(hosts, _) => hosts,
+        };
+        self.table.origins.push(id);
+        if !hosts.iter().any(|one| one.eq_ignore_ascii_case(host)) {
+            hosts.push(host.to_owned());
+            let settings = self.table.settings.iter_mut();
+            for setting in settings.filter(|setting| setting.key == "dns") {
+                setting.value = listed(hosts);
+                setting.origins.push(id);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Converter<'_> {
@@ -32,30 +97,20 @@ impl Converter<'_> {
         discovery: &mut Option<Discovery>,
     ) -> bool {
         let is_service = host.starts_with('_');
-        let target = match port.filter(|_| !is_service) {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
-        match discovery {
-            Some(other) if other.target != target => {
-                let why = format!(
-                    "lb discovers the backends of a pool by one name, which is {} here: give both \
-                     names' addresses to one name",
-                    other.target
-                );
-                self.ledger.lose(line.id, why);
-                return false;
-            }
-            Some(same) => same.table.origins.push(line.id),
+        let added = match discovery {
+            Some(discovery) => discovery.add(host, port, line.id),
             None => {
-                let mut table = Table::from("[pool.discover]", line.id);
-                let key = if is_service { "srv" } else { "dns" };
-                table.text(key, host, &[line.id]);
-                if let Some(port) = port.filter(|_| !is_service) {
-                    table.set("port", port.to_string(), &[line.id]);
-                }
-                *discovery = Some(Discovery { target, table });
+                let names = match is_service {
+                    true => Names::Service(host.to_owned()),
+                    false => Names::Hosts(vec![host.to_owned()], port),
+                };
+                *discovery = Some(Discovery::new(names, line.id));
+                Ok(())
             }
+        };
+        if let Err(why) = added {
+            self.ledger.lose(line.id, why);
+            return false;
         }
         let why = format!(
             "lb names backends that it discovers after their addresses, not \"{}\"",

@@ -25,11 +25,11 @@ impl Source {
     pub fn new(settings: &DiscoverySource) -> Self {
         Self(match settings {
             DiscoverySource::Dns {
-                name,
+                names,
                 port,
                 family,
                 nameservers,
-            } => Kind::Dns(dns::Dns::of_addresses(name, *port, *family, nameservers)),
+            } => Kind::Dns(dns::Dns::of_addresses(names, *port, *family, nameservers)),
             DiscoverySource::Srv {
                 name,
                 family,

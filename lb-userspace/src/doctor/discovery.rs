@@ -102,12 +102,13 @@ fn unusable(one: &Excluded) -> Finding {
 /// Returns what to do so that a source has backends.
 fn in_source(source: &DiscoverySource) -> String {
     match source {
-        DiscoverySource::Dns { name, family, .. } => {
+        DiscoverySource::Dns { names, family, .. } => {
             let kind = match family {
                 crate::config::AddressFamily::Ipv4 => "A",
                 crate::config::AddressFamily::Ipv6 => "AAAA",
             };
-            format!("add records of type {kind} to {name}, or correct `dns`")
+            let names = names.join(" or ");
+            format!("add records of type {kind} to {names}, or correct `dns`")
         }
         DiscoverySource::Srv { name, .. } => {
             format!(

@@ -20,8 +20,12 @@ const NAME: &str = "web.internal";
 const SERVICE: &str = "_http._tcp.web.internal";
 
 fn addresses(family: AddressFamily, servers: &[&NameServer]) -> Source {
+    addresses_of(&[NAME], family, servers)
+}
+
+fn addresses_of(names: &[&str], family: AddressFamily, servers: &[&NameServer]) -> Source {
     Source::new(&DiscoverySource::Dns {
-        name: NAME.to_owned(),
+        names: names.iter().map(ToString::to_string).collect(),
         port: 80,
         family,
         nameservers: servers.iter().map(|server| server.address).collect(),
@@ -90,6 +94,32 @@ async fn the_addresses_of_a_name_are_backends_for_the_smallest_ttl() {
     );
     let asked = (format!("{NAME}."), RecordType::A, "udp");
     assert_eq!(server.questions(), [asked.clone(), asked]);
+}
+
+#[tokio::test]
+async fn the_backends_of_several_names_are_the_addresses_of_all_that_exist() {
+    let server = NameServer::start().await;
+    let names: Vec<_> = (0..40)
+        .map(|number| format!("web{number}.internal"))
+        .collect();
+    for (number, name) in (0..).zip(&names) {
+        let records = vec![a(name, 60 + u32::from(number), [10, 0, 0, number])];
+        server.reply(name, RecordType::A, Reply::Records(records));
+    }
+    // An address is one backend, however many names it has.
+    let same = vec![a("web1.internal", 30, [10, 0, 0, 2])];
+    server.reply("web1.internal", RecordType::A, Reply::Records(same));
+    let mut names: Vec<_> = names.iter().map(String::as_str).collect();
+    names.push("gone.internal");
+    let mut source = addresses_of(&names, AddressFamily::Ipv4, &[&server]);
+    let (found, valid_for) = seen(source.query().await);
+    assert_eq!((found.len(), valid_for), (39, Some(30)));
+    assert!(!found.contains(&"10.0.0.1:80".to_owned()), "{found:?}");
+
+    // The backends of a name that cannot be looked up would be missing.
+    let failure = Reply::Code(ResponseCode::ServFail);
+    server.reply("web7.internal", RecordType::A, failure);
+    failed(source.query().await, &["web7.internal", "SERVFAIL"]);
 }
 
 #[tokio::test]

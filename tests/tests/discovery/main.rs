@@ -18,9 +18,9 @@ use lab::{
     web::SLOW_BYTES,
 };
 
-use sources::{DNS_NAME, Dns, Ec2, File, GROUP, Group, LIST, SRV_NAME, Source};
+use sources::{DNS_NAMES, Dns, Ec2, File, GROUP, Group, LIST, SRV_NAME, Source};
 
-/// How long the source is down in the tests of a name in DNS and of tags in EC2.
+/// How long the source is down in the tests of names in DNS and of tags in EC2.
 const OUTAGE: Duration = Duration::from_secs(60);
 
 /// How long the source is down in the other tests.
@@ -45,10 +45,10 @@ fn instances_of_an_auto_scaling_group_come_and_go_and_no_request_is_lost() -> Re
 }
 
 #[test]
-fn backends_of_a_name_in_dns_come_and_go_and_no_request_is_lost() -> Result<()> {
+fn backends_of_names_in_dns_come_and_go_and_no_request_is_lost() -> Result<()> {
     let lab = Lab::raise()?;
     let mut dns = Dns::start(&lab, false)?;
-    let lines = format!("dns = \"{DNS_NAME}\"\nport = 80");
+    let lines = format!("dns = {DNS_NAMES:?}\nport = 80");
     no_request_is_lost(&lab, &mut dns, &lines, OUTAGE)
 }
 

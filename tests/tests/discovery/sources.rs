@@ -52,7 +52,7 @@ impl Source for File {
     }
 }
 
-/// A name in DNS, with records of type A, or of type SRV.
+/// Names in DNS with records of type A, or one with records of type SRV.
 pub(super) struct Dns {
     pub(super) server: NameServer,
     is_srv: bool,
@@ -60,7 +60,8 @@ pub(super) struct Dns {
 }
 
 const ZONE: &str = "lab.internal";
-pub(super) const DNS_NAME: &str = "web.lab.internal";
+/// Names with records of type A: the first of web1 and web3, the second of web2 and web4.
+pub(super) const DNS_NAMES: [&str; 2] = ["odd.lab.internal", "even.lab.internal"];
 pub(super) const SRV_NAME: &str = "_http._tcp.web.lab.internal";
 /// TTL of the records, in seconds.
 const TTL: u32 = 2;
@@ -78,7 +79,10 @@ impl Dns {
 impl Source for Dns {
     fn list(&mut self, lab: &Lab, webs: &[&str]) -> Result<()> {
         self.records.clear();
-        for web in lab.webs.iter().filter(|web| webs.contains(&web.name())) {
+        for (index, web) in lab.webs.iter().enumerate() {
+            if !webs.contains(&web.name()) {
+                continue;
+            }
             let IpAddr::V4(ip) = web.address().ip() else {
                 bail!("{} has no IPv4 address", web.name());
             };
@@ -89,15 +93,17 @@ impl Source for Dns {
                     .push(Record::srv(SRV_NAME, TTL, 10, port, &target));
                 self.records.push(Record::a(&target, TTL, ip));
             } else {
-                self.records.push(Record::a(DNS_NAME, TTL, ip));
+                self.records.push(Record::a(DNS_NAMES[index % 2], TTL, ip));
             }
         }
         self.server.set(&self.records)
     }
 
     fn empty(&mut self, _lab: &Lab) -> Result<()> {
-        let name = if self.is_srv { SRV_NAME } else { DNS_NAME };
-        self.server.set(&[Record::no_data(name)])
+        if self.is_srv {
+            return self.server.set(&[Record::no_data(SRV_NAME)]);
+        }
+        self.server.set(&DNS_NAMES.map(Record::no_data))
     }
 
     /// Takes the server down: for records of type A it is silent, for records of type SRV it is not

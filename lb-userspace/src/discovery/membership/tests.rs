@@ -9,7 +9,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 
 fn dns() -> DiscoverySource {
     DiscoverySource::Dns {
-        name: "web.internal".to_owned(),
+        names: vec!["web.internal".to_owned()],
         port: 80,
         family: AddressFamily::Ipv4,
         nameservers: Vec::new(),

@@ -1,7 +1,7 @@
-//! A source of backends that is DNS: the addresses of a name (records of type A or AAAA), or a
+//! A source of backends that is DNS: the addresses of names (records of type A or AAAA), or a
 //! service (records of type SRV, RFC 2782).
 //!
-//! - The name is absolute: search domains are not tried. The hosts file is not used, because its
+//! - Names are absolute: search domains are not tried. The hosts file is not used, because its
 //!   entries have no TTL, and would hide what the name servers say.
 //! - `/etc/resolv.conf` is read for each query, because it changes when the network does. Only its
 //!   name servers are used.
@@ -12,6 +12,7 @@ mod resolver;
 mod service;
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -30,18 +31,16 @@ use crate::{
 /// Time limit for a query of a source, including the lookups of all targets of a service.
 const QUERY_LIMIT: Duration = Duration::from_secs(8);
 
-/// How many targets of a service are looked up at the same time.
+/// How many names are looked up at the same time.
 const CONCURRENT: usize = 16;
 
 /// The name servers of this host (resolv.conf(5)).
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// A name in DNS whose records list the backends.
+/// Names in DNS whose records list the backends.
 #[derive(Debug)]
 pub(super) struct Dns {
-    name: String,
-    /// The port of every backend; `None` for a service, whose records have ports.
-    port: Option<u16>,
+    question: Question,
     family: AddressFamily,
     /// The name servers that are asked; empty for those of `resolv_conf`.
     nameservers: Vec<SocketAddr>,
@@ -51,22 +50,25 @@ pub(super) struct Dns {
     answered: Option<SocketAddr>,
 }
 
+/// What the name servers are asked for.
+#[derive(Debug)]
+enum Question {
+    /// The addresses of names; every backend has this port.
+    Addresses { names: Vec<String>, port: u16 },
+    /// The addresses of the targets of a name's records of type SRV, which have ports.
+    Service(String),
+}
+
 impl Dns {
-    /// Returns a source whose backends are the addresses of a name, all with this port.
+    /// Returns a source whose backends are the addresses of these names, all with this port.
     pub(super) fn of_addresses(
-        name: &str,
+        names: &[String],
         port: u16,
         family: AddressFamily,
         nameservers: &[SocketAddr],
     ) -> Self {
-        Self {
-            name: name.to_owned(),
-            port: Some(port),
-            family,
-            nameservers: nameservers.to_vec(),
-            resolv_conf: PathBuf::from(RESOLV_CONF),
-            answered: None,
-        }
+        let names = names.to_vec();
+        Self::new(Question::Addresses { names, port }, family, nameservers)
     }
 
     /// Returns a source whose backends are the addresses of the targets of a name's records of type
@@ -76,26 +78,27 @@ impl Dns {
         family: AddressFamily,
         nameservers: &[SocketAddr],
     ) -> Self {
+        Self::new(Question::Service(name.to_owned()), family, nameservers)
+    }
+
+    fn new(question: Question, family: AddressFamily, nameservers: &[SocketAddr]) -> Self {
         Self {
-            port: None,
-            ..Self::of_addresses(name, 0, family, nameservers)
+            question,
+            family,
+            nameservers: nameservers.to_vec(),
+            resolv_conf: PathBuf::from(RESOLV_CONF),
+            answered: None,
         }
     }
 
     pub(super) async fn query(&mut self) -> Result<Answer, SourceError> {
-        let name = Name::from_ascii(format!("{}.", self.name)).map_err(|error| {
-            let name = &self.name;
-            SourceError(format!(
-                "could not look up {name}: {error}; check the name in [pool.discover]"
-            ))
-        })?;
         let mut servers = self.servers().await?;
         servers.sort_by_key(|server| Some(*server) != self.answered);
         let deadline = Instant::now() + QUERY_LIMIT;
         let resolver = Arc::new(Resolver::new(servers, deadline));
-        let answer = match self.port {
-            Some(port) => self.addresses(&resolver, &name, port).await,
-            None => self.service(&resolver, &name).await,
+        let answer = match &self.question {
+            Question::Addresses { names, port } => self.addresses(&resolver, names, *port).await,
+            Question::Service(name) => self.service(&resolver, name).await,
         };
         self.answered = resolver.answered().or(self.answered);
         answer
@@ -116,57 +119,50 @@ impl Dns {
         })?;
         let servers = nameservers(&String::from_utf8_lossy(&content));
         if servers.is_empty() {
-            let found = format!("could not look up {}: {path} has no name server", self.name);
-            return Err(SourceError(format!("{found}; {advice}")));
+            return Err(SourceError(format!(
+                "could not look up the backends: {path} has no name server; {advice}"
+            )));
         }
         Ok(servers)
     }
 
     async fn addresses(
         &self,
-        resolver: &Resolver,
-        name: &Name,
+        resolver: &Arc<Resolver>,
+        names: &[String],
         port: u16,
     ) -> Result<Answer, SourceError> {
-        let found = resolver.look_up(name, record_type(self.family)).await?;
-        let addresses = addresses(&found).map(|ip| ListedBackend::at(SocketAddr::new(ip, port)));
+        let names = names.iter().map(|name| absolute(name));
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        let found = self.look_up_all(resolver, &names).await?;
+        // Several names may have the same address.
+        let distinct: BTreeSet<_> = found
+            .iter()
+            .flat_map(|(_, found)| addresses(found))
+            .collect();
+        let backends = distinct
+            .into_iter()
+            .map(|ip| ListedBackend::at(SocketAddr::new(ip, port)));
         Ok(Answer {
-            backends: addresses.collect(),
-            valid_for: found.valid_for,
+            backends: backends.collect(),
+            valid_for: found.iter().filter_map(|(_, found)| found.valid_for).min(),
         })
     }
 
-    /// Looks up the records of a service, and the addresses of all their targets. A target that
-    /// does not exist is left out, but one that could not be looked up fails the query, because an
-    /// answer with a part of the targets would remove the backends of the others.
+    /// Looks up the records of a service, and the addresses of all their targets.
     ///
     /// The addresses that the name server may add to its answer are not used: it may add only some
     /// of them (RFC 2181, section 9).
-    async fn service(&self, resolver: &Arc<Resolver>, name: &Name) -> Result<Answer, SourceError> {
-        let found = resolver.look_up(name, RecordType::SRV).await?;
+    async fn service(&self, resolver: &Arc<Resolver>, name: &str) -> Result<Answer, SourceError> {
+        let found = resolver.look_up(&absolute(name)?, RecordType::SRV).await?;
         let records: Vec<_> = found.records.iter().filter_map(service::record).collect();
         let mut targets: Vec<Name> = records.iter().map(|srv| srv.target.clone()).collect();
         targets.sort();
         targets.dedup();
-        let mut resolved = Vec::new();
-        for some in targets.chunks(CONCURRENT) {
-            let mut lookups = JoinSet::new();
-            for target in some.iter().cloned() {
-                let (resolver, kind) = (Arc::clone(resolver), record_type(self.family));
-                lookups.spawn(async move {
-                    let found = resolver.look_up(&target, kind).await;
-                    (target, found)
-                });
-            }
-            while let Some(done) = lookups.join_next().await {
-                let failed = |error: &dyn std::fmt::Display| {
-                    let name = &self.name;
-                    SourceError(format!("could not look up a target of {name}: {error}"))
-                };
-                let (target, found) = done.map_err(|error| failed(&error))?;
-                resolved.push((target, found.map_err(|error| failed(&error))?));
-            }
-        }
+        let resolved = self.look_up_all(resolver, &targets).await;
+        let resolved = resolved.map_err(|error| {
+            SourceError(format!("could not look up a target of {name}: {error}"))
+        })?;
         let valid_for = resolved.iter().filter_map(|(_, found)| found.valid_for);
         let valid_for = valid_for.chain(found.valid_for).min();
         let resolved = resolved
@@ -178,6 +174,41 @@ impl Dns {
             valid_for,
         })
     }
+
+    /// Looks up the addresses of all these names. A name that does not exist has none, but one that
+    /// could not be looked up fails the query, because an answer with the addresses of the others
+    /// alone would remove its backends.
+    async fn look_up_all(
+        &self,
+        resolver: &Arc<Resolver>,
+        names: &[Name],
+    ) -> Result<Vec<(Name, Found)>, SourceError> {
+        let mut resolved = Vec::new();
+        for some in names.chunks(CONCURRENT) {
+            let mut lookups = JoinSet::new();
+            for name in some.iter().cloned() {
+                let (resolver, kind) = (Arc::clone(resolver), record_type(self.family));
+                lookups.spawn(async move {
+                    let found = resolver.look_up(&name, kind).await;
+                    (name, found)
+                });
+            }
+            while let Some(done) = lookups.join_next().await {
+                let (name, found) = done.map_err(|error| SourceError(error.to_string()))?;
+                resolved.push((name, found?));
+            }
+        }
+        Ok(resolved)
+    }
+}
+
+/// Returns the name as hickory has it, with the root at its end.
+fn absolute(name: &str) -> Result<Name, SourceError> {
+    Name::from_ascii(format!("{name}.")).map_err(|error| {
+        SourceError(format!(
+            "could not look up {name}: {error}; check the name in [pool.discover]"
+        ))
+    })
 }
 
 fn record_type(family: AddressFamily) -> RecordType {
@@ -230,7 +261,7 @@ mod tests {
     async fn resolv_conf_is_read_for_each_query_unless_name_servers_are_configured() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("resolv.conf");
-        let mut dns = Dns::of_addresses("web.internal", 80, AddressFamily::Ipv4, &[]);
+        let mut dns = Dns::of_addresses(&["web.internal".to_owned()], 80, AddressFamily::Ipv4, &[]);
         dns.resolv_conf = file.clone();
         let error = dns.query().await.expect_err("no file");
         assert!(error.0.contains("resolv.conf: No such file"), "{error}");
