@@ -132,7 +132,7 @@ fn why(reason: &str) -> &str {
     match reason {
         "started" => "the agent started",
         "stopped" => "the agent is stopping",
-        "silence" => "the peer fell silent",
+        "silence" => "no active host was heard",
         "goodbye" => "the peer sent a goodbye",
         "preemption" => "its priority is higher",
         "handover" => "a hand-over",

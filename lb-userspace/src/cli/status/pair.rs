@@ -72,7 +72,7 @@ mod tests {
         let wanted = "\
 pair  virtual router 41
 HOST         ROLE    PRIORITY
-lb-a (this)  master       110  for 3d 1h: the peer fell silent
+lb-a (this)  master       110  for 3d 1h: no active host was heard
 lb-b         backup       100  ready, heard 40 ms ago
 Elastic IP   eipalloc-0123456789abcdef0 is on this host, confirmed by the EC2 API 2s ago, moved to this host once
 link         up for 3d 0h, lag 0.42 ms

@@ -45,6 +45,20 @@ fn every_cause_is_said_in_words() {
 }
 
 #[test]
+fn a_takeover_without_an_active_host_claims_nothing_about_the_peer() {
+    // The first host of a pair takes over although it never heard a peer; so does a host whose peer
+    // is heard as a standby over the link.
+    let never_heard = after(|ha, _| {
+        ha.peer.role = None;
+        ha.peer.heard = None;
+    });
+    let heard_as_standby = after(|_, _| {});
+    for pair in [never_heard, heard_as_standby] {
+        assert_eq!(pair.hosts[0].note.1, "for 3d 1h: no active host was heard");
+    }
+}
+
+#[test]
 fn a_silent_peer_stands_out() {
     let pair = after(|ha, _| {
         ha.peer.role = None;
