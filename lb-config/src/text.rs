@@ -196,7 +196,7 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, Complaint> {
         return Err(Complaint::new("begins below 1024", hint));
     }
     if to - from < FEWEST - 1 {
-        let found = format!("has only {} ports", to - from + 1);
+        let found = format!("has too few ports: {}", to - from + 1);
         let hint = format!(
             "every connection to a backend holds one: write {FEWEST} ports or more, such as \
              \"10240-32767\""

@@ -185,7 +185,7 @@ fn source_ports_that_are_too_few_are_refused() {
         "10240-32767",
         "10240-10300",
         r#"
-error: source_ports "10240-10300" has only 61 ports
+error: source_ports "10240-10300" has too few ports: 61
   --> lb.toml:12:16
    |
 12 | source_ports = "10240-10300"

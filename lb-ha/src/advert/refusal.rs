@@ -201,7 +201,7 @@ impl fmt::Display for Refusal {
                 f,
                 "its time to live is {found}, not {TTL}: it was sent from beyond a router"
             ),
-            Self::TooShort { length } => write!(f, "it has {length} bytes, an advert at least 8"),
+            Self::TooShort { length } => write!(f, "it is too short: {length} of at least 8 bytes"),
             Self::Version { found, expected } => write!(
                 f,
                 "it is of version {found}, ours is {expected}: set `version` to the same on both hosts"
@@ -255,7 +255,7 @@ impl fmt::Display for Refusal {
             ),
             Self::AddressCount { found, expected } => write!(
                 f,
-                "it is for {found} addresses, ours for {expected}: both hosts need the same ones"
+                "its number of addresses is {found}, ours is {expected}: both hosts need the same ones"
             ),
             Self::Addresses { missing } => write!(
                 f,

@@ -93,6 +93,14 @@ pub fn count(count: u64) -> String {
     text
 }
 
+/// Formats a number with its noun, which gets the ending `s` unless the number is 1: `1 backend`,
+/// `1,234 connections`.
+#[must_use]
+pub fn counted(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", count(number))
+}
+
 /// Formats what percentage `part` is of `whole`; a dash if `whole` is 0.
 #[must_use]
 pub fn share(part: u64, whole: u64) -> String {
@@ -125,6 +133,12 @@ mod tests {
             "just now",
         ];
         assert_eq!(shown, wanted);
+    }
+
+    #[test]
+    fn a_noun_is_singular_after_1_alone() {
+        let counted = [0, 1, 2, 1_234].map(|number| counted(number, "flow"));
+        assert_eq!(counted, ["0 flows", "1 flow", "2 flows", "1,234 flows"]);
     }
 
     #[test]

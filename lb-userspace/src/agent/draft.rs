@@ -4,7 +4,7 @@
 use std::{fmt, path::Path};
 
 use crate::{
-    admin::check_token,
+    admin::{check_token, wording::counted},
     config::{Config, Diagnostic, Errors, Interfaces, Mode, Places},
     dataplane::Unreachable,
     proxy,
@@ -124,10 +124,7 @@ fn missing_interfaces(wanted: &Interfaces) -> Vec<String> {
 /// how many pools discover their backends, if any does.
 #[must_use]
 pub fn summary(config: &Config) -> String {
-    let counted = |count: usize, noun: &str| match count {
-        1 => format!("1 {noun}"),
-        _ => format!("{count} {noun}s"),
-    };
+    let counted = |number: usize, noun: &str| counted(number as u64, noun);
     let backends = config.pools.iter().map(|pool| pool.backends.len()).sum();
     let discovering = config.pools.iter();
     let discovering = discovering.filter(|pool| pool.discover.is_some()).count();

@@ -34,7 +34,7 @@ pub(super) fn show(status: &Status, service: &str) -> Result<String, String> {
         .find(|certificate| certificate.file == one.file);
     let ends = match in_use {
         Some(certificate) => format!(
-            "{}, in {} days",
+            "{}, days left: {}",
             humantime::format_rfc3339_seconds(certificate.expires.0),
             certificate.days_left(status.now)
         ),
@@ -100,7 +100,7 @@ mod tests {
             text.contains("domains     example.org, www.example.org\n"),
             "{text}"
         );
-        assert!(text.contains(", in 61 days\n"), "{text}");
+        assert!(text.contains(", days left: 61\n"), "{text}");
         assert!(
             text.contains("failure     the directory: no answer\n"),
             "{text}"

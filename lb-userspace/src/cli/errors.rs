@@ -4,7 +4,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use super::table::Style;
-use crate::admin::EndedEarlyStatus;
+use crate::admin::{EndedEarlyStatus, wording::counted};
 
 /// Formats the requests, handshakes and connections that ended early as text, in the order given,
 /// in which the newest is last.
@@ -25,10 +25,7 @@ fn one(entry: &EndedEarlyStatus, colour: bool) -> String {
     let mut text = format!("{time}  {reason}  {status}\n  {}\n", entry.meaning);
     let mut facts = format!("service {}, client {}", entry.service, entry.client);
     if let Some(backend) = &entry.backend {
-        let attempts = match entry.attempts {
-            1 => "1 attempt".to_owned(),
-            attempts => format!("{attempts} attempts"),
-        };
+        let attempts = counted(entry.attempts.into(), "attempt");
         // Writing to a string in memory does not fail.
         _ = write!(facts, ", backend {backend} ({attempts})");
     }

@@ -3,7 +3,7 @@
 use super::table::{Align, Cell, Style, Table};
 use crate::admin::{
     BackendStatus, PoolStatus, State, Status,
-    wording::{bytes, count, share, span},
+    wording::{bytes, count, counted, share, span},
 };
 
 mod pair;
@@ -28,12 +28,12 @@ pub(super) fn render(status: &Status, colour: bool) -> String {
 fn head(status: &Status, colour: bool) -> String {
     let xdp = &status.xdp;
     let mut text = format!(
-        "{}  lb {}, {}, up {}, {} packets seen, {} dropped\n",
+        "{}  lb {}, {}, up {}, {} seen, {} dropped\n",
         Style::Bold.paint(&status.node, colour),
         status.version,
         xdp.in_words(),
         span(status.uptime()),
-        count(xdp.packets),
+        counted(xdp.packets, "packet"),
         count(xdp.dropped),
     );
     for problem in &status.problems {

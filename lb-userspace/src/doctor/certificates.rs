@@ -17,6 +17,7 @@ use super::{
     finding::Finding,
 };
 use crate::{
+    admin::wording::counted,
     config::{Config, Obtained},
     proxy::{self, InspectedCertificate},
 };
@@ -235,10 +236,10 @@ fn expiry(used: &Used, certificate: &InspectedCertificate, now: SystemTime) -> F
     match certificate.not_after.duration_since(now) {
         Err(_) => EXPIRY.fail(subject, format!("expired on {end}"), renew),
         Ok(left) => {
-            let days = left.as_secs() / DAY;
+            let days = counted(left.as_secs() / DAY, "day");
             match left < SOON {
-                true => EXPIRY.warn(subject, format!("ends in {days} days, on {end}"), renew),
-                false => EXPIRY.ok(subject, format!("{days} days left, until {end}")),
+                true => EXPIRY.warn(subject, format!("ends in {days}, on {end}"), renew),
+                false => EXPIRY.ok(subject, format!("{days} left, until {end}")),
             }
         }
     }
@@ -257,7 +258,8 @@ fn judge_chain(path: &Path, chain: &Chain, roots: &chain::Authorities) -> Findin
     );
     match chain.judge(roots) {
         chain::Verdict::Complete(count) => {
-            CHAIN.ok(subject, format!("{count} certificates, up to a trusted authority"))
+            let certificates = counted(count as u64, "certificate");
+            CHAIN.ok(subject, format!("{certificates}, up to a trusted authority"))
         }
         chain::Verdict::SelfSigned => CHAIN.warn(
             subject,

@@ -180,7 +180,7 @@ pub(super) fn judge(interface: &str, senders: &Senders, steers: bool) -> Finding
             0 => CHECKSUMS.skipped(interface, "no TCP connection was opened through it"),
             _ => CHECKSUMS.ok(
                 interface,
-                format!("complete in all {total} packets that opened connections"),
+                format!("complete in all packets that opened connections: {total}"),
             ),
         };
     }

@@ -148,10 +148,11 @@ fn clock(offsets: &[Offset]) -> Finding {
         return CLOCK.ok("", "agrees with the clocks of backends to 5 s");
     }
     let direction = if least.is_ahead { "ahead of" } else { "behind" };
-    let found = format!(
-        "{seconds} s {direction} the clocks of all {} backends that were asked",
-        offsets.len()
-    );
+    let clocks = match offsets.len() {
+        1 => "clock of the only backend that was asked".to_owned(),
+        asked => format!("clocks of all {asked} backends that were asked"),
+    };
+    let found = format!("{seconds} s {direction} the {clocks}");
     let fix = "compare with `chronyc tracking`, and correct it: `chronyc makestep` or `timedatectl set-ntp \
                true`";
     match least.by > HARMFUL {

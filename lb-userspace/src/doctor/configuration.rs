@@ -6,7 +6,10 @@ use super::{
     check::{Check, Group},
     finding::Finding,
 };
-use crate::config::{Config, Errors};
+use crate::{
+    admin::wording::counted,
+    config::{Config, Errors},
+};
 
 pub(super) static VALID: Check = Check {
     name: "configuration",
@@ -35,7 +38,7 @@ fn judge(file: &Path, read: Result<(Config, usize), Errors>) -> (Option<Config>,
         Ok((config, warnings)) => {
             let finding = VALID.warn(
                 name,
-                format!("valid, with {warnings} warnings"),
+                format!("valid, with {}", counted(warnings as u64, "warning")),
                 format!("see them with `lb check --config {}`", file.display()),
             );
             (Some(config), vec![finding])
@@ -60,5 +63,29 @@ mod tests {
         assert!(config.is_none());
         assert_eq!(findings[0].state, State::Fail);
         assert!(findings[0].found.contains("lb.toml:2"), "{findings:?}");
+    }
+
+    #[test]
+    fn one_warning_is_in_the_singular() {
+        let text = r#"
+            [node]
+            name = "lb-a"
+            interface = "lo"
+            [[pool]]
+            name = "web"
+            backends = ["10.0.0.6:80"]
+            [[service]]
+            name = "web"
+            listen = "127.0.0.1:80"
+            mode = "http"
+            pool = "web"
+        "#;
+        let config = Config::parse(Path::new("lb.toml"), text).expect("valid");
+        let found = |warnings| {
+            let read = Ok((config.config.clone(), warnings));
+            judge(Path::new("lb.toml"), read).1[0].found.clone()
+        };
+        assert_eq!(found(1), "valid, with 1 warning");
+        assert_eq!(found(2), "valid, with 2 warnings");
     }
 }

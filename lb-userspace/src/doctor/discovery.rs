@@ -10,6 +10,7 @@ use super::{
     finding::Finding,
 };
 use crate::{
+    admin::wording::counted,
     config::{Backend, Config, DiscoveredPools, DiscoverySource, Effective, Excluded, Name},
     discovery::{Answer, Source, SourceError},
 };
@@ -83,9 +84,8 @@ fn finding(
             in_source(source),
         ),
         Ok(answer) => {
-            let count = answer.backends.len();
-            let noun = if count == 1 { "backend" } else { "backends" };
-            SOURCE.ok(subject, format!("{source} has {count} {noun}"))
+            let backends = counted(answer.backends.len() as u64, "backend");
+            SOURCE.ok(subject, format!("{source} has {backends}"))
         }
         Err(error) => SOURCE.fail(subject, error, reached(source)),
     }

@@ -8,6 +8,7 @@ use super::{
     finding::Finding,
 };
 use crate::{
+    admin::wording::counted,
     config::{Config, Mode},
     dataplane::survey,
 };
@@ -226,15 +227,13 @@ fn open_files(whose: &Whose, limit: Option<u64>, proxied: Proxied, has_unit: boo
         return OPEN_FILES.skipped(subject, "the limit cannot be read");
     };
     let fit = limit.saturating_sub(OTHER_FILES) / 2;
+    let room = format!("{limit}, enough for {}", counted(fit, "connection"));
     let (wanted, found) = match proxied {
         Proxied::None => {
             return OPEN_FILES.ok(subject, format!("{limit}; no connections are proxied"));
         }
-        Proxied::AsManyAsFit => (FEW, format!("{limit}, enough for {fit} connections")),
-        Proxied::AtMost(most) => (
-            most,
-            format!("{limit}, enough for {fit} connections; `http.max_connections` is {most}"),
-        ),
+        Proxied::AsManyAsFit => (FEW, room),
+        Proxied::AtMost(most) => (most, format!("{room}; `http.max_connections` is {most}")),
     };
     if fit >= wanted {
         return OPEN_FILES.ok(subject, found);

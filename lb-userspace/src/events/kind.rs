@@ -81,7 +81,7 @@ kinds! {
         "The peer sent a newer operator override"
         "An operator override was set at the peer.";
     BackendEjected "backend_ejected" "{pool}/{backend}"
-        "The backend is not used for {time} because {failures} requests failed"
+        "The backend is not used for {time}; number of failed requests: {failures}"
         "A backend was ejected for failing requests.";
     BackendEjectionEnded "backend_ejection_ended" "{pool}/{backend}"
         "The backend is used again: its ejection ended"
@@ -174,7 +174,7 @@ kinds! {
         "The peer sent a certificate[ for service {service}][: {files}]"
         "Certificates were received from the peer and installed.";
     CertificateExpiring "certificate_expiring" "{file}"
-        "The certificate expires on {expires}, in {days} days"
+        "The certificate expires on {expires}, days left: {days}"
         "A certificate in use expires soon: in 14, 7, 3 or 1 days.";
     CertificateExpired "certificate_expired" "{file}"
         "The certificate expired on {expires}"

@@ -205,7 +205,9 @@ pub enum SessionKeyProblem {
     #[error("{0}")]
     File(#[source] PrivateFileError),
     /// The key is so short that it could be guessed; the number is its length in bytes.
-    #[error("it has only {0} bytes, too short for a key; generate one with `openssl rand -hex 32`")]
+    #[error(
+        "it is too short for a key (length in bytes: {0}); generate one with `openssl rand -hex 32`"
+    )]
     Short(usize),
 }
 

@@ -144,7 +144,7 @@ fn a_key_is_private_and_long_enough() {
     assert!(read().expect_err("no file").contains("no such file"));
     fs::write(&path, " 0123456789abcde\n").expect("write");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
-    assert!(read().expect_err("short").contains("15 bytes"));
+    assert!(read().expect_err("short").contains("length in bytes: 15"));
     fs::write(&path, "0123456789abcdef\n").expect("write");
     assert_eq!(read(), Ok(()));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("chmod");

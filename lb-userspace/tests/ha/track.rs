@@ -313,7 +313,7 @@ fn a_pool_without_healthy_backends_lowers_the_priority() {
         let reasons = tracking.summary().borrow().reasons.clone();
         assert_eq!(
             reasons,
-            ["-50 for pool web: 1 of 2 backends are up, at least 2 needed"]
+            ["-50 for pool web: backends up: 1 of 2, at least 2 needed"]
         );
         watched.min_backends = 1;
         tracking.apply(watched.clone());

@@ -193,7 +193,7 @@ impl Outcome {
         );
         ensure!(
             self.unexplained == 0,
-            "{} packets are in no counter",
+            "packets that are in no counter: {}",
             self.unexplained
         );
         Ok(())

@@ -38,6 +38,7 @@ impl fmt::Display for Machine {
             processor,
             cores,
         } = self;
-        write!(f, "{processor}, {cores} cores, Linux {kernel}")
+        let noun = if *cores == 1 { "core" } else { "cores" };
+        write!(f, "{processor}, {cores} {noun}, Linux {kernel}")
     }
 }

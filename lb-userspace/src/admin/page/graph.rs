@@ -68,6 +68,8 @@ pub(super) fn write_checks(page: &mut String, checks: &[Option<f64>]) -> fmt::Re
     let failed = checks.iter().filter(|check| check.is_none()).count();
     let summary = match (checks.len(), failed) {
         (0, _) => "no checks yet".to_owned(),
+        (1, 0) => format!("the only check passed in {}", milliseconds(longest)),
+        (1, _) => "the only check failed".to_owned(),
         (all, 0) => format!(
             "all of the last {all} checks passed, longest {}",
             milliseconds(longest)

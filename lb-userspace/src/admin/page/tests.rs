@@ -118,6 +118,18 @@ fn graphs_show_their_values_as_text_too() {
 }
 
 #[test]
+fn the_first_check_of_a_backend_is_not_called_all_of_1_checks() {
+    for (check, wanted) in [
+        (Some(0.0012), "the only check passed in 1.20 ms"),
+        (None, "the only check failed"),
+    ] {
+        let mut drawn = String::new();
+        graph::write_checks(&mut drawn, &[check]).expect("written to memory");
+        assert!(drawn.contains(wanted), "{drawn}");
+    }
+}
+
+#[test]
 fn every_tag_that_is_opened_is_closed() {
     let page = render_with_actions(&examples::per_request());
     for tag in [

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lb_ha::vrrp::State;
 
-use super::{ago, count, milliseconds, span};
+use super::{ago, count, counted, milliseconds, span};
 use crate::admin::{
     AddressKind, AddressOwner, AddressStatus, FlowsStatus, HaStatus, LinkStatus, Moment,
     PeerStatus, Status, TrackedStatus,
@@ -338,8 +338,8 @@ fn flows(flows: &FlowsStatus) -> Fact {
     let (sent, received) = (count(flows.sent), count(flows.received));
     let mut text = format!("{state}: {sent} sent, {received} received");
     if flows.skipped > 0 {
-        let noun = if flows.skipped == 1 { "flow" } else { "flows" };
-        text.push_str(&format!(", {} {noun} not replicated", count(flows.skipped)));
+        let skipped = counted(flows.skipped, "flow");
+        text.push_str(&format!(", {skipped} not replicated"));
     }
     if let Some(seconds) = flows.last_full_pass {
         text.push_str(&format!("; last full pass {}", ago(seconds)));

@@ -1,6 +1,6 @@
 //! The values of the status, formatted for display.
 
-use super::{count, milliseconds, span};
+use super::{count, counted, milliseconds, span};
 use crate::{
     admin::{BackendStatus, Moment, PoolStatus, ServiceStatus, State},
     pool::{AdminState, AllDown},
@@ -44,12 +44,8 @@ impl PoolStatus {
         let sticky = sticky.map(|cookie| format!("sticky by cookie {cookie}"));
         let queued = self.limit.map(|limit| {
             let (queued, size) = (limit.queued as u64, limit.queue_size as u64);
-            let requests = if queued == 1 { "request" } else { "requests" };
-            format!(
-                "{} {requests} queued, at most {}",
-                count(queued),
-                count(size)
-            )
+            let queued = counted(queued, "request");
+            format!("{queued} queued, at most {}", count(size))
         });
         sticky.into_iter().chain(queued).collect()
     }

@@ -6,6 +6,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{Agent, GRACE, Signals, notify, notify_watchdog};
 use crate::{
+    admin::wording::counted,
     agent::{
         kernel::Kernel,
         pair::{Left, Moving, Pair, PairCommand},
@@ -25,6 +26,16 @@ pub(in crate::agent) struct AdminListener {
     pub(in crate::agent) descriptor: OwnedFd,
 }
 
+/// Returns the answer to an operator whose upgrade succeeded. `open` is the number of connections
+/// that the process before the new one still has to serve.
+fn taken_over_sentence(process: u32, open: u64) -> String {
+    let verb = if open == 1 { "ends" } else { "end" };
+    format!(
+        "process {process} has taken over; {} {verb} in the one before it",
+        counted(open, "connection")
+    )
+}
+
 impl<K: Kernel> Agent<K> {
     /// Starts the binary that is installed now as a new process, which takes over. Returns whether
     /// it has taken over, in which case this process has to end.
@@ -39,9 +50,7 @@ impl<K: Kernel> Agent<K> {
                     connections = open,
                     "the new process has taken over"
                 );
-                Ok(format!(
-                    "process {process} has taken over; {open} connections end in the one before it"
-                ))
+                Ok(taken_over_sentence(process, open))
             }
             Err(error) => {
                 tracing::error!(
@@ -225,5 +234,23 @@ impl<K: Kernel> Agent<K> {
             }
         }
         tracing::info!("stopped; the new process serves");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_an_upgrade_agrees_with_the_number_of_connections() {
+        for (open, wanted) in [
+            (0, "0 connections end"),
+            (1, "1 connection ends"),
+            (38, "38 connections end"),
+        ] {
+            let said = taken_over_sentence(2817, open);
+            let wanted = format!("process 2817 has taken over; {wanted} in the one before it");
+            assert_eq!(said, wanted);
+        }
     }
 }

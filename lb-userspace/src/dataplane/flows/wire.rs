@@ -57,7 +57,7 @@ pub enum WireError {
     Kind(u8),
     /// The chunk has a length that is invalid for its kind.
     #[error(
-        "the peer sent a message about flows of kind {kind} with the invalid length of {length} bytes"
+        "the peer sent a message about flows of kind {kind} with an invalid length in bytes: {length}"
     )]
     Length {
         /// The kind of the chunk.

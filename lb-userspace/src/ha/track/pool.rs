@@ -34,7 +34,7 @@ fn judge(what: &What, view: &PoolView, wanted: u32) -> Report {
     let healthy = healthy.count();
     let well = u32::try_from(healthy).is_ok_and(|healthy| healthy >= wanted);
     let all = view.states.len();
-    let message = format!("{healthy} of {all} backends are up, at least {wanted} needed");
+    let message = format!("backends up: {healthy} of {all}, at least {wanted} needed");
     Report {
         what: what.clone(),
         well,
