@@ -53,6 +53,33 @@ pub enum State {
 }
 
 impl State {
+    /// All states.
+    pub const ALL: [Self; 4] = [Self::Init, Self::Backup, Self::Master, Self::Fault];
+
+    /// Returns the causes for which a virtual router enters this state.
+    #[must_use]
+    pub fn causes(self) -> &'static [Cause] {
+        match self {
+            Self::Init => &[Cause::Stopped],
+            Self::Backup => &[
+                Cause::Started,
+                Cause::HandOver,
+                Cause::HigherPriority,
+                Cause::Recovered,
+                Cause::SteppedBack,
+            ],
+            Self::Master => &[
+                Cause::Silence,
+                Cause::Goodbye,
+                Cause::Preemption,
+                Cause::HandOver,
+                Cause::AddressHere,
+                Cause::Resumed,
+            ],
+            Self::Fault => &[Cause::Fault],
+        }
+    }
+
     /// Returns the state as one word, for status and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -122,6 +122,12 @@ impl Watch {
             self.fail(format!("{side:?}: became {state:?}, which it was"));
             return;
         }
+        if !state.causes().contains(&cause) {
+            self.fail(format!(
+                "{side:?}: became {state:?} for {cause:?}, which is not listed as a cause of it"
+            ));
+            return;
+        }
         seen.stepped_back |= cause == Cause::SteppedBack;
         let gives = before == Some(State::Master) && cause == Cause::HandOver;
         if gives && !holding {

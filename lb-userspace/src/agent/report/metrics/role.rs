@@ -22,8 +22,6 @@ families! {
         "State changes of this host's virtual router, by new state and reason.";
 }
 
-const STATES: [State; 4] = [State::Init, State::Backup, State::Master, State::Fault];
-
 /// This host's role at the moment of a scrape.
 #[derive(Clone, Debug)]
 pub(super) struct RoleMetrics {
@@ -44,25 +42,39 @@ impl RoleMetrics {
             transitions: known.transitions.clone(),
         }
     }
+
+    /// Returns the number of times that this host entered each state, by cause, with a 0 for each
+    /// cause that has not occurred yet.
+    fn all_transitions(&self) -> BTreeMap<(State, Cause), u64> {
+        let possible = State::ALL.into_iter().flat_map(|state| {
+            let causes = state.causes().iter();
+            causes.map(move |cause| ((state, *cause), 0))
+        });
+        // A process that continues as master after an upgrade is not counted.
+        let counted = possible.filter(|((_, cause), _)| *cause != Cause::Resumed);
+        let mut transitions: BTreeMap<_, _> = counted.collect();
+        transitions.extend(&self.transitions);
+        transitions
+    }
 }
 
 impl Collector for RoleMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
-        let states = STATES.map(State::as_str);
+        let states = State::ALL.map(State::as_str);
         Samples::begin(encoder, &VRRP_STATE)?.state(&[], &states, self.state.as_str())?;
         let priority = f64::from(self.priority);
         Samples::begin(encoder, &VRRP_PRIORITY)?.gauge(&[], priority)?;
         let stepped_back = flag(self.stepped_back);
         Samples::begin(encoder, &VRRP_STEPPED_BACK)?.gauge(&[], stepped_back)?;
-        let failovers = Cause::ALL.map(|cause| {
-            let count = self.transitions.get(&(State::Master, cause));
-            (cause.as_str(), count.copied().unwrap_or(0))
-        });
+        let transitions = self.all_transitions();
+        let failovers = transitions.iter();
+        let failovers = failovers.filter(|((state, _), _)| *state == State::Master);
+        let failovers = failovers.map(|((_, cause), count)| (cause.as_str(), *count));
         Samples::begin(encoder, &FAILOVERS)?.counters(failovers)?;
-        let mut transitions = Samples::begin(encoder, &VRRP_TRANSITIONS)?;
-        for ((state, cause), count) in &self.transitions {
-            transitions.counter(&[state.as_str(), cause.as_str()], count)?;
+        let mut samples = Samples::begin(encoder, &VRRP_TRANSITIONS)?;
+        for ((state, cause), count) in &transitions {
+            samples.counter(&[state.as_str(), cause.as_str()], count)?;
         }
         Ok(())
     }

@@ -163,7 +163,9 @@ fn every_sample_of_the_pair_stands_where_it_should() {
         r#"lb_vrrp_adverts_refused_total{reason="source"} 3"#,
         "lb_vrrp_advert_errors_total 2",
         r#"lb_failovers_total{reason="silence"} 1"#,
+        r#"lb_failovers_total{reason="preemption"} 0"#,
         r#"lb_vrrp_transitions_total{state="backup",reason="started"} 1"#,
+        r#"lb_vrrp_transitions_total{state="fault",reason="fault"} 0"#,
         r#"lb_elastic_ip_owner{owner="self"} 1"#,
         r#"lb_elastic_ip_owner{owner="nobody"} 0"#,
         "lb_elastic_ip_confirmed_timestamp_seconds 1800000000",
@@ -191,6 +193,50 @@ fn every_sample_of_the_pair_stands_where_it_should() {
         assert_has(&text, line);
     }
 }
+
+#[test]
+fn each_change_of_state_that_can_happen_is_counted_from_0() {
+    let text = text_of(role::RoleMetrics {
+        transitions: BTreeMap::new(),
+        ..role(State::Init)
+    });
+    let samples = |family: &str| -> BTreeSet<String> {
+        let lines = text.lines();
+        let samples = lines.filter_map(|line| line.strip_prefix(family)?.strip_prefix('{'));
+        samples.map(str::to_owned).collect()
+    };
+    let wanted = [
+        ("init", vec!["stopped"]),
+        (
+            "backup",
+            vec![
+                "started",
+                "handover",
+                "higher_priority",
+                "recovered",
+                "stepped_back",
+            ],
+        ),
+        ("master", FAILOVERS.to_vec()),
+        ("fault", vec!["fault"]),
+    ];
+    let wanted = wanted.iter().flat_map(|(state, reasons)| {
+        let line = move |reason| format!(r#"state="{state}",reason="{reason}"}} 0"#);
+        reasons.iter().map(line)
+    });
+    assert_eq!(samples("lb_vrrp_transitions_total"), wanted.collect());
+    let failovers = FAILOVERS.map(|reason| format!(r#"reason="{reason}"}} 0"#));
+    assert_eq!(samples("lb_failovers_total"), failovers.into());
+}
+
+/// The reasons for which a host becomes active.
+const FAILOVERS: [&str; 5] = [
+    "silence",
+    "goodbye",
+    "preemption",
+    "handover",
+    "address_here",
+];
 
 #[test]
 fn exactly_one_state_is_1() {
