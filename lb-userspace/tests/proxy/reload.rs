@@ -1,7 +1,12 @@
 //! Tests of reloads and of the shutdown of the front.
 
 use std::{
+    io::{BufReader, Write as _},
     net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -14,8 +19,8 @@ use lb::{
 use rustls::version::TLS13;
 
 use crate::{
-    backends::{Backend, header, ok},
-    clients::{TlsClient, client_config},
+    backends::{Backend, header, ok, read_head},
+    clients::{Client, TlsClient, client_config},
     site::{Site, certificate, free_address, name, wait_until},
 };
 
@@ -111,8 +116,8 @@ fn a_configuration_with_errors_changes_nothing_and_names_them_all() {
 fn two_services_on_one_address_are_refused() {
     let backend = Backend::named("a");
     let site = Site::https(&[backend.address]);
-    let view = std::sync::Arc::new(lb::pool::PoolView::new(
-        std::sync::Arc::clone(site.service.pool.as_ref().expect("a pool")),
+    let view = Arc::new(lb::pool::PoolView::new(
+        Arc::clone(site.service.pool.as_ref().expect("a pool")),
         vec![lb_common::backend::BackendState::Up],
     ));
     let pool = tokio::sync::watch::Sender::new(view);
@@ -133,6 +138,57 @@ fn two_services_on_one_address_are_refused() {
     assert!(
         errors[0].to_string().contains("\"one\" and \"two\""),
         "{errors:?}"
+    );
+}
+
+/// Returns a backend that answers the requests of each connection, so that its number of requests
+/// is the number of its connections; and the number of connections that the front has closed.
+fn counting_connections() -> (Backend, Arc<AtomicUsize>) {
+    let closed = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&closed);
+    let backend = Backend::raw(move |mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().expect("clone"));
+        while read_head(&mut reader).is_some() {
+            stream.write_all(&ok(b"")).expect("sent");
+        }
+        count.fetch_add(1, SeqCst);
+    });
+    (backend, closed)
+}
+
+#[test]
+fn connections_to_backends_that_stay_are_kept_when_others_come_and_go() {
+    let ((stays, stays_closed), (comes, comes_closed), (goes, goes_closed)) = (
+        counting_connections(),
+        counting_connections(),
+        counting_connections(),
+    );
+    let site = Site::plain(&[stays.address, goes.address], |_| {});
+    // All requests of one connection are served by one worker, with its own connections to
+    // backends. In turn, each of two backends gets three of six requests, and each of three gets two.
+    let mut client = Client::plain(site.address);
+    let mut ask = || {
+        for _ in 0..6 {
+            assert_eq!(client.get("/").status(), 200);
+        }
+    };
+    ask();
+    let connections = || [&stays, &comes, &goes].map(Backend::requests);
+    assert_eq!(connections(), [1, 0, 1]);
+
+    site.discover(&[(1, stays.address), (3, comes.address), (2, goes.address)]);
+    ask();
+    assert_eq!(connections(), [1, 1, 1], "one backend is added");
+
+    site.discover(&[(1, stays.address), (3, comes.address)]);
+    ask();
+    assert_eq!(connections(), [1, 1, 1], "one backend is removed");
+    wait_until("the connection to the removed backend is closed", || {
+        goes_closed.load(SeqCst) == 1
+    });
+    assert_eq!(
+        [stays_closed, comes_closed].map(|it| it.load(SeqCst)),
+        [0, 0]
     );
 }
 

@@ -181,6 +181,19 @@ impl Site {
         self.apply(service).expect("a good pool");
     }
 
+    /// Gives the pool of the front under test these backends, given by their numbers and addresses,
+    /// all of which are up. The service is not applied again, as when backends are discovered.
+    pub(crate) fn discover(&self, backends: &[(usize, SocketAddr)]) {
+        let mut pool = (*self.pool()).clone();
+        let backends = backends.iter();
+        pool.backends = backends
+            .map(|(number, address)| backend(*number, *address))
+            .collect();
+        let states = vec![BackendState::Up; pool.backends.len()];
+        let view = PoolView::new(Arc::new(pool), states);
+        self.view.send_replace(Arc::new(view));
+    }
+
     /// Adds a pool with this name, which routes can name and whose backends are all up. Returns the
     /// pool.
     pub(crate) fn add_pool(&mut self, text: &str, backends: &[SocketAddr]) -> Arc<Pool> {
@@ -281,17 +294,19 @@ pub(crate) fn free_address() -> SocketAddr {
     listener.local_addr().expect("an address")
 }
 
+fn backend(number: usize, address: SocketAddr) -> config::Backend {
+    config::Backend {
+        name: name(&format!("web{number}")),
+        address,
+        weight: Weight::ONE,
+        backup: false,
+        leaving: false,
+    }
+}
+
 fn pool(backends: &[SocketAddr]) -> Arc<Pool> {
-    let backends = backends
-        .iter()
-        .zip(1..)
-        .map(|(address, number)| config::Backend {
-            name: name(&format!("web{number}")),
-            address: *address,
-            weight: Weight::ONE,
-            backup: false,
-            leaving: false,
-        });
+    let backends = backends.iter().zip(1..);
+    let backends = backends.map(|(address, number)| backend(number, *address));
     Arc::new(Pool {
         name: name("pool"),
         balance: Balance::RoundRobin,
