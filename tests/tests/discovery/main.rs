@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use lab::{
     Lab,
-    agent::{Agent, Settings},
+    agent::{Agent, CONFIG_FILE, Settings, install_certificate},
     ec2::Ec2 as _,
     load::{Body, Load, Plan, Reuse, answers_come_from},
     wait,
@@ -79,6 +79,40 @@ fn backends_of_a_file_come_and_go_and_no_request_is_lost() -> Result<()> {
     no_request_is_lost(&lab, &mut File::default(), &lines, SHORT_OUTAGE)
 }
 
+#[test]
+fn a_process_that_takes_over_continues_to_discover() -> Result<()> {
+    let lab = Lab::raise()?;
+    let mut dns = Dns::start(&lab, false)?;
+    dns.list(&lab, &["web1", "web2"])?;
+    let lines = format!("dns = {DNS_NAMES:?}\nport = 80");
+    let settings = discovering(&lab, &lines);
+    install_certificate(&lab)?;
+    lab.lb_a().write(CONFIG_FILE, settings.toml())?;
+    let agent = Agent::start_as_unit(lab.lb_a())?;
+    wait_for(&agent, &["web1", "web2"])?;
+    let loads = loads(&lab)?;
+    let said = agent.upgrade()?;
+    ensure!(said.contains("has taken over"), "{said}");
+    ensure!(is_in_use(&agent, "web1")? && is_in_use(&agent, "web2")?);
+    dns.list(&lab, &["web2", "web3"])?;
+    wait_for(&agent, &["web2", "web3"])?;
+    answers_come_from(&lab, &["web2", "web3"])?;
+    for load in loads {
+        load.stop()?.all_answered()?;
+    }
+    Ok(())
+}
+
+/// Returns the settings of an agent whose pool discovers its backends as `lines` of
+/// `[pool.discover]` say.
+fn discovering(lab: &Lab, lines: &str) -> Settings {
+    Settings {
+        backends: Vec::new(),
+        more: format!("[pool.discover]\n{lines}\ninterval = \"1s\"\ndrain = \"{DRAIN}s\"\n"),
+        ..Settings::of(lab)
+    }
+}
+
 /// Runs an agent whose pool discovers its backends as `lines` of `[pool.discover]` say, and changes
 /// the source under load.
 fn no_request_is_lost(
@@ -88,12 +122,7 @@ fn no_request_is_lost(
     outage: Duration,
 ) -> Result<()> {
     source.list(lab, &["web1", "web2", "web3"])?;
-    let settings = Settings {
-        backends: Vec::new(),
-        more: format!("[pool.discover]\n{lines}\ninterval = \"1s\"\ndrain = \"{DRAIN}s\"\n"),
-        ..Settings::of(lab)
-    };
-    let agent = Agent::start(lab, &settings)?;
+    let agent = Agent::start(lab, &discovering(lab, lines))?;
     wait_for(&agent, &["web1", "web2", "web3"])?;
     let loads = loads(lab)?;
     thread::sleep(Duration::from_secs(1));
