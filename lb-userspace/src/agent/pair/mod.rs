@@ -181,6 +181,19 @@ impl Pair {
         Ok((BoundPair { pair, start }, effected))
     }
 
+    /// Returns the handle of a pair without a pair thread, and the receiver of the commands that are
+    /// sent to it.
+    #[cfg(test)]
+    pub(super) fn recording() -> (Self, mpsc::UnboundedReceiver<PairCommand>) {
+        let (commands, received) = mpsc::unbounded_channel();
+        let pair = Self {
+            commands,
+            snapshots: Arc::default(),
+            _thread: std::thread::spawn(|| {}),
+        };
+        (pair, received)
+    }
+
     /// Sends a command, which is discarded if the pair thread has ended.
     pub(super) fn send(&self, command: PairCommand) {
         let _ended = self.commands.send(command);

@@ -130,7 +130,11 @@ impl Host {
 
     /// Starts an agent, and runs it until the returned value is dropped.
     fn run(&self) -> Running {
-        let agent = self.started();
+        Self::run_agent(self.started())
+    }
+
+    /// Runs an agent until the returned value is dropped.
+    fn run_agent(agent: Agent<RecordingKernel>) -> Running {
         let shared = Arc::clone(&agent.shared);
         let signals = Signals::listen().expect("signals");
         Running {

@@ -1,7 +1,10 @@
 //! Tests of discovery in a running agent, with a file as the source.
 
 use super::*;
-use crate::pool::AllDown;
+use crate::{
+    agent::pair::PairCommand,
+    pool::{AllDown, BackendRegistry, SavedStates},
+};
 
 impl Host {
     fn list(&self) -> PathBuf {
@@ -221,6 +224,54 @@ async fn an_operator_override_of_a_discovered_backend_stays_until_it_leaves() {
     assert_eq!(web1().state, State::Down);
     order(&host, "web1", AdminState::Ready).await.expect("set");
     assert_eq!(host.kernel.states(), [Up, Up]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_override_that_the_peer_set_applies_to_a_backend_that_this_host_discovers_later() {
+    let host = Host::with_discovery(&Checked::No, "5s");
+    host.list_backends(&[0]);
+    let mut agent = host.started();
+    let (pair, mut commands) = Pair::recording();
+    let (effects, effected) = mpsc::unbounded_channel();
+    agent.pair = Some(pair);
+    agent.effects = effected;
+    let running = Host::run_agent(agent);
+    eventually("web1 is up", || host.kernel.states() == [Up]).await;
+
+    // The peer has discovered both backends, and its operator drains the second one.
+    let both = Config::parse(Path::new("lb.toml"), &host.text(&Checked::No)).expect("valid");
+    let now = SystemTime::now();
+    let nothing_saved = SavedStates::default();
+    let mut peer = BackendRegistry::new(&both.config.pools, &nothing_saved, now);
+    peer.set_override("web2", AdminState::Drain, now)
+        .expect("it has web2");
+    let send = |orders| {
+        let sent = effects.send(Effect::Received(Message::Drains(orders)));
+        sent.expect("the agent runs");
+    };
+    send(peer.overrides_message());
+    // The commands up to here are about web1 alone.
+    while commands.try_recv().is_ok() {}
+
+    host.list_backends(&[0, 1]);
+    let answers = async {
+        while let Some(command) = commands.recv().await {
+            if let PairCommand::Send(Message::Drains(orders)) = command
+                && let Some(answer) = peer.merge_overrides(&orders, now).answer
+            {
+                send(answer);
+            }
+        }
+    };
+    let drained = |states: Vec<BackendState>| states.contains(&Draining) && states.contains(&Up);
+    tokio::select! {
+        () = answers => panic!("the agent ended"),
+        () = eventually("a backend is drained", || drained(host.kernel.states())) => {}
+    }
+    eventually("it is web2", || {
+        names(&running) == ["web1", "web2"] && backend(&running, "web2").order == AdminState::Drain
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
