@@ -20,7 +20,8 @@ pub(super) static NAME: Check = Check {
     looks_at: "The addresses of each name of the certificates and of `domains`, as this host's resolver knows \
                them (not of wildcards), compared with the Elastic IP.",
     why: "Clients go where the name points, and certificates are issued only if the name leads to this pair.",
-    fix: "Set the A record of the name to the Elastic IP, and wait for the TTL of the old one.",
+    fix: "Set the A record of the name to the Elastic IP, and wait for the TTL of the old one. If this host \
+          resolves no name at all, enter a name server that answers in /etc/resolv.conf.",
 };
 
 pub(super) static CHECKS: [&Check; 1] = [&NAME];
@@ -75,8 +76,9 @@ fn judge_one(
                 name,
                 format!("does not resolve: {error}"),
                 format!(
-                    "add an A record for {name} with {record}; or check the resolver of this host \
-                     (/etc/resolv.conf)"
+                    "look whether this host resolves other names (`getent ahosts example.org`); if it does, \
+                     add an A record for {name} with {record}; if it does not, enter a name server that \
+                     answers in /etc/resolv.conf"
                 ),
             );
         }
@@ -138,11 +140,20 @@ mod tests {
             Some(ELASTIC),
         );
         assert_eq!(finding.state, State::Fail);
+        let fix = finding.fix.expect("a fix");
+        assert!(fix.contains("A record for www.example.org with 203.0.113.74"));
+    }
+
+    #[test]
+    fn without_a_resolver_the_fix_says_how_to_notice_that_and_what_to_enter() {
+        let error = "failed to lookup address information: Temporary failure in name resolution";
+        let finding = judge_one("www.example.org", Err(error.to_owned()), None);
+        assert!(finding.found.contains(error), "{finding:?}");
+        let fix = finding.fix.expect("a fix");
+        assert!(fix.contains("`getent ahosts example.org`"), "{fix}");
         assert!(
-            finding
-                .fix
-                .expect("a fix")
-                .contains("A record for www.example.org with 203.0.113.74")
+            fix.contains("enter a name server that answers in /etc/resolv.conf"),
+            "{fix}"
         );
     }
 
