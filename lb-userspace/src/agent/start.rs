@@ -30,7 +30,7 @@ use crate::{
     admin::{self, Access, AdminSocket, Servers},
     config::{self, Config},
     dataplane,
-    discovery::Discovered,
+    discovery::{Discovered, Now},
     health::{Checked, Checks, Records},
     logging::Logging,
     peer::Certificates,
@@ -64,7 +64,7 @@ pub(super) fn start<K: Kernel>(
     refuse_other_moves(config, &inherited)?;
     let doors = Doors::open(&config.admin, &mut inherited)?;
     let mut discovery = Discovery::recall(state_path(config, "backends.json"));
-    let discovered = Discovered::new(&config.pools, discovery.saved());
+    let discovered = Discovered::new(&config.pools, discovery.saved(), Now::read());
     let config = config.with_discovered(&discovered.backends()).config;
     let state_file = StateFile::beside(&config.admin.socket);
     let registry = BackendRegistry::new(&config.pools, &recall(&state_file), SystemTime::now());

@@ -1,10 +1,10 @@
 //! The memberships of all pools that discover their backends.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    DiscoveryReading, Membership, MembershipChange, QueryCounts, QueryOutcome, SavedBackend,
-    SavedBackends, SourceState,
+    DiscoveryReading, Membership, MembershipChange, Now, QueryCounts, QueryOutcome, SavedBackends,
+    SourceState,
 };
 use crate::config::{DiscoveredPools, Excluded, Name, Pool};
 
@@ -37,13 +37,11 @@ impl Discovered {
     /// Returns the memberships of these pools when the agent starts, with the backends that an
     /// earlier agent saved.
     #[must_use]
-    pub fn new(pools: &[Arc<Pool>], saved: &SavedBackends) -> Self {
+    pub fn new(pools: &[Arc<Pool>], saved: &SavedBackends, now: Now) -> Self {
         Self::build(pools, |pool, membership| {
             let saved = saved.of(&pool.name).iter().cloned();
-            PoolEntry::new(Membership::with_backends(
-                membership.settings().clone(),
-                saved,
-            ))
+            let settings = membership.settings().clone();
+            PoolEntry::new(Membership::with_saved(settings, saved, now))
         })
     }
 
@@ -65,16 +63,13 @@ impl Discovered {
                 };
             }
             if let Some(entry) = known {
-                let backends = entry.membership.saved();
-                return PoolEntry::new(Membership::with_backends(settings.clone(), backends));
+                let membership = entry.membership.clone();
+                return PoolEntry::new(membership.with_source(settings.clone()));
             }
             let old = before.iter().find(|old| old.name == pool.name);
             let old = old.into_iter().flat_map(|old| &old.backends);
-            let old = old.map(|backend| SavedBackend {
-                listed: backend.into(),
-                leaves_at: None,
-            });
-            PoolEntry::new(Membership::with_backends(settings.clone(), old))
+            let old = old.map(Into::into);
+            PoolEntry::new(Membership::with_listed(settings.clone(), old))
         })
     }
 
@@ -91,7 +86,7 @@ impl Discovered {
 
     /// Applies the outcome of a query. Returns what it changes. An outcome of a source that the
     /// pool no longer has is ignored.
-    pub fn apply(&mut self, outcome: QueryOutcome, now: SystemTime) -> Vec<MembershipChange> {
+    pub fn apply(&mut self, outcome: QueryOutcome, now: Now) -> Vec<MembershipChange> {
         let Some(entry) = self.pools.get_mut(&outcome.pool) else {
             return Vec::new();
         };
@@ -107,7 +102,7 @@ impl Discovered {
     /// each removal with its pool.
     pub fn expire(
         &mut self,
-        now: SystemTime,
+        now: Now,
         is_served: impl Fn(&Name) -> bool,
     ) -> Vec<(Name, MembershipChange)> {
         let pools = self.pools.iter_mut();
@@ -262,14 +257,12 @@ mod tests {
         backends.iter().map(|one| one.address.to_string()).collect()
     }
 
-    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
-
     #[test]
     fn only_pools_that_discover_have_a_membership() {
         let config = config("[pool.discover]\nfile = \"/a\"");
-        let mut discovered = Discovered::new(&config.pools, &SavedBackends::default());
+        let mut discovered = Discovered::new(&config.pools, &SavedBackends::default(), Now::read());
         assert_eq!(discovered.backends().len(), 1);
-        discovered.apply(outcome(&config, &[6]), NOW);
+        discovered.apply(outcome(&config, &[6]), Now::read());
         assert_eq!(addresses(&discovered), ["10.0.0.6:80"]);
         let app = Name::parse("app").expect("a name");
         assert_eq!(discovered.status(&app), None);
@@ -279,17 +272,17 @@ mod tests {
     #[test]
     fn a_reload_keeps_what_the_same_source_had_and_ignores_answers_of_the_old_one() {
         let old = config("[pool.discover]\nfile = \"/a\"");
-        let mut discovered = Discovered::new(&old.pools, &SavedBackends::default());
-        discovered.apply(outcome(&old, &[6, 7]), NOW);
+        let mut discovered = Discovered::new(&old.pools, &SavedBackends::default(), Now::read());
+        discovered.apply(outcome(&old, &[6, 7]), Now::read());
         let in_force = old.with_discovered(&discovered.backends()).config;
 
         let slower = config("[pool.discover]\nfile = \"/a\"\ninterval = \"5s\"\ndrain = \"0s\"");
         let mut reloaded = discovered.reloaded(&slower.pools, &in_force.pools);
         assert_eq!(reloaded.backends(), discovered.backends());
-        let changes = reloaded.apply(outcome(&slower, &[6]), NOW);
+        let changes = reloaded.apply(outcome(&slower, &[6]), Now::read());
         assert_eq!(changes.len(), 1, "{changes:?}");
         assert_eq!(
-            reloaded.expire(NOW, |_| true).len(),
+            reloaded.expire(Now::read(), |_| true).len(),
             1,
             "the new drain time applies"
         );
@@ -301,8 +294,8 @@ mod tests {
             discovered.backends(),
             "until the new source answers"
         );
-        assert_eq!(reloaded.apply(outcome(&old, &[8]), NOW), []);
-        reloaded.apply(outcome(&other, &[6, 8]), NOW);
+        assert_eq!(reloaded.apply(outcome(&old, &[8]), Now::read()), []);
+        reloaded.apply(outcome(&other, &[6, 8]), Now::read());
         let backends = &reloaded.backends()[&web()];
         let leaving: Vec<_> = backends.iter().map(|backend| backend.leaving).collect();
         assert_eq!(leaving, [false, true, false], "7 is drained: {backends:?}");
@@ -311,7 +304,7 @@ mod tests {
     #[test]
     fn a_pool_that_begins_to_discover_keeps_its_backends_until_the_source_answers() {
         let listed = config("backends = [\"10.0.0.6:80\"]");
-        let discovered = Discovered::new(&listed.pools, &SavedBackends::default());
+        let discovered = Discovered::new(&listed.pools, &SavedBackends::default(), Now::read());
         let new = config("[pool.discover]\nfile = \"/a\"");
         let discovered = discovered.reloaded(&new.pools, &listed.pools);
         assert_eq!(addresses(&discovered), ["10.0.0.6:80"]);
@@ -321,7 +314,7 @@ mod tests {
     #[test]
     fn an_excluded_backend_is_new_once() {
         let config = config("[pool.discover]\nfile = \"/a\"");
-        let mut discovered = Discovered::new(&config.pools, &SavedBackends::default());
+        let mut discovered = Discovered::new(&config.pools, &SavedBackends::default(), Now::read());
         let excluded = || {
             vec![Excluded {
                 pool: web(),

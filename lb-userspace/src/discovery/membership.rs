@@ -17,7 +17,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{Answer, ListedBackend, SavedBackend, SourceError};
+use super::{Answer, ListedBackend, Now, SavedBackend, SourceError};
 use crate::config::{Backend, Discover, DiscoverySource, Name};
 
 /// The backends of one pool, and the state of their source.
@@ -43,7 +43,7 @@ enum Presence {
         absences: u32,
     },
     /// The source no longer has the backend, which leaves the pool at this time.
-    Leaving(SystemTime),
+    Leaving(Now),
 }
 
 /// How the source of a pool answers.
@@ -87,24 +87,57 @@ impl Membership {
         }
     }
 
-    /// Returns the membership of a pool with backends that an earlier agent saved, or that the pool
-    /// had before it discovered them. The first answers of the source decide which of them stay.
+    /// Returns the membership of a pool with backends that the pool had before it discovered them.
+    /// The first answers of the source decide which of them stay.
     #[must_use]
-    pub fn with_backends(
+    pub fn with_listed(
+        settings: Discover,
+        backends: impl IntoIterator<Item = ListedBackend>,
+    ) -> Self {
+        let mut membership = Self::new(settings);
+        for listed in backends {
+            membership.insert(listed, Presence::Listed { absences: 0 });
+        }
+        membership
+    }
+
+    /// Returns the membership of a pool with backends that an earlier agent saved. The first answers
+    /// of the source decide which of them stay. A backend that is leaving is drained until the time
+    /// that was saved, but for no longer than the drain time: the wall clock may have been set back
+    /// since.
+    #[must_use]
+    pub fn with_saved(
         settings: Discover,
         backends: impl IntoIterator<Item = SavedBackend>,
+        now: Now,
     ) -> Self {
+        let drain = settings.drain;
         let mut membership = Self::new(settings);
         for SavedBackend { listed, leaves_at } in backends {
             let presence = match leaves_at {
-                Some(leaves_at) => Presence::Leaving(leaves_at),
+                Some(leaves_at) => {
+                    let left = leaves_at.duration_since(now.wall).unwrap_or_default();
+                    Presence::Leaving(now.after(left.min(drain)))
+                }
                 None => Presence::Listed { absences: 0 },
             };
-            membership
-                .members
-                .insert(listed.address, Member { listed, presence });
+            membership.insert(listed, presence);
         }
         membership
+    }
+
+    /// Returns this membership with another source, which has not been asked: its first answers
+    /// decide which backends stay. Backends that are leaving continue to leave.
+    #[must_use]
+    pub fn with_source(mut self, settings: Discover) -> Self {
+        self.settings = settings;
+        self.source = SourceState::default();
+        for member in self.members.values_mut() {
+            if let Presence::Listed { absences } = &mut member.presence {
+                *absences = 0;
+            }
+        }
+        self
     }
 
     /// Returns this membership with other settings of the same source: a new drain time applies to
@@ -139,7 +172,7 @@ impl Membership {
         let saved = self.members.values().map(|member| SavedBackend {
             listed: member.listed.clone(),
             leaves_at: match member.presence {
-                Presence::Leaving(leaves_at) => Some(leaves_at),
+                Presence::Leaving(until) => Some(until.wall),
                 Presence::Listed { .. } => None,
             },
         });
@@ -150,33 +183,38 @@ impl Membership {
     pub fn apply(
         &mut self,
         outcome: Result<Answer, SourceError>,
-        now: SystemTime,
+        now: Now,
     ) -> Vec<MembershipChange> {
         match outcome {
             Ok(answer) if answer.backends.is_empty() => {
                 let found = format!("{} has no backends", self.settings.source);
-                self.failed(found, now)
+                self.failed(found, now.wall)
             }
             Ok(answer) => self.answered(answer.backends, now),
-            Err(error) => self.failed(error.to_string(), now),
+            Err(error) => self.failed(error.to_string(), now.wall),
         }
     }
 
     /// Removes the backends whose drain time has passed, but only if `is_served` is true, which
     /// means that the pool has a backend that is up and not leaving. Returns the changes.
-    pub fn expire(&mut self, now: SystemTime, is_served: bool) -> Vec<MembershipChange> {
+    pub fn expire(&mut self, now: Now, is_served: bool) -> Vec<MembershipChange> {
         let mut changes = Vec::new();
         if !is_served {
             return changes;
         }
         self.members.retain(|_, member| match member.presence {
-            Presence::Leaving(until) if until <= now => {
+            Presence::Leaving(until) if until.monotonic <= now.monotonic => {
                 changes.push(MembershipChange::Removed(member.name()));
                 false
             }
             _ => true,
         });
         changes
+    }
+
+    fn insert(&mut self, listed: ListedBackend, presence: Presence) {
+        let member = Member { listed, presence };
+        self.members.insert(member.listed.address, member);
     }
 
     fn failed(&mut self, found: String, now: SystemTime) -> Vec<MembershipChange> {
@@ -188,13 +226,13 @@ impl Membership {
         failing.into_iter().collect()
     }
 
-    fn answered(&mut self, listed: Vec<ListedBackend>, now: SystemTime) -> Vec<MembershipChange> {
+    fn answered(&mut self, listed: Vec<ListedBackend>, now: Now) -> Vec<MembershipChange> {
         let mut changes = Vec::new();
         if self.source.failing_since.is_some() {
             changes.push(MembershipChange::Restored);
         }
         self.source = SourceState {
-            answered: Some(now),
+            answered: Some(now.wall),
             failing_since: None,
             error: None,
         };
@@ -205,14 +243,14 @@ impl Membership {
                 changes.extend(self.list(one));
             }
         }
-        let leaves_at = now + self.settings.drain;
+        let until = now.after(self.settings.drain);
         let most = absences_that_remove(&self.settings.source);
         for (_, member) in self
             .members
             .iter_mut()
             .filter(|(at, _)| !present.contains(at))
         {
-            changes.extend(member.absent(most, leaves_at));
+            changes.extend(member.absent(most, until));
         }
         changes
     }
@@ -244,8 +282,8 @@ fn absences_that_remove(source: &DiscoverySource) -> u32 {
 
 impl Member {
     /// Records that the source has answered without the backend. After `most` such answers in a row
-    /// the backend is leaving, until `leaves_at`.
-    fn absent(&mut self, most: u32, leaves_at: SystemTime) -> Option<MembershipChange> {
+    /// the backend is leaving, until `until`.
+    fn absent(&mut self, most: u32, until: Now) -> Option<MembershipChange> {
         let Presence::Listed { absences } = &mut self.presence else {
             return None;
         };
@@ -253,7 +291,7 @@ impl Member {
         if *absences < most {
             return None;
         }
-        self.presence = Presence::Leaving(leaves_at);
+        self.presence = Presence::Leaving(until);
         Some(MembershipChange::Leaving(self.name()))
     }
 

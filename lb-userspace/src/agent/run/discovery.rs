@@ -19,7 +19,7 @@ use crate::{
     config::{Config, Effective, Excluded, Exclusion, Name},
     dataplane,
     discovery::{
-        Discovered, MembershipChange, Queries, QueryOutcome, SavedBackends, SavedBackendsFile,
+        Discovered, MembershipChange, Now, Queries, QueryOutcome, SavedBackends, SavedBackendsFile,
     },
     pool::PoolView,
 };
@@ -104,7 +104,7 @@ impl<K: Kernel> Agent<K> {
         let pool = outcome.pool.clone();
         let (changes, source) = {
             let mut state = self.shared.write();
-            let changes = state.discovered.apply(outcome, SystemTime::now());
+            let changes = state.discovered.apply(outcome, Now::read());
             (changes, state.discovered.source_of(&pool))
         };
         let source = source.unwrap_or_default();
@@ -132,7 +132,7 @@ impl<K: Kernel> Agent<K> {
                 registry,
                 ..
             } = &mut *state;
-            discovered.expire(SystemTime::now(), |pool| {
+            discovered.expire(Now::read(), |pool| {
                 let view = registry.view(pool);
                 view.is_some_and(|view| view.states.contains(&BackendState::Up))
             })

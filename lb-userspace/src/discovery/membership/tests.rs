@@ -1,4 +1,8 @@
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use proptest::prelude::*;
 
@@ -24,8 +28,13 @@ fn membership(source: DiscoverySource) -> Membership {
     })
 }
 
-fn at(second: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + second)
+/// Returns the moment that is this many seconds after the beginning of a test.
+fn at(second: u64) -> Now {
+    static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    Now {
+        monotonic: *BEGIN + Duration::from_secs(second),
+        wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + second),
+    }
 }
 
 fn address(octet: u8) -> SocketAddr {
@@ -70,7 +79,7 @@ fn the_first_answer_adds_its_backends_sorted_by_address() {
     assert_eq!(changes, added);
     assert_eq!(members(&pool), [6, 7]);
     assert_eq!(pool.apply(Ok(answer(&[6, 7])), at(1)), []);
-    assert_eq!(pool.source().answered, Some(at(1)));
+    assert_eq!(pool.source().answered, Some(at(1).wall));
 }
 
 #[test]
@@ -88,13 +97,13 @@ fn an_error_and_an_empty_answer_change_nothing_and_are_reported_once() {
         assert_eq!(pool.apply(outcome, at(second)), []);
     }
     assert_eq!(members(&pool), [6, 7]);
-    assert_eq!(pool.source().failing_since, Some(at(1)));
+    assert_eq!(pool.source().failing_since, Some(at(1).wall));
     assert_eq!(
         pool.apply(Ok(answer(&[6, 7])), at(1_000_000)),
         [MembershipChange::Restored]
     );
     let state = SourceState {
-        answered: Some(at(1_000_000)),
+        answered: Some(at(1_000_000).wall),
         failing_since: None,
         error: None,
     };
@@ -126,6 +135,30 @@ fn a_backend_leaves_after_two_answers_without_it_and_is_removed_when_it_has_drai
     let removed = [MembershipChange::Removed(name(7))];
     assert_eq!(pool.expire(at(50), true), removed);
     assert_eq!(members(&pool), [6]);
+}
+
+#[test]
+fn a_change_of_the_wall_clock_neither_shortens_nor_prolongs_a_drain() {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    for wall in [at(0).wall - YEAR, at(0).wall + YEAR] {
+        let mut pool = membership(dns());
+        pool.apply(Ok(answer(&[6, 7])), at(0));
+        pool.apply(Ok(answer(&[6])), at(10));
+        pool.apply(Ok(answer(&[6])), at(20));
+        assert_eq!(members(&pool), [6, -7]);
+        // The wall clock is changed here.
+        let now = |second| Now { wall, ..at(second) };
+        assert_eq!(pool.apply(Ok(answer(&[6])), now(30)), []);
+        assert_eq!(pool.expire(now(49), true), []);
+        // A reload with another source does not change what is left of the drain.
+        let mut pool = pool.clone().with_source(Discover {
+            source: DiscoverySource::File(PathBuf::from("/etc/lb/web")),
+            ..pool.settings().clone()
+        });
+        assert_eq!(pool.expire(now(49), true), []);
+        let removed = [MembershipChange::Removed(name(7))];
+        assert_eq!(pool.expire(now(50), true), removed);
+    }
 }
 
 #[test]
@@ -228,13 +261,33 @@ fn what_is_saved_is_what_another_agent_begins_with() {
     let mut pool = membership(DiscoverySource::File(PathBuf::from("/etc/lb/web")));
     pool.apply(Ok(answer(&[6, 7])), at(0));
     pool.apply(Ok(answer(&[7])), at(1));
-    let mut next = Membership::with_backends(pool.settings().clone(), pool.saved());
+    let restarted = |wall| Now {
+        // The next agent may run after a restart of the host, with another monotonic clock.
+        monotonic: at(1_000_000).monotonic,
+        wall,
+    };
+    let restarts_at = |wall| {
+        let settings = pool.settings().clone();
+        Membership::with_saved(settings, pool.saved(), restarted(wall))
+    };
+    let mut next = restarts_at(at(11).wall);
     assert_eq!(next.backends(), pool.backends());
     assert_eq!(
-        next.expire(at(1) + DRAIN, true),
+        next.expire(at(1_000_000 + 19), true),
+        [],
+        "10 of 30 s have passed"
+    );
+    assert_eq!(
+        next.expire(at(1_000_000 + 20), true),
         [MembershipChange::Removed(name(6))]
     );
-    let mut unconfirmed = Membership::with_backends(pool.settings().clone(), pool.saved());
+    let mut late = restarts_at(at(1).wall + 2 * DRAIN);
+    let removed = [MembershipChange::Removed(name(6))];
+    assert_eq!(late.expire(at(1_000_000), true), removed);
+    let mut set_back = restarts_at(SystemTime::UNIX_EPOCH);
+    let drained = at(1_000_000 + DRAIN.as_secs());
+    assert_eq!(set_back.expire(drained, true), removed, "not later");
+    let mut unconfirmed = restarts_at(at(2).wall);
     unconfirmed.apply(Err(failure()), at(2));
     assert_eq!(
         members(&unconfirmed),
