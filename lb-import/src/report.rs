@@ -11,7 +11,7 @@ impl Import {
     pub fn report(&self) -> String {
         let counts = &self.counts;
         let mut text = format!(
-            "{} of {} directives were carried over; {} were not, {} are not needed, {} are unknown\n",
+            "directives carried over: {} of {}; not carried over: {}, not needed: {}, unknown: {}\n",
             counts.carried_over,
             counts.directives,
             counts.not_carried_over,
