@@ -205,7 +205,7 @@ fn words_in_quotes_and_with_escapes_are_the_same_words() {
 fn what_the_files_alone_do_not_say_is_named_with_its_line() {
     let text = "global\n setenv PORT 80\n.if version_atleast(2.4)\n maxconn 10\n.else\n maxconn 20\n.endif\n\
                 defaults base\n mode http\n timeout client 5s\ndefaults fast from base\n timeout client 2s\n\
-                frontend web from fast\n bind \"*:$PORT\"\n bind *:8080\n no option httplog\n \
+                frontend web from fast\n bind \"*:$LISTEN\"\n bind *:8080\n no option httplog\n \
                 default_backend app\nbackend app from base\n no option redispatch\n server a 10.0.0.6:80\n \
                 server b \"${HOST}:80\"\n server c 10.0.0.7:80 \\\n   check\n";
     let import = imported(&[Some(text.to_owned()), None, None]);
@@ -215,7 +215,7 @@ fn what_the_files_alone_do_not_say_is_named_with_its_line() {
         (4, ""),
         (5, "conditions are not evaluated"),
         (7, "conditions are not evaluated"),
-        (14, "$PORT"),
+        (14, "$LISTEN"),
         (16, "access log"),
         (19, "passes over a backend"),
         (21, "$HOST"),

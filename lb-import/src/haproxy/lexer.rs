@@ -1,4 +1,7 @@
-//! Splits a line of haproxy.cfg into words (section 2.2 of HAProxy's configuration manual).
+//! Splits a line of haproxy.cfg into words (sections 2.2 and 2.3 of HAProxy's configuration
+//! manual).
+
+use super::environment::{Environment, unknown_variable};
 
 /// The words of a line of haproxy.cfg, and why it could not be read as HAProxy reads it.
 #[derive(Debug, Default, PartialEq)]
@@ -10,13 +13,18 @@ pub(crate) struct Line {
     /// Offset in bytes at which the comment of the line begins; the length of the line if it has no
     /// comment.
     pub(crate) comment: usize,
+    /// Environment variables that have a default in the line or in the file, and that default,
+    /// which is in the words.
+    pub(crate) defaults: Vec<(String, String)>,
 }
 
 /// Splits a line of haproxy.cfg into words: spaces separate words, `#` begins a comment, `\`
 /// escapes, `'` quotes everything, `"` quotes everything except escapes and environment variables.
-/// A line cannot continue on the next.
-pub(crate) fn words(line: &str) -> Line {
+/// A line cannot continue on the next. `environment` has the variables that earlier lines of the
+/// file set.
+pub(crate) fn words(line: &str, environment: &mut Environment) -> Line {
     let mut lexer = Lexer {
+        environment,
         rest: line.chars().peekable(),
         line: Line {
             comment: line.len(),
@@ -28,13 +36,14 @@ pub(crate) fn words(line: &str) -> Line {
     lexer.line
 }
 
-struct Lexer<'t> {
+struct Lexer<'t, 'e> {
+    environment: &'e mut Environment,
     rest: std::iter::Peekable<std::str::Chars<'t>>,
     line: Line,
     word: Option<String>,
 }
 
-impl Lexer<'_> {
+impl Lexer<'_, '_> {
     fn run(&mut self) {
         while let Some(character) = self.rest.next() {
             match character {
@@ -120,34 +129,65 @@ impl Lexer<'_> {
         }
     }
 
+    /// Reads a variable after its `$`: `NAME`, `{NAME}`, `{NAME-default}`, and with `[*]` after the
+    /// name, by which each word of the value becomes a word of the line.
     fn variable(&mut self) {
+        let braced = self.rest.next_if_eq(&'{').is_some();
         let mut name = String::new();
-        let braced = self.rest.peek() == Some(&'{');
-        if braced {
-            self.rest.next();
-        }
-        while let Some(character) = self.rest.peek().copied() {
-            if braced && character == '}' {
-                self.rest.next();
-                break;
-            }
-            let of_name = character.is_ascii_alphanumeric() || character == '_';
-            if character == '"' || (!braced && !of_name) {
-                break;
-            }
+        let of_name =
+            |character: &char| character.is_ascii_alphanumeric() || matches!(character, '_' | '.');
+        while let Some(character) = self.rest.next_if(of_name) {
             name.push(character);
-            self.rest.next();
         }
-        self.fault(format!(
-            "it uses the environment variable ${name}, whose value is not in the file: write the \
-             value itself"
-        ));
+        let mut default = None;
+        let mut is_list = false;
+        if braced {
+            let until_end: String = self
+                .rest
+                .clone()
+                .take_while(|character| *character != '}')
+                .collect();
+            for _ in until_end.chars() {
+                self.rest.next();
+            }
+            if self.rest.next().is_none() {
+                return self.fault(format!("the brace after ${{{name} is not closed"));
+            }
+            let after = until_end.strip_prefix("[*]");
+            is_list = after.is_some();
+            default = after
+                .unwrap_or(&until_end)
+                .strip_prefix('-')
+                .map(str::to_owned);
+        }
+        let value = self.environment.value(&name).or_else(|| {
+            let default = default?;
+            self.line.defaults.push((name.clone(), default.clone()));
+            Some(default)
+        });
+        let Some(value) = value else {
+            return self.fault(unknown_variable(&name));
+        };
+        if let Some(preset) = self.environment.preset(&name) {
+            self.line.defaults.push((name, preset));
+        }
+        for character in value.chars() {
+            if is_list && character.is_whitespace() {
+                self.end_word();
+            } else {
+                self.push(character);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn words(line: &str) -> Line {
+        super::words(line, &mut Environment::default())
+    }
 
     fn plain(line: &str) -> Vec<String> {
         let line = words(line);
@@ -188,5 +228,23 @@ mod tests {
         }
         let fault = words("bind \"${IP}:80\"").fault.expect("a fault");
         assert!(fault.contains("$IP,"), "{fault}");
+        let fault = words("bind \"${IP-10.0.0.1:80\"").fault.expect("a fault");
+        assert!(fault.contains("${IP is not closed"), "{fault}");
+    }
+
+    #[test]
+    fn the_default_of_a_variable_is_its_value() {
+        let line = words("log \"${SYSLOG-127.0.0.1}:514\" \"${LEVEL-}\" \"${MORE[*]-a b}\"");
+        assert_eq!(line.fault, None);
+        assert_eq!(line.words, ["log", "127.0.0.1:514", "", "a", "b"]);
+        let defaults: Vec<_> = line
+            .defaults
+            .iter()
+            .map(|(name, default)| (&**name, &**default))
+            .collect();
+        assert_eq!(
+            defaults,
+            [("SYSLOG", "127.0.0.1"), ("LEVEL", ""), ("MORE", "a b")]
+        );
     }
 }

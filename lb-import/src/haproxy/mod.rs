@@ -2,6 +2,7 @@
 
 pub(crate) mod acl;
 mod criterion;
+pub(crate) mod environment;
 pub(crate) mod format;
 pub(crate) mod lexer;
 pub(crate) mod model;

@@ -1,6 +1,9 @@
 //! The sections of haproxy.cfg and their directives.
 
-use super::lexer;
+use super::{
+    environment::{Environment, variable},
+    lexer,
+};
 use crate::ledger::{Id, Ledger};
 
 /// The keywords that begin a section of haproxy.cfg.
@@ -54,6 +57,9 @@ impl Line {
 pub(crate) struct Section {
     pub(crate) header: Line,
     pub(crate) lines: Vec<Line>,
+    /// The directives that could not be split into words as HAProxy does it, with the words that
+    /// were found. The ledger has the reasons.
+    pub(crate) unread: Vec<Line>,
     /// The index of the `defaults` section that this section inherits from.
     pub(crate) defaults: Option<usize>,
 }
@@ -131,12 +137,16 @@ impl Sections {
 /// list of all directives and what became of them) with the reason, and is in no section.
 pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Sections {
     let mut sections = Sections::default();
+    let mut environment = Environment::default();
+    // Directives that set an environment variable, and the variable's name.
+    let mut set: Vec<(Id, String)> = Vec::new();
     for (number, text) in (1_u32..).zip(text.lines()) {
         let lexer::Line {
-            words,
+            mut words,
             fault,
             comment,
-        } = lexer::words(text);
+            mut defaults,
+        } = lexer::words(text, &mut environment);
         let Some(keyword) = words.first() else {
             continue;
         };
@@ -144,6 +154,9 @@ pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Sections {
         let id = ledger.enter(file, number, directive);
         if let Some(fault) = fault {
             ledger.lose(id, fault);
+            if let Some(section) = sections.0.last_mut() {
+                section.unread.push(Line { id, words });
+            }
             continue;
         }
         if keyword.starts_with('.') {
@@ -153,21 +166,67 @@ pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Sections {
             );
             continue;
         }
+        expand_address(&mut words, &mut environment, &mut defaults);
+        for (name, value) in defaults {
+            ledger.decide(format!(
+                "{}: the environment variable ${name} has its default \"{value}\"; if HAProxy is \
+                 started with another value, write that",
+                ledger.place(id)
+            ));
+        }
         let line = Line { id, words };
         if SECTIONS.contains(&line.keyword()) {
             let defaults = defaults_of(&line, &sections, ledger);
             sections.0.push(Section {
                 header: line,
                 lines: Vec::new(),
+                unread: Vec::new(),
                 defaults,
             });
         } else if let Some(section) = sections.0.last_mut() {
+            if section.kind() == "global" {
+                environment.change(&line.words);
+                if matches!(line.keyword(), "setenv" | "presetenv") {
+                    set.push((id, line.word(1).to_owned()));
+                }
+            }
             section.lines.push(line);
         } else {
             ledger.lose(id, "it is in no section");
         }
     }
+    for (id, name) in set {
+        if environment.is_used(&name) {
+            ledger.needless(id, "its value is written where the file uses the variable");
+        }
+    }
     sections
+}
+
+/// Expands environment variables in the address of a directive, which HAProxy does there outside of
+/// quotes too. `defaults` gets the variables that have a default, with the default.
+fn expand_address(
+    words: &mut [String],
+    environment: &mut Environment,
+    defaults: &mut Vec<(String, String)>,
+) {
+    let at = match words.first().map_or("", |word| word) {
+        "bind" | "log" => 1,
+        "server" | "nameserver" | "frontend" | "listen" => 2,
+        "server-template" => 3,
+        _ => return,
+    };
+    let Some(address) = words.get_mut(at) else {
+        return;
+    };
+    let mut rest = address.clone();
+    while let Some((name, _, end)) = variable(&rest) {
+        if let Some(preset) = environment.preset(name) {
+            defaults.push((name.to_owned(), preset));
+        }
+        rest.drain(..end);
+    }
+    *address = environment.expand(address);
 }
 
 /// Returns the index of the `defaults` that a section inherits from: the one that it names, or

@@ -7,6 +7,8 @@ use std::{
 
 use lb_config::spell_duration;
 
+use super::environment::{unknown_variable, variable};
+
 /// Returns a duration as lb writes it; without a unit, HAProxy counts milliseconds. `None` if it is
 /// not a duration.
 pub(crate) fn duration(word: &str) -> Option<String> {
@@ -42,12 +44,18 @@ pub(crate) fn listeners(word: &str) -> Vec<Result<SocketAddr, String>> {
 }
 
 fn listener(word: &str) -> Result<SocketAddr, String> {
+    if word.starts_with("quic") && word.contains('@') {
+        return Err("lb serves no HTTP/3".to_owned());
+    }
     let word = word
         .strip_prefix("ipv4@")
         .or(word.strip_prefix("ipv6@"))
         .unwrap_or(word);
     if word.starts_with('/') || word.contains('@') {
         return Err("lb listens on IP addresses only".to_owned());
+    }
+    if let Some((name, ..)) = variable(word) {
+        return Err(unknown_variable(name));
     }
     let (host, port) = word.rsplit_once(':').unwrap_or((word, ""));
     let address = match host {
@@ -81,6 +89,9 @@ pub(crate) fn server_address(word: &str, port_of_bind: Option<u16>) -> Result<So
         .unwrap_or(word);
     if word.starts_with('/') || word.contains('@') {
         return Err("lb connects to IP addresses only".to_owned());
+    }
+    if let Some((name, ..)) = variable(word) {
+        return Err(unknown_variable(name));
     }
     let (host, port) = match ip(word) {
         Some(_) => (word, None),
@@ -210,6 +221,22 @@ mod tests {
         );
         assert!(address("10.0.0.1", None).is_err());
         assert!(address("web1:80", None).is_err());
+    }
+
+    #[test]
+    fn a_variable_in_an_address_is_named() {
+        for word in ["0.0.0.0:$PORT", "${PORT}", "$PORT:80"] {
+            for why in [
+                server_address(word, None).err(),
+                listeners(word)[0].clone().err(),
+            ] {
+                let why = why.unwrap_or_default();
+                assert!(
+                    why.contains("variable $PORT, whose value is not in"),
+                    "{why}"
+                );
+            }
+        }
     }
 
     #[test]
