@@ -85,3 +85,14 @@ fn an_unknown_environment_variable_in_an_address_is_named() {
         assert!(whys.len() == 1 && whys[0].contains(&named), "{whys:?}");
     }
 }
+
+#[test]
+fn localhost_is_an_address_and_no_name_to_discover() {
+    let text = "listen web\n mode MODE\n bind 192.0.2.1:80\n server a localhost:8000\n server b 10.0.0.7:80\n";
+    let import = imported(&text.replace("MODE", "http"));
+    has(&import, "address = \"127.0.0.1:8000\"");
+    assert_eq!(whys(&import, 4), <[&str; 0]>::default());
+    let import = imported(&text.replace("MODE", "tcp"));
+    let steered = "the kernel forwards to IPv4 addresses of other hosts only";
+    assert_eq!(whys(&import, 4), [steered]);
+}

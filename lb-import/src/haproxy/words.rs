@@ -61,7 +61,7 @@ fn listener(word: &str) -> Result<SocketAddr, String> {
     let address = match host {
         "" | "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         "[::]" | "::" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        host => ip(host)
+        host => ip_of(host)
             .ok_or_else(|| format!("\"{host}\" is no address; lb does not look names up"))?,
     };
     match port.parse() {
@@ -79,6 +79,15 @@ pub(crate) fn ip(word: &str) -> Option<IpAddr> {
         .strip_prefix('[')
         .and_then(|word| word.strip_suffix(']'));
     inner.unwrap_or(word).parse().ok()
+}
+
+/// Parses an IP address, or the name `localhost`, which every host has and name servers may not
+/// have.
+fn ip_of(host: &str) -> Option<IpAddr> {
+    if host.eq_ignore_ascii_case("localhost") {
+        return Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    ip(host)
 }
 
 /// Returns the address of a `server`, or why lb cannot connect to it.
@@ -100,7 +109,7 @@ pub(crate) fn server_address(word: &str, port_of_bind: Option<u16>) -> Result<So
             None => (word, None),
         },
     };
-    let Some(address) = ip(host) else {
+    let Some(address) = ip_of(host) else {
         return Err(format!(
             "\"{host}\" is neither an address nor a name in DNS with a port"
         ));
@@ -221,6 +230,16 @@ mod tests {
         );
         assert!(address("10.0.0.1", None).is_err());
         assert!(address("web1:80", None).is_err());
+    }
+
+    #[test]
+    fn localhost_is_an_address() {
+        let address = server_address("localhost:8000", None).map(|address| address.to_string());
+        assert_eq!(address.as_deref(), Ok("127.0.0.1:8000"));
+        let bound = listeners("localhost:80")[0]
+            .clone()
+            .map(|address| address.to_string());
+        assert_eq!(bound.as_deref(), Ok("127.0.0.1:80"));
     }
 
     #[test]
