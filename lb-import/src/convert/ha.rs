@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     moves::{self, Arrival},
-    track,
+    track::{self, Addition},
 };
 use crate::{
     document::Table,
@@ -24,6 +24,9 @@ pub(crate) struct Pair {
     /// address and it is known.
     pub(crate) arrives_at: Option<(IpAddr, Id)>,
 }
+
+/// The priority of an instance of Keepalived that states none.
+const KEEPALIVED_PRIORITY: u8 = 100;
 
 /// Converts keepalived.conf. `script` is the file name of the script that the caller gave, and what
 /// it says about an Elastic IP.
@@ -68,7 +71,8 @@ pub(crate) fn convert(
     let mut reader = Reader { instance, ledger };
     let mut table = Table::from("[ha]", instance.id);
     let own = reader.addresses(&mut table);
-    reader.settings(&mut table, global("vrrp_version"));
+    let additions = track::additions(nodes, instance);
+    reader.settings(&mut table, &additions, global("vrrp_version"));
     let moved = moves::convert(nodes, instance, script, &mut table, reader.ledger);
     track::convert(nodes, instance, &mut table, reader.ledger);
     if !keepalived_peer {
@@ -190,7 +194,53 @@ impl Reader<'_, '_> {
         source
     }
 
-    fn settings(&mut self, table: &mut Table, global_version: Option<&Node>) {
+    /// Adds `priority` to `[ha]`. `additions` are part of the priority that Keepalived advertises
+    /// while HAProxy runs, and the other host may still run Keepalived.
+    fn priority(&mut self, table: &mut Table, additions: &[Addition<'_>]) {
+        let given = self.find("priority").map(|node| (node.id, node.word(1)));
+        let given = given.map(|(id, word)| (id, word.parse::<u8>()));
+        let (base, mut origins) = match given {
+            Some((id, Ok(255))) => {
+                // Keepalived adds nothing to this priority.
+                table.set("priority", "254", &[id]);
+                return self.ledger.lose(id, "lb's highest priority is 254");
+            }
+            Some((id, Ok(base @ 1..))) => (base, vec![id]),
+            Some((id, _)) => {
+                self.ledger.lose(id, "it is no priority");
+                (KEEPALIVED_PRIORITY, Vec::new())
+            }
+            None => (KEEPALIVED_PRIORITY, Vec::new()),
+        };
+        if origins.is_empty() && additions.is_empty() {
+            return;
+        }
+        let (mut sum, mut terms) = (i32::from(base), base.to_string());
+        for Addition {
+            check,
+            amount,
+            origin,
+        } in additions
+        {
+            sum += amount;
+            let sign = if *amount < 0 { '-' } else { '+' };
+            terms += &format!(" {sign} {} (the weight of {check})", amount.abs());
+            origins.push(*origin);
+        }
+        let priority = table.set("priority", sum.clamp(1, 254).to_string(), &origins);
+        if !additions.is_empty() {
+            priority.remark(format!(
+                "{terms}: what Keepalived advertises while HAProxy runs"
+            ));
+        }
+    }
+
+    fn settings(
+        &mut self,
+        table: &mut Table,
+        additions: &[Addition<'_>],
+        global_version: Option<&Node>,
+    ) {
         let instance = self.instance;
         match self
             .find("virtual_router_id")
@@ -204,19 +254,7 @@ impl Reader<'_, '_> {
                 self.ledger.decide("[ha] virtual_router_id: the input has none that is valid; write that of the other host in place of 51");
             }
         }
-        if let Some(node) = self.find("priority") {
-            let (id, word) = (node.id, node.word(1).to_owned());
-            match word.parse::<u8>() {
-                Ok(255) => {
-                    table.set("priority", "254", &[id]);
-                    self.ledger.lose(id, "lb's highest priority is 254");
-                }
-                Ok(1..) => {
-                    table.set("priority", plain(&word), &[id]);
-                }
-                _ => self.ledger.lose(id, "it is no priority"),
-            }
-        }
+        self.priority(table, additions);
         let version = self.find("version").or(global_version);
         let three = version.is_some_and(|node| node.word(1) == "3");
         match version {

@@ -2,50 +2,158 @@
 
 use super::moves::command;
 use crate::{
+    Loss,
     document::{Table, quoted},
     haproxy::words,
     keepalived::model::{Node, is_read},
-    ledger::Ledger,
+    ledger::{Id, Ledger},
 };
 
 const CHECKS_HAPROXY: &str = "it checks HAProxy, which lb replaces; the agent monitors itself";
 
+/// The words in the command of a script, or in the name of a process, by which a check of HAProxy
+/// is recognised.
+const HAPROXY: &str = "haproxy";
+
+/// What Keepalived adds to the priority of an instance while HAProxy runs.
+pub(crate) struct Addition<'n> {
+    /// The name of the `vrrp_script` or `vrrp_track_process` that checks HAProxy.
+    pub(crate) check: &'n str,
+    /// The number that is added: below 0 for a positive weight with `reverse`.
+    pub(crate) amount: i32,
+    /// The directive that has the weight.
+    pub(crate) origin: Id,
+}
+
+/// Returns what the scripts and processes that check HAProxy, and that are not carried over, add to
+/// the priority of an instance while HAProxy runs. A weight of 0 or below adds nothing then: it is
+/// for the time when HAProxy does not run.
+pub(crate) fn additions<'n>(nodes: &'n [Node], instance: &Node) -> Vec<Addition<'n>> {
+    let mut all = Vec::new();
+    for (block, list) in [
+        ("vrrp_script", "track_script"),
+        ("vrrp_track_process", "track_process"),
+    ] {
+        let references = references(nodes, instance, list);
+        let checks = nodes.iter().filter(|node| node.keyword() == block);
+        for check in checks.filter(|check| checks_haproxy(check)) {
+            let reference = references.iter().find(|node| node.word(0) == check.word(1));
+            let weight = reference.and_then(|reference| Weight::of(check, reference));
+            if let Some(weight) = weight.filter(|weight| weight.value > 0) {
+                let sign = if weight.is_reversed { -1 } else { 1 };
+                all.push(Addition {
+                    check: check.word(1),
+                    amount: sign * weight.value,
+                    origin: weight.origin,
+                });
+            }
+        }
+    }
+    all
+}
+
+/// Whether a `vrrp_script` or `vrrp_track_process` checks HAProxy.
+fn checks_haproxy(check: &Node) -> bool {
+    let subject = check.find("script").or(check.find("process"));
+    subject.is_some_and(|node| node.words.iter().skip(1).any(|word| word.contains(HAPROXY)))
+}
+
+/// Returns the directives in the blocks of a keyword, such as `track_script`, in an instance and in
+/// the sync groups that the instance is in.
+fn references<'n>(nodes: &'n [Node], instance: &'n Node, keyword: &str) -> Vec<&'n Node> {
+    let is_member = |group: &&Node| {
+        let members = group.find("group");
+        let mut members = members.into_iter().flat_map(|members| &members.inner);
+        members.any(|member| member.words.iter().any(|word| word == instance.word(1)))
+    };
+    let groups = nodes
+        .iter()
+        .filter(|node| node.keyword() == "vrrp_sync_group");
+    std::iter::once(instance)
+        .chain(groups.filter(is_member))
+        .flat_map(|block| &block.inner)
+        .filter(|node| node.keyword() == keyword)
+        .flat_map(|node| &node.inner)
+        .collect()
+}
+
+/// The effect of a script or process on the priority of an instance that tracks it.
+struct Weight {
+    /// The number that is added to the priority while the check succeeds, if it is above 0, and
+    /// while it fails, if it is below 0.
+    value: i32,
+    /// Whether the number is subtracted in place of added.
+    is_reversed: bool,
+    /// The directive that has the number.
+    origin: Id,
+}
+
+impl Weight {
+    /// Returns the weight in a reference in `track_script` or `track_process`, or else that of the
+    /// block which the reference names, as keepalived's vrrp_track.c reads them.
+    fn of(check: &Node, reference: &Node) -> Option<Self> {
+        let number = |word: &str| {
+            let value = word.parse::<i32>().ok()?;
+            (-254..=254)
+                .contains(&value)
+                .then(|| value.clamp(-253, 253))
+        };
+        let own = check.find("weight").filter(|node| is_read(node));
+        let of_own = own.and_then(|node| Some((number(node.word(1))?, node.id)));
+        let given = (reference.word(1) == "weight").then(|| number(reference.word(2)));
+        let given = given.flatten().map(|value| (value, reference.id));
+        let (value, origin) = given.or(of_own)?;
+        let is_reversed = match reference.word(3) {
+            "reverse" => true,
+            "noreverse" => false,
+            _ => own.is_some_and(|node| node.word(2) == "reverse"),
+        };
+        Some(Self {
+            value,
+            is_reversed,
+            origin,
+        })
+    }
+}
+
 /// Adds to `[ha]` the scripts that the `vrrp_instance` tracks.
 pub(crate) fn convert(nodes: &[Node], instance: &Node, ha: &mut Table, ledger: &mut Ledger) {
-    let scripts: Vec<&Node> = nodes
-        .iter()
-        .filter(|node| node.keyword() == "vrrp_script")
-        .collect();
-    let tracked: Vec<&Node> = instance
-        .inner
-        .iter()
-        .filter(|node| node.keyword() == "track_script")
-        .collect();
-    let used: Vec<&Node> = tracked.iter().flat_map(|node| &node.inner).collect();
+    let used = references(nodes, instance, "track_script");
+    let processes = references(nodes, instance, "track_process");
     let mut names = Vec::new();
-    for script in scripts {
-        let reference = used.iter().find(|node| node.word(0) == script.word(1));
-        let runs = script
-            .find("script")
-            .map(|node| node.words[1..].join(" "))
-            .unwrap_or_default();
-        if runs.contains("haproxy") {
-            let ids = script
-                .ids()
-                .into_iter()
-                .chain(reference.map(|node| node.id));
-            ids.for_each(|id| ledger.needless(id, CHECKS_HAPROXY));
+    for check in nodes {
+        let references = match check.keyword() {
+            "vrrp_script" => &used,
+            "vrrp_track_process" if checks_haproxy(check) => &processes,
+            _ => continue,
+        };
+        let reference = references.iter().find(|node| node.word(0) == check.word(1));
+        if checks_haproxy(check) {
+            let ids = check.ids().into_iter();
+            let ids = ids.chain(reference.map(|node| node.id));
+            // The directive with the weight is in the output if the weight is in the priority.
+            ids.for_each(|id| ledger.otherwise(id, Loss::NotNeeded, CHECKS_HAPROXY));
             continue;
         }
         let Some(reference) = reference else {
-            script
+            check
                 .ids()
                 .into_iter()
                 .for_each(|id| ledger.needless(id, "no instance tracks it"));
             continue;
         };
-        let table = track(script, reference, &mut names, ledger);
+        let table = track(check, reference, &mut names, ledger);
         ha.tables.extend(table);
+    }
+    let lists = instance.inner.iter();
+    for list in lists.filter(|node| node.keyword() == "track_process") {
+        let is_dropped = |node: &Node| {
+            let mut checks = nodes.iter().filter(|check| checks_haproxy(check));
+            checks.any(|check| check.word(1) == node.word(0))
+        };
+        if list.inner.iter().all(is_dropped) {
+            ledger.otherwise(list.id, Loss::NotNeeded, CHECKS_HAPROXY);
+        }
     }
     for node in used {
         let known = nodes
@@ -104,34 +212,29 @@ fn track(
             }
         }
     }
-    weight(script, reference, &mut table, ledger);
+    set_weight(script, reference, &mut table, ledger);
     Some(table)
 }
 
 /// Sets the weight of a tracked script: the one given in `track_script`, or else that of its
 /// `vrrp_script`.
-fn weight(script: &Node, reference: &Node, table: &mut Table, ledger: &mut Ledger) {
-    let reversed = "reverse: lb adds a weight below 0 while the script fails, and one above 0 while it \
-                    succeeds, and not the other way round";
-    let own = script.find("weight");
-    for (id, words) in own
-        .map(|node| (node.id, &node.words))
-        .into_iter()
-        .chain([(reference.id, &reference.words)])
-    {
-        if words.iter().any(|word| word == "reverse") {
-            return ledger.lose(id, reversed);
+fn set_weight(script: &Node, reference: &Node, table: &mut Table, ledger: &mut Ledger) {
+    let Some(weight) = Weight::of(script, reference) else {
+        if let Some(own) = script.find("weight").filter(|own| is_read(own)) {
+            ledger.lose(own.id, "a weight is a number from -253 to 253");
         }
+        return;
+    };
+    if let Some(own) = script.find("weight").filter(|own| own.id != weight.origin) {
+        ledger.needless(
+            own.id,
+            "where the script is tracked there is another weight",
+        );
     }
-    let own = own.map(|node| (node.word(1).to_owned(), node.id));
-    let given = reference.words.windows(2).find(|pair| pair[0] == "weight");
-    let given = given.map(|pair| (pair[1].clone(), reference.id));
-    if let (Some((_, id)), Some(_)) = (&own, &given) {
-        ledger.needless(*id, "where the script is tracked there is another weight");
+    if weight.is_reversed {
+        let why = "reverse: lb adds a weight below 0 while the script fails, and one above 0 while it \
+                   succeeds, and not the other way round";
+        return ledger.lose(weight.origin, why);
     }
-    if let Some((weight, id)) = given.or(own)
-        && let Ok(weight) = weight.parse::<i16>()
-    {
-        table.set("weight", weight.to_string(), &[id]);
-    }
+    table.set("weight", weight.value.to_string(), &[weight.origin]);
 }
