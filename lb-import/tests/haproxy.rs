@@ -96,3 +96,137 @@ fn localhost_is_an_address_and_no_name_to_discover() {
     let steered = "the kernel forwards to IPv4 addresses of other hosts only";
     assert_eq!(whys(&import, 4), [steered]);
 }
+
+#[test]
+fn a_header_that_announces_http3_is_left_out() {
+    for rule in [
+        "http-response add-header alt-svc 'h3=\":443\"; ma=900;'",
+        "http-after-response set-header Alt-Svc 'h2=\":443\", H3-29=\":443\"'",
+        "rspadd Alt-Svc:\\ quic=\":443\"",
+    ] {
+        let text =
+            format!("listen web\n mode http\n bind 192.0.2.1:80\n {rule}\n server a 10.0.0.6:80\n");
+        let import = imported(&text);
+        let why = "lb serves no HTTP/3, which the field announces: clients would try it in vain";
+        assert_eq!(whys(&import, 4), [why], "{rule}");
+        assert!(!import.configuration.contains("response_headers"));
+    }
+    let other = "listen web\n mode http\n bind 192.0.2.1:80\n http-response set-header Alt-Svc clear\n server a 10.0.0.6:80\n";
+    has(&imported(other), "\"Alt-Svc\" = \"clear\"");
+}
+
+/// Returns the import of a section whose server is checked, with these lines about the check.
+fn checked(lines: &str) -> Import {
+    imported(&format!(
+        "listen web\n mode http\n bind 192.0.2.1:80\n {lines}\n server a 10.0.0.6:80 check\n"
+    ))
+}
+
+#[test]
+fn a_check_that_only_connects_is_carried_over() {
+    for lines in [
+        "option tcp-check",
+        "option tcp-check\n tcp-check connect",
+        "option tcp-check\n tcp-check comment x\n tcp-check connect comment y",
+        "option httpchk GET /\n option tcp-check",
+    ] {
+        let import = checked(lines);
+        has(&import, "type = \"tcp\"");
+        let lost = import
+            .notes
+            .iter()
+            .any(|note| note.loss == lb_import::Loss::NotCarriedOver);
+        assert!(!lost, "{lines}: {:?}", import.notes);
+    }
+    let import = checked("option tcp-check\n option httpchk GET /x");
+    has(&import, "path = \"/x\"");
+}
+
+#[test]
+fn a_check_that_does_more_than_connect_is_lost() {
+    for lines in [
+        "option tcp-check\n tcp-check connect port 81",
+        "option tcp-check\n tcp-check connect\n tcp-check expect string +PONG",
+        "option ssl-hello-chk",
+        "option redis-check",
+    ] {
+        let import = checked(lines);
+        has(&import, "type = \"tcp\"");
+        assert!(
+            whys(&import, 4)[0].starts_with("lb checks by connecting"),
+            "{lines}"
+        );
+    }
+    let import = imported(
+        "listen web\n mode http\n bind 192.0.2.1:80\n option tcp-check\n server a 10.0.0.6:80\n",
+    );
+    assert_eq!(whys(&import, 4), ["no server of the section has `check`"]);
+}
+
+#[test]
+fn the_words_of_a_log_line_that_are_left_out_are_in_one_note() {
+    let import = imported(
+        "global\n log stdout format raw local0\nlisten web\n mode http\n log global\n option httplog\n \
+         bind 192.0.2.1:80\n server a 10.0.0.6:80\n",
+    );
+    let whys = whys(&import, 2);
+    assert!(
+        whys.len() == 1 && whys[0].ends_with("not \"format raw\""),
+        "{whys:?}"
+    );
+}
+
+#[test]
+fn the_reason_for_rules_of_an_unused_section_is_that_nothing_uses_it() {
+    let import = imported(
+        "frontend web\n mode http\n bind unix@/run/x.sock\n http-request set-header A b\n \
+         default_backend app\nbackend app\n mode http\n http-response set-header A b\n rspadd A:\\ b\n \
+         http-request deny\n option httpchk\n server a 10.0.0.6:80\nlisten raw\n mode tcp\n \
+         bind 192.0.2.1:81\n http-request deny\n server a 10.0.0.6:80\n",
+    );
+    for line in [4, 8, 9, 10] {
+        assert_eq!(
+            whys(&import, line),
+            ["nothing that is carried over uses the section"],
+            "{line}"
+        );
+    }
+    assert_eq!(whys(&import, 11), ["no server of the section has `check`"]);
+    assert_eq!(whys(&import, 16), ["HAProxy, too, ignores it in mode tcp"]);
+}
+
+#[test]
+fn a_table_whose_only_setting_lb_refuses_is_left_out() {
+    let import = imported(
+        "listen web\n mode http\n bind 192.0.2.1:80\n http-request set-header Host a\n \
+         server a 10.0.0.6:80\n",
+    );
+    assert!(
+        whys(&import, 4)[0].starts_with("lb refuses it"),
+        "{:?}",
+        whys(&import, 4)
+    );
+    assert!(
+        !import.configuration.contains("request_headers"),
+        "{}",
+        import.configuration
+    );
+}
+
+#[test]
+fn the_servers_that_a_pool_lacks_are_named_before_the_configuration_is_used() {
+    let import = imported(
+        "listen web\n mode http\n bind 192.0.2.1:80\n server a 10.0.0.6:80\n server b \"$B:80\"\n \
+         server c /run/c.sock\n server d app.example:80\n server e 10.0.0.7:80 disabled\n \
+         server f 10.0.0.6:80\n server g /run/g.sock weight 0\nbackend none\n mode http\n \
+         server h /run/h.sock\n",
+    );
+    let lacks: Vec<_> = import
+        .decisions
+        .iter()
+        .filter(|one| one.contains("lacks"))
+        .collect();
+    assert_eq!(lacks.len(), 1, "{lacks:?}");
+    let all = "pool \"web\" lacks c (haproxy.cfg:6), d (haproxy.cfg:7), b (haproxy.cfg:5), for";
+    assert!(lacks[0].starts_with(all), "{lacks:?}");
+}

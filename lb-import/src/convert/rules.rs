@@ -214,6 +214,11 @@ impl Converter<'_> {
                 .ledger
                 .needless(line.id, format!("lb sets {name} itself on every request"));
         }
+        if !request && name.eq_ignore_ascii_case("alt-svc") && announces_http3(format) {
+            let why =
+                "lb serves no HTTP/3, which the field announces: clients would try it in vain";
+            return self.ledger.lose(line.id, why);
+        }
         let value = match template(format, of) {
             Ok(value) => value,
             Err(why) => return self.ledger.lose(line.id, why),
@@ -385,6 +390,20 @@ impl Converter<'_> {
             });
         }
     }
+}
+
+/// Whether a value of the header field Alt-Svc (RFC 7838) names HTTP/3, or QUIC before it was
+/// standardised.
+fn announces_http3(value: &str) -> bool {
+    let services = value
+        .split(',')
+        .map(|service| service.trim_start().to_ascii_lowercase());
+    let mut protocols = services.filter_map(|service| Some(service.split_once('=')?.0.to_owned()));
+    protocols.any(|protocol| {
+        ["h3", "hq", "quic"]
+            .iter()
+            .any(|known| protocol.starts_with(known))
+    })
 }
 
 impl Answer {
