@@ -253,9 +253,12 @@ fn of_log(line: &Line, ledger: &mut Ledger) {
         return rest(line.id, &line.words, 2, ledger);
     }
     let known = |word: &String| matches!(&**word, "/dev/log" | "stdout" | "local0");
-    for word in line.after(1).iter().filter(|word| !known(word)) {
+    let others = line.after(1).iter().filter(|word| !known(word));
+    let others: Vec<_> = others.map(String::as_str).collect();
+    if !others.is_empty() {
+        let others = others.join(" ");
         let why = format!(
-            "lb logs to /dev/log or standard output, with facility local0, in a format of its own: not \"{word}\""
+            "lb logs to /dev/log or standard output, with facility local0, in a format of its own: not \"{others}\""
         );
         ledger.partly(line.id, Loss::NotCarriedOver, why);
     }
