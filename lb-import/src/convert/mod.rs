@@ -18,7 +18,10 @@ mod track;
 mod unread;
 mod virtual_server;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use crate::{
     Input,
@@ -44,6 +47,8 @@ pub(crate) struct Converter<'a> {
     pub(crate) services: Vec<String>,
     /// Names of the sections of haproxy.cfg that became a pool of the output.
     pub(crate) pools: Vec<String>,
+    /// The directives of the sections whose rules, such as `http-request`, were read for a service.
+    pub(crate) ruled: BTreeSet<Id>,
     /// Names of the sections that serve the challenges of Let's Encrypt.
     pub(crate) challenges: Vec<String>,
     /// Directives that `[acme]` comes from.
@@ -74,6 +79,7 @@ pub(crate) fn document(input: &Input<'_>, ledger: &mut Ledger) -> Table {
         arrives_at: pair.arrives_at,
         services: Vec::new(),
         pools: Vec::new(),
+        ruled: BTreeSet::new(),
         challenges: Vec::new(),
         acme_origins: Vec::new(),
         may_have_acme: pair.table.is_none() || !input.keepalived_peer,

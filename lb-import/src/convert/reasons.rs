@@ -37,7 +37,16 @@ impl Converter<'_> {
             } else {
                 self.ledger.otherwise(section.header.id, Lost, &*why);
             }
+            let is_tcp = section.is_proxy() && !self.is_http(section).0;
             for line in &section.lines {
+                if proxy && is_rule(line) && !self.ruled.contains(&line.id) {
+                    let (loss, why) = if is_tcp {
+                        (Needless, "HAProxy, too, ignores it in mode tcp")
+                    } else {
+                        (Lost, "nothing that is carried over uses the section")
+                    };
+                    self.ledger.otherwise(line.id, loss, why);
+                }
                 if !proxy {
                     self.ledger.otherwise(line.id, Lost, &*why);
                 } else if let Some((loss, why)) = of_haproxy(line) {
@@ -46,6 +55,19 @@ impl Converter<'_> {
             }
         }
     }
+}
+
+/// Whether a directive changes or answers requests or responses of HTTP.
+fn is_rule(line: &Line) -> bool {
+    let keyword = line.keyword();
+    matches!(
+        keyword,
+        "http-request" | "http-response" | "http-after-response" | "block" | "redirect"
+    ) || (keyword != "resetenv"
+        && ["req", "rsp"]
+            .iter()
+            .any(|begin| keyword.starts_with(begin)))
+        && find(HAPROXY, keyword).is_some()
 }
 
 fn of_haproxy(line: &Line) -> Option<(Loss, &'static str)> {

@@ -66,6 +66,7 @@ impl Converter<'_> {
     }
 
     fn rule(&mut self, line: &Line, section: &Section, of: Of, rules: &mut Rules) {
+        self.ruled.insert(line.id);
         match (line.keyword(), line.word(1)) {
             ("monitor-uri", path) => rules.answers.insert(
                 0,
