@@ -62,6 +62,7 @@ pub(crate) fn settle(document: &mut Table, ledger: &mut Ledger) -> Result<String
         for (owner, message) in refused {
             changed |= take_out(document, &owner, &message, ledger);
         }
+        remove_empty(document);
         if !changed {
             return Err(errors);
         }
@@ -123,6 +124,16 @@ fn take_out(document: &mut Table, owner: &Owner, message: &str, ledger: &mut Led
         ledger.lose(origin, why.clone());
     }
     true
+}
+
+/// Removes the tables within a table that have neither settings nor tables any more. `[acme]` needs
+/// none.
+fn remove_empty(table: &mut Table) {
+    table.tables.iter_mut().for_each(remove_empty);
+    let needs_none = |inner: &Table| matches!(&*inner.header, "[acme]" | "[node]");
+    table
+        .tables
+        .retain(|inner| !inner.is_empty() || needs_none(inner));
 }
 
 fn find<'t>(document: &'t Table, way: &[usize]) -> Option<&'t Table> {
