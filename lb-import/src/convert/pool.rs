@@ -28,6 +28,20 @@ const OF_HTTP: [&str; 14] = [
     "reqideny",
 ];
 
+/// Options that say how servers are checked.
+const OF_CHECKS: [&str; 10] = [
+    "httpchk",
+    "tcp-check",
+    "ssl-hello-chk",
+    "mysql-check",
+    "pgsql-check",
+    "redis-check",
+    "smtpchk",
+    "ldap-check",
+    "external-check",
+    "spop-check",
+];
+
 impl Converter<'_> {
     /// Returns whether a section is of mode http, and its line `mode`; `None` if it has no such
     /// line.
@@ -200,7 +214,14 @@ impl Converter<'_> {
 
     /// Returns `[pool.check]`; `None` if no server of the section has a health check.
     fn check(&mut self, section: &Section, servers: &Servers) -> Option<Table> {
-        let first = servers.checked.first()?;
+        let option = self.check_option(section);
+        let Some(first) = servers.checked.first() else {
+            if let Some(line) = option {
+                let why = "no server of the section has `check`";
+                self.ledger.otherwise(line.id, crate::Loss::NotNeeded, why);
+            }
+            return None;
+        };
         let mut table = Table::new("[pool.check]");
         if servers.checked.len() < servers.count {
             self.ledger.decide(format!(
@@ -208,11 +229,21 @@ impl Converter<'_> {
                 section.name()
             ));
         }
-        let http = self.sections.last(section, &["option", "httpchk"]);
-        match &http {
-            Some(line) => {
+        match &option {
+            Some(line) if line.word(1) == "httpchk" => {
                 table.text("type", "http", &[line.id, *first]);
                 self.http_check(section, line, &mut table);
+            }
+            Some(line) => {
+                let mut origins = vec![*first];
+                match self.only_connects(section) {
+                    Some(steps) if line.word(1) == "tcp-check" => {
+                        origins.push(line.id);
+                        origins.extend(steps);
+                    }
+                    _ => self.ledger.lose(line.id, "lb checks by connecting, or by a request of HTTP: a script beside the backend can answer for more"),
+                }
+                table.text("type", "tcp", &origins);
             }
             None => {
                 table.text("type", "tcp", &[*first]);
@@ -226,6 +257,30 @@ impl Converter<'_> {
             table.text("timeout", &time, &[line.id]);
         }
         Some(table)
+    }
+
+    /// Returns the option that says how the servers of a section are checked: the last of all such
+    /// options, as each replaces those before it.
+    fn check_option(&self, section: &Section) -> Option<Line> {
+        let effective = self.sections.effective(section).into_iter();
+        let mut options = effective.filter(|line| line.keyword() == "option");
+        options.rfind(|line| OF_CHECKS.contains(&line.word(1)))
+    }
+
+    /// Returns the `tcp-check` lines of a section if they only connect to the port of the server;
+    /// `None` if they do more.
+    fn only_connects(&self, section: &Section) -> Option<Vec<crate::ledger::Id>> {
+        let effective = self.sections.effective(section).into_iter();
+        let steps = effective.filter(|line| line.keyword() == "tcp-check");
+        let connects = |line: Line| {
+            let words: Vec<_> = line.after(1).iter().map(String::as_str).collect();
+            let does = matches!(
+                &*words,
+                ["comment", _] | ["connect"] | ["connect", "default"] | ["connect", "comment", _]
+            );
+            does.then_some(line.id)
+        };
+        steps.map(connects).collect()
     }
 
     /// Adds the keys of an HTTP check from `option httpchk [METHOD] URI [VERSION …]`,

@@ -14,7 +14,7 @@ use super::Converter;
 const OF_HAPROXY: &[(&[&str], usize)] = &[
     (&["http-check expect"], 4),
     (&["timeout", "errorfile", "nameserver", "hold"], 3),
-    (&["option httplog", "option tcplog"], 2),
+    (&["option httplog", "option tcplog", "option tcp-check"], 2),
     (
         &[
             "mode",
