@@ -79,6 +79,17 @@ impl Table {
         self.set(key, listed(values), origins)
     }
 
+    /// Returns the text of the setting `name`.
+    pub(crate) fn name(&self) -> Option<String> {
+        self.value("name")
+    }
+
+    /// Returns the text of a setting, without its quotes.
+    pub(crate) fn value(&self, key: &str) -> Option<String> {
+        let setting = self.settings.iter().find(|setting| setting.key == key)?;
+        Some(setting.value.trim_matches('"').to_owned())
+    }
+
     /// Whether the table has neither settings nor tables.
     pub(crate) fn is_empty(&self) -> bool {
         self.settings.is_empty() && self.tables.is_empty()

@@ -70,6 +70,8 @@ pub(crate) struct Ledger {
     /// Reasons for directives that are not in the output and have no reason in `reasons`.
     fallbacks: Vec<(Id, Loss, String)>,
     decisions: Vec<String>,
+    /// Servers that pools lack: the name of the pool, and the server with its place in the input.
+    lacking: Vec<(String, String)>,
 }
 
 impl Ledger {
@@ -135,6 +137,29 @@ impl Ledger {
         let what = what.into();
         if !self.decisions.contains(&what) {
             self.decisions.push(what);
+        }
+    }
+
+    /// Records that a server that HAProxy or Keepalived sends connections to is not in the pool that
+    /// its section becomes. The reason is recorded separately.
+    pub(crate) fn lack(&mut self, pool: &str, server: &str, id: Id) {
+        let server = format!("{} ({})", one_line(server), self.place(id));
+        self.lacking.push((pool.to_owned(), server));
+    }
+
+    /// Adds to what the operator must decide the servers that pools lack. `pools` are the names of
+    /// the pools of the output.
+    pub(crate) fn decide_about_lacking(&mut self, pools: &[String]) {
+        for pool in pools {
+            let of_pool = self.lacking.iter().filter(|(other, _)| other == pool);
+            let servers: Vec<_> = of_pool.map(|(_, server)| server.as_str()).collect();
+            if !servers.is_empty() {
+                self.decide(format!(
+                    "pool \"{pool}\" lacks {}, for a reason given below: add what you can, and check \
+                     that the backends it has can carry the load",
+                    servers.join(", ")
+                ));
+            }
         }
     }
 

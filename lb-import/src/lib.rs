@@ -76,6 +76,12 @@ pub fn import(input: &Input<'_>) -> Result<Import, Errors> {
         configuration = settle::settle(&mut document, &mut ledger);
     }
     let configuration = configuration?;
+    let pools = document
+        .tables
+        .iter()
+        .filter(|table| table.header == "[[pool]]");
+    let pools: Vec<_> = pools.filter_map(document::Table::name).collect();
+    ledger.decide_about_lacking(&pools);
     let (counts, notes, decisions) = ledger.close(&document.all_origins());
     Ok(Import {
         configuration,

@@ -120,7 +120,15 @@ fn take_out(document: &mut Table, owner: &Owner, message: &str, ledger: &mut Led
     if *last >= parent.tables.len() || parent.tables[*last].header == "[node]" {
         return false;
     }
-    for origin in parent.tables.remove(*last).all_origins() {
+    let removed = parent.tables.remove(*last);
+    if removed.header == "[[pool.backend]]"
+        && let Some(origin) = removed.origins.first()
+    {
+        let server = removed.name().or_else(|| removed.value("address"));
+        let pool = parent.name().unwrap_or_default();
+        ledger.lack(&pool, &server.unwrap_or_default(), *origin);
+    }
+    for origin in removed.all_origins() {
         ledger.lose(origin, why.clone());
     }
     true

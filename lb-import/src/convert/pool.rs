@@ -122,6 +122,9 @@ impl Converter<'_> {
             );
         }
         self.pools.push(section.name().to_owned());
+        for (server, id) in &servers.lacking {
+            self.ledger.lack(&name, server, *id);
+        }
         let mut table = Table::from("[[pool]]", section.header.id);
         table.text("name", &name, &[]);
         self.balance(section, steered, &mut table);

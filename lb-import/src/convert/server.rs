@@ -31,6 +31,8 @@ pub(crate) struct Servers {
     /// Names that backends of the pool have already, so no two get the same.
     names: Vec<String>,
     addresses: Vec<String>,
+    /// Servers that HAProxy sends requests to and the pool lacks, by their names.
+    pub(crate) lacking: Vec<(String, Id)>,
 }
 
 /// Parameters of `server` and `default-server` that take no value.
@@ -101,8 +103,11 @@ impl Converter<'_> {
                 && words::server_address(line.word(address), port.or(Some(1))).is_ok()
         });
         for line in lines {
-            match line.keyword() {
-                "default-server" => defaults.push(line),
+            let is_carried = match line.keyword() {
+                "default-server" => {
+                    defaults.push(line);
+                    continue;
+                }
                 "server" => self.server(&line, &defaults, port, steered, &mut servers),
                 "server-template" => {
                     let why = format!(
@@ -110,15 +115,22 @@ impl Converter<'_> {
                         line.word(2)
                     );
                     self.ledger.partly(line.id, Loss::NotCarriedOver, why);
-                    let mut line = line;
+                    let mut line = line.clone();
                     if line.words.len() > 2 {
                         line.words.remove(2);
                     }
-                    self.server(&line, &defaults, port, steered, &mut servers);
+                    self.server(&line, &defaults, port, steered, &mut servers)
                 }
-                _ => {}
+                _ => continue,
+            };
+            if !is_carried {
+                servers.lacking.push((line.word(1).to_owned(), line.id));
             }
         }
+        let unread = section.unread.iter();
+        let unread = unread.filter(|line| matches!(line.keyword(), "server" | "server-template"));
+        let unread = unread.map(|line| (line.word(1).to_owned(), line.id));
+        servers.lacking.extend(unread);
         servers
     }
 
@@ -139,6 +151,8 @@ impl Converter<'_> {
         }
     }
 
+    /// Adds a server to `servers`. Returns false if HAProxy sends requests to the server, and the pool
+    /// cannot have it; the reason is then in the ledger.
     fn server(
         &mut self,
         line: &Line,
@@ -146,29 +160,36 @@ impl Converter<'_> {
         port: Option<u16>,
         steered: bool,
         servers: &mut Servers,
-    ) {
+    ) -> bool {
+        let parameters = Self::parameters(line, defaults);
+        let find = |name: &str| parameters.iter().rfind(|(key, ..)| key == name);
+        let is_off = find("disabled").is_some()
+            || find("weight").is_some_and(|(_, weight, _)| weight == "0");
         let name = words::server_name(line.word(2), port);
         let address = match (words::server_address(line.word(2), port), &name) {
             (Ok(address), _) => Some(address),
             (Err(_), Some((host, _))) if servers.has_addresses => {
-                return self.ledger.lose(
+                self.ledger.lose(
                     line.id,
                     format!(
                         "\"{host}\" is a name, and other servers of the section have addresses: a \
                          pool of lb either lists its backends or discovers them"
                     ),
                 );
+                return is_off;
             }
             (Err(_), Some((host, port))) if port.is_some() || host.starts_with('_') => None,
-            (Err(why), _) => return self.ledger.lose(line.id, why),
+            (Err(why), _) => {
+                self.ledger.lose(line.id, why);
+                return is_off;
+            }
         };
         if let Some(address) = address
             && let Err(why) = Self::fits(address, steered, servers)
         {
-            return self.ledger.lose(line.id, why);
+            self.ledger.lose(line.id, why);
+            return is_off || servers.addresses.contains(&address.to_string());
         }
-        let parameters = Self::parameters(line, defaults);
-        let find = |name: &str| parameters.iter().rfind(|(key, ..)| key == name);
         for (stop, why) in [
             (
                 "disabled",
@@ -184,24 +205,26 @@ impl Converter<'_> {
                 if *id != line.id {
                     self.ledger.lose(*id, why);
                 }
-                return;
+                return is_off;
             }
         }
         if let Some((_, _, id)) = find("weight").filter(|(_, weight, _)| weight == "0") {
-            return self.ledger.lose(
+            self.ledger.lose(
                 *id,
                 "its weight is 0: add it, and take it out of work with `lb backend drain`",
             );
+            return true;
         }
         let Some(address) = address else {
             let (host, port) = name.unwrap_or_default();
-            if self.discover(
+            let is_discovered = self.discover(
                 line,
                 (&host, port),
                 &parameters,
                 steered,
                 &mut servers.discovery,
-            ) {
+            );
+            if is_discovered {
                 servers.count += 1;
                 let of_discovery = ["resolvers", "resolve-prefer", "weight", "backup"];
                 let others = parameters.into_iter();
@@ -211,7 +234,7 @@ impl Converter<'_> {
                     self.parameter(&key, &value, id, (line, steered), &mut unused, servers);
                 }
             }
-            return;
+            return is_discovered;
         };
         let given = address.to_string();
         servers.addresses.push(given.clone());
@@ -233,6 +256,7 @@ impl Converter<'_> {
             self.parameter(&key, &value, id, (line, steered), &mut table, servers);
         }
         servers.tables.push(table);
+        true
     }
 
     /// Returns why a server with this address cannot be a backend of its section's pool.

@@ -72,6 +72,10 @@ fn server(node: &Node, converter: &mut Converter<'_>) -> Result<(Table, Table), 
         .iter()
         .filter(|real| real.keyword() == "real_server")
     {
+        if address(real).is_none() {
+            let words = real.words.get(1..).unwrap_or_default();
+            converter.ledger.lack(&name, &words.join(" "), real.id);
+        }
         match address(real).filter(|address| !taken.contains(address)) {
             Some(address) => {
                 taken.push(address);
