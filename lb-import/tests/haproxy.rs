@@ -230,3 +230,40 @@ fn the_servers_that_a_pool_lacks_are_named_before_the_configuration_is_used() {
     let all = "pool \"web\" lacks c (haproxy.cfg:6), d (haproxy.cfg:7), b (haproxy.cfg:5), for";
     assert!(lacks[0].starts_with(all), "{lacks:?}");
 }
+
+/// Returns what the import does not know of a file.
+fn unknown(text: &str) -> Vec<String> {
+    let notes = imported(text).notes.into_iter();
+    let unknown = notes.filter(|note| note.loss == lb_import::Loss::Unknown);
+    unknown
+        .map(|note| format!("{}: {}", note.directive.text, note.why))
+        .collect()
+}
+
+#[test]
+fn keywords_that_haproxy_documents_are_known() {
+    let text = "global\n default-path config\n set-var proc.a int(1)\n set-var-fmt proc.b x\n \
+                ssl-load-extra-del-ext\n http-err-codes 400-499\n http-fail-codes 500-599\n \
+                stats-file /var/lib/haproxy/stats\n ocsp-update.mode on\n wurfl-cache-size 100\n \
+                cpu-policy performance\n httpclient.retries 1\nhealthcheck probe\n type tcp-check\n\
+                listen web\n mode http\n bind 192.0.2.1:80 idle-ping 10s sigalgs x tls-tickets label a\n \
+                option allbackups\n retry-on all-retryable-errors\n \
+                server a 10.0.0.6:80 agent-check agent-port 9 no-verifyhost check-proto h2 guid x\n";
+    assert_eq!(unknown(text), <[String; 0]>::default());
+    assert_eq!(
+        whys(&imported(text), 20)[..2],
+        [
+            "lb has no setting for agent-check",
+            "lb has no setting for agent-port 9"
+        ]
+    );
+}
+
+#[test]
+fn a_typing_error_is_unknown() {
+    let text = "global\n defalt-path config\n ocsp-update.mod on\nlisten web\n mode http\n \
+                bind 192.0.2.1:80 idle-pin 10s\n option allbackup\n retry-onn x\n \
+                server a 10.0.0.6:80 no-verifyhos guidd x\n";
+    let unknown = unknown(text);
+    assert!(unknown.len() >= 7, "{unknown:#?}");
+}

@@ -109,3 +109,28 @@ fn a_check_of_haproxy_counts_where_a_sync_group_or_a_process_tracks_it() {
     let elsewhere = of_group.replace("\n A\n", "\n B\n");
     assert!(setting(&imported(&elsewhere), "priority").ends_with("priority = 90"));
 }
+
+/// Returns the directives that the import does not know.
+fn unknown(text: &str) -> Vec<String> {
+    let notes = imported(text).notes.into_iter();
+    let unknown = notes.filter(|note| note.loss == lb_import::Loss::Unknown);
+    unknown.map(|note| note.directive.text).collect()
+}
+
+#[test]
+fn keywords_that_keepalived_documents_are_known() {
+    let text = "global_defs {\n lvs_sync_daemon_interface eth1\n reload_file /run/x\n vrrp_rt_priority 4\n}\n\
+                virtual_server_group G {\n description group\n 192.0.2.10 80\n}\n\
+                vrrp_sync_group S {\n group {\n A\n B\n }\n sync_group_tracking_weight\n}\n\
+                virtual_server 192.0.2.9 25 {\n protocol TCP\n real_server 10.0.0.6 25 {\n SMTP_CHECK {\n \
+                helo_name x.example\n host {\n connect_ip 10.0.0.6\n }\n }\n }\n \
+                real_server 10.0.0.7 25 {\n MISC_CHECK {\n misc_path /bin/x\n misc_timeout 3\n }\n }\n \
+                real_server 10.0.0.8 25 {\n HTTP_GET {\n nb_get_retry 3\n url {\n path /\n digest 0a\n }\n }\n }\n}\n";
+    assert_eq!(unknown(text), <[String; 0]>::default());
+    let errors =
+        "global_defs {\n lvs_sync_demon_interface eth1\n}\nvrrp_instance A {\n priorty 5\n}\n";
+    assert_eq!(
+        unknown(errors),
+        ["lvs_sync_demon_interface eth1", "priorty 5"]
+    );
+}

@@ -3,6 +3,7 @@
 
 mod haproxy;
 mod keepalived;
+mod options;
 
 use super::Converter;
 use crate::{
@@ -12,10 +13,7 @@ use crate::{
     ledger::Ledger,
 };
 
-use self::{
-    haproxy::{HAPROXY, OPTIONS},
-    keepalived::KEEPALIVED,
-};
+use self::{haproxy::HAPROXY, keepalived::KEEPALIVED, options::OPTIONS};
 use Loss::{NotCarriedOver as Lost, NotNeeded as Needless};
 
 /// Keywords of directives that become no setting of lb, the kind of loss that this is, and the
@@ -79,6 +77,12 @@ fn of_haproxy(line: &Line) -> Option<(Loss, &'static str)> {
     if keyword.starts_with("tune.") || keyword.starts_with("profiling.") {
         return Some((Needless, "lb needs no such tuning"));
     }
+    if ["51degrees-", "deviceatlas-", "wurfl-"]
+        .iter()
+        .any(|module| keyword.starts_with(module))
+    {
+        return Some((Lost, "lb does not detect the devices of clients"));
+    }
     find(HAPROXY, keyword)
 }
 
@@ -98,8 +102,9 @@ pub(crate) fn of_keepalived(nodes: &[Node], ledger: &mut Ledger) {
                 Needless,
                 "lb has no such block; each directive in it is accounted for separately",
             )),
-            "virtual_server" | "real_server" | "HTTP_GET" | "SSL_GET" | "TCP_CHECK"
-            | "MISC_CHECK" | "SMTP_CHECK" | "DNS_CHECK" | "PING_CHECK" | "UDP_CHECK" | "url" => {
+            "virtual_server" | "real_server" | "HTTP_GET" | "SSL_GET" | "SSL" | "TCP_CHECK"
+            | "MISC_CHECK" | "SMTP_CHECK" | "DNS_CHECK" | "PING_CHECK" | "UDP_CHECK"
+            | "BFD_CHECK" | "FILE_CHECK" | "url" | "host" => {
                 Some((Lost, "lb has no such service or check"))
             }
             keyword => find(KEEPALIVED, keyword),

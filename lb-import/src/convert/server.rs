@@ -36,7 +36,19 @@ pub(crate) struct Servers {
 }
 
 /// Parameters of `server` and `default-server` that take no value.
-const ALONE: [&str; 27] = [
+const ALONE: [&str; 39] = [
+    "tls-tickets",
+    "agent-check",
+    "check-reuse-pool",
+    "check-sni-auto",
+    "check-via-socks4",
+    "force-sslv3",
+    "force-tlsv10",
+    "force-tlsv11",
+    "renegotiate",
+    "sni-auto",
+    "ssl-reuse",
+    "strict-maxconn",
     "check",
     "no-check",
     "backup",
@@ -66,9 +78,38 @@ const ALONE: [&str; 27] = [
     "no-send-proxy",
 ];
 
+/// Parameters of `server` and `default-server` about TLS to the server, which do nothing without
+/// `ssl`.
+const OF_TLS: [&str; 21] = [
+    "ciphersuites",
+    "client-sigalgs",
+    "crl-file",
+    "curves",
+    "force-sslv3",
+    "force-tlsv10",
+    "force-tlsv11",
+    "force-tlsv12",
+    "force-tlsv13",
+    "ktls",
+    "no-sslv3",
+    "no-tlsv10",
+    "no-tlsv11",
+    "no-tlsv12",
+    "no-tlsv13",
+    "no-verifyhost",
+    "renegotiate",
+    "sigalgs",
+    "sni-auto",
+    "ssl-reuse",
+    "tls-tickets",
+];
+
 /// Parameters of `server` and `default-server` that take a value and that lb does not need, each
 /// with the reason.
-const NEEDLESS: [(&str, &str); 13] = [
+const NEEDLESS: [(&str, &str); 16] = [
+    ("guid", "lb has names only"),
+    ("resolve-net", "the server has an address"),
+    ("npn", "lb speaks HTTP/1.1 to backends"),
     ("cookie", "lb's cookie does not name the backend"),
     ("id", "lb has names only"),
     ("fastinter", "lb checks at one interval"),
@@ -283,7 +324,7 @@ impl Converter<'_> {
         for (id, words) in sources.chain([(line.id, line.after(3))]) {
             let mut words = words.iter();
             while let Some(word) = words.next() {
-                let value = if ALONE.contains(&&**word) {
+                let value = if ALONE.contains(&&**word) || word.starts_with("no-") {
                     None
                 } else {
                     words.next()
@@ -347,6 +388,14 @@ impl Converter<'_> {
                     line.word(2)
                 ));
             }
+            key if OF_TLS.contains(&key) => {
+                let why = format!("{key}: the server is not reached over TLS");
+                self.ledger.needless(id, why);
+            }
+            key if key.starts_with("set-proxy-v2-tlv-fmt(") => {
+                let why = "lb does not send the PROXY protocol";
+                self.ledger.lose(id, why);
+            }
             key => match NEEDLESS.iter().find(|(name, _)| *name == key) {
                 Some((_, why)) => self.ledger.needless(id, format!("{key}: {why}")),
                 None if matches!(
@@ -386,10 +435,29 @@ impl Converter<'_> {
                         | "ssl-min-ver"
                         | "ssl-max-ver"
                         | "max-reuse"
+                        | "agent-addr"
+                        | "agent-send"
+                        | "cc"
+                        | "check-alpn"
+                        | "check-pool-conn-name"
+                        | "check-proto"
+                        | "check-reuse-pool"
+                        | "check-sni-auto"
+                        | "check-via-socks4"
+                        | "hash-key"
+                        | "healthcheck"
+                        | "idle-ping"
+                        | "log-bufsize"
+                        | "log-proto"
+                        | "pool-conn-name"
+                        | "proxy-v2-options"
+                        | "quic-cc-algo"
+                        | "strict-maxconn"
+                        | "tcp-md5sig"
                 ) =>
                 {
-                    self.ledger
-                        .lose(id, format!("lb has no setting for {key} {value}"));
+                    let why = format!("lb has no setting for {key} {value}");
+                    self.ledger.lose(id, why.trim_end());
                 }
                 None => self
                     .ledger

@@ -118,9 +118,27 @@ const BIND_READ: (&[&str], &[&str]) = (
 
 /// Words of `bind` that lb does not need; the second list has those that take a value.
 const BIND_NEEDLESS: (&[&str], &[&str]) = (
-    &["tfo", "defer-accept", "prefer-client-ciphers"],
     &[
-        "name", "id", "alpn", "npn", "backlog", "nice", "process", "thread", "shards", "ecdhe",
+        "tfo",
+        "defer-accept",
+        "prefer-client-ciphers",
+        "tls-tickets",
+        "no-strict-sni",
+    ],
+    &[
+        "guid-prefix",
+        "label",
+        "ktls",
+        "name",
+        "id",
+        "alpn",
+        "npn",
+        "backlog",
+        "nice",
+        "process",
+        "thread",
+        "shards",
+        "ecdhe",
     ],
 );
 
@@ -136,7 +154,10 @@ const BIND_LOST: (&[&str], &[&str]) = (
         "generate-certificates",
         "no-ca-names",
         "no-alpn",
-        "expose-fd",
+        "force-sslv3",
+        "force-tlsv10",
+        "force-tlsv11",
+        "quic-force-retry",
     ],
     &[
         "interface",
@@ -159,6 +180,20 @@ const BIND_LOST: (&[&str], &[&str]) = (
         "gid",
         "level",
         "ocsp-update",
+        "expose-fd",
+        "accept-netscaler-cip",
+        "cc",
+        "client-sigalgs",
+        "default-crt",
+        "ech",
+        "idle-ping",
+        "nbconn",
+        "quic-cc-algo",
+        "quic-socket",
+        "severity-output",
+        "sigalgs",
+        "tcp-md5sig",
+        "tcp-ss",
     ],
 );
 

@@ -7,7 +7,8 @@ use super::{
 use crate::ledger::{Id, Ledger};
 
 /// The keywords that begin a section of haproxy.cfg.
-const SECTIONS: [&str; 19] = [
+const SECTIONS: [&str; 20] = [
+    "healthcheck",
     "global",
     "defaults",
     "frontend",
