@@ -207,6 +207,19 @@ impl Ledger {
     }
 }
 
+/// Why a directive with a place-holder is not read.
+pub(crate) const OF_TEMPLATE: &str =
+    "it is of a template, whose values are not in the file: import the file that is made from it";
+
+/// Whether a text has a place-holder or a statement of a template, such as `{{ port }}` or
+/// `{% if … %}`.
+pub(crate) fn is_template(text: &str) -> bool {
+    [("{{", "}}"), ("{% ", "%}")].iter().any(|(begin, end)| {
+        let after = text.split_once(begin).map(|(_, after)| after);
+        after.is_some_and(|after| after.contains(end))
+    })
+}
+
 /// Returns a text with control characters escaped and each run of spaces made a single space.
 pub(crate) fn one_line(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().collect();

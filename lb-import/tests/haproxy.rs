@@ -267,3 +267,19 @@ fn a_typing_error_is_unknown() {
     let unknown = unknown(text);
     assert!(unknown.len() >= 7, "{unknown:#?}");
 }
+
+#[test]
+fn place_holders_of_a_template_are_named() {
+    let import = imported(
+        "listen web\n mode http\n bind 192.0.2.1:80\n{% for host in hosts %}\n \
+         server {{ host }} {{ host.ip }}:80\n{% endfor %}\n server a 10.0.0.6:80\n",
+    );
+    for line in [4, 5, 6] {
+        let whys = whys(&import, line);
+        assert!(
+            whys.len() == 1 && whys[0].starts_with("it is of a template"),
+            "{whys:?}"
+        );
+    }
+    decides(&import, "pool \"web\" lacks");
+}

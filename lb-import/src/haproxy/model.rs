@@ -4,7 +4,7 @@ use super::{
     environment::{Environment, variable},
     lexer,
 };
-use crate::ledger::{Id, Ledger};
+use crate::ledger::{Id, Ledger, OF_TEMPLATE, is_template};
 
 /// The keywords that begin a section of haproxy.cfg.
 const SECTIONS: [&str; 20] = [
@@ -153,6 +153,9 @@ pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Sections {
         };
         let directive = text.get(..comment).unwrap_or(text);
         let id = ledger.enter(file, number, directive);
+        let fault = is_template(directive)
+            .then(|| OF_TEMPLATE.to_owned())
+            .or(fault);
         if let Some(fault) = fault {
             ledger.lose(id, fault);
             if let Some(section) = sections.0.last_mut() {

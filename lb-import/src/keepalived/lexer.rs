@@ -38,6 +38,17 @@ pub(crate) fn tokens(line: &str) -> Vec<Token> {
                     }
                 }
             }
+            // A place-holder of a template, such as `{{ priority }}` or `{% if … %}`.
+            '{' if matches!(characters.peek(), Some('{' | '%')) => {
+                let text = word.get_or_insert_default();
+                text.push('{');
+                for character in characters.by_ref() {
+                    text.push(character);
+                    if text.ends_with("}}") || text.ends_with("%}") {
+                        break;
+                    }
+                }
+            }
             '{' | '}' => {
                 tokens.extend(word.take().map(Token::Word));
                 tokens.push(if character == '{' {
@@ -84,5 +95,8 @@ mod tests {
         assert_eq!(words("notify \"/a b\" \"#\""), ["notify", "/a b", "#"]);
         assert_eq!(words("a ${B} c"), ["a", "${B}", "c"]);
         assert_eq!(words("a \"open"), ["a", "open"]);
+        assert_eq!(words("priority {{ A }} {"), ["priority", "{{ A }}", "{"]);
+        assert_eq!(words("{% if a %}"), ["{% if a %}"]);
+        assert_eq!(words("a {{ b"), ["a", "{{ b"]);
     }
 }

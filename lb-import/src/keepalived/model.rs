@@ -131,6 +131,9 @@ fn unread(words: &[String]) -> Option<String> {
     ) {
         return Some("the file that it names is not read: put its text in its place".to_owned());
     }
+    if words.iter().any(|word| crate::ledger::is_template(word)) {
+        return Some(crate::ledger::OF_TEMPLATE.to_owned());
+    }
     if first.starts_with('$') || first.starts_with('~') {
         return Some("definitions are not expanded: write the value where it is used".to_owned());
     }
