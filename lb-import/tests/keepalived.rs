@@ -118,6 +118,15 @@ fn unknown(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn an_instance_is_a_member_of_a_group_without_a_block_of_its_own() {
+    let text = "vrrp_sync_group G {\n A\n}\nvrrp_instance A {\n priority 5\n}\n";
+    assert_eq!(
+        whys(&imported(text), 2),
+        ["all addresses of a host move together"]
+    );
+}
+
+#[test]
 fn keywords_that_keepalived_documents_are_known() {
     let text = "global_defs {\n lvs_sync_daemon_interface eth1\n reload_file /run/x\n vrrp_rt_priority 4\n}\n\
                 virtual_server_group G {\n description group\n 192.0.2.10 80\n}\n\
@@ -133,4 +142,28 @@ fn keywords_that_keepalived_documents_are_known() {
         unknown(errors),
         ["lvs_sync_demon_interface eth1", "priorty 5"]
     );
+}
+
+#[test]
+fn place_holders_of_a_template_are_named_and_open_no_block() {
+    let text = "vrrp_instance A {\n state {{ STATE }}\n interface eth0\n priority {{PRIORITY}}\n \
+                virtual_router_id 7\n{% if peer %}\n unicast_peer {\n 10.0.0.2\n }\n{% endif %}\n}\n";
+    let import = imported(text);
+    assert!(setting(&import, "virtual_router_id").ends_with("= 7"));
+    assert!(setting(&import, "peer").ends_with("\"10.0.0.2\""));
+    let why = "it is of a template, whose values are not in the file: import the file that is made from it";
+    for line in [2, 4, 6, 10] {
+        assert_eq!(whys(&import, line), [why], "line {line}");
+    }
+}
+
+#[test]
+fn a_script_whose_name_says_so_checks_haproxy() {
+    let text = tracked("priority 100", "weight 2", "Chk_HAProxy");
+    let text = text
+        .replace("alive", "Chk_HAProxy")
+        .replace("pidof haproxy", "ss -ltn | grep :80");
+    let import = imported(&text);
+    assert!(setting(&import, "priority").ends_with("= 102"));
+    assert!(!import.configuration.contains("ha.track"));
 }

@@ -11,8 +11,8 @@ use crate::{
 
 const CHECKS_HAPROXY: &str = "it checks HAProxy, which lb replaces; the agent monitors itself";
 
-/// The words in the command of a script, or in the name of a process, by which a check of HAProxy
-/// is recognised.
+/// The word by which a check of HAProxy is recognised: it is in the name of the check, in the command
+/// of its script, or in the name of its process.
 const HAPROXY: &str = "haproxy";
 
 /// What Keepalived adds to the priority of an instance while HAProxy runs.
@@ -55,7 +55,9 @@ pub(crate) fn additions<'n>(nodes: &'n [Node], instance: &Node) -> Vec<Addition<
 /// Whether a `vrrp_script` or `vrrp_track_process` checks HAProxy.
 fn checks_haproxy(check: &Node) -> bool {
     let subject = check.find("script").or(check.find("process"));
-    subject.is_some_and(|node| node.words.iter().skip(1).any(|word| word.contains(HAPROXY)))
+    let subject = subject.into_iter().flat_map(|node| &node.words[1..]);
+    let mut names = std::iter::once(check.word(1)).chain(subject.map(String::as_str));
+    names.any(|name| name.to_ascii_lowercase().contains(HAPROXY))
 }
 
 /// Returns the directives in the blocks of a keyword, such as `track_script`, in an instance and in
