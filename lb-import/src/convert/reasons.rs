@@ -112,6 +112,18 @@ pub(crate) fn of_keepalived(nodes: &[Node], ledger: &mut Ledger) {
         // Directives within a block that is not read, and those within a block that is a list, such
         // as `unicast_peer`, have no keyword with a reason of its own: their block determines their
         // reason.
+        let is_instance = |member: &&Node| {
+            let mut instances = nodes
+                .iter()
+                .filter(|node| node.keyword() == "vrrp_instance");
+            instances.any(|instance| instance.word(1) == member.keyword())
+        };
+        if node.keyword() == "vrrp_sync_group" {
+            // Old files name the instances of a group without a block `group`.
+            for member in node.inner.iter().filter(is_instance) {
+                ledger.otherwise(member.id, Needless, "all addresses of a host move together");
+            }
+        }
         let of_block = match node.keyword() {
             "unicast_peer" => Some("lb has one peer, by its address"),
             "track_script" => Some("it tracks no script that is carried over"),

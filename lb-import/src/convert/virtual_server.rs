@@ -119,9 +119,10 @@ fn server(node: &Node, converter: &mut Converter<'_>) -> Result<(Table, Table), 
     }
     for keyword in ["persistence_timeout", "sorry_server"] {
         if let Some(line) = node.find(keyword) {
-            converter
-                .ledger
-                .lose(line.id, "lb's services of mode tcp have none");
+            converter.ledger.lose(
+                line.id,
+                format!("lb's services of mode tcp have no {keyword}"),
+            );
         }
     }
     service.text("pool", &name, &[]);

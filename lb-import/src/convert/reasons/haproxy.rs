@@ -94,7 +94,6 @@ pub(super) const HAPROXY: &[Row] = &[
     ),
     (
         &[
-            "log",
             "log-format",
             "log-format-sd",
             "error-log-format",
@@ -106,6 +105,11 @@ pub(super) const HAPROXY: &[Row] = &[
         ],
         Lost,
         "lb's access log has its own formats: see [log.access], and `trace` there for an ID of each request",
+    ),
+    (
+        &["log"],
+        Lost,
+        "lb's log goes to the journal, and its access log to one target, [log.access], if `option httplog` asks for it",
     ),
     (
         &["nbthread", "hard-stop-after"],
