@@ -283,3 +283,13 @@ fn place_holders_of_a_template_are_named() {
     }
     decides(&import, "pool \"web\" lacks");
 }
+
+#[test]
+fn the_timeout_of_a_check_is_shortened_to_the_interval() {
+    let import = checked("timeout check 5s");
+    has(&import, "timeout = \"2s\"");
+    let why = "lb's checks end before the next begins: the timeout is 2s";
+    assert_eq!(whys(&import, 4), [why]);
+    let import = checked("default-server inter 90s\n timeout check 80s");
+    has(&import, "timeout = \"1m20s\"");
+}

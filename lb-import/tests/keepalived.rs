@@ -167,3 +167,17 @@ fn a_script_whose_name_says_so_checks_haproxy() {
     assert!(setting(&import, "priority").ends_with("= 102"));
     assert!(!import.configuration.contains("ha.track"));
 }
+
+#[test]
+fn timeouts_longer_than_the_interval_are_shortened_to_it() {
+    let check = "virtual_server 192.0.2.9 80 {\n delay_loop 5\n real_server 10.0.0.6 80 {\n TCP_CHECK {\n \
+                 connect_timeout 10\n }\n }\n}\n";
+    let script = "vrrp_script a {\n script /bin/a\n interval 5\n timeout 10\n}\n\
+                  vrrp_instance A {\n track_script {\n a\n }\n}\n";
+    for (text, line) in [(check, 5), (script, 4)] {
+        let import = imported(text);
+        assert!(setting(&import, "timeout").ends_with("timeout = \"5s\""));
+        let why = "lb's checks end before the next begins: the timeout is 5s";
+        assert_eq!(whys(&import, line), [why]);
+    }
+}

@@ -1,6 +1,6 @@
 //! Converts backend and listen sections into pools.
 
-use super::{Converter, server::Servers};
+use super::{Converter, server::Servers, timeouts};
 use crate::{
     document::{Table, quoted},
     haproxy::{
@@ -259,6 +259,7 @@ impl Converter<'_> {
         if let Some((line, time)) = self.timeout(section, "check") {
             table.text("timeout", &time, &[line.id]);
         }
+        timeouts::shorten(&mut table, "2s", self.ledger);
         Some(table)
     }
 

@@ -2,11 +2,13 @@
 
 use super::Converter;
 use crate::{
-    document::Table,
+    Loss,
+    document::{Table, quoted},
     haproxy::{
         model::{Line, Section},
         words,
     },
+    ledger::Ledger,
 };
 
 /// Keys of `[service.timeouts]`, each with the timeouts of HAProxy that can give its value: of
@@ -74,6 +76,26 @@ impl Converter<'_> {
                     .lose(line.id, format!("\"{}\" is no duration", line.word(at)));
                 None
             }
+        }
+    }
+}
+
+/// Shortens the timeout of a check or of a tracked script to its interval, which a timeout of lb
+/// cannot exceed. `default` is the interval that lb has where the table has none.
+pub(crate) fn shorten(table: &mut Table, default: &str, ledger: &mut Ledger) {
+    let interval = table
+        .value("interval")
+        .unwrap_or_else(|| default.to_owned());
+    let timeout = table.settings.iter_mut().find(|one| one.key == "timeout");
+    let Some(timeout) = timeout else {
+        return;
+    };
+    let given = words::spelled_millis(timeout.value.trim_matches('"'));
+    if given > words::spelled_millis(&interval) {
+        timeout.value = quoted(&interval);
+        for origin in &timeout.origins {
+            let why = format!("lb's checks end before the next begins: the timeout is {interval}");
+            ledger.partly(*origin, Loss::NotCarriedOver, why);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Converts `vrrp_script` and `track_script` into `[[ha.track]]`.
 
-use super::moves::command;
+use super::{moves::command, timeouts};
 use crate::{
     Loss,
     document::{Table, quoted},
@@ -202,6 +202,7 @@ fn track(
             table.set(key, quoted(&words::of_seconds(seconds)), &[node.id]);
         }
     }
+    timeouts::shorten(&mut table, "1s", ledger);
     for keyword in ["rise", "fall"] {
         match script.find(keyword) {
             Some(node) => {

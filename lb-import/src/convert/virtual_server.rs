@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::Converter;
+use super::{Converter, timeouts};
 use crate::{
     document::{Table, quoted},
     haproxy::words,
     keepalived::model::{Node, is_read},
+    ledger::Ledger,
 };
 
 /// Returns the pools and the services of all virtual servers.
@@ -96,7 +97,7 @@ fn server(node: &Node, converter: &mut Converter<'_>) -> Result<(Table, Table), 
     if backends.is_empty() {
         return Err("it has no real server that lb can use");
     }
-    pool.tables.extend(check(node));
+    pool.tables.extend(check(node, converter.ledger));
     pool.tables.extend(backends);
     let mut service = Table::from("[[service]]", node.id);
     service.text("name", &words::unique(&name, &mut converter.services), &[]);
@@ -131,7 +132,7 @@ fn server(node: &Node, converter: &mut Converter<'_>) -> Result<(Table, Table), 
 
 /// Returns `[pool.check]` from the health check of the first real server that has one: lb checks
 /// all backends of a pool alike.
-fn check(node: &Node) -> Option<Table> {
+fn check(node: &Node, ledger: &mut Ledger) -> Option<Table> {
     let checks = node.inner.iter().flat_map(|real| &real.inner);
     let checks: Vec<&Node> = checks
         .filter(|check| matches!(check.keyword(), "TCP_CHECK" | "HTTP_GET"))
@@ -177,5 +178,6 @@ fn check(node: &Node) -> Option<Table> {
     };
     seconds("interval", node.find("delay_loop").into_iter().collect());
     seconds("timeout", of("connect_timeout"));
+    timeouts::shorten(&mut table, "2s", ledger);
     Some(table)
 }

@@ -33,6 +33,21 @@ pub(crate) fn millis(word: &str) -> Option<u64> {
     }
 }
 
+/// Parses a duration as lb writes it, such as `1m30s`, and returns its milliseconds; `None` if it is
+/// not a duration.
+pub(crate) fn spelled_millis(text: &str) -> Option<u64> {
+    let is_digit = |character: char| character.is_ascii_digit();
+    let (mut rest, mut sum) = (text, 0_u64);
+    while !rest.is_empty() {
+        let unit = rest.find(|character| !is_digit(character))?;
+        let length = rest[unit..].find(is_digit).unwrap_or(rest.len() - unit);
+        let (part, after) = rest.split_at(unit + length);
+        sum = sum.checked_add(millis(part)?)?;
+        rest = after;
+    }
+    Some(sum)
+}
+
 /// Formats seconds as lb writes a duration.
 pub(crate) fn of_seconds(seconds: f64) -> String {
     spell_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
@@ -196,6 +211,9 @@ mod tests {
         ] {
             assert_eq!(duration(word).as_deref(), Some(spelled), "{word}");
         }
+        assert_eq!(spelled_millis("1m30s"), Some(90_000));
+        assert_eq!(spelled_millis("1s500ms"), Some(1_500));
+        assert_eq!(spelled_millis("x"), None);
         assert_eq!(duration("5x"), None);
         assert_eq!(duration("99999999999999999999h"), None);
     }
