@@ -40,12 +40,16 @@ fn decides(import: &Import, text: &str) {
 
 #[test]
 fn the_default_of_an_environment_variable_is_used_and_named() {
-    let import =
-        imported("listen web\n mode http\n bind \"${IP-192.0.2.1}:80\"\n server a 10.0.0.6:80\n");
+    let import = imported(
+        "listen web\n mode http\n bind \"${IP-192.0.2.1}:80\"\n bind \"${IP-192.0.2.1}:81\"\n \
+         server a 10.0.0.6:80\n",
+    );
+    let decisions = import.decisions.iter();
+    assert_eq!(decisions.filter(|one| one.contains("$IP")).count(), 1);
     has(&import, "listen = \"192.0.2.1:80\"");
     decides(
         &import,
-        "haproxy.cfg:3: the environment variable $IP has its default \"192.0.2.1\"",
+        "haproxy.cfg: the environment variable $IP has its default \"192.0.2.1\"",
     );
 }
 
@@ -63,7 +67,7 @@ fn an_environment_variable_that_the_file_sets_has_its_value() {
     );
     decides(
         &import,
-        "haproxy.cfg:7: the environment variable $HOST has its default \"10.0.0.6\"",
+        "haproxy.cfg: the environment variable $HOST has its default \"10.0.0.6\"",
     );
     assert!(
         !import

@@ -173,9 +173,8 @@ pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Sections {
         expand_address(&mut words, &mut environment, &mut defaults);
         for (name, value) in defaults {
             ledger.decide(format!(
-                "{}: the environment variable ${name} has its default \"{value}\"; if HAProxy is \
-                 started with another value, write that",
-                ledger.place(id)
+                "{file}: the environment variable ${name} has its default \"{value}\"; if HAProxy is \
+                 started with another value, write that"
             ));
         }
         let line = Line { id, words };
