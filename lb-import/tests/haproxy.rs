@@ -297,3 +297,17 @@ fn the_timeout_of_a_check_is_shortened_to_the_interval() {
     let import = checked("default-server inter 90s\n timeout check 80s");
     has(&import, "timeout = \"1m20s\"");
 }
+
+#[test]
+fn one_line_says_what_to_do_with_all_error_pages() {
+    let import = imported(
+        "listen web\n mode http\n bind 192.0.2.1:80\n errorfile 502 /e/502.http\n \
+         errorfile 503 /e/503.http\n server a 10.0.0.6:80\n",
+    );
+    decides(
+        &import,
+        "/e/502.http (haproxy.cfg:4), /e/503.http (haproxy.cfg:5)",
+    );
+    let pages = import.decisions.iter().filter(|one| one.contains("/e/"));
+    assert_eq!(pages.count(), 1);
+}

@@ -274,9 +274,20 @@ impl Converter<'_> {
                     .lose(line.id, "lb's error pages are for statuses from 400 to 599");
                 continue;
             }
-            self.ledger.decide(format!("{}: {} is a whole response for HAProxy; lb wants the body alone: take its status line and header off, and name it .html", self.ledger.place(line.id), line.word(2)));
             files.retain(|other| other.word(1) != line.word(1));
             files.push(line);
+        }
+        if !files.is_empty() {
+            let named = files.iter().map(|line| {
+                let place = self.ledger.place(line.id);
+                format!("{} ({place})", line.word(2))
+            });
+            let named: Vec<_> = named.collect();
+            self.ledger.decide(format!(
+                "error pages: a file is a whole response for HAProxy, and lb wants the body alone: \
+                 take the status line and the header off each, and name it .html: {}",
+                named.join(", ")
+            ));
         }
         files
     }
