@@ -6,10 +6,12 @@ use std::{fs::File, io::Read as _, net::Ipv4Addr, path::Path};
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Acme, Config, Diagnostic, Errors, Places, Timeouts, acme, capacity,
+    Acme, Config, Diagnostic, Errors, Places, Timeouts, acme,
+    admin::{self, AdminDraft},
+    capacity,
     drafts::{PoolDraft, ServiceDraft},
     ha::{self, HaDraft},
-    host::{self, AdminDraft},
+    host,
     listeners::{self, Listener},
     log, pool,
     schema::{Absent, Schema},
@@ -29,7 +31,7 @@ pub(super) static ROOT: Schema = Schema {
     keys: &[],
     tables: &[
         &host::NODE,
-        &host::ADMIN,
+        &admin::ADMIN,
         &pool::POOL,
         &service::SERVICE,
         &acme::ACME,
@@ -120,7 +122,7 @@ fn document(source: &Source<'_>, file: &Path, text: &str) -> Result<(Config, Pla
 
 fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reported> {
     let node = single(root, &host::NODE, true, host::node);
-    let admin = single(root, &host::ADMIN, false, host::admin);
+    let admin = single(root, &admin::ADMIN, false, admin::read);
     let dataplane = single(root, &host::DATAPLANE, false, |section| {
         Ok(host::dataplane(section))
     });

@@ -8,6 +8,7 @@
 
 mod acme;
 mod address;
+mod admin;
 mod aws;
 mod capacity;
 mod check;
