@@ -5,13 +5,15 @@ use std::{net::SocketAddr, path::PathBuf};
 use toml::Spanned;
 
 use super::{
-    Admin,
+    Admin, ClientAuthorities,
     address::ADMIN_LISTEN,
     kind::Text,
-    schema::{Absent, Key, Schema},
+    list::List,
+    schema::{Absent, Entry as _, Key, Schema},
     section::Section,
     source::Reported,
     text,
+    tls::{self, CLIENT_AUTHORITIES_KIND, CLIENT_AUTHORITIES_NAME, CLIENT_REVOCATIONS},
 };
 
 pub(super) static ADMIN: Schema = Schema {
@@ -19,7 +21,14 @@ pub(super) static ADMIN: Schema = Schema {
     header: "[admin]",
     about: "Where the operator and Prometheus reach the agent.",
     presence: "Optional.",
-    keys: &[&ADMIN_LISTEN_KEY, &ADMIN_CERTIFICATE, &TOKEN_FILE, &SOCKET],
+    keys: &[
+        &ADMIN_LISTEN_KEY,
+        &ADMIN_CERTIFICATE,
+        &TOKEN_FILE,
+        &CLIENT_AUTHORITIES,
+        &CLIENT_REVOCATIONS,
+        &SOCKET,
+    ],
     tables: &[],
 };
 
@@ -29,7 +38,7 @@ static ADMIN_LISTEN_KEY: Key<Text<SocketAddr>> = Key {
     absent: Absent::Is("\"127.0.0.1:9145\""),
     meaning: "HTTP: `/metrics`, `/healthz`, the status page at `/` and the JSON status, without a \
               password: everyone who reaches the address can read the status. Nothing can be \
-              changed here without `token_file`.",
+              changed here without `token_file` or `client_authorities`.",
 };
 
 static ADMIN_CERTIFICATE: Key<Text<PathBuf>> = Key {
@@ -48,6 +57,18 @@ static TOKEN_FILE: Key<Text<PathBuf>> = Key {
               has it can drain backends and hand over from the status page. The file is read again \
               for each such request. Use it with `certificate`, or on a listener of this host alone: \
               plain HTTP shows the token to the network.",
+};
+
+static CLIENT_AUTHORITIES: Key<List<Text<PathBuf>>> = Key {
+    name: CLIENT_AUTHORITIES_NAME,
+    kind: CLIENT_AUTHORITIES_KIND,
+    absent: Absent::Means("none: clients are not asked for a certificate"),
+    meaning: "PEM files with the certificates of the authorities that sign the client certificates \
+              of operators: whoever has such a certificate can change from the status page what the \
+              token of `token_file` allows, and is not asked for the token. Use authorities that \
+              sign for operators alone. A client without a certificate can read as before; one with \
+              an invalid certificate is refused. A changed file is read again without a reload. \
+              Needs `certificate`.",
 };
 
 static SOCKET: Key<Text<PathBuf>> = Key {
@@ -74,6 +95,7 @@ pub(super) fn read(section: &Section<'_>) -> Result<AdminDraft, Reported> {
     let socket = section.value(&SOCKET);
     let certificate = section.optional(&ADMIN_CERTIFICATE);
     let token_file = section.optional(&TOKEN_FILE);
+    let client_authorities = client_authorities(section);
     let listen = listen?;
     Ok(AdminDraft {
         admin: Admin {
@@ -81,8 +103,45 @@ pub(super) fn read(section: &Section<'_>) -> Result<AdminDraft, Reported> {
             socket: socket?.into_inner(),
             certificate: certificate?.map(Spanned::into_inner),
             token_file: token_file?.map(Spanned::into_inner),
+            client_authorities: client_authorities?,
         },
         listen,
         listen_given: section.place(ADMIN_LISTEN_KEY.name).is_some(),
     })
+}
+
+/// Reads `client_authorities` and `client_revocations`; `None` if the file has neither.
+fn client_authorities(section: &Section<'_>) -> Result<Option<ClientAuthorities>, Reported> {
+    let authorities = tls::list(section.optional(&CLIENT_AUTHORITIES), Vec::new());
+    let revocations = tls::list(section.optional(&CLIENT_REVOCATIONS), Vec::new());
+    let read = ClientAuthorities {
+        authorities: authorities?,
+        revocations: revocations?,
+    };
+    if section.place(CLIENT_AUTHORITIES.name()).is_none() {
+        let key = CLIENT_REVOCATIONS.name();
+        if section.place(key).is_none() {
+            return Ok(None);
+        }
+        let message = format!("{key} has no effect: clients are not asked for a certificate");
+        let hint = "add: client_authorities = [\"/etc/lb/tls/operators-ca.pem\"]".to_owned();
+        return Err(tls::wrong(section, key, &message, hint));
+    }
+    let key = CLIENT_AUTHORITIES.name();
+    if read.authorities.is_empty() {
+        let hint = "name at least one file, or leave client_authorities out".to_owned();
+        return Err(tls::wrong(
+            section,
+            key,
+            "client_authorities is empty",
+            hint,
+        ));
+    }
+    if section.place(ADMIN_CERTIFICATE.name()).is_none() {
+        let message =
+            "client_authorities needs certificate: clients can show theirs over HTTPS only";
+        let hint = "add: certificate = \"/etc/lb/tls/admin.pem\"".to_owned();
+        return Err(tls::wrong(section, key, message, hint));
+    }
+    Ok(Some(read))
 }

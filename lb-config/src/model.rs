@@ -126,11 +126,33 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// The PEM file with the certificate chain and the key of `listen`; `None`: plain HTTP.
     pub certificate: Option<PathBuf>,
-    /// The file with the operator token; `None`: the status page changes nothing.
+    /// The file with the operator token; `None`: no token allows changes from the status page.
     pub token_file: Option<PathBuf>,
+    /// The authorities of the client certificates of operators; `None`: clients are not asked for a
+    /// certificate. Only together with `certificate`.
+    pub client_authorities: Option<ClientAuthorities>,
     /// The Unix socket that `lb status`, `lb backend …`, `lb failover` and `lb reload` connect to,
     /// with mode 0600. Default `/run/lb/lb.sock`.
     pub socket: PathBuf,
+}
+
+impl Admin {
+    /// Returns the files with the authorities of operators; empty if clients are not asked for a
+    /// certificate.
+    #[must_use]
+    pub fn authorities(&self) -> &[PathBuf] {
+        self.client_authorities
+            .as_ref()
+            .map_or(&[], |clients| &clients.authorities)
+    }
+
+    /// Returns the files with revocation lists of the certificates of operators.
+    #[must_use]
+    pub fn revocations(&self) -> &[PathBuf] {
+        self.client_authorities
+            .as_ref()
+            .map_or(&[], |clients| &clients.revocations)
+    }
 }
 
 /// `[dataplane]`: the packet path in the kernel.

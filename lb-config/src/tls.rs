@@ -94,17 +94,23 @@ static CLIENT_CERTIFICATES: Key<Choice<Clients>> = Key {
               that each connection is verified.",
 };
 
+/// The name of the key with the authorities of client certificates, also in `[admin]`.
+pub(super) const CLIENT_AUTHORITIES_NAME: &str = "client_authorities";
+/// The kind of value of that key.
+pub(super) const CLIENT_AUTHORITIES_KIND: List<Text<PathBuf>> = List {
+    of: text::PATH,
+    noun: "authority",
+};
+
 static CLIENT_AUTHORITIES: Key<List<Text<PathBuf>>> = Key {
-    name: "client_authorities",
-    kind: List {
-        of: text::PATH,
-        noun: "authority",
-    },
+    name: CLIENT_AUTHORITIES_NAME,
+    kind: CLIENT_AUTHORITIES_KIND,
     absent: Absent::Means("none: `client_certificates` needs at least one"),
     meaning: "PEM files with the certificates of the authorities that sign client certificates.",
 };
 
-static CLIENT_REVOCATIONS: Key<List<Text<PathBuf>>> = Key {
+/// The key with the revocation lists of client certificates, of services and of `[admin]`.
+pub(super) static CLIENT_REVOCATIONS: Key<List<Text<PathBuf>>> = Key {
     name: "client_revocations",
     kind: List {
         of: text::PATH,
@@ -146,7 +152,8 @@ pub(super) fn read(service: &Section<'_>) -> Result<Tls, Reported> {
     })
 }
 
-fn list<T>(
+/// Returns the items of a list, or those of `default` if the file has no such list.
+pub(super) fn list<T>(
     list: Result<Option<Spanned<Listed<T>>>, Reported>,
     default: Vec<T>,
 ) -> Result<Vec<T>, Reported> {
@@ -207,7 +214,8 @@ fn clients(section: &Section<'_>) -> Result<ClientCertificates, Reported> {
     })
 }
 
-fn wrong(section: &Section<'_>, key: &str, message: &str, hint: String) -> Reported {
+/// Reports a mistake at the place of a key, or of its section if the file does not have the key.
+pub(super) fn wrong(section: &Section<'_>, key: &str, message: &str, hint: String) -> Reported {
     let place = section.place(key).unwrap_or_else(|| section.span());
     section.source().error(place, message.to_owned(), hint)
 }

@@ -1,6 +1,8 @@
 //! Mistakes in `[admin]`.
 
-use super::refused;
+use std::path::Path;
+
+use super::{edited, parse, refused};
 
 #[test]
 fn an_admin_listener_without_a_port_is_refused() {
@@ -62,6 +64,86 @@ error: socket "/run/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"… 
 7 | socket = "/run/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx/lb.sock"
   |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
   = help: the kernel allows 107 for a Unix socket
+"#,
+    );
+}
+
+const SOCKET: &str = "socket = \"/run/lb/lb.sock\"";
+
+#[test]
+fn authorities_of_client_certificates_are_read() {
+    let keys = "certificate = \"/etc/lb/tls/admin.pem\"\n\
+                client_authorities = [\"/etc/lb/tls/a.pem\", \"/etc/lb/tls/b.pem\"]\n\
+                client_revocations = [\"/etc/lb/tls/crl.pem\"]\n";
+    let parsed = parse(&edited(SOCKET, keys)).expect("valid");
+    let read = parsed.config.admin.client_authorities.expect("authorities");
+    let (a, b) = ("/etc/lb/tls/a.pem", "/etc/lb/tls/b.pem");
+    assert_eq!(read.authorities, [Path::new(a), Path::new(b)]);
+    assert_eq!(read.revocations, [Path::new("/etc/lb/tls/crl.pem")]);
+    let parsed = parse(&edited(SOCKET, "")).expect("valid");
+    assert_eq!(parsed.config.admin.client_authorities, None);
+}
+
+#[test]
+fn client_certificates_over_plain_http_are_refused() {
+    refused(
+        SOCKET,
+        "client_authorities = [\"/etc/lb/tls/ca.pem\"]",
+        r#"
+error: client_authorities needs certificate: clients can show theirs over HTTPS only
+ --> lb.toml:7:1
+  |
+7 | client_authorities = ["/etc/lb/tls/ca.pem"]
+  | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  = help: add: certificate = "/etc/lb/tls/admin.pem"
+"#,
+    );
+}
+
+#[test]
+fn a_list_of_authorities_without_a_file_is_refused() {
+    refused(
+        SOCKET,
+        "certificate = \"/etc/lb/tls/admin.pem\"\nclient_authorities = []",
+        r#"
+error: client_authorities is empty
+ --> lb.toml:8:1
+  |
+8 | client_authorities = []
+  | ^^^^^^^^^^^^^^^^^^^^^^^
+  = help: name at least one file, or leave client_authorities out
+"#,
+    );
+}
+
+#[test]
+fn revocations_without_authorities_are_refused() {
+    refused(
+        SOCKET,
+        "certificate = \"/etc/lb/tls/admin.pem\"\nclient_revocations = [\"/etc/lb/tls/crl.pem\"]",
+        r#"
+error: client_revocations has no effect: clients are not asked for a certificate
+ --> lb.toml:8:1
+  |
+8 | client_revocations = ["/etc/lb/tls/crl.pem"]
+  | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  = help: add: client_authorities = ["/etc/lb/tls/operators-ca.pem"]
+"#,
+    );
+}
+
+#[test]
+fn an_authority_that_is_not_a_whole_path_is_refused() {
+    refused(
+        SOCKET,
+        "certificate = \"/etc/lb/tls/admin.pem\"\nclient_authorities = [\"ca.pem\"]",
+        r#"
+error: authority "ca.pem" does not begin with /
+ --> lb.toml:8:23
+  |
+8 | client_authorities = ["ca.pem"]
+  |                       ^^^^^^^^
+  = help: write an absolute path: the agent's working directory is not yours
 "#,
     );
 }

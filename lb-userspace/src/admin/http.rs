@@ -6,22 +6,24 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use super::{
+    Command, Source,
+    accept::{Shutdown, accept},
+    live::Live,
+    page::{self, Actions},
+    protocol, socket,
+    tls::{AdminTls, Operator},
+    token::OperatorToken,
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
 
-use super::{
-    Command, Source,
-    accept::{Shutdown, accept},
-    live::Live,
-    page, protocol, socket,
-    token::OperatorToken,
-};
-
+mod origin;
+mod permit;
 mod request;
 mod response;
 mod stream;
@@ -48,11 +50,10 @@ pub(super) struct Server {
     pub(super) source: Arc<dyn Source>,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) live: Live,
-    /// The operator token that a client must send to change something; `None` if all changes are
-    /// refused.
+    /// The operator token by which a client may change something; `None` if no token allows it.
     pub(super) token: Option<OperatorToken>,
     /// Accepts TLS connections; `None` if the server speaks plain HTTP.
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<AdminTls>,
     streams: Arc<Semaphore>,
 }
 
@@ -62,10 +63,10 @@ impl Server {
         source: Arc<dyn Source>,
         commands: mpsc::Sender<Command>,
         token: Option<OperatorToken>,
-        tls: Option<TlsAcceptor>,
+        tls: Option<AdminTls>,
     ) -> Self {
         Self {
-            live: Live::new(Arc::clone(&source), token.is_some()),
+            live: Live::new(Arc::clone(&source)),
             source,
             commands,
             token,
@@ -90,15 +91,22 @@ impl Server {
 
     async fn handshake(self, stream: TcpStream, shutdown: Shutdown) -> io::Result<()> {
         match self.tls.clone() {
-            None => self.exchange(stream, shutdown).await,
+            None => self.exchange(stream, None, shutdown).await,
             Some(tls) => {
-                let stream = timeout(HEAD_DEADLINE, tls.accept(stream)).await??;
-                self.exchange(stream, shutdown).await
+                let (stream, operator) = timeout(HEAD_DEADLINE, tls.accept(stream)).await??;
+                self.exchange(stream, operator, shutdown).await
             }
         }
     }
 
-    async fn exchange<S>(self, mut stream: S, shutdown: Shutdown) -> io::Result<()>
+    /// Answers the request of a connection. `operator` is the operator whose certificate the client
+    /// has shown.
+    async fn exchange<S>(
+        self,
+        mut stream: S,
+        operator: Option<Operator>,
+        shutdown: Shutdown,
+    ) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -106,11 +114,13 @@ impl Server {
             Ok(request) => request?,
             Err(_elapsed) => Err(Response::text(408, "No request received in time.\n")),
         };
+        let operator = operator.as_ref();
+        let actions = self.actions(operator);
         let (is_head, response) = match request {
             Ok((Request { is_head, route, .. }, body)) => match route {
                 Route::Stream if !is_head => match Arc::clone(&self.streams).try_acquire_owned() {
                     Ok(_place) => {
-                        return stream::serve(stream, self.live.follow(), shutdown).await;
+                        return stream::serve(stream, self.live.follow(actions), shutdown).await;
                     }
                     Err(_all_taken) => {
                         let said = "Too many browsers follow the status page.\n";
@@ -118,9 +128,10 @@ impl Server {
                     }
                 },
                 Route::Command(command) => {
-                    (false, self.command(&mut stream, &command, body).await?)
+                    let answer = self.command(&mut stream, operator, &command, body).await?;
+                    (false, answer)
                 }
-                route => (is_head, self.read(route).await?),
+                route => (is_head, self.read(route, actions).await?),
             },
             Err(refusal) => (false, refusal),
         };
@@ -134,9 +145,10 @@ impl Server {
     }
 
     /// Answers a request that only reads the state of the agent.
-    async fn read(&self, route: Route) -> io::Result<Response> {
+    async fn read(&self, route: Route, actions: Actions) -> io::Result<Response> {
         let (source, live) = (Arc::clone(&self.source), self.live.clone());
-        let made = tokio::task::spawn_blocking(move || respond(&route, &*source, &live)).await;
+        let made =
+            tokio::task::spawn_blocking(move || respond(&route, &*source, &live, actions)).await;
         made.map_err(io::Error::other)
     }
 
@@ -145,10 +157,11 @@ impl Server {
     async fn command<S: AsyncRead + Unpin>(
         &self,
         stream: &mut S,
+        operator: Option<&Operator>,
         command: &request::Command,
         mut body: Vec<u8>,
     ) -> io::Result<Response> {
-        if let Err(refusal) = self.permit(command.token.as_deref()) {
+        if let Err(refusal) = self.permit(operator, command) {
             return Ok(refusal);
         }
         body.truncate(command.body);
@@ -169,25 +182,11 @@ impl Server {
                 "This command is accepted on the admin socket alone: use `lb` on the host.\n";
             return Ok(Response::text(403, said));
         }
-        tracing::info!(?request, "command from the status page");
+        let operator = operator.map(|operator| operator.name.as_str());
+        tracing::info!(?request, operator, "command from the status page");
         let source = Arc::clone(&self.source);
         let answer = socket::answer(request, source, self.commands.clone()).await;
         Ok(Response::answer(answer))
-    }
-
-    /// Permits a change to a client that sent the right operator token. The error is the response
-    /// to a client that did not.
-    fn permit(&self, given: Option<&str>) -> Result<(), Response> {
-        let Some(token) = &self.token else {
-            let said =
-                "Changes are off: `admin.token_file` is not configured. Use `lb` on the host.\n";
-            return Err(Response::text(403, said));
-        };
-        match token.matches(given.unwrap_or_default()) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Response::unauthorized()),
-            Err(error) => Err(Response::text(500, &format!("{error}\n"))),
-        }
     }
 }
 
@@ -225,9 +224,9 @@ async fn read_request<S: AsyncRead + Unpin>(
     }
 }
 
-fn respond(route: &Route, source: &dyn Source, live: &Live) -> Response {
+fn respond(route: &Route, source: &dyn Source, live: &Live, actions: Actions) -> Response {
     match route {
-        Route::Page => Response::html(live.document()),
+        Route::Page => Response::html(live.document(actions)),
         Route::Style => Response::new(200, "text/css; charset=utf-8", page::STYLE.to_owned()),
         Route::Script => {
             let script = page::SCRIPT.to_owned();

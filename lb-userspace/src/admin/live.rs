@@ -11,7 +11,11 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Source, history::History, page};
+use super::{
+    Source,
+    history::History,
+    page::{self, Actions},
+};
 use crate::events::{Event, Filter};
 
 /// Time between two renderings of the status page, unless it is large.
@@ -31,38 +35,43 @@ const EVENTS: usize = 50;
 pub(super) struct Live {
     source: Arc<dyn Source>,
     history: Arc<Mutex<History>>,
-    /// The content of the status page's `<main>`, as last rendered; empty before the first browser
-    /// follows the page.
-    rendered: watch::Sender<Arc<str>>,
-    has_actions: bool,
+    read_only: Rendered,
+    with_buttons: Rendered,
 }
 
+/// The content of the status page's `<main>`, as last rendered; empty before the first browser
+/// follows the page.
+type Rendered = watch::Sender<Arc<str>>;
+
 impl Live {
-    /// Creates the status page. `has_actions` says that the page has buttons that change something.
-    pub(super) fn new(source: Arc<dyn Source>, has_actions: bool) -> Self {
+    pub(super) fn new(source: Arc<dyn Source>) -> Self {
         Self {
             source,
             history: Arc::default(),
-            rendered: watch::Sender::new(Arc::from("")),
-            has_actions,
+            read_only: watch::Sender::new(Arc::from("")),
+            with_buttons: watch::Sender::new(Arc::from("")),
         }
     }
 
     /// Returns a receiver of each rendering of the status page from now on.
-    pub(super) fn follow(&self) -> watch::Receiver<Arc<str>> {
-        let mut receiver = self.rendered.subscribe();
+    pub(super) fn follow(&self, actions: Actions) -> watch::Receiver<Arc<str>> {
+        let rendered = match actions {
+            Actions::Off => &self.read_only,
+            Actions::ByToken | Actions::ByCertificate => &self.with_buttons,
+        };
+        let mut receiver = rendered.subscribe();
         receiver.mark_unchanged();
         receiver
     }
 
     /// Renders the whole HTML document of the status page. Blocks for some milliseconds.
-    pub(super) fn document(&self) -> String {
+    pub(super) fn document(&self, actions: Actions) -> String {
         let (status, events) = (self.source.status(), self.events());
         page::render(page::View {
             status: &status,
             history: &self.history(),
             events: &events,
-            has_actions: self.has_actions,
+            actions,
         })
     }
 
@@ -86,14 +95,19 @@ impl Live {
             let records = tick == 0;
             tick = (tick + 1) % TICKS_PER_POINT;
             until_render = until_render.saturating_sub(1);
-            let renders = until_render == 0 && self.rendered.receiver_count() > 0;
+            let renders = until_render == 0 && self.is_followed();
             if records || renders {
                 let live = self.clone();
                 // A panic in `step` has been reported by the panic hook; the next call may succeed.
                 let _done = tokio::task::spawn_blocking(move || live.step(records, renders)).await;
             }
             if renders {
-                until_render = ticks_for(self.rendered.borrow().len());
+                let longest = self
+                    .read_only
+                    .borrow()
+                    .len()
+                    .max(self.with_buttons.borrow().len());
+                until_render = ticks_for(longest);
             }
         }
     }
@@ -106,16 +120,30 @@ impl Live {
         if records {
             history.record(status.clone());
         }
-        if renders {
-            let events = self.events();
-            let view = page::View {
-                status: &status,
-                history: &history,
-                events: &events,
-                has_actions: self.has_actions,
-            };
-            self.rendered.send_replace(page::render_main(view).into());
+        if !renders {
+            return;
         }
+        let events = self.events();
+        for (rendered, actions) in [
+            (&self.read_only, Actions::Off),
+            // The content of `<main>` is the same whatever permits the changes.
+            (&self.with_buttons, Actions::ByToken),
+        ] {
+            if rendered.receiver_count() > 0 {
+                let view = page::View {
+                    status: &status,
+                    history: &history,
+                    events: &events,
+                    actions,
+                };
+                rendered.send_replace(page::render_main(view).into());
+            }
+        }
+    }
+
+    /// Returns whether a browser follows the page.
+    fn is_followed(&self) -> bool {
+        self.read_only.receiver_count() + self.with_buttons.receiver_count() > 0
     }
 
     fn history(&self) -> MutexGuard<'_, History> {

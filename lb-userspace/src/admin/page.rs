@@ -38,8 +38,26 @@ pub(super) struct View<'a> {
     pub(super) history: &'a History,
     /// The latest events, the oldest first.
     pub(super) events: &'a [Event],
-    /// Whether the status page has buttons that change something.
-    pub(super) has_actions: bool,
+    pub(super) actions: Actions,
+}
+
+/// Whether the status page has buttons that change something, and by what the server permits the
+/// changes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Actions {
+    /// The page has no buttons.
+    Off,
+    /// The page has buttons, and asks for the operator token before the first change.
+    ByToken,
+    /// The page has buttons. The browser shows the certificate of an operator by itself.
+    ByCertificate,
+}
+
+impl View<'_> {
+    /// Returns whether the status page has buttons that change something.
+    fn has_actions(&self) -> bool {
+        self.actions != Actions::Off
+    }
 }
 
 /// Renders the whole HTML document of the status page.
@@ -55,13 +73,19 @@ pub(super) fn render(view: View<'_>) -> String {
          <body><p id=\"live\" role=\"status\"></p><main>{main}</main>\
          <footer><a href=\"/metrics\">metrics</a> · <a href=\"/healthz\">healthz</a> · \
          <a href=\"/api/v1/status\">JSON</a></footer>{}</body></html>\n",
-        if view.has_actions { DIALOG } else { "" },
+        match view.actions {
+            Actions::Off => String::new(),
+            Actions::ByToken => format!("{MESSAGE}{DIALOG}"),
+            Actions::ByCertificate => MESSAGE.to_owned(),
+        },
     )
 }
 
+/// Where the status page shows the result of a change.
+const MESSAGE: &str = "<p id=\"message\" role=\"status\"></p>";
+
 /// The dialog in which the status page asks for the operator token before the first change.
 const DIALOG: &str = "\
-<p id=\"message\" role=\"status\"></p>\
 <dialog aria-labelledby=\"token-title\"><form method=\"dialog\"><h2 id=\"token-title\">Operator token</h2>\
 <p><label for=\"token\">The content of <code>admin.token_file</code>; this tab keeps it until it is closed.\
 </label></p><p><input id=\"token\" type=\"password\" autocomplete=\"off\" required></p>\

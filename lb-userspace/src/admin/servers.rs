@@ -9,10 +9,8 @@ use tokio::{
     time::timeout,
 };
 
-use tokio_rustls::TlsAcceptor;
-
 use super::{
-    AdminSocket, Command, Source, TlsError, accept::Shutdown, http::Server, tls,
+    AdminSocket, Command, Source, TlsError, accept::Shutdown, http::Server, tls::AdminTls,
     token::OperatorToken,
 };
 use crate::config;
@@ -24,19 +22,21 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 #[derive(Clone, Default)]
 pub struct Access {
     token: Option<OperatorToken>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<AdminTls>,
 }
 
 impl Access {
-    /// Sets up the HTTP server's TLS and operator token as configured.
+    /// Sets up the HTTP server's TLS, operator token and authorities of operators as configured.
     ///
     /// # Errors
-    /// The certificate cannot be served.
+    /// The certificate cannot be served, or the certificates of operators cannot be verified.
     pub fn of(admin: &config::Admin) -> Result<Self, TlsError> {
-        let certificate = admin.certificate.as_deref();
+        let authorities = admin.client_authorities.as_ref();
+        let tls = admin.certificate.as_deref();
+        let tls = tls.map(|certificate| AdminTls::new(certificate, authorities));
         Ok(Self {
             token: admin.token_file.clone().map(OperatorToken::at),
-            tls: certificate.map(tls::acceptor).transpose()?,
+            tls: tls.transpose()?,
         })
     }
 }

@@ -85,6 +85,12 @@ fn problems_on_this_host(config: &Config) -> Vec<String> {
     problems.extend(errors.iter().map(ToString::to_string));
     let token = config.admin.token_file.as_deref().map(check_token);
     problems.extend(token.and_then(Result::err).map(|error| error.to_string()));
+    if let Some(authorities) = &config.admin.client_authorities {
+        let errors = proxy::operator_verifier(authorities)
+            .err()
+            .unwrap_or_default();
+        problems.extend(errors.iter().map(ToString::to_string));
+    }
     for service in &config.services {
         if let Mode::Https { tls, .. } = &service.mode {
             let errors = proxy::check_client_authorities(&service.name, &tls.clients);
@@ -199,6 +205,19 @@ mod tests {
         assert!(said.contains("lo"), "{said}");
         assert!(said.contains("/nonexistent/a.pem"), "{said}");
         assert!(said.contains("/nonexistent/b.pem"), "{said}");
+    }
+
+    #[test]
+    fn files_of_authorities_of_operators_must_be_usable() {
+        let admin = "[admin]\ncertificate = \"/nonexistent/admin.pem\"\n\
+                     client_authorities = [\"/nonexistent/ca.pem\"]\n\
+                     client_revocations = [\"/nonexistent/crl.pem\"]\n";
+        let text = FILE.replace("INTERFACE", "lo") + admin;
+        let said = read(&text).expect_err("refused").to_string();
+        assert_eq!(said.lines().count(), 5, "{said}");
+        for file in ["admin.pem", "/nonexistent/ca.pem", "/nonexistent/crl.pem"] {
+            assert!(said.contains(file), "{said}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rustls::{
     pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
-use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
 
 use super::error::{CertificateProblem as Problem, Error};
 use crate::config::{ClientAuthorities, ClientCertificates, Name};
@@ -47,10 +47,38 @@ pub(super) fn verifier(
         ClientCertificates::Optional(authorities) => (authorities, false),
         ClientCertificates::Required(authorities) => (authorities, true),
     };
-    let ClientAuthorities {
+    build(
+        &format!("service \"{service}\""),
+        authorities,
+        required,
+        provider,
+    )
+    .map(Some)
+}
+
+/// Returns the verifier of the client certificates of operators. It also accepts clients without a
+/// certificate.
+///
+/// # Errors
+/// Every problem of the files of certificate authorities and revocation lists.
+pub fn operator_verifier(
+    authorities: &ClientAuthorities,
+) -> Result<Arc<dyn ClientCertVerifier>, Vec<Error>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    build("[admin]", authorities, false, provider)
+}
+
+/// Builds a verifier for the clients of `listener`, which errors name. `required` says whether it
+/// refuses clients without a certificate.
+fn build(
+    listener: &str,
+    ClientAuthorities {
         authorities,
         revocations,
-    } = authorities;
+    }: &ClientAuthorities,
+    required: bool,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, Vec<Error>> {
     let (roots, mut errors) = roots(authorities);
     let (lists, more) = read_all::<CertificateRevocationListDer<'static>>(revocations, "list");
     errors.extend(more);
@@ -64,9 +92,9 @@ pub(super) fn verifier(
     if !required {
         builder = builder.allow_unauthenticated();
     }
-    builder.build().map(Some).map_err(|error| {
+    builder.build().map_err(|error| {
         vec![Error::ClientCertificates {
-            service: service.clone(),
+            listener: listener.to_owned(),
             what: error.to_string(),
         }]
     })
@@ -138,6 +166,31 @@ pub(super) fn fields(certificate: &CertificateDer<'_>) -> Option<Box<[u8]>> {
     Some(lines.into_bytes().into_boxed_slice())
 }
 
+/// Returns the name of a client certificate for the log: the common name of its subject, or else its
+/// first alternative name, or else its serial number. Bytes that are not printable ASCII are
+/// percent-encoded. Returns `None` if the certificate cannot be parsed.
+#[must_use]
+pub fn client_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let mut common_names = parsed.subject().iter_common_name();
+    let common_name = common_names.find_map(|name| name.as_str().ok());
+    let alternative = || {
+        let extension = parsed.subject_alternative_name().ok().flatten()?;
+        let mut names = extension.value.general_names.iter();
+        names.find_map(|name| match name {
+            GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => {
+                Some(*name)
+            }
+            _ => None,
+        })
+    };
+    let name = common_name.filter(|name| !name.is_empty());
+    Some(match name.or_else(alternative) {
+        Some(name) => escaped(name),
+        None => format!("serial {}", parsed.raw_serial_as_string()),
+    })
+}
+
 /// Percent-encodes every byte of `text` that is not printable ASCII, and `%` itself.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -152,7 +205,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, DnType, KeyPair};
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SerialNumber};
 
     use super::*;
 
@@ -173,5 +226,30 @@ mod tests {
             lines[1].contains("Ada%0D%0AX-Admin: 100%25%C3%A9"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_client_is_named_by_its_common_name_or_else_its_first_other_name() {
+        let name_of = |common: Option<&str>, others: &[&str]| {
+            let others: Vec<_> = others.iter().map(|name| (*name).to_owned()).collect();
+            let mut parameters = CertificateParams::new(others).expect("parameters");
+            parameters.distinguished_name = DistinguishedName::new();
+            parameters.serial_number = Some(SerialNumber::from(vec![0x1a, 0x2b]));
+            if let Some(name) = common {
+                parameters.distinguished_name.push(DnType::CommonName, name);
+            }
+            let key = KeyPair::generate().expect("a key");
+            let made = parameters.self_signed(&key).expect("a certificate");
+            client_name(made.der()).expect("parsed")
+        };
+        assert_eq!(name_of(Some("Ada"), &["ada.example"]), "Ada");
+        assert_eq!(name_of(Some("A\nB"), &[]), "A%0AB");
+        assert_eq!(
+            name_of(None, &["ada.example", "other.example"]),
+            "ada.example"
+        );
+        assert_eq!(name_of(Some(""), &["ada@lb.example"]), "ada@lb.example");
+        assert_eq!(name_of(None, &[]), "serial 1a:2b");
+        assert_eq!(client_name(&CertificateDer::from_slice(b"x")), None);
     }
 }

@@ -57,11 +57,11 @@ pub enum Error {
         /// What is wrong with the certificate file.
         problem: CertificateProblem,
     },
-    /// The verifier of a service's client certificates could not be set up.
-    #[error("service \"{service}\": cannot verify certificates of clients: {what}")]
+    /// The verifier of a listener's client certificates could not be set up.
+    #[error("{listener}: cannot verify certificates of clients: {what}")]
     ClientCertificates {
-        /// The name of the service.
-        service: Name,
+        /// The listener: `service "NAME"` or `[admin]`.
+        listener: String,
         /// The error of the TLS library.
         what: String,
     },

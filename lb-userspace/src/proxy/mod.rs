@@ -90,7 +90,7 @@ pub use certificates::{
     CertificateInfo, CertificateMetrics, InspectedCertificate, certified_key, check_certificates,
     inspect_certificate,
 };
-pub use client_certificates::check_client_authorities;
+pub use client_certificates::{check_client_authorities, client_name, operator_verifier};
 pub(crate) use counters::METRICS;
 pub use counters::{
     BackendConnections, Counters, DURATION_BOUNDS, Durations, HandshakeCount, ReasonCount,

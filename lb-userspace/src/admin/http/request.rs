@@ -1,6 +1,6 @@
 //! Requests to the admin server.
 
-use super::response::Response;
+use super::{origin::Origin, response::Response};
 use crate::metrics::Format;
 
 /// The maximum length of a request's head, in bytes.
@@ -40,6 +40,7 @@ pub(super) enum Route {
 pub(super) struct Command {
     /// The operator token that the client sent; `None` if it sent none.
     pub(super) token: Option<String>,
+    pub(super) origin: Origin,
     /// Length of the request's body, in bytes.
     pub(super) body: usize,
 }
@@ -118,6 +119,7 @@ fn command(method: &str, headers: &[httparse::Header<'_>]) -> Result<Command, Re
     let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     Ok(Command {
         token: token.map(|(_, token)| token.trim().to_owned()),
+        origin: Origin::of(headers),
         body,
     })
 }

@@ -297,13 +297,8 @@ async fn with_a_certificate_the_listener_speaks_https_alone() {
     let address = listener.local_addr().expect("an address");
     let (commands, _received) = mpsc::channel(1);
     let problems = Vec::new();
-    let acceptor = crate::admin::tls::acceptor(&path).expect("TLS");
-    let server = Server::new(
-        Arc::new(Example { problems }),
-        commands,
-        None,
-        Some(acceptor),
-    );
+    let tls = AdminTls::new(&path, None).expect("TLS");
+    let server = Server::new(Arc::new(Example { problems }), commands, None, Some(tls));
     tokio::spawn(server.serve(listener, Shutdown::never()));
 
     let mut roots = rustls::RootCertStore::empty();

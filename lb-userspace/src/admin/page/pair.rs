@@ -47,7 +47,7 @@ pub(super) fn write(page: &mut String, view: View<'_>) -> fmt::Result {
         )?;
     }
     page.write_str("</dl>")?;
-    if view.has_actions {
+    if view.has_actions() {
         write_hand_over(page, ha)?;
     }
     page.write_str("</section>")

@@ -48,7 +48,7 @@ pub(super) fn write(page: &mut String, pool: &PoolStatus, view: View<'_>) -> fmt
         "Requests",
     ];
     columns.extend(pool.limit.map(|_limit| "In use"));
-    columns.extend(view.has_actions.then_some("Actions"));
+    columns.extend(view.has_actions().then_some("Actions"));
     let label = format!("Backends of pool {}", pool.name);
     let mut table = Table::begin(page, &label, &columns)?;
     for backend in &pool.backends {
@@ -89,7 +89,7 @@ fn write_backend(
     if let Some(words) = pool.in_use_in_words(backend) {
         table.cell("n", words)?;
     }
-    if view.has_actions {
+    if view.has_actions() {
         table.cell_with("", |page| write_actions(page, backend, pool))?;
     }
     Ok(())

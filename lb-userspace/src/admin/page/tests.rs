@@ -6,24 +6,25 @@ use crate::{
     events::{Kind, Severity},
 };
 
-/// Renders the status page of a host without `admin.token_file`, which has no buttons.
+/// Renders the status page for a client that may change nothing: it has no buttons.
 pub(super) fn render(status: &Status) -> String {
-    rendered(status, false)
+    rendered(status, Actions::Off)
 }
 
-/// Renders the status page of a host with `admin.token_file`, which has buttons.
+/// Renders the status page of a host with `admin.token_file`, which has buttons and asks for the
+/// token.
 pub(super) fn render_with_actions(status: &Status) -> String {
-    rendered(status, true)
+    rendered(status, Actions::ByToken)
 }
 
-fn rendered(status: &Status, has_actions: bool) -> String {
+fn rendered(status: &Status, actions: Actions) -> String {
     let mut history = History::default();
     history.record(status.clone());
     super::render(View {
         status,
         history: &history,
         events: &[],
-        has_actions,
+        actions,
     })
 }
 
@@ -90,6 +91,16 @@ fn a_backend_has_a_button_for_each_override_that_would_change_something() {
 }
 
 #[test]
+fn with_a_certificate_of_an_operator_the_page_asks_for_no_token() {
+    let status = examples::status();
+    let page = rendered(&status, Actions::ByCertificate);
+    assert!(page.contains("aria-label=\"Drain web/web1\""), "{page}");
+    assert!(page.contains("<p id=\"message\""), "{page}");
+    assert!(!page.contains("<dialog"), "{page}");
+    assert!(render_with_actions(&status).contains("<dialog"));
+}
+
+#[test]
 fn graphs_show_their_values_as_text_too() {
     let mut status = examples::status();
     let mut history = History::default();
@@ -102,7 +113,7 @@ fn graphs_show_their_values_as_text_too() {
         status: &status,
         history: &history,
         events: &[],
-        has_actions: false,
+        actions: Actions::Off,
     });
     for wanted in [
         "<figcaption>Packets per second: <b>1,200/s</b>",
@@ -182,7 +193,7 @@ fn events_are_shown_newest_first_with_their_cause() {
         status: &status,
         history: &History::default(),
         events: &events,
-        has_actions: false,
+        actions: Actions::Off,
     });
     let newest = page.find("5s ago").expect("the newest");
     let oldest = page.find("1m 10s ago").expect("the oldest");

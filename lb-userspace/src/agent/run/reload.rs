@@ -159,6 +159,14 @@ fn refuse_what_takes_a_restart(old: &Config, new: &Config) -> Result<(), String>
             "admin.token_file",
             old.admin.token_file != new.admin.token_file,
         ),
+        (
+            "admin.client_authorities",
+            old.admin.authorities() != new.admin.authorities(),
+        ),
+        (
+            "admin.client_revocations",
+            old.admin.revocations() != new.admin.revocations(),
+        ),
         ("dataplane", old.dataplane != new.dataplane),
         ("http.workers", old.http.workers != new.http.workers),
     ];
@@ -178,4 +186,42 @@ fn refuse_what_takes_a_restart(old: &Config, new: &Config) -> Result<(), String>
         "{} changed, which requires a new process: run `lb upgrade`; flows in the kernel continue",
         names.join(", ")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn config(admin: &str) -> Config {
+        let text = format!(
+            "[node]\nname = \"lb-a\"\ninterface = \"eth0\"\n\
+             [[pool]]\nname = \"web\"\nbackends = [\"10.0.0.6:80\"]\n\
+             [[service]]\nname = \"http\"\nlisten = \"172.31.0.68:80\"\nmode = \"http\"\npool = \"web\"\n\
+             [admin]\ncertificate = \"/etc/lb/tls/admin.pem\"\n{admin}"
+        );
+        Config::parse(Path::new("lb.toml"), &text)
+            .expect("valid")
+            .config
+    }
+
+    #[test]
+    fn other_files_of_the_authorities_of_operators_take_a_restart() {
+        let authorities = "client_authorities = [\"/etc/lb/tls/ca.pem\"]\n";
+        let revocations = "client_revocations = [\"/etc/lb/tls/crl.pem\"]\n";
+        let (none, some) = (config(""), config(authorities));
+        let all = config(&format!("{authorities}{revocations}"));
+        assert_eq!(refuse_what_takes_a_restart(&all, &all), Ok(()));
+        let refused = refuse_what_takes_a_restart(&none, &some).expect_err("refused");
+        assert!(
+            refused.starts_with("`admin.client_authorities` changed"),
+            "{refused}"
+        );
+        let refused = refuse_what_takes_a_restart(&some, &all).expect_err("refused");
+        assert!(
+            refused.starts_with("`admin.client_revocations` changed"),
+            "{refused}"
+        );
+    }
 }
