@@ -1,8 +1,8 @@
 //! The catalogue of the checks of `lb doctor`, from which docs/doctor.md is generated.
 
 use super::{
-    agent, aws, backends, certificates, check::Check, checksums, clock, configuration, discovery,
-    files, host, interface, kernel, names, pair, ports,
+    agent, aws, backends, certificates, check::Check, checksums, client_authorities, clock,
+    configuration, discovery, files, host, interface, kernel, names, pair, ports,
 };
 
 /// Returns every check of `lb doctor`, in the order of its output.
@@ -10,7 +10,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
     ALL.iter().copied().flatten().copied()
 }
 
-static ALL: [&[&Check]; 15] = [
+static ALL: [&[&Check]; 16] = [
     &configuration::CHECKS,
     &agent::CHECKS,
     &kernel::CHECKS,
@@ -25,6 +25,7 @@ static ALL: [&[&Check]; 15] = [
     &aws::CHECKS,
     &names::CHECKS,
     &certificates::CHECKS,
+    &client_authorities::CHECKS,
     &files::CHECKS,
 ];
 

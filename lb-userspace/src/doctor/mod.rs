@@ -15,6 +15,7 @@ mod catalogue;
 mod certificates;
 mod check;
 mod checksums;
+mod client_authorities;
 mod clock;
 mod configuration;
 mod discovery;
@@ -81,6 +82,7 @@ async fn report(file: &Path) -> Report {
     findings.extend(found);
     let (found, names) = certificates::check(&config, Account::of(agent));
     findings.extend(found);
+    findings.extend(client_authorities::check(&config, Account::of(agent)));
     findings.extend(on_this_host(&config, agent));
     let (found, checksums, answers, resolved) = tokio::join!(
         probes(&config, agent),

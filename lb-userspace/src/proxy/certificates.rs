@@ -277,7 +277,8 @@ fn address(bytes: &[u8]) -> Option<String> {
     Some(std::net::Ipv6Addr::from(octets).to_string())
 }
 
-fn moment(time: x509_parser::time::ASN1Time) -> SystemTime {
+/// Converts a time of a certificate or revocation list; times before 1970 to the beginning of 1970.
+pub(super) fn moment(time: x509_parser::time::ASN1Time) -> SystemTime {
     let since = Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0));
     SystemTime::UNIX_EPOCH
         .checked_add(since)

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -14,9 +15,15 @@ use rustls::{
     pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
-use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
+use x509_parser::{
+    certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _,
+    revocation_list::CertificateRevocationList,
+};
 
-use super::error::{CertificateProblem as Problem, Error};
+use super::{
+    certificates::moment,
+    error::{CertificateProblem as Problem, Error},
+};
 use crate::config::{ClientAuthorities, ClientCertificates, Name};
 
 /// Size limit of a file of certificate authorities or revocation lists, in bytes.
@@ -98,6 +105,33 @@ fn build(
             what: error.to_string(),
         }]
     })
+}
+
+/// Validates a file of certificate authorities.
+///
+/// # Errors
+/// The first problem of the file.
+pub fn check_authorities(path: &Path) -> Result<(), Error> {
+    let (_, errors) = roots(&[path.to_owned()]);
+    errors.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Returns when the first of the revocation lists in a file expires; `None` if none does.
+///
+/// # Errors
+/// The first problem of the file.
+pub fn revocations_expire(path: &Path) -> Result<Option<SystemTime>, Error> {
+    let files = [path.to_owned()];
+    let (lists, errors) = read_all::<CertificateRevocationListDer<'static>>(&files, "list");
+    errors.into_iter().next().map_or(Ok(()), Err)?;
+    let mut first = None;
+    for list in lists {
+        let parsed = CertificateRevocationList::from_der(&list);
+        let (_, parsed) = parsed.map_err(|error| bad(path, error.to_string()))?;
+        let end = parsed.next_update().map(moment);
+        first = end.into_iter().chain(first).min();
+    }
+    Ok(first)
 }
 
 fn roots(paths: &[PathBuf]) -> (RootCertStore, Vec<Error>) {

@@ -90,7 +90,9 @@ pub use certificates::{
     CertificateInfo, CertificateMetrics, InspectedCertificate, certified_key, check_certificates,
     inspect_certificate,
 };
-pub use client_certificates::{check_client_authorities, client_name, operator_verifier};
+pub use client_certificates::{
+    check_authorities, check_client_authorities, client_name, operator_verifier, revocations_expire,
+};
 pub(crate) use counters::METRICS;
 pub use counters::{
     BackendConnections, Counters, DURATION_BOUNDS, Durations, HandshakeCount, ReasonCount,

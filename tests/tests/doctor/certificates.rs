@@ -88,16 +88,20 @@ fn certificate_files() -> Result<()> {
 /// Paths of the files of `[admin]` in these set-ups.
 const ADMIN_CERTIFICATE: &str = "/run/lb/tls/admin.pem";
 const TOKEN: &str = "/run/lb/token";
+const OPERATORS: &str = "/run/lb/tls/operators-ca.pem";
 
 #[test]
 fn files_of_the_status_page() -> Result<()> {
     let lab = Lab::raise()?;
     let settings = Settings {
-        admin_more: "certificate = \"/run/lb/tls/admin.pem\"\ntoken_file = \"/run/lb/token\"",
+        admin_more: "certificate = \"/run/lb/tls/admin.pem\"\ntoken_file = \"/run/lb/token\"\n\
+                     client_authorities = [\"/run/lb/tls/operators-ca.pem\"]",
         ..Settings::of(&lab)
     };
     let mut site = Site::with(lab, settings)?;
     certify_admin(&site)?;
+    let authority = site.lab.authority.certificate_pem();
+    site.host().write(OPERATORS, authority)?;
     site.script(&format!("(umask 077 && openssl rand -hex 32 >{TOKEN})"))?;
     case::all(
         &mut site,
@@ -136,6 +140,18 @@ fn files_of_the_status_page() -> Result<()> {
                 also: &[],
                 breaks: |site| site.script(&format!("echo secret >{TOKEN}")),
                 mend: Mend::Run("openssl rand -hex 32"),
+                tidy,
+            },
+            Case {
+                name: "the authority of the operators is missing",
+                check: "client_authorities",
+                subject: OPERATORS,
+                also: &[],
+                breaks: |site| site.script(&format!("rm {OPERATORS}")),
+                mend: Mend::By("copy the certificate of the authority to", |site, _| {
+                    let authority = site.lab.authority.certificate_pem();
+                    site.host().write(OPERATORS, authority)
+                }),
                 tidy,
             },
         ],
