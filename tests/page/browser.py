@@ -107,6 +107,40 @@ def drain(browser):
     print(page.locator("#message").inner_text())
 
 
+def with_certificate(certificate, key):
+    """Returns the options of a browser that has an operator's certificate."""
+    return {"client_certificates": [{"origin": URL.rstrip("/"), "certPath": certificate, "keyPath": key}]}
+
+
+def drain_with_certificate(browser):
+    """Drains a backend and makes it ready again. The page asks for no token."""
+    backend, certificate, key = ARGUMENTS
+    page = open_page(browser, viewport=DESKTOP, **with_certificate(certificate, key))
+    for order, next_order in (("Drain", "Ready"), ("Ready", "Drain")):
+        page.get_by_role("button", name=f"{order} {backend}").click()
+        # The buttons come with the next update of the page.
+        page.get_by_role("button", name=f"{next_order} {backend}").wait_for()
+        expect(page.locator("#message")).not_to_be_empty(timeout=PATIENCE_MS)
+        print(page.locator("#message").inner_text())
+    if page.locator("dialog").count():
+        fail("the page has the dialog for the token")
+
+
+def forge(browser):
+    """Orders from a page of another site, in a browser that has an operator's certificate."""
+    order, certificate, key = ARGUMENTS
+    context = browser.new_context(ignore_https_errors=True, **with_certificate(certificate, key))
+    page = context.new_page()
+    other = "https://127.0.0.1:9999/"
+    page.route(other, lambda route: route.fulfill(content_type="text/html", body="<h1>another site</h1>"))
+    page.goto(other)
+    with page.expect_response(URL + "api/v1/command") as answer:
+        page.evaluate("""([url, body]) => fetch(url, {
+          method: 'POST', mode: 'no-cors', credentials: 'include', body,
+        }).catch(() => {})""", [URL + "api/v1/command", order])
+    print(answer.value.status)
+
+
 def follow(browser):
     """Waits until a text appears without a reload, and keeps the focus meanwhile."""
     text = ARGUMENTS[0]

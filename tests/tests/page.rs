@@ -107,6 +107,122 @@ fn an_operator_with_the_token_drains_and_hands_over_from_the_page() -> Result<()
     pair.wait_until_agreed(1)
 }
 
+/// Folder of the certificates of the status page and of its operators.
+const FILES: &str = "/run/lb/tls";
+const NAME: &str = "lb-a.lab.example";
+const DRAIN: &str = r#"{"command":"backend","name":"web/web2","order":"drain"}"#;
+const READY: &str = r#"{"command":"backend","name":"web/web2","order":"ready"}"#;
+
+/// Starts an agent whose status page accepts operators by their certificates, which are made as
+/// docs/operations.md says: `ada` of the operators' authority, and `eve` of an authority of her own.
+fn with_operators(lab: &Lab) -> Result<Agent> {
+    let certificate = lab.authority.certify(NAME)?;
+    let host = lab.lb_a();
+    host.write("/run/lb/tls/admin.pem", certificate.pem())?;
+    host.write("/run/lb/tls/site-ca.pem", lab.authority.certificate_pem())?;
+    for (authority, name, subject) in [("operators", "ada", "Ada"), ("others", "eve", "Eve")] {
+        host.script(&format!(
+            "cd {FILES}
+            new='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
+            openssl req -x509 $new -days 3650 -subj '/CN=Operators of lb' \
+                -keyout {authority}-ca.key -out {authority}-ca.pem
+            openssl req $new -subj /CN={subject} -keyout {name}.key -out {name}.csr
+            echo extendedKeyUsage=clientAuth | openssl x509 -req -in {name}.csr -days 365 \
+                -CA {authority}-ca.pem -CAkey {authority}-ca.key -CAcreateserial \
+                -extfile /dev/stdin -out {name}.pem"
+        ))?;
+    }
+    let settings = Settings {
+        admin_more: "certificate = \"/run/lb/tls/admin.pem\"\n\
+                     client_authorities = [\"/run/lb/tls/operators-ca.pem\"]",
+        ..Settings::of(lab)
+    };
+    Agent::start(lab, &settings)
+}
+
+/// Orders `body` with curl, as the operator of a certificate if one is named. Returns the status
+/// and the sentence of the answer; an error if the connection is refused.
+fn order(host: &Host, certificate: Option<&str>, more: &[&str], body: &str) -> Result<String> {
+    let (resolve, authority) = (
+        format!("{NAME}:9145:127.0.0.1"),
+        format!("{FILES}/site-ca.pem"),
+    );
+    let url = format!("https://{NAME}:9145/api/v1/command");
+    let mut all = vec!["-sS", "--max-time", "10", "-w", "%{http_code}"];
+    all.extend(["--resolve", &resolve, "--cacert", &authority]);
+    let name = certificate.unwrap_or_default();
+    let files = (format!("{FILES}/{name}.pem"), format!("{FILES}/{name}.key"));
+    if certificate.is_some() {
+        all.extend(["--cert", &files.0, "--key", &files.1]);
+    }
+    all.extend(more);
+    all.extend(["-d", body, &url]);
+    host.run("curl", &all)
+}
+
+#[test]
+fn an_operator_with_a_certificate_orders_with_curl() -> Result<()> {
+    let lab = Lab::raise()?;
+    let agent = with_operators(&lab)?;
+    let host = lab.lb_a();
+    let said = order(host, Some("ada"), &[], DRAIN)?;
+    ensure!(said == "backend web/web2 is draining now\n200", "{said}");
+    let log = agent.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("command from the status page"))
+        .with_context(|| log.clone())?;
+    ensure!(line.contains("operator=\"Ada\""), "{line}");
+
+    let said = order(host, None, &[], READY)?;
+    ensure!(said.ends_with("403"), "{said}");
+    let refused = order(host, Some("eve"), &[], READY).expect_err("another authority");
+    ensure!(format!("{refused:#}").contains("alert"), "{refused:#}");
+    for field in [
+        "Origin: https://evil.example",
+        "Sec-Fetch-Site: cross-site",
+        "Host: evil.example",
+    ] {
+        let said = order(host, Some("ada"), &["-H", field], READY)?;
+        ensure!(said.ends_with("403"), "{field}: {said}");
+    }
+    let status = agent.operate(&["status"])?;
+    ensure!(status.contains("draining"), "{status}");
+
+    // Whoever has no certificate can read as before.
+    let metrics = host.run(
+        "curl",
+        &["-sSk", "--fail", "https://127.0.0.1:9145/metrics"],
+    )?;
+    ensure!(metrics.contains("lb_backend"), "{metrics}");
+    Ok(())
+}
+
+#[test]
+fn an_operator_with_a_certificate_drains_from_the_page_without_a_token() -> Result<()> {
+    let lab = Lab::raise()?;
+    let agent = with_operators(&lab)?;
+    let (host, url) = (lab.lb_a(), "https://127.0.0.1:9145/");
+    let (certificate, key) = (format!("{FILES}/ada.pem"), format!("{FILES}/ada.key"));
+    let seen = browse(
+        host,
+        url,
+        &["drain_with_certificate", "web/web2", &certificate, &key],
+    )?;
+    ensure!(
+        seen.contains("backend web/web2 is draining now")
+            && seen.contains("backend web/web2 is up now"),
+        "{seen}"
+    );
+    // A page of another site that the browser of an operator shows orders nothing.
+    let seen = browse(host, url, &["forge", DRAIN, &certificate, &key])?;
+    ensure!(seen.trim() == "403", "{seen}");
+    ensure!(agent.is_up("web2")?, "another site drained web2");
+    let page = host.run("curl", &["-sSk", "--fail", url])?;
+    ensure!(!page.contains("<button"), "{page}");
+    Ok(())
+}
+
 /// Whether a browser is connected to the stream of updates of the status page on `lb-a`.
 fn follows(lab: &Lab) -> Result<bool> {
     let connections = lab.lb_a().run(

@@ -61,6 +61,8 @@ pub struct Agent {
     /// agents.
     log_begins: usize,
     quiet: bool,
+    /// Whether the agent's admin port speaks HTTPS, because `[admin]` has a certificate.
+    has_https_admin: bool,
 }
 
 impl Agent {
@@ -106,6 +108,7 @@ impl Agent {
             log_begins,
             process: Process::start(host, "lb", command)?,
             quiet: false,
+            has_https_admin: has_https_admin(&host.read(CONFIG_FILE).unwrap_or_default()),
         };
         match agent.wait_until_it_serves() {
             Ok(()) => Ok(agent),
@@ -220,6 +223,12 @@ impl Agent {
     /// # Errors
     /// When the agent does not answer with status 200.
     pub fn metrics_text(&self) -> Result<String> {
+        if self.has_https_admin {
+            let url = format!("https://{ADMIN}/metrics");
+            let patience = PATIENCE.as_secs().max(1).to_string();
+            let all = ["-sSk", "--fail", "--max-time", &patience, &url];
+            return self.host.run("curl", &all);
+        }
         let address = ADMIN.parse()?;
         let scrape = move || scrape::read(address, "/metrics", PATIENCE);
         joined(self.host.inside(scrape))
@@ -314,6 +323,13 @@ impl Drop for Agent {
             );
         }
     }
+}
+
+/// Returns whether `[admin]` of a configuration file has a certificate.
+fn has_https_admin(toml: &str) -> bool {
+    let lines = toml.lines().skip_while(|line| *line != "[admin]").skip(1);
+    let mut keys = lines.take_while(|line| !line.starts_with('['));
+    keys.any(|line| line.starts_with("certificate ="))
 }
 
 /// Installs the TLS certificate and key of the HTTPS site on every balancer, at the path in the
