@@ -15,7 +15,7 @@ use rcgen::{
     IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
 };
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, HandshakeKind, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 use tokio::{
@@ -161,6 +161,16 @@ impl Site {
 
     /// Sends a request as `client`. Returns the answer; an error if the handshake is refused.
     async fn ask(&self, client: &Arc<ClientConfig>, request: &str) -> io::Result<String> {
+        let (_, answer) = self.exchange(client, request).await?;
+        Ok(answer)
+    }
+
+    /// Sends a request as `client`. Returns the kind of the handshake, and the answer.
+    async fn exchange(
+        &self,
+        client: &Arc<ClientConfig>,
+        request: &str,
+    ) -> io::Result<(Option<HandshakeKind>, String)> {
         let stream = TcpStream::connect(self.address).await?;
         let name = ServerName::try_from("lb.example").expect("a name");
         let connector = TlsConnector::from(Arc::clone(client));
@@ -168,7 +178,7 @@ impl Site {
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        Ok(answer)
+        Ok((stream.get_ref().1.handshake_kind(), answer))
     }
 
     /// Orders a hand-over as `client`, with these header lines. Returns the code of the answer.
@@ -303,6 +313,17 @@ async fn a_revocation_takes_effect_without_a_reload() {
     let refused = site.ask(&operator, page).await.expect_err("refused");
     assert!(refused.to_string().contains("alert"), "{refused}");
     assert!(site.page(&site.stranger()).await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn each_connection_is_verified_because_sessions_are_not_resumed() {
+    let site = Site::new(false).await;
+    let operator = site.operator();
+    let page = "GET / HTTP/1.1\r\nHost: lb.example\r\n\r\n";
+    for _ in 0..2 {
+        let (kind, _) = site.exchange(&operator, page).await.expect("the page");
+        assert_eq!(kind, Some(HandshakeKind::Full));
+    }
 }
 
 #[tokio::test]
