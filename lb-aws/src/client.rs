@@ -1,4 +1,4 @@
-//! Makes the calls of the EC2 API that move the Elastic IP and find its owner.
+//! Makes the calls to the EC2 API that move the Elastic IP and find its owner.
 
 use std::{fmt, net::Ipv4Addr, sync::Arc, time::Instant};
 
@@ -33,7 +33,7 @@ pub enum Owner {
     /// This host owns it: it is associated with this host's interface and configured private
     /// address.
     Us,
-    /// Nobody owns it: it is not associated.
+    /// It has no owner: it is not associated.
     Nobody,
     /// Another host owns it, or it is associated with another private address of this host.
     Other {
@@ -84,7 +84,7 @@ impl From<&Owner> for lb_ha::elastic::Owner {
 }
 
 impl Ec2 {
-    /// Resolves this host's identity and obtains credentials. This makes no call of the EC2 API.
+    /// Resolves this host's identity and obtains credentials. This makes no call to the EC2 API.
     ///
     /// # Errors
     /// The metadata service is needed and does not answer or lacks a value, or no credentials are
@@ -145,7 +145,7 @@ impl Ec2 {
     /// Returns who owns the Elastic IP. The answer of AWS may be some seconds old.
     ///
     /// # Errors
-    /// The call of the EC2 API failed.
+    /// The call to the EC2 API failed.
     pub async fn describe(&self) -> Result<Owner, ApiError> {
         let call = self
             .client

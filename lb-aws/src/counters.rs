@@ -1,4 +1,4 @@
-//! Counts the calls of the EC2 API.
+//! Counts the calls to the EC2 API.
 
 use std::{
     collections::BTreeMap,
@@ -18,11 +18,11 @@ pub const DURATION_BOUNDS: [f64; 11] = [
 /// are not counted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
-    /// Number of completed calls of the EC2 API, by action and outcome.
+    /// Number of completed calls to the EC2 API, by action and outcome.
     pub calls: Vec<CallCount>,
-    /// Durations of completed calls of the EC2 API, by action.
+    /// Durations of completed calls to the EC2 API, by action.
     pub durations: Vec<OperationDurations>,
-    /// The last failure, of a call of the EC2 API or of the preparations for the first call; `None`
+    /// The last failure, of a call to the EC2 API or of the preparations for the first call; `None`
     /// if there was none.
     pub last_error: Option<LastError>,
 }
@@ -34,7 +34,7 @@ pub struct CallCount {
     pub operation: Operation,
     /// The outcome: `ok`, or the failure's [`ErrorKind::name`].
     pub outcome: &'static str,
-    /// Number of calls of the EC2 API with this outcome.
+    /// Number of calls to the EC2 API with this outcome.
     pub count: u64,
 }
 
@@ -47,7 +47,7 @@ pub struct OperationDurations {
     pub durations: Durations,
 }
 
-/// Durations of calls of the EC2 API, each from its start to its answer or failure, as a histogram.
+/// Durations of calls to the EC2 API, each from its start to its answer or failure, as a histogram.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Durations {
     /// Number of calls in each bucket of [`DURATION_BOUNDS`], and last of those with longer
@@ -70,9 +70,9 @@ impl Durations {
 /// operators.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LastError {
-    /// When the call of the EC2 API, or the preparation for the first one, failed.
+    /// When the call to the EC2 API, or the preparation for the first one, failed.
     pub at: SystemTime,
-    /// The error of the call of the EC2 API, or of the preparation for the first one.
+    /// The error of the call to the EC2 API, or of the preparation for the first one.
     pub error: ApiError,
 }
 
@@ -88,7 +88,7 @@ struct Records {
 }
 
 impl Recorder {
-    /// Records that a call of the EC2 API has ended, how long it took and whether it succeeded.
+    /// Records that a call to the EC2 API has ended, how long it took and whether it succeeded.
     pub(super) fn ended<T>(
         &self,
         operation: Operation,
@@ -105,7 +105,7 @@ impl Recorder {
         }
     }
 
-    /// Records a failure of a call of the EC2 API, or of the preparations for such calls, as the
+    /// Records a failure of a call to the EC2 API, or of the preparations for such calls, as the
     /// last failure.
     pub(super) fn failed(&self, error: &ApiError) {
         self.records().last_error = Some(LastError {

@@ -1,4 +1,4 @@
-//! Checks ahead of time whether the calls of the EC2 API that a failover needs would be permitted
+//! Checks ahead of time whether the calls to the EC2 API that a failover needs would be permitted
 //! and succeed.
 
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};

@@ -17,10 +17,10 @@ use aws_smithy_http_client::{
 
 use super::{ApiError, ErrorKind, error::root_cause};
 
-/// Time limit for establishing the connection of a call of the EC2 API.
+/// Time limit for establishing the connection of a call to the EC2 API.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
-/// Time limit for one call of the EC2 API about the Elastic IP, from connecting to its answer. A
+/// Time limit for one call to the EC2 API about the Elastic IP, from connecting to its answer. A
 /// failover waits for it.
 pub(super) const ATTEMPT_LIMIT: Duration = Duration::from_millis(1500);
 
@@ -29,7 +29,7 @@ pub(super) const ATTEMPT_LIMIT: Duration = Duration::from_millis(1500);
 pub(super) const LIST_LIMIT: Duration = Duration::from_secs(4);
 const _: () = assert!(LIST_LIMIT.as_millis() < OPERATION_LIMIT.as_millis());
 
-/// Time limit for one call of the EC2 API together with everything that the SDK does before and
+/// Time limit for one call to the EC2 API together with everything that the SDK does before and
 /// after it, such as obtaining credentials.
 const OPERATION_LIMIT: Duration = Duration::from_secs(5);
 

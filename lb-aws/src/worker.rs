@@ -1,4 +1,4 @@
-//! A task that makes the calls of the EC2 API that it is told to, one at a time, and reports their
+//! A task that makes the requested calls to the EC2 API, one at a time, and reports their
 //! results.
 
 use std::{
@@ -24,10 +24,10 @@ use super::{
     ApiError, Counters, Ec2, ErrorKind, Identity, Inspection, Owner, Settings, counters::Recorder,
 };
 
-/// Time limit for a call of the EC2 API, which applies once this host's identity is known.
+/// Time limit for a call to the EC2 API, which applies once this host's identity is known.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a requested call of the EC2 API waits until this host's identity is known. After that
+/// How long a requested call to the EC2 API waits until this host's identity is known. After that
 /// the call fails, because the caller may want another call by now.
 const IDENTITY_LIMIT: Duration = Duration::from_secs(3);
 
@@ -46,7 +46,7 @@ const CHECK_RETRY: Duration = Duration::from_secs(30);
 /// obstacles, to see whether an operator has removed them.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// Makes the calls of the EC2 API that it is told to, never two at the same time. Dropping this
+/// Makes the requested calls to the EC2 API, never two at the same time. Dropping this
 /// abandons the call in flight.
 ///
 /// Between calls the worker checks whether the role of this host permits these calls: at the start,
@@ -59,18 +59,18 @@ pub struct Worker {
     tasks: [JoinHandle<()>; 2],
 }
 
-/// The report of a call of the EC2 API that has ended.
+/// The report of a call to the EC2 API that has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Done {
-    /// The call of the EC2 API that has ended.
+    /// The call to the EC2 API that has ended.
     pub order: Call,
-    /// The time from the request for the call of the EC2 API to the end of the call.
+    /// The time from the request for the call to the EC2 API to the end of the call.
     pub duration: Duration,
-    /// The result of the call of the EC2 API.
+    /// The result of the call to the EC2 API.
     pub outcome: Result<Outcome, ApiError>,
 }
 
-/// The result of a call of the EC2 API that succeeded.
+/// The result of a call to the EC2 API that succeeded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
     /// AWS has accepted the request to associate the Elastic IP with this host.
@@ -95,12 +95,12 @@ impl Done {
     }
 }
 
-/// The error that a call of the EC2 API was requested while another is in flight.
+/// The error that a call to the EC2 API was requested while another is in flight.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
-#[error("a call of the EC2 API is under way already: wait until it is done")]
+#[error("a call to the EC2 API is already in progress: wait until it has ended")]
 pub struct Busy;
 
-/// A snapshot of what the worker that makes calls of the EC2 API knows.
+/// A snapshot of what the worker that makes calls to the EC2 API knows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {
     /// This host's identity in AWS; `None` if it is not known yet.
@@ -108,12 +108,12 @@ pub struct View {
     /// What the check of this host's permissions in AWS has found; `None` if no check has ended
     /// yet.
     pub inspection: Option<Inspection>,
-    /// The counters of calls of the EC2 API.
+    /// The counters of calls to the EC2 API.
     pub counters: Counters,
 }
 
 impl Worker {
-    /// Starts the tasks that find this host's identity in AWS and make the calls of the EC2 API.
+    /// Starts the tasks that find this host's identity in AWS and make the calls to the EC2 API.
     /// Must be called within a tokio runtime.
     #[must_use]
     pub fn start(settings: Settings) -> Self {
@@ -138,7 +138,7 @@ impl Worker {
         }
     }
 
-    /// Requests a call of the EC2 API. [`Self::done`] returns the call's result within 8 s.
+    /// Requests a call to the EC2 API. [`Self::done`] returns the call's result within 8 s.
     ///
     /// # Errors
     /// Another call is in flight, so this one is not made.
@@ -149,7 +149,7 @@ impl Worker {
         self.orders.try_send(order).map_err(|_| Busy)
     }
 
-    /// Waits until the call of the EC2 API in flight has ended, and returns its result; waits
+    /// Waits until the call to the EC2 API in flight has ended, and returns its result; waits
     /// forever if there is no call. Cancellation-safe.
     pub async fn done(&mut self) -> Done {
         match self.done.recv().await {
@@ -238,7 +238,7 @@ async fn connect(settings: Settings, shared: Arc<Shared>, found: watch::Sender<O
     }
 }
 
-/// The state of the task that makes the calls of the EC2 API.
+/// The state of the task that makes the calls to the EC2 API.
 struct CallTask {
     orders: mpsc::Receiver<Call>,
     done: mpsc::Sender<Done>,
@@ -390,7 +390,7 @@ impl<T, F: Future<Output = Result<T, ApiError>>> Future for CatchPanic<F> {
         let work = self.0.as_mut();
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| work.poll(context)));
         polled.unwrap_or_else(|_| {
-            let why = "a call of the EC2 API panicked, which is a bug in lb; it is retried";
+            let why = "a call to the EC2 API panicked, which is a bug in lb; it is retried";
             Poll::Ready(Err(ApiError::new(ErrorKind::Other, why.to_owned())))
         })
     }

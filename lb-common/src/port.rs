@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_port_is_lent_to_the_backend_takes() {
+    fn a_resting_port_is_reused_only_for_a_syn_that_the_backend_accepts() {
         for step in 0..100_000_u32 {
             let last = syn(
                 step.wrapping_mul(0x9e37_79b9),

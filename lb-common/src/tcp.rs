@@ -260,7 +260,7 @@ impl State {
     ///
     /// The backend has no state of a connection that the client closed first, or that the backend
     /// reset: two seconds cover late segments. If the backend closed first, it holds the
-    /// connection in TIME-WAIT, and accepts a SYN with newer numbers nevertheless: after a second,
+    /// connection in TIME-WAIT, and accepts a SYN with newer numbers anyway: after a second,
     /// so that no segment of the old connection reaches the new one. A connection that was never
     /// opened can be replaced after the client's second retransmission.
     #[must_use]
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn an_established_connection_lends_its_port_to_nobody() {
+    fn the_port_of_an_established_connection_is_not_reused() {
         let ahead = Numbers {
             sequence: 1,
             timestamp: 1,

@@ -26,8 +26,8 @@ pub struct Turn(pub u32);
 const TURNS_A_LINE: u32 = 4;
 
 /// Number of lines of sixteen source ports in a window, which together have 8,192 source ports.
-/// Below 136 connections a second for each CPU and backend, no port is reused within the minute for
-/// which Linux keeps TIME-WAIT.
+/// Below 136 connections per second for each CPU and backend, no port is reused within the minute
+/// for which Linux keeps TIME-WAIT.
 const WINDOW_LINES: u32 = 512;
 
 /// Number of turns in a window of lines of source ports: [`TURNS_A_LINE`] for each line. A turn is

@@ -39,7 +39,7 @@ static TYPE: Key<Choice<Type>> = Key {
         later: &[],
     },
     absent: Absent::Refused("\"http\""),
-    meaning: "`tcp`: connects. `http`: sends `GET path` and expects a status in `expect`.",
+    meaning: "`tcp`: opens a connection. `http`: sends `GET path` and expects a status in `expect`.",
 };
 
 static PATH: Key<Text<String>> = Key {
@@ -127,7 +127,7 @@ fn refuse_http_keys(section: &Section<'_>) -> Result<(), Reported> {
     for key in [PATH.name(), HOST.name(), EXPECT.name()] {
         if let Some(place) = section.place(key) {
             let message = format!("a check of type \"tcp\" cannot have {key}");
-            let hint = format!("it only connects: leave {key} out, or write type = \"http\"");
+            let hint = format!("it only connects: remove {key}, or write type = \"http\"");
             fitting = Err(section.source().error(place, message, hint));
         }
     }

@@ -131,8 +131,7 @@ static PIN_PATH: Key<Text<PathBuf>> = Key {
     name: "pin_path",
     kind: text::PIN_PATH,
     absent: Absent::Is("\"/sys/fs/bpf/lb\""),
-    meaning: "The folder of the pinned maps, program and links. Two agents on one host need two \
-              folders.",
+    meaning: "The folder of the pinned maps, program and links. Two agents on one host need different folders.",
 };
 
 static MAX_CONNECTIONS: Key<Whole<u32>> = Key {

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_format_is_refused_with_the_cure() {
+    fn an_invalid_format_is_refused_with_the_fix() {
         for (text, found, hint) in [
             ("", "has no field", "json"),
             ("jason", "has no field", "json"),

@@ -73,7 +73,7 @@ pool = "web"
 
 A longer one, with comments, is [`deploy/lb.toml`](../deploy/lb.toml).
 
-- Unknown sections and keys are refused, so that a typing error cannot go unnoticed.
+- Unknown sections and keys are refused, so a typing error cannot go unnoticed.
 - Addresses are IP addresses; an IPv6 address before a port is in brackets: `"[2001:db8::6]:80"`. Names
   are not resolved.
 - A duration is text with a unit, `h`, `m`, `s` or `ms`, and may have several: `"2s"`, `"100ms"`,

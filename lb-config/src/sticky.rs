@@ -75,16 +75,14 @@ static SAME_SITE: Key<Choice<SameSite>> = Key {
         later: &[],
     },
     absent: Absent::Is("\"lax\""),
-    meaning: "Which requests caused by other sites the cookie is sent with: navigation, none, or \
-              all. Browsers accept `none` only over HTTPS.",
+    meaning: "Which cross-site requests carry the cookie: top-level navigation (`lax`), none (`strict`), or all (`none`). Browsers accept `none` only over HTTPS.",
 };
 
 static MAX_AGE: Key<Time> = Key {
     name: "max_age",
     kind: Time::milliseconds(1_000, 400 * 24 * 3_600_000),
     absent: Absent::Means("until the client's session ends"),
-    meaning: "How long a client keeps the cookie, in whole seconds. It is not prolonged: after \
-              this time a backend is chosen again.",
+    meaning: "How long a client keeps the cookie, in whole seconds. It is not extended by requests: after this time a backend is chosen again.",
 };
 
 /// A value that is the name of a cookie (RFC 6265 §4.1.1).

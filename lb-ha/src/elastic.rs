@@ -1,4 +1,4 @@
-//! The reconciler of the Elastic IP: decides which call of the EC2 API to make, and when.
+//! The reconciler of the Elastic IP: decides which call to the EC2 API to make, and when.
 //!
 //! It is level-triggered: while the Elastic IP is wanted, its owner is compared and corrected,
 //! whatever changed it. At most one call is in flight. DescribeAddresses is eventually consistent,
@@ -9,36 +9,36 @@ use std::time::Duration;
 
 use crate::{Time, chance::Chance};
 
-/// Interval between calls of DescribeAddresses in normal operation, while this host wants the
+/// Interval between calls to DescribeAddresses in normal operation, while this host wants the
 /// Elastic IP.
 const CALM: Duration = Duration::from_secs(5);
-/// Interval between calls of DescribeAddresses while this host does not want the Elastic IP: they
+/// Interval between calls to DescribeAddresses while this host does not want the Elastic IP: they
 /// are for status only.
 const IDLE: Duration = Duration::from_secs(15);
-/// Interval between calls of DescribeAddresses shortly after the peer fell silent: the peer may be
+/// Interval between calls to DescribeAddresses shortly after the peer fell silent: the peer may be
 /// taking the Elastic IP.
 const ALERT: Duration = Duration::from_millis(250);
-/// Interval between calls of DescribeAddresses by a host that has stepped back and waits until no
+/// Interval between calls to DescribeAddresses by a host that has stepped back and waits until no
 /// host has the Elastic IP.
 const WAITING: Duration = Duration::from_secs(1);
 /// Time after an accepted association of the Elastic IP in which answers of DescribeAddresses may
 /// be stale.
 const SETTLE: Duration = Duration::from_secs(10);
-/// Pause between an accepted association of the Elastic IP and the first call of DescribeAddresses;
+/// Pause between an accepted association of the Elastic IP and the first call to DescribeAddresses;
 /// later pauses double.
 const CONFIRM: Duration = Duration::from_millis(50);
-/// Upper limit of the pause between calls of DescribeAddresses until one confirms an association of
+/// Upper limit of the pause between calls to DescribeAddresses until one confirms an association of
 /// the Elastic IP.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
-/// First pause after a failed call of the EC2 API; later pauses double.
+/// First pause after a failed call to the EC2 API; later pauses double.
 const RETRY: Duration = Duration::from_millis(250);
-/// Upper limit of the pause after failed calls of the EC2 API.
+/// Upper limit of the pause after failed calls to the EC2 API.
 const RETRY_LIMIT: Duration = Duration::from_secs(4);
-/// Upper limit of the pause after a failed call of DescribeAddresses while this host wants the
+/// Upper limit of the pause after a failed call to DescribeAddresses while this host wants the
 /// Elastic IP.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
-/// A call of the EC2 API about the Elastic IP.
+/// A call to the EC2 API about the Elastic IP.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Call {
     /// AssociateAddress: associates the Elastic IP with this host.
@@ -58,23 +58,23 @@ pub enum Owner {
     Nobody,
 }
 
-/// The result of a call of the EC2 API.
+/// The result of a call to the EC2 API.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Answer {
     /// AssociateAddress was accepted.
     Associated,
     /// DescribeAddresses returned this owner of the Elastic IP.
     Described(Owner),
-    /// The call of the EC2 API failed, or its result is unknown.
+    /// The call to the EC2 API failed, or its result is unknown.
     Failed(Call, Failure),
 }
 
-/// How a call of the EC2 API failed, as far as the next call depends on it.
+/// How a call to the EC2 API failed, as far as the next call depends on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Failure {
     /// The call was throttled (`RequestLimitExceeded`): the next call waits longer.
     Throttled,
-    /// The call of the EC2 API failed for any other reason.
+    /// The call to the EC2 API failed for any other reason.
     Other,
 }
 
@@ -90,7 +90,7 @@ pub enum Watch {
     Waiting,
 }
 
-/// What the result of a call of the EC2 API means for the pair state machine.
+/// What the result of a call to the EC2 API means for the pair state machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum News {
     /// The Elastic IP is confirmed for this host, for the first time since this host has wanted it.
@@ -102,19 +102,19 @@ pub enum News {
     Lost(Owner),
 }
 
-/// The reconciler of one host, which decides on the calls of the EC2 API for the Elastic IP.
+/// The reconciler of one host, which decides on the calls to the EC2 API for the Elastic IP.
 #[derive(Clone, Debug)]
 pub struct Reconciler {
     chance: Chance,
     wanted: bool,
     watch: Watch,
     in_flight: Option<Call>,
-    /// Whether the call of DescribeAddresses in flight was made before this host wanted the Elastic
+    /// Whether the call to DescribeAddresses in flight was made before this host wanted the Elastic
     /// IP: its answer may be stale, and decides nothing.
     overtaken: bool,
-    /// The next call of the EC2 API and when it is due; `None` while a call is in flight.
+    /// The next call to the EC2 API and when it is due; `None` while a call is in flight.
     due: Option<(Time, Call)>,
-    /// Number of failed calls of the EC2 API in a row.
+    /// Number of failed calls to the EC2 API in a row.
     failures: u32,
     /// Number of answers of DescribeAddresses in a row that did not show the Elastic IP at this
     /// host.
@@ -136,7 +136,7 @@ pub struct Reconciler {
 
 impl Reconciler {
     /// Returns a reconciler of a host that does not want the Elastic IP yet; its first call,
-    /// DescribeAddresses, is due at once. The seed is for the jitter of its pauses.
+    /// DescribeAddresses, is due immediately. The seed is for the jitter of its pauses.
     #[must_use]
     pub fn new(now: Time, seed: u64) -> Self {
         Self {
@@ -156,17 +156,17 @@ impl Reconciler {
         }
     }
 
-    /// Returns when the next call of the EC2 API is due; `None` while a call is in flight.
+    /// Returns when the next call to the EC2 API is due; `None` while a call is in flight.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        // While a call of the EC2 API is in flight, `due` is `None`: its result plans the next
+        // While a call to the EC2 API is in flight, `due` is `None`: its result plans the next
         // call.
         self.due
             .filter(|_| self.in_flight.is_none())
             .map(|(at, _)| at)
     }
 
-    /// Returns the call of the EC2 API to make, and counts it as in flight; `None` if no call is
+    /// Returns the call to the EC2 API to make, and counts it as in flight; `None` if no call is
     /// due.
     pub fn call(&mut self, now: Time) -> Option<Call> {
         let (at, call) = self.due?;
@@ -243,7 +243,7 @@ impl Reconciler {
             if let Answer::Described(owner) = answer {
                 self.seen = Some((now, owner));
             }
-            // The call of DescribeAddresses was made before this host wanted the Elastic IP, so its
+            // The call to DescribeAddresses was made before this host wanted the Elastic IP, so its
             // answer decides nothing and the pair state machine gets no news of it: the association
             // is still due.
             return None;
@@ -292,7 +292,7 @@ impl Reconciler {
         self.moves
     }
 
-    /// Whether the last call of the EC2 API failed.
+    /// Whether the last call to the EC2 API failed.
     #[must_use]
     pub fn failing(&self) -> bool {
         self.failures > 0
@@ -390,13 +390,13 @@ impl Reconciler {
         self.chance.around(pause)
     }
 
-    /// Sets the next call of the EC2 API and when it is due, unless a call is in flight: its result
+    /// Sets the next call to the EC2 API and when it is due, unless a call is in flight: its result
     /// plans the next call.
     fn plan(&mut self, at: Time, call: Call) {
         self.due = Some((at, call));
     }
 
-    /// Moves the next call of DescribeAddresses forward to `at` if it is planned for a later time.
+    /// Moves the next call to DescribeAddresses forward to `at` if it is planned for a later time.
     fn plan_by(&mut self, at: Time) {
         match &mut self.due {
             Some((due, Call::Describe)) => *due = (*due).min(at),

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_between_begins_the_count_anew() {
+    fn a_success_between_failures_restarts_the_count() {
         let mut streak = Streak::new(2, 3, true);
         let found = turns(&mut streak, &[true, false, false, true, false, false]);
         assert_eq!(found, [None; 6]);

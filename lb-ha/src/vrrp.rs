@@ -119,7 +119,7 @@ pub enum Cause {
     SteppedBack,
     /// The EC2 API showed that this host has the Elastic IP.
     AddressHere,
-    /// Another process of this host was master until now, and this one goes on in its place.
+    /// Another process of this host was master until now, and this one has taken over from it.
     Resumed,
 }
 
@@ -151,7 +151,7 @@ impl Cause {
             Self::Started => "the agent started",
             Self::Stopped => "the agent stopped",
             Self::Silence => "no advert of the master arrived for the master-down interval",
-            Self::Goodbye => "the master said goodbye (priority 0)",
+            Self::Goodbye => "the master sent a goodbye (priority 0)",
             Self::Preemption => "the master has a lower priority than this host",
             Self::HandOver => "the role was handed over",
             Self::HigherPriority => {

@@ -185,7 +185,7 @@ impl Ledger {
             if reasons.is_empty() && !in_part {
                 let fallback = self.fallbacks.iter().find(|(of, ..)| *of == id);
                 reasons.push(fallback.map_or_else(
-                    || (Loss::Unknown, "the import does not know it".to_owned()),
+                    || (Loss::Unknown, "the import does not support it".to_owned()),
                     |(_, loss, why)| (*loss, why.clone()),
                 ));
             }

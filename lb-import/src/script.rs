@@ -227,7 +227,7 @@ impl Reader<'_> {
             {
                 self.ledger.needless(
                     *id,
-                    "no call of aws ec2 that moves an address uses the variable",
+                    "no aws ec2 command that moves an address uses the variable",
                 );
             }
         }

@@ -217,10 +217,10 @@ fn what_the_files_alone_do_not_say_is_named_with_its_line() {
         (7, "conditions are not evaluated"),
         (14, "$LISTEN"),
         (16, "access log"),
-        (19, "passes over a backend"),
+        (19, "skips a backend"),
         (21, "$HOST"),
-        (22, "does not know"),
-        (23, "does not know"),
+        (22, "does not support"),
+        (23, "does not support"),
     ] {
         let of_line = |note: &&lb_import::Note| note.directive.line == line;
         let named = import.notes.iter().filter(of_line);

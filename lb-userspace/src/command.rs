@@ -120,7 +120,7 @@ impl Running {
         self.group.kill();
     }
 
-    /// Lets the processes of the group go on, instead of killing them when this is dropped.
+    /// Lets the processes of the group continue, instead of killing them when this is dropped.
     pub(crate) fn leave(mut self) {
         self.group.0 = None;
     }
@@ -160,7 +160,7 @@ impl Running {
 }
 
 /// A process group that is killed when this is dropped. `None` if it was killed already, or is to
-/// go on.
+/// continue.
 struct Group(Option<Pid>);
 
 impl Group {

@@ -1,7 +1,6 @@
-//! The agent of `lb`, with one module for each concern. The documentation calls such a module a
-//! *room*.
+//! The agent of `lb`, with one module for each concern.
 //!
-//! Dependencies between rooms point in one direction, from `cli` and `agent` down. The table in
+//! Dependencies between modules point in one direction, from `cli` and `agent` down. The table in
 //! `docs/architecture.md` lists all dependencies, and a test compares it with the sources.
 // The crate denies `unsafe` instead of forbidding it, so that `dataplane::memory`, which needs it,
 // can allow it.

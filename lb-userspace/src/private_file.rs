@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_user_is_refused_with_the_command_that_mends_it() {
+    fn a_file_of_another_user_is_refused_with_the_command_that_fixes_it() {
         if !geteuid().is_root() {
             return;
         }
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_or_too_long_or_missing_is_told() {
+    fn a_path_that_is_no_file_or_too_long_or_missing_is_reported() {
         let (folder, path) = file("123456789", 0o600);
         assert!(refusal(&path).contains("more than 8 bytes"));
         assert!(refusal(folder.path()).contains("not a regular file"));

@@ -13,12 +13,12 @@ use crate::{
 /// Tolerance of the bounds: for a late timer, and for a few deliveries over a healthy network.
 pub const MARGIN: Duration = Duration::from_millis(20);
 
-/// Longest interval between the calls of DescribeAddresses by which a host asks the EC2 API which
+/// Longest interval between the calls to DescribeAddresses by which a host asks the EC2 API which
 /// host has the Elastic IP, in the first minute of its peer's silence: 250 ms, and at random up to
 /// 20 % more.
 pub const ALERT_LOOK: Duration = Duration::from_millis(300);
 
-/// Longest interval between the calls of DescribeAddresses by which a host asks the EC2 API which
+/// Longest interval between the calls to DescribeAddresses by which a host asks the EC2 API which
 /// host has the Elastic IP, in normal operation and after the first minute of its peer's silence: 5
 /// s, and at random up to 20 % more.
 pub const CALM_LOOK: Duration = Duration::from_secs(6);
@@ -31,7 +31,7 @@ pub const SETTLE: Duration = Duration::from_secs(10);
 /// has the Elastic IP.
 pub const LEASE: Duration = Duration::from_secs(30);
 
-/// Longest time that an agent waits for the answer to a call of the EC2 API.
+/// Longest time that an agent waits for the answer to a call to the EC2 API.
 pub const CALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a host that handed over its role waits for the peer to have the Elastic IP.
@@ -87,7 +87,7 @@ pub fn overlap_hearing(plan: &Plan) -> Duration {
 /// Returns the longest time for which both hosts may be active after they were cut off from each
 /// other in both directions at once, if they heard each other until then and the EC2 API answers.
 ///
-/// The host that takes over gets the Elastic IP with one call of the EC2 API. The other host
+/// The host that takes over gets the Elastic IP with one call to the EC2 API. The other host
 /// notices the silence at about the same time, at most the interval of a heartbeat earlier or
 /// later, and then calls DescribeAddresses every [`ALERT_LOOK`]. It makes three calls: one that was
 /// in flight already, one whose answer is that another host has the Elastic IP, and one that
@@ -100,7 +100,7 @@ pub fn overlap_cut(plan: &Plan) -> Duration {
 /// Returns the longest time for which both hosts may be active if they cannot hear each other in
 /// one or both directions, but did a moment ago, and the EC2 API answers.
 ///
-/// The host that takes over gets the Elastic IP with one call of the EC2 API. If the other host
+/// The host that takes over gets the Elastic IP with one call to the EC2 API. If the other host
 /// hears nothing, it notices the silence no later than one detection time after the first host did,
 /// and then calls DescribeAddresses every [`ALERT_LOOK`]. It makes three calls: one that was in
 /// flight already, one whose answer is that another host has the Elastic IP, and one that confirms
@@ -116,7 +116,7 @@ pub fn overlap_fresh(plan: &Plan) -> Duration {
 }
 
 /// Returns the bound that is like [`overlap_fresh`], but applies if the hosts have been silent for
-/// long, or never heard each other: the first call of DescribeAddresses whose answer is that
+/// long, or never heard each other: the first call to DescribeAddresses whose answer is that
 /// another host has the Elastic IP may then be made up to [`CALM_LOOK`] later.
 #[must_use]
 pub fn overlap_calm(plan: &Plan) -> Duration {

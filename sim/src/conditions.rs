@@ -6,7 +6,7 @@ use crate::plan::{Side, Trouble, What};
 
 /// Shortest and longest one-way delay of the network between the hosts while it is healthy.
 const NEAR: (Duration, Duration) = (Duration::from_micros(80), Duration::from_micros(900));
-/// Longest duration of a call of the EC2 API while that API is healthy.
+/// Longest duration of a call to the EC2 API while that API is healthy.
 pub const PROMPT: Duration = Duration::from_millis(120);
 
 /// The conditions that result from all present troubles.
@@ -32,14 +32,14 @@ pub struct Conditions {
 pub struct Api {
     /// Whether the host can reach the EC2 API at all.
     pub reachable: bool,
-    /// Shortest and longest duration of a call of the EC2 API.
+    /// Shortest and longest duration of a call to the EC2 API.
     pub takes: (Duration, Duration),
     /// How long ago the state of the Elastic IP was, at most, with which the EC2 API answers
     /// DescribeAddresses.
     pub stale: Duration,
-    /// Percentage of the calls of the EC2 API that it throttles.
+    /// Percentage of the calls to the EC2 API that it throttles.
     pub throttled: u8,
-    /// Percentage of the calls of the EC2 API that fail.
+    /// Percentage of the calls to the EC2 API that fail.
     pub failing: u8,
 }
 

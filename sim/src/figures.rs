@@ -13,7 +13,7 @@ pub struct Figures {
     pub steps: u64,
     /// Number of times that a host became active.
     pub failovers: u64,
-    /// Number of times that a host's call of the EC2 API moved the Elastic IP.
+    /// Number of times that a host's call to the EC2 API moved the Elastic IP.
     pub moves: u64,
     /// Highest number of moves of the Elastic IP in one run.
     pub most_moves: u64,

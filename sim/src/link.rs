@@ -3,24 +3,24 @@
 
 use std::collections::VecDeque;
 
-use lb_ha::{Time, pair::Word};
+use lb_ha::{Time, pair::PairMessage};
 
 use crate::plan::Side;
 
-/// An event of the link between the agents that the agent at one end is told of.
+/// An event of the link between the agents that the agent at one end receives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum News {
     /// The connection is established.
     Up,
     /// This message of the other end has arrived.
-    Word(Word),
+    Message(PairMessage),
     /// The connection is closed.
     Down,
 }
 
 /// What happens to a message that one end of the link sends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Said {
+pub(crate) enum Delivery {
     /// The message arrives at this time, over the connection with this number.
     Arrives(Time, u32),
     /// The other end does not know the connection with this number, and says so.
@@ -40,7 +40,7 @@ pub(crate) struct Link {
     /// For each end, whether its side of the last connection is open.
     stands: [bool; 2],
     /// For each end, the messages that it sent while the network delivered nothing.
-    waiting: [VecDeque<Word>; 2],
+    waiting: [VecDeque<PairMessage>; 2],
     /// For each end, since when none of its messages arrives; `None` if they arrive.
     cut: [Option<Time>; 2],
     /// For each end, the earliest arrival of its next message: messages do not overtake each other.
@@ -126,20 +126,20 @@ impl Link {
     }
 
     /// Sends a message that would arrive at the time `arrives`. Returns what happens to it.
-    pub(crate) fn say(&mut self, from: Side, word: Word, arrives: Time) -> Said {
+    pub(crate) fn send(&mut self, from: Side, message: PairMessage, arrives: Time) -> Delivery {
         let index = from.index();
         if self.known[index] != Some(self.connection) || !self.stands[index] {
-            return Said::Waits;
+            return Delivery::Waits;
         }
         if self.cut[index].is_some() {
-            self.waiting[index].push_back(word);
-            return Said::Waits;
+            self.waiting[index].push_back(message);
+            return Delivery::Waits;
         }
         if !self.stands[from.other().index()] {
-            return Said::Refused(self.connection);
+            return Delivery::Refused(self.connection);
         }
         self.clear[index] = self.clear[index].max(arrives);
-        Said::Arrives(self.clear[index], self.connection)
+        Delivery::Arrives(self.clear[index], self.connection)
     }
 
     /// Sets whether the messages of this end are held up. Returns the time since which the messages
@@ -158,7 +158,7 @@ impl Link {
 
     /// Returns the messages that this end sent while its messages were held up, and the time of
     /// their arrival, which is not before `at`.
-    pub(crate) fn resume(&mut self, from: Side, at: Time) -> (Time, VecDeque<Word>) {
+    pub(crate) fn resume(&mut self, from: Side, at: Time) -> (Time, VecDeque<PairMessage>) {
         let index = from.index();
         self.clear[index] = self.clear[index].max(at);
         (self.clear[index], std::mem::take(&mut self.waiting[index]))

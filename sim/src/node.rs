@@ -30,7 +30,7 @@ pub(crate) struct Node {
     /// The agent's timer, by the world's clock: the time that it is set for, and the time, no
     /// earlier, at which it fires. `None` if it is not set.
     pub(crate) timer: Option<(Time, Time)>,
-    /// The call of the EC2 API that the agent waits for; `None` if it waits for none.
+    /// The call to the EC2 API that the agent waits for; `None` if it waits for none.
     pub(crate) call: Option<Call>,
     /// Whether the host holds back new connections.
     pub(crate) holding: bool,
@@ -40,7 +40,7 @@ pub(crate) struct Node {
     pub(crate) health: LocalHealth,
     /// Whether a tracked object of the host has failed.
     pub(crate) fault: bool,
-    /// Whether the agent was told to exit.
+    /// Whether the agent was ordered to exit.
     pub(crate) stopping: bool,
     /// Events that arrived while the agent was suspended, by their source, each in the order of
     /// arrival.
@@ -201,7 +201,7 @@ impl Node {
 fn source(event: &Event) -> Source {
     match event {
         Event::Advert(_) => Source::Adverts,
-        Event::LinkUp | Event::LinkDown | Event::Word(_) => Source::Link,
+        Event::LinkUp | Event::LinkDown | Event::PairMessage(_) => Source::Link,
         _ => Source::Host,
     }
 }

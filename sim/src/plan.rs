@@ -96,8 +96,8 @@ pub struct HostPlan {
     pub checked: Duration,
     /// How long each start of the agent takes until the agent has received the other host's flows.
     pub synced: Duration,
-    /// How long client requests that are in progress go on after the host begins to hold back new
-    /// connections; `None`: they never end.
+    /// How long client requests that are in progress continue after the host begins to hold back
+    /// new connections; `None`: they never end.
     pub quiet: Option<Duration>,
 }
 
@@ -217,13 +217,13 @@ pub enum What {
         /// The weight that is added to the priority.
         weight: i16,
     },
-    /// Calls of the EC2 API take up to this long.
+    /// Calls to the EC2 API take up to this long.
     ApiSlow(Duration),
     /// The EC2 API answers DescribeAddresses with a state of the Elastic IP up to this long ago.
     ApiStale(Duration),
     /// The EC2 API throttles this percentage of the calls.
     ApiThrottled(u8),
-    /// This percentage of the calls of the EC2 API fails.
+    /// This percentage of the calls to the EC2 API fails.
     ApiFails(u8),
     /// The EC2 API cannot be reached from this host.
     ApiUnreachable(Side),
@@ -231,7 +231,7 @@ pub enum What {
     MovedByHand(Holder),
     /// The operator runs `lb failover` on this host.
     HandOver(Side),
-    /// The agent of this host is told to exit (SIGTERM). It starts again when this trouble ends.
+    /// The agent of this host is ordered to exit (SIGTERM). It starts again when this trouble ends.
     Stop(Side),
     /// The agent of this host is upgraded (`lb upgrade`): another process continues in its place
     /// when this trouble ends.

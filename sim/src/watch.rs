@@ -105,7 +105,7 @@ impl Watch {
                 self.sides[side.index()].ordered.get_or_insert(now);
             }
             Event::Advert(_)
-            | Event::Word(_)
+            | Event::PairMessage(_)
             | Event::Answer(Answer::Described(Owner::Us | Owner::Nobody)) => {
                 self.sides[side.index()].stepped_back = false;
             }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// When the scenario cannot be run. Losses during the flood are part of the results.
 pub(crate) fn run(scenario: &Scenario) -> Result<()> {
     eprintln!(
-        "{} connections established, {} new ones a second, then a flood of {:?}",
+        "{} connections established, {} new ones per second, then a flood of {:?}",
         scenario.established, scenario.honest, scenario.lasts
     );
     let before = dropped()?;

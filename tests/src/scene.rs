@@ -97,7 +97,7 @@ impl Scene {
         calls
     }
 
-    /// Checks that no agent made two concurrent calls of the EC2 API.
+    /// Checks that no agent made two concurrent calls to the EC2 API.
     ///
     /// # Errors
     /// When an agent made two; the error names both calls.

@@ -82,7 +82,7 @@ fn lost_while(outcome: &str, fault: impl FnOnce(&mut Faults)) -> Result<()> {
     scene
         .wait_until_owner(1, left + PUT_RIGHT)
         .with_context(|| scene.pair.statuses())?;
-    // The agent makes at most four calls of the EC2 API in any second.
+    // The agent makes at most four calls to the EC2 API in any second.
     let attempts = scene.associations().len();
     let most = 4 * (began.elapsed().as_secs() as usize + 1);
     ensure!(

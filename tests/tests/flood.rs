@@ -16,7 +16,7 @@ fn a_syn_flood_costs_no_established_connection_and_no_honest_client() -> Result<
     };
     let outcome = scenario.play()?;
     println!(
-        "the flood: {:.0} packets a second, {:?}; established: {:?}; honest: {} answered, the \
+        "the flood: {:.0} packets per second, {:?}; established: {:?}; honest: {} answered, the \
          slowest after {:?}, {} not: {:?}; {} packets received, {} of them unexplained: {:#?}",
         outcome.rate(),
         outcome.flood,

@@ -111,14 +111,14 @@ fn a_pair_moves_from_haproxy_and_keepalived_to_lb_without_a_failed_request() -> 
         println!("failed, begun after {begun:?}: {}", failure.why);
     }
     println!(
-        "{} requests answered, {rate:.0} a second, {} failed; the longest took {:?}",
+        "{} requests answered, {rate:.0} per second, {} failed; the longest took {:?}",
         report.answers.len(),
         report.failures.len(),
         report.longest()
     );
     report.all_answered()?;
     ensure!(report.shares().len() == 4, "{:?}", report.shares());
-    ensure!(rate > 30.0, "only {rate} requests a second were sent");
+    ensure!(rate > 30.0, "only {rate} requests per second were sent");
     whole_import_is_accepted(a)
 }
 

@@ -173,7 +173,7 @@ fn backends_that_cannot_be_reached_are_refused_on_reload_and_the_old_file_stays(
         "backend nowhere (198.18.0.9:80): this host has no route to it",
         "backend own (172.31.0.68:8080): it is an address of this host",
         "3 errors",
-        "The configuration in force stays",
+        "The old configuration stays in force",
     ] {
         ensure!(
             refusal.contains(words),

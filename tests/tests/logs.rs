@@ -85,7 +85,7 @@ fn the_level_changes_for_a_time_while_the_agent_runs() -> Result<()> {
     ensure!(agent.log().is_empty(), "{}", agent.log());
     let said = agent.operate(&["log-level", "info", "--for", "5s"])?;
     ensure!(
-        said == "the level of the log is info now: the operator set it for 5s\n",
+        said == "the log level is now info: the operator set it for 5s\n",
         "{said}"
     );
     lab.web("web2")?.kill()?;
@@ -94,7 +94,7 @@ fn the_level_changes_for_a_time_while_the_agent_runs() -> Result<()> {
     })?;
     let changes = || agent.operate(&["events", "--kind", "log_level_changed"]);
     wait::until_true("the end of the time", LIMIT, || {
-        Ok(changes()?.contains("error now: the time that the operator set has passed"))
+        Ok(changes()?.contains("now error: the time that the operator set has expired"))
     })?;
 
     lab.web("web3")?.kill()?;
@@ -111,10 +111,7 @@ fn the_level_changes_for_a_time_while_the_agent_runs() -> Result<()> {
         Ok(count(&agent, "backend", "web4")? == 1)
     })?;
     let said = agent.operate(&["log-level", "configured"])?;
-    ensure!(
-        said.starts_with("the level of the log is error now"),
-        "{said}"
-    );
+    ensure!(said.starts_with("the log level is now error"), "{said}");
     let error = agent.operate(&["log-level", "verbose"]).err();
     let error = error.context("an unknown level was accepted")?.to_string();
     ensure!(

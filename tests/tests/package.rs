@@ -135,8 +135,8 @@ fn an_upgrade_and_a_downgrade_lose_no_request_and_a_removal_keeps_what_is_the_us
         answered += report.answers.len();
     }
     let rate = answered as f64 / took.as_secs_f64();
-    println!("{answered} requests in {took:?}, {rate:.0} a second, 0 failed");
-    ensure!(rate >= RATE, "only {rate:.0} requests a second");
+    println!("{answered} requests in {took:?}, {rate:.0} per second, 0 failed");
+    ensure!(rate >= RATE, "only {rate:.0} requests per second");
 
     let refused = debian.attempt("dpkg --remove lb")?;
     ensure!(
@@ -280,7 +280,7 @@ fn plain(lab: &Lab) -> String {
 }
 
 /// Starts three loads: new connections that the kernel forwards, and new and persistent HTTPS
-/// connections that the agent serves, each with somewhat less than 100 requests a second.
+/// connections that the agent serves, each with somewhat less than 100 requests per second.
 fn loads(lab: &Lab) -> Result<Vec<Load>> {
     let https = Plan::https(lab)?;
     let kept = Plan {

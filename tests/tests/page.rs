@@ -97,8 +97,8 @@ fn an_operator_with_the_token_drains_and_hands_over_from_the_page() -> Result<()
     let pair = Pair::start(&lab, &settings)?;
     let seen = browse(lab.lb_a(), URL, &["drain", "web/web2", TOKEN])?;
     ensure!(
-        seen.contains("backend web/web2 is draining now")
-            && seen.contains("backend web/web2 is up now"),
+        seen.contains("backend web/web2 is now draining")
+            && seen.contains("backend web/web2 is now up"),
         "{seen}"
     );
     let folder = pictures("failover")?;

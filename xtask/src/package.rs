@@ -103,7 +103,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: PackageArguments) -> anyhow:
     };
     ensure!(
         is_version(&release.version),
-        "{} is no version: digits, letters, `.`, `+` and `~`, beginning with a digit",
+        "{} is not a version: digits, letters, `.`, `+` and `~`, beginning with a digit",
         release.version
     );
     replace(&release.out)?;
@@ -166,7 +166,7 @@ fn epoch(workspace: &Workspace) -> anyhow::Result<String> {
     if let Ok(named) = env::var("SOURCE_DATE_EPOCH") {
         ensure!(
             named.parse::<u64>().is_ok(),
-            "SOURCE_DATE_EPOCH is {named:?}, and must be seconds since 1970"
+            "SOURCE_DATE_EPOCH is {named:?}, but must be seconds since 1970"
         );
         return Ok(named);
     }
@@ -194,7 +194,7 @@ fn replace(folder: &Path) -> anyhow::Result<()> {
             .all(|file| file.is_file() && is_product(file));
         ensure!(
             ours,
-            "{} has files that are no packages of lb: name another directory",
+            "{} has files that are not packages of lb: name another directory",
             folder.display()
         );
         fs::remove_dir_all(folder)?;

@@ -14,7 +14,7 @@ use crate::{
 /// Runs all checks and tests, and prints a summary.
 ///
 /// # Errors
-/// A check or test failed. The others run nevertheless, unless a build failed.
+/// A check or test failed. The others run anyway, unless a build failed.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     let mut steps = Steps::default();
     if steps.take("set-up", || setup::ensure(Purpose::Test))

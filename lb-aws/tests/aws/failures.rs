@@ -1,4 +1,4 @@
-//! Tests how calls of the EC2 API report that the API fails.
+//! Tests how calls to the EC2 API report that the API fails.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -11,11 +11,11 @@ use socket2::{Domain, Socket, Type};
 
 use crate::site::{Site, any_port, failed};
 
-/// By how much a call of the EC2 API may exceed its time limit on a busy machine.
+/// By how much a call to the EC2 API may exceed its time limit on a busy machine.
 const ALLOWANCE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn throttling_is_told_from_other_failures_and_not_made_worse() {
+async fn throttling_is_distinguished_and_the_call_is_not_repeated() {
     let site = Site::raise();
     let ec2 = site.connect().await;
     site.lastingly(|faults| &mut faults.throttled);

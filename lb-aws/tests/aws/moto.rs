@@ -1,4 +1,4 @@
-//! Tests of calls of the EC2 API against moto, an independent implementation of AWS's
+//! Tests of calls to the EC2 API against moto, an independent implementation of AWS's
 //! documentation.
 
 use std::net::{Ipv4Addr, SocketAddr};

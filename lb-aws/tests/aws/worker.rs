@@ -1,4 +1,4 @@
-//! Tests that the worker makes one call of the EC2 API at a time.
+//! Tests that the worker makes one call to the EC2 API at a time.
 
 use std::time::{Duration, Instant};
 

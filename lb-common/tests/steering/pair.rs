@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Creates an active host that exports its connections, as records for its peer.
-fn telling() -> HostTables {
+fn exporting() -> HostTables {
     let mut tables = tables();
     tables.settings.export = 1;
     tables
@@ -91,8 +91,8 @@ fn while_new_connections_are_held_the_others_go_on() {
 }
 
 #[test]
-fn a_connection_is_told_of_when_it_is_established_and_as_it_ends() {
-    let tables = telling();
+fn a_connection_has_flow_events_when_it_is_established_and_as_it_ends() {
+    let tables = exporting();
     sent(&tables, &TcpPacket::new(from_client(50_000), SYN));
     let back = opened(&tables, 40_000);
     let ends = [
@@ -110,8 +110,8 @@ fn a_connection_is_told_of_when_it_is_established_and_as_it_ends() {
 }
 
 #[test]
-fn a_connection_that_never_opened_is_not_told_of() {
-    let tables = telling();
+fn a_connection_that_never_opened_has_no_flow_event() {
+    let tables = exporting();
     let (_, bytes) = sent(&tables, &TcpPacket::new(from_client(40_000), SYN));
     sent(&tables, &TcpPacket::new(answer(&bytes), RST));
     assert_eq!(tables.take_exported(), []);
@@ -119,7 +119,7 @@ fn a_connection_that_never_opened_is_not_told_of() {
 
 #[test]
 fn a_connection_through_a_further_source_address_is_marked_for_it_stays_here() {
-    let mut tables = telling();
+    let mut tables = exporting();
     further_source(&mut tables);
     let mut seen = [0, 0];
     for port in 1..=100 {
@@ -134,7 +134,7 @@ fn a_connection_through_a_further_source_address_is_marked_for_it_stays_here() {
 }
 
 #[test]
-fn nothing_is_told_where_nobody_listens() {
+fn without_a_peer_no_flow_event_is_written() {
     let tables = tables();
     opened(&tables, 40_000);
     assert_eq!(tables.take_exported(), []);
@@ -142,7 +142,7 @@ fn nothing_is_told_where_nobody_listens() {
 
 #[test]
 fn the_peer_carries_a_connection_on_to_the_same_backend_by_the_same_port() {
-    let (active, standby) = (telling(), peer());
+    let (active, standby) = (exporting(), peer());
     let back = opened(&active, 40_000);
     import(&standby, &active.take_exported());
     let data = |key| TcpPacket {
@@ -161,7 +161,7 @@ fn the_peer_carries_a_connection_on_to_the_same_backend_by_the_same_port() {
 
 #[test]
 fn the_peer_gives_a_source_port_of_the_active_host_to_nobody_else() {
-    let (active, mut standby) = (telling(), peer());
+    let (active, mut standby) = (exporting(), peer());
     for port in 0..200 {
         opened(&active, 40_000 + port);
     }
@@ -179,7 +179,7 @@ fn the_peer_gives_a_source_port_of_the_active_host_to_nobody_else() {
 
 #[test]
 fn a_connection_without_a_next_hop_waits_for_one_and_is_not_reset() {
-    let (active, mut standby) = (telling(), peer());
+    let (active, mut standby) = (exporting(), peer());
     let back = opened(&active, 40_000);
     import(&standby, &active.take_exported());
     let route = standby.default_route.take();
@@ -194,7 +194,7 @@ fn a_connection_without_a_next_hop_waits_for_one_and_is_not_reset() {
 
 #[test]
 fn a_record_takes_the_place_of_whatever_held_its_addresses_and_ports() {
-    let (active, standby) = (telling(), peer());
+    let (active, standby) = (exporting(), peer());
     let back = opened(&active, 40_000);
     // The standby has stale connections: another client's connection holds the source port, and the
     // client's own connection is at another backend.
@@ -221,7 +221,7 @@ proptest! {
     /// same connection.
     #[test]
     fn a_record_makes_the_connection_that_steering_made(source: [u8; 4], port: u16, idle in 0..3000_u16) {
-        let active = telling();
+        let active = exporting();
         let client = TcpPacket::key((source, port), (VIP, 80));
         let (_, bytes) = sent(&active, &TcpPacket::new(client, SYN));
         sent(&active, &TcpPacket::new(answer(&bytes), SYN_ACK));

@@ -20,7 +20,7 @@ use super::{
 pub(super) static TRACK: Schema = Schema {
     name: "track",
     header: "[[ha.track]]",
-    about: "A script whose exit code tells whether this host is healthy: 0 is success; any other \
+    about: "A script whose exit code says whether this host is healthy: 0 is success; any other \
             code and a timeout are failures. The agent checks its own services, interface and \
             backends without a script.",
     presence: "Optional.",

@@ -109,7 +109,7 @@ error: a check of type "tcp" cannot have path
    |
 31 | path = "/"
    | ^^^^^^^^^^
-   = help: it only connects: leave path out, or write type = "http"
+   = help: it only connects: remove path, or write type = "http"
 "#,
     );
 }

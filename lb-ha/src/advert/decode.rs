@@ -138,7 +138,7 @@ impl Decoder {
     }
 }
 
-/// Returns the longest interval that is accepted in an advert without an HMAC, which anybody could
+/// Returns the longest interval that is accepted in an advert without an HMAC, which anyone could
 /// have sent: ten times this host's interval, and at least a second. It is limited because a
 /// standby waits for three intervals before it takes over, so a forged long interval would delay
 /// it.

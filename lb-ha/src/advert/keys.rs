@@ -127,7 +127,7 @@ impl fmt::Display for BadKeys {
                     (printf hex:; openssl rand -hex 32) makes one";
         match self {
             Self::None => write!(f, "there is no key in it; {form}"),
-            Self::Line { line } => write!(f, "line {line} is no key; {form}"),
+            Self::Line { line } => write!(f, "line {line} is not a key; {form}"),
             Self::Twice { id } => write!(
                 f,
                 "two keys have the number {id}: begin each line with a number of its own and a space"

@@ -187,11 +187,11 @@ impl std::error::Error for Refusal {}
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::IpHeader => f.write_str("its IPv4 header is broken"),
-            Self::Own => f.write_str("it comes from our own address"),
+            Self::IpHeader => f.write_str("its IPv4 header is malformed"),
+            Self::Own => f.write_str("it comes from this host's own address"),
             Self::Source { found } => write!(
                 f,
-                "{found} is not the peer: correct `peer`, or set `check_source = false` to hear anybody"
+                "{found} is not the peer: correct `peer`, or set `check_source = false` to accept adverts from any address"
             ),
             Self::Destination { found, expected } => write!(
                 f,
@@ -204,11 +204,11 @@ impl fmt::Display for Refusal {
             Self::TooShort { length } => write!(f, "it is too short: {length} of at least 8 bytes"),
             Self::Version { found, expected } => write!(
                 f,
-                "it is of version {found}, ours is {expected}: set `version` to the same on both hosts"
+                "it is of version {found}, this host uses {expected}: set `version` to the same on both hosts"
             ),
-            Self::Type { found } => write!(f, "its type is {found}, an advert's is 1"),
+            Self::Type { found } => write!(f, "its type is {found}; an advert has type 1"),
             Self::Length { found, expected } => {
-                write!(f, "it has {found} bytes where its header means {expected}")
+                write!(f, "it has {found} bytes, but its header implies {expected}")
             }
             Self::Checksum { other_rule: true } => f.write_str(
                 "its checksum follows the other rule for the pseudo-header: \
@@ -216,18 +216,18 @@ impl fmt::Display for Refusal {
             ),
             Self::Checksum { other_rule: false } => f.write_str("its checksum is wrong"),
             Self::RouterId { found, expected } => {
-                write!(f, "it is of virtual router {found}, ours is {expected}")
+                write!(f, "it is for virtual router {found}, not {expected}")
             }
             Self::AuthenticationType { found, expected } => write!(
                 f,
-                "it is authenticated {}, ours are {}: both hosts need the same",
+                "it is authenticated {}, this host's adverts {}: both hosts need the same",
                 authentication(found),
                 authentication(expected),
             ),
-            Self::Password => f.write_str("its password is not ours"),
+            Self::Password => f.write_str("its password differs from this host's"),
             Self::Unsigned => f.write_str("it has no HMAC, and a key is configured here"),
             Self::Signed => f.write_str("it has an HMAC, and no key is configured here"),
-            Self::Trailer => f.write_str("its HMAC is of a kind that lb does not know"),
+            Self::Trailer => f.write_str("its HMAC has a format that lb does not support"),
             Self::Key { id } => write!(
                 f,
                 "it is signed with key {id}, which is not in the key file"
@@ -245,17 +245,17 @@ impl fmt::Display for Refusal {
             Self::Interval {
                 found: None,
                 expected,
-            } => write!(f, "its interval is 0, ours is {expected}"),
+            } => write!(f, "its interval is 0, this host's is {expected}"),
             Self::Interval {
                 found: Some(found),
                 expected,
             } => write!(
                 f,
-                "its interval is {found}, ours is {expected}: version 2 wants the same on both hosts"
+                "its interval is {found}, this host's is {expected}: version 2 requires the same on both hosts"
             ),
             Self::AddressCount { found, expected } => write!(
                 f,
-                "its number of addresses is {found}, ours is {expected}: both hosts need the same ones"
+                "it is for {found} addresses, this host's adverts for {expected}: both hosts need the same ones"
             ),
             Self::Addresses { missing } => write!(
                 f,
@@ -269,7 +269,7 @@ fn authentication(number: u8) -> &'static str {
     match number {
         0 => "not at all",
         1 => "by a password",
-        2 => "by IPsec's header",
+        2 => "by the IPsec header",
         _ => "in an unknown way",
     }
 }

@@ -222,7 +222,7 @@ impl fmt::Display for Misfit {
                 f.write_str("version 2 has no IPv6: write IPv4 addresses, or version = 3")
             }
             Self::PasswordInVersion3 => {
-                f.write_str("version 3 has no password: authenticate by HMAC, or by nothing")
+                f.write_str("version 3 has no password: use an HMAC, or no authentication")
             }
             Self::Interval {
                 version: Version::V2,

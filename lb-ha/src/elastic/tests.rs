@@ -34,7 +34,7 @@ fn keeping() -> Reconciler {
     reconciler
 }
 
-/// Makes the next call of the EC2 API when the reconciler of the Elastic IP has it due. Returns the
+/// Makes the next call to the EC2 API when the reconciler of the Elastic IP has it due. Returns the
 /// pause from `now` to the call, and the call.
 fn next(reconciler: &mut Reconciler, now: Time) -> (Duration, Call) {
     let due = reconciler.deadline().expect("there is always a next call");
@@ -92,7 +92,7 @@ fn there_is_never_a_second_call_under_way() {
     reconciler.reclaim(at(8));
     assert_eq!(reconciler.call(at(9)), None);
     assert_eq!(reconciler.deadline(), None);
-    // The association that `reclaim` wanted follows the answer to the call of DescribeAddresses
+    // The association that `reclaim` wanted follows the answer to the call to DescribeAddresses
     // that was in flight.
     reconciler.answer(at(50), Answer::Described(Owner::Other));
     assert_eq!(reconciler.call(at(50)), Some(Call::Associate));

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use super::{Heartbeat, Reason, Refusal, Word};
+use super::{Heartbeat, PairMessage, Reason, Refusal};
 use crate::{
     Time,
     elastic::{Answer, Call, Owner},
@@ -59,10 +59,10 @@ pub enum Event {
     /// The link to the peer is down.
     LinkDown,
     /// The peer sent a message over the link between the two agents.
-    Word(Word),
+    PairMessage(PairMessage),
     /// The health of this host's backends and tracked objects has changed.
     LocalHealth(LocalHealth),
-    /// A call of the EC2 API returned this result.
+    /// A call to the EC2 API returned this result.
     Answer(Answer),
     /// This host is to hand its role over to the peer.
     HandOver(Reason),
@@ -112,8 +112,8 @@ pub enum Action {
         interval: Duration,
     },
     /// Send a message over the link to the peer.
-    Say(Word),
-    /// Make this call of the EC2 API; its result is handled as an [`Event::Answer`].
+    Send(PairMessage),
+    /// Make this call to the EC2 API; its result is handled as an [`Event::Answer`].
     Call(Call),
     /// The state of this host's virtual router changed, for this cause.
     Became(State, Cause),

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Heartbeat, Host, Reason, Refusal, SYNC_LIMIT, Word};
+use super::{Action, Heartbeat, Host, PairMessage, Reason, Refusal, SYNC_LIMIT};
 use crate::{
     Time,
     vrrp::{Cause, State},
@@ -160,7 +160,7 @@ impl Host {
             .map(|beat| beat.priority);
         // `TakeOver` is sent before the goodbye, so the peer knows that the goodbye is part of a
         // hand-over.
-        self.actions.push(Action::Say(Word::TakeOver));
+        self.actions.push(Action::Send(PairMessage::TakeOver));
         self.route(now, |router, out| {
             router.resign(now, Cause::HandOver, out);
         });
@@ -178,7 +178,7 @@ impl Host {
             self.handover = None;
             self.route(now, |router, out| router.take(now, out));
         } else {
-            self.actions.push(Action::Say(Word::Decline));
+            self.actions.push(Action::Send(PairMessage::Decline));
         }
     }
 
@@ -212,7 +212,7 @@ impl Host {
         let until = now + self.settings.handover + ASKING;
         let again = now + AGAIN;
         self.handover = Some(HandOver::Asking { until, again });
-        self.actions.push(Action::Say(Word::Ask));
+        self.actions.push(Action::Send(PairMessage::Ask));
     }
 
     /// Withdraws this host's request for the role when the link to the peer goes down: the request
@@ -286,7 +286,7 @@ impl Host {
             Some(HandOver::Asking { until, again }) if now >= again => {
                 let again = now + AGAIN;
                 self.handover = Some(HandOver::Asking { until, again });
-                self.actions.push(Action::Say(Word::Ask));
+                self.actions.push(Action::Send(PairMessage::Ask));
             }
             _ => {}
         }

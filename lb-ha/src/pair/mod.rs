@@ -18,9 +18,9 @@
 mod address;
 mod event;
 mod handover;
+mod message;
 mod peer;
 mod request;
-mod word;
 mod yielding;
 
 use std::time::Duration;
@@ -33,8 +33,8 @@ use self::{
 };
 pub use self::{
     event::{Action, Arbiter, Event, LocalHealth, Settings, View},
+    message::{Heartbeat, PairMessage},
     request::{Reason, Refusal},
-    word::{Heartbeat, Word},
 };
 use crate::{
     Time,
@@ -145,7 +145,7 @@ impl Host {
                 self.peer.link_down();
                 self.forget_question();
             }
-            Event::Word(word) => self.word(now, word),
+            Event::PairMessage(message) => self.receive_message(now, message),
             Event::LocalHealth(health) => self.health = health,
             Event::Answer(answer) => self.answer(now, answer),
             Event::HandOver(reason) => self.hand_over(now, reason),
@@ -287,12 +287,12 @@ impl Host {
         self.heartbeats.last = None;
     }
 
-    fn word(&mut self, now: Time, word: Word) {
-        match word {
-            Word::Heartbeat(beat) => self.heartbeat(now, beat),
-            Word::Ask => self.asked(now),
-            Word::TakeOver => self.offered(now),
-            Word::Decline => self.declined(now),
+    fn receive_message(&mut self, now: Time, message: PairMessage) {
+        match message {
+            PairMessage::Heartbeat(beat) => self.heartbeat(now, beat),
+            PairMessage::Ask => self.asked(now),
+            PairMessage::TakeOver => self.offered(now),
+            PairMessage::Decline => self.declined(now),
         }
     }
 
@@ -415,7 +415,7 @@ impl Host {
     }
 
     /// Whether this host may become active without loss: its backends are checked, it has the flows
-    /// of the active host, and the last call of the EC2 API succeeded.
+    /// of the active host, and the last call to the EC2 API succeeded.
     fn is_ready(&self, now: Time) -> bool {
         let both = self.health.checked && self.health.synced;
         let reaches = self
@@ -456,7 +456,8 @@ impl Host {
         self.heartbeats.next = Some(now + self.router.interval());
         self.heartbeats.last = Some(beat);
         if self.peer.linked {
-            self.actions.push(Action::Say(Word::Heartbeat(beat)));
+            self.actions
+                .push(Action::Send(PairMessage::Heartbeat(beat)));
         }
     }
 }

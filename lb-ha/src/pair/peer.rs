@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use super::word::Heartbeat;
+use super::message::Heartbeat;
 use crate::{Time, vrrp::State};
 
 /// What is known of the peer from its messages.

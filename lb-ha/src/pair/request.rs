@@ -35,11 +35,11 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotActive => "this host is not the active one: there is nothing to hand over",
-            Self::UnderWay => "a hand-over is under way",
+            Self::UnderWay => "a hand-over is in progress",
             Self::NoPeer => "the peer is not heard over the link between the agents",
             Self::PeerNotReady => "the peer is not ready to take over",
             Self::NotTaken => {
-                "the peer took over and has not got the address yet; it goes on trying"
+                "the peer took over and does not have the address yet; it keeps trying"
             }
             Self::Stopping => "the agent stops",
         })

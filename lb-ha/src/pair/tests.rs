@@ -39,7 +39,7 @@ fn settings() -> Settings {
     }
 }
 
-/// A host under test, a peer that sends heartbeats, and an EC2 API that answers at once.
+/// A host under test, a peer that sends heartbeats, and an EC2 API that answers immediately.
 struct Bench {
     host: Host,
     now: Time,
@@ -127,8 +127,8 @@ impl Bench {
         }
     }
 
-    fn say(&mut self, word: Word) {
-        self.happen(Event::Word(word));
+    fn send(&mut self, message: PairMessage) {
+        self.happen(Event::PairMessage(message));
     }
 
     /// Lets this many milliseconds pass: timers fire, and the peer sends its heartbeats.
@@ -146,7 +146,7 @@ impl Bench {
             if beat == Some(next) {
                 self.next_beat = next + INTERVAL;
                 if let Some(beat) = self.peer {
-                    self.say(Word::Heartbeat(beat));
+                    self.send(PairMessage::Heartbeat(beat));
                 }
             } else {
                 self.happen(Event::Timer);
@@ -274,9 +274,9 @@ fn without_the_api_a_host_that_hears_its_standby_stays_active() {
 }
 
 #[test]
-fn a_move_that_the_other_host_tells_of_is_looked_at_at_once() {
+fn a_move_that_the_peer_reports_is_looked_up_immediately() {
     let mut bench = Bench::active_with_standby(settings());
-    bench.say(Word::Heartbeat(Heartbeat {
+    bench.send(PairMessage::Heartbeat(Heartbeat {
         moves: 1,
         ..standby(90)
     }));

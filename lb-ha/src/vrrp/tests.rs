@@ -201,7 +201,7 @@ fn a_fault_says_goodbye_and_takes_no_part_until_it_is_over() {
 }
 
 #[test]
-fn a_priority_that_falls_is_told_at_once_and_stays_within_its_range() {
+fn a_lower_priority_is_advertised_immediately_and_stays_within_its_range() {
     let mut router = master(100);
     let mut out = Vec::new();
     let lower = Permissions {

@@ -198,7 +198,7 @@ impl Converter<'_> {
                     Some(time) => drop(table.text("interval", &time, &[line.id])),
                     None => self
                         .ledger
-                        .lose(line.id, format!("\"{}\" is no duration", line.word(2))),
+                        .lose(line.id, format!("\"{}\" is not a duration", line.word(2))),
                 },
                 ("hold", _) => self.ledger.needless(
                     line.id,
@@ -215,7 +215,7 @@ impl Converter<'_> {
                 ),
                 _ => self.ledger.unknown(
                     line.id,
-                    format!("the import does not know {}", line.keyword()),
+                    format!("the import does not support {}", line.keyword()),
                 ),
             }
         }

@@ -42,7 +42,7 @@ pub(crate) fn convert(
     let first = instances.next();
     for other in instances {
         for id in other.ids() {
-            ledger.lose(id, "lb has one virtual router for each host: all its addresses move together, so add them to the first instance where that is wanted");
+            ledger.lose(id, "lb has one virtual router on each host, and all its addresses move together: if that is what you want, add these addresses to the first instance");
         }
     }
     let globals: Vec<&Node> = nodes
@@ -275,7 +275,7 @@ impl Reader<'_, '_> {
                 }
                 _ => {
                     let id = node.id;
-                    self.ledger.lose(id, "it is no interval that lb has");
+                    self.ledger.lose(id, "lb does not support this interval");
                 }
             }
         }
@@ -292,7 +292,7 @@ impl Reader<'_, '_> {
         {
             let id = node.id;
             self.ledger
-                .needless(id, "with nopreempt there is nothing to delay");
+                .needless(id, "with nopreempt the delay has no effect");
         }
         if let Some(node) = self.find("v3_checksum_as_v2").filter(|_| three) {
             table.set("checksum_without_pseudo_header", "true", &[node.id]);
@@ -315,10 +315,8 @@ impl Reader<'_, '_> {
                 origins.push(node.id);
                 table.text("password", &word, &origins);
                 if word.len() < node.word(1).len() {
-                    self.ledger.needless(
-                        node.id,
-                        "Keepalived, too, uses its first 8 characters alone",
-                    );
+                    self.ledger
+                        .needless(node.id, "Keepalived also uses only its first 8 characters");
                 }
             }
             _ => {

@@ -69,7 +69,10 @@ pub(crate) fn convert(
             table.list("advertised_addresses", &list, &ids);
         }
         for (.., id) in &excluded {
-            ledger.lose(*id, "an Elastic IP moves, and lb moves that or addresses");
+            ledger.lose(
+                *id,
+                "an Elastic IP moves, and lb moves either an Elastic IP or virtual addresses",
+            );
         }
     } else if !addresses.is_empty() || !excluded.is_empty() {
         let mut virtual_ip = Table::new("[ha.virtual_ip]");
@@ -165,7 +168,7 @@ fn addresses(instance: &Node, keyword: &str, ledger: &mut Ledger) -> Vec<(IpAddr
         let word = node.word(0);
         let (address, prefix) = word.split_once('/').unwrap_or((word, ""));
         let Ok(address) = address.parse::<IpAddr>() else {
-            ledger.lose(node.id, "it is no address");
+            ledger.lose(node.id, "it is not a valid address");
             continue;
         };
         let widest = if address.is_ipv4() { 32 } else { 128 };
@@ -175,7 +178,7 @@ fn addresses(instance: &Node, keyword: &str, ledger: &mut Ledger) -> Vec<(IpAddr
             prefix.parse().ok()
         };
         let Some(prefix) = prefix.filter(|prefix| (1..=widest).contains(prefix)) else {
-            ledger.lose(node.id, "its prefix is none that lb has");
+            ledger.lose(node.id, "lb does not support its prefix");
             continue;
         };
         if all.iter().any(|(other, ..)| *other == address) {
@@ -206,7 +209,7 @@ fn addresses(instance: &Node, keyword: &str, ledger: &mut Ledger) -> Vec<(IpAddr
                 &**word,
                 "dev" | "label" | "scope" | "brd" | "broadcast" | "peer"
             ) {
-                let why = format!("the import does not know \"{word}\" here");
+                let why = format!("the import does not support \"{word}\" here");
                 ledger.unknown(node.id, why);
             }
         }
@@ -293,7 +296,7 @@ fn commands(
             continue;
         }
         let Some(command) = command(node.words.get(1..2).unwrap_or_default()) else {
-            ledger.lose(node.id, "it names no program");
+            ledger.lose(node.id, "it does not name a program");
             continue;
         };
         for user in node.words.iter().skip(2) {

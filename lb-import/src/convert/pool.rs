@@ -158,7 +158,7 @@ impl Converter<'_> {
         for table in backends {
             table.settings.retain(|setting| setting.key != "backup");
             for origin in &table.origins {
-                let why = "all servers of the section are backups: lb has those beside others only";
+                let why = "all servers of the section are backups, and lb needs one that is not: they become ordinary backends";
                 self.ledger.needless(*origin, why);
             }
         }
@@ -185,13 +185,13 @@ impl Converter<'_> {
                 return self.ledger.lose(
                     line.id,
                     format!(
-                        "lb has no balance like {argument}: each backend gets requests in turn"
+                        "lb has no balancing method like {argument}: each backend gets requests in turn"
                     ),
                 );
             }
         };
         if steered && !matches!(balance, "round_robin" | "source") {
-            return self.ledger.lose(line.id, format!("the kernel counts no load and reads no requests, so a pool of a tcp service cannot have {argument}: each backend gets connections in turn"));
+            return self.ledger.lose(line.id, format!("the kernel does not know the load of backends and reads no requests, so a pool of a tcp service cannot have {argument}: each backend gets connections in turn"));
         }
         table.text("balance", balance, &[line.id]);
         if let Some(hash_by) = hash_by {
@@ -211,7 +211,7 @@ impl Converter<'_> {
                 }
                 table.set("retries", count.min(3).to_string(), &[line.id]);
             }
-            Err(_) => self.ledger.lose(line.id, "it is no number"),
+            Err(_) => self.ledger.lose(line.id, "it is not a number"),
         }
     }
 
@@ -228,7 +228,7 @@ impl Converter<'_> {
         let mut table = Table::new("[pool.check]");
         if servers.checked.len() < servers.count {
             self.ledger.decide(format!(
-                "pool \"{}\": HAProxy checks some of its servers only, lb checks all of a pool",
+                "pool \"{}\": HAProxy checks only some of its servers, lb checks all backends of a pool",
                 section.name()
             ));
         }
@@ -410,7 +410,7 @@ impl Converter<'_> {
         table
             .text("key_file", "/etc/lb/sticky.key", &[])
             .remark("make it with `openssl rand -hex 32`, mode 0600, the same on both hosts");
-        self.ledger.decide("[pool.sticky]: make /etc/lb/sticky.key with `openssl rand -hex 32`, mode 0600, the same on both hosts; the sessions of HAProxy's cookies begin again");
+        self.ledger.decide("[pool.sticky]: make /etc/lb/sticky.key with `openssl rand -hex 32`, mode 0600, the same on both hosts; sessions of HAProxy's cookies are not continued");
         if has("secure") {
             table.set("secure", "true", &[line.id]);
         }
@@ -420,7 +420,7 @@ impl Converter<'_> {
                     Some(time) => drop(table.text("max_age", &time, &[line.id])),
                     None => self
                         .ledger
-                        .lose(line.id, format!("\"{time}\" is no duration")),
+                        .lose(line.id, format!("\"{time}\" is not a duration")),
                 },
                 ("maxidle" | "domain", _) => self
                     .ledger

@@ -125,10 +125,10 @@ pub(crate) fn of_keepalived(nodes: &[Node], ledger: &mut Ledger) {
             }
         }
         let of_block = match node.keyword() {
-            "unicast_peer" => Some("lb has one peer, by its address"),
+            "unicast_peer" => Some("lb has one peer, given by its address"),
             "track_script" => Some("it tracks no script that is carried over"),
             "virtual_ipaddress" | "virtual_ipaddress_excluded" => {
-                Some("it is no address that lb can put on an interface")
+                Some("lb cannot put this address on an interface")
             }
             _ if !is_read(node) => Some("the block that it is in is not read"),
             _ => None,

@@ -74,7 +74,7 @@ impl Converter<'_> {
         if name.contains('%') {
             self.ledger.lose(
                 line.id,
-                "the name of the backend is made of the request: write a route for each",
+                "the name of the backend is computed from the request: write a route for each",
             );
             return false;
         }

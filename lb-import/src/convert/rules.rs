@@ -178,7 +178,7 @@ impl Converter<'_> {
             } == Conditions::default()
         });
         if !always && !routes.is_empty() {
-            self.ledger.lose(line.id, "lb changes the header of all requests of a service or of a route, not by a condition of its own: put it into the routes that it is for");
+            self.ledger.lose(line.id, "lb edits headers for all requests of a service or of a route, without a further condition: put the edit into the routes that need it");
         }
         always
     }
@@ -240,7 +240,8 @@ impl Converter<'_> {
                 }
             }
             "add" if !edits.add(name, value, line.id) => {
-                self.ledger.lose(line.id, "lb adds one line of a name");
+                self.ledger
+                    .lose(line.id, "lb adds only one line of each name");
             }
             "add" => {}
             _ => edits.remove(name, line.id),
@@ -271,14 +272,14 @@ impl Converter<'_> {
             }
         }
         if line.word(1) == "silent-drop" || line.word(1) == "tarpit" {
-            let why = format!("lb answers at once, with {status}");
+            let why = format!("lb answers immediately, with {status}");
             self.ledger
                 .partly(line.id, crate::Loss::NotCarriedOver, why);
         }
-        let harm = ": requests that HAProxy refuses are let through";
+        let harm = ": requests that HAProxy refuses are accepted";
         if acl::conditions(condition, &self.sections, section, of).is_err() {
             self.ledger.decide(format!(
-                "{}: HAProxy refuses requests that lb lets through; refuse them in another way",
+                "{}: HAProxy refuses requests that lb accepts; refuse them in another way",
                 self.ledger.place(line.id)
             ));
         }
@@ -369,7 +370,7 @@ impl Converter<'_> {
             .find(|pair| pair[0] == "code")
             .map(|pair| pair[1].clone());
         for (option, why) in [
-            ("drop-query", "the query stays"),
+            ("drop-query", "the query is kept"),
             ("append-slash", "no slash is added"),
             ("set-cookie", "no cookie is set"),
             ("clear-cookie", "no cookie is cleared"),

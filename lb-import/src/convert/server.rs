@@ -128,7 +128,7 @@ const NEEDLESS: [(&str, &str); 16] = [
         "pool-purge-delay",
         "[http] idle_connections applies to all backends",
     ),
-    ("minconn", "lb's limit does not follow the load"),
+    ("minconn", "lb's limit does not adapt to the load"),
 ];
 
 impl Converter<'_> {
@@ -234,11 +234,11 @@ impl Converter<'_> {
         for (stop, why) in [
             (
                 "disabled",
-                "it is disabled: add it, and take it out of work with `lb backend down`",
+                "it is disabled: add it, and take it out of service with `lb backend down`",
             ),
             (
                 "ssl",
-                "lb speaks to backends without TLS: give the backend a port without it, in a network that you trust",
+                "lb connects to backends without TLS: give the backend a port without TLS, in a network that you trust",
             ),
         ] {
             if let Some((_, _, id)) = find(stop) {
@@ -252,7 +252,7 @@ impl Converter<'_> {
         if let Some((_, _, id)) = find("weight").filter(|(_, weight, _)| weight == "0") {
             self.ledger.lose(
                 *id,
-                "its weight is 0: add it, and take it out of work with `lb backend drain`",
+                "its weight is 0: add it, and take it out of service with `lb backend drain`",
             );
             return true;
         }
@@ -356,7 +356,9 @@ impl Converter<'_> {
                 Some(time) => {
                     self.of_check("interval", crate::document::quoted(&time), id, servers);
                 }
-                None => self.ledger.lose(id, format!("\"{value}\" is no duration")),
+                None => self
+                    .ledger
+                    .lose(id, format!("\"{value}\" is not a duration")),
             },
             "rise" if number => self.of_check("rise", value.to_owned(), id, servers),
             "fall" if number => self.of_check("fall", value.to_owned(), id, servers),
@@ -372,12 +374,14 @@ impl Converter<'_> {
             }
             "maxconn" if number && steered => self
                 .ledger
-                .lose(id, "the kernel does not bound connections"),
+                .lose(id, "the kernel does not limit connections"),
             "maxconn" if number => self.limit(value, id, servers),
             "maxqueue" if number => servers.queue = Some((value.to_owned(), id)),
             "slowstart" => match words::duration(value) {
                 Some(time) => servers.slow_start = Some((time, id)),
-                None => self.ledger.lose(id, format!("\"{value}\" is no duration")),
+                None => self
+                    .ledger
+                    .lose(id, format!("\"{value}\" is not a duration")),
             },
             "enabled" | "stick" | "no-ssl" | "no-send-proxy" => {}
             "send-proxy" | "send-proxy-v2" | "send-proxy-v2-ssl" | "send-proxy-v2-ssl-cn" => {
@@ -461,7 +465,7 @@ impl Converter<'_> {
                 }
                 None => self
                     .ledger
-                    .unknown(id, format!("the import does not know {key}")),
+                    .unknown(id, format!("the import does not support {key}")),
             },
         }
     }

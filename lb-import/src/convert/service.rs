@@ -23,7 +23,7 @@ impl Converter<'_> {
         let mut tables = Vec::new();
         for section in proxies {
             if is_stats(section) {
-                let why = "lb has a status page at [admin] listen, http://127.0.0.1:9145/, without a password: make it reachable with care";
+                let why = "lb has a status page at [admin] listen, http://127.0.0.1:9145/, without a password: restrict access to it";
                 for line in std::iter::once(&section.header).chain(&section.lines) {
                     self.ledger.otherwise(line.id, crate::Loss::NotNeeded, why);
                 }
@@ -88,7 +88,7 @@ impl Converter<'_> {
         let (http, mode_line) = self.is_http(section);
         let tls = bind.words.iter().any(|word| word == "ssl");
         if tls && !http {
-            self.ledger.lose(bind.id, "lb ends TLS for HTTP only, and the section is of mode tcp: pass TLS on to the backends, or write mode http");
+            self.ledger.lose(bind.id, "lb terminates TLS for HTTP only, and the section has mode tcp: pass TLS through to the backends, or write mode http");
             return None;
         }
         let arrival = self.arrival(address).filter(|_| http);
@@ -131,9 +131,7 @@ impl Converter<'_> {
         let origins: Vec<_> = mode_line.iter().map(|line| line.id).collect();
         let setting = table.text("mode", mode, &origins);
         if http && mode_line.is_none() {
-            setting.remark(
-                "the section does not say its mode: its TLS or its header rules are those of HTTP",
-            );
+            setting.remark("the section names no mode, and has TLS or header rules, as for HTTP");
         }
         if let Some((pool, line)) = &default {
             let origins: Vec<_> = line.iter().map(|line| line.id).collect();
@@ -171,7 +169,7 @@ impl Converter<'_> {
             .iter()
             .filter(|line| line.keyword() == "use_backend")
         {
-            self.ledger.lose(line.id, "the kernel does not read what connections carry, such as TLS's server name: all go to the default backend");
+            self.ledger.lose(line.id, "the kernel does not read the content of connections, such as the server name in TLS: all connections go to the default backend");
         }
     }
 
@@ -284,8 +282,8 @@ impl Converter<'_> {
             });
             let named: Vec<_> = named.collect();
             self.ledger.decide(format!(
-                "error pages: a file is a whole response for HAProxy, and lb wants the body alone: \
-                 take the status line and the header off each, and name it .html: {}",
+                "error pages: a file contains a whole HTTP response, as HAProxy needs it, and lb needs \
+                 the body only: remove the status line and the headers, and name it .html: {}",
                 named.join(", ")
             ));
         }
@@ -346,15 +344,15 @@ impl Converter<'_> {
         for (word, why) in [
             (
                 "ciphers",
-                "lb has the suites with forward secrecy alone; `ciphers` of [service.tls] narrows them, by IANA's names",
+                "lb supports only suites with forward secrecy; `ciphers` of [service.tls] restricts them, by IANA's names",
             ),
             (
                 "ciphersuites",
-                "`ciphers` of [service.tls] narrows the suites, by IANA's names",
+                "`ciphers` of [service.tls] restricts the suites, by IANA's names",
             ),
             (
                 "crt-list",
-                "the list of certificates is in another file: name its files in `certificates`",
+                "the list of certificates is in another file: list its entries in `certificates`",
             ),
             ("curves", "`key_exchange` of [service.tls] has them"),
         ] {
@@ -364,11 +362,10 @@ impl Converter<'_> {
         }
         if has("accept-proxy") {
             self.ledger.decide(format!(
-                "{}: turn the PROXY protocol off in what is in front of lb, and name it in \
-                 trusted_proxies of [http] where it sends X-Forwarded-For",
+                "{}: turn off the PROXY protocol in the proxy in front of lb, and list that proxy in trusted_proxies of [http] if it sends X-Forwarded-For",
                 self.ledger.place(bind.id)
             ));
-            self.ledger.lose(bind.id, "accept-proxy: lb does not read the PROXY protocol: what is in front must not send it");
+            self.ledger.lose(bind.id, "accept-proxy: lb does not read the PROXY protocol: the proxy in front must not send it");
         }
         (!table.is_empty()).then_some(table)
     }

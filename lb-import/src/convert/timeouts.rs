@@ -73,7 +73,7 @@ impl Converter<'_> {
             Some(value) => Some((line, value)),
             None => {
                 self.ledger
-                    .lose(line.id, format!("\"{}\" is no duration", line.word(at)));
+                    .lose(line.id, format!("\"{}\" is not a duration", line.word(at)));
                 None
             }
         }

@@ -179,7 +179,7 @@ fn track(
         script
             .ids()
             .into_iter()
-            .for_each(|id| ledger.lose(id, "it names no program"));
+            .for_each(|id| ledger.lose(id, "it does not name a program"));
         return None;
     };
     // A user and a group may follow the command of a `script` line if the command is in quotes.
@@ -229,14 +229,11 @@ fn set_weight(script: &Node, reference: &Node, table: &mut Table, ledger: &mut L
         return;
     };
     if let Some(own) = script.find("weight").filter(|own| own.id != weight.origin) {
-        ledger.needless(
-            own.id,
-            "where the script is tracked there is another weight",
-        );
+        ledger.needless(own.id, "the script has another weight where it is tracked");
     }
     if weight.is_reversed {
         let why = "reverse: lb adds a weight below 0 while the script fails, and one above 0 while it \
-                   succeeds, and not the other way round";
+                   succeeds; it cannot reverse this";
         return ledger.lose(weight.origin, why);
     }
     table.set("weight", weight.value.to_string(), &[weight.origin]);

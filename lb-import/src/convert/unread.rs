@@ -257,7 +257,7 @@ fn of_line(line: &Line, ledger: &mut Ledger) {
             let words: Vec<_> = words.cloned().collect();
             rest(line.id, &words, 2, ledger);
             if line.word(1).starts_with("random(") {
-                let why = "lb compares two backends that it draws, whatever number is given";
+                let why = "lb always compares two random backends, whatever the number";
                 ledger.partly(line.id, Loss::NotCarriedOver, why);
             }
         }
@@ -277,7 +277,7 @@ fn rest(id: Id, words: &[String], most: usize, ledger: &mut Ledger) {
 }
 
 fn unknown(id: Id, words: &str, ledger: &mut Ledger) {
-    let why = format!("the import does not know \"{words}\" here");
+    let why = format!("the import does not support \"{words}\" here");
     ledger.partly(id, Loss::Unknown, why);
 }
 

@@ -45,7 +45,7 @@ fn server(node: &Node, converter: &mut Converter<'_>) -> Result<(Table, Table), 
         .find("protocol")
         .is_some_and(|protocol| protocol.word(1) != "TCP")
     {
-        return Err("lb steers TCP alone");
+        return Err("lb steers only TCP");
     }
     let mut pool = Table::from("[[pool]]", node.id);
     let name = words::unique(

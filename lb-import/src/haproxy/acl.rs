@@ -45,7 +45,7 @@ pub(crate) fn conditions(
     let terms = parse(terms)?;
     let inverted = keyword == "unless";
     if inverted && terms.iter().any(|term| term.len() != 1) {
-        return Err("a route cannot have the opposite of several conditions".to_owned());
+        return Err("a route cannot negate several conditions".to_owned());
     }
     // `unless a or b` is "not a and not b".
     let terms = if inverted {
@@ -134,7 +134,7 @@ fn conjunction(
 fn opposite(tests: &[Test]) -> Result<Vec<Test>, String> {
     let known = tests.iter().map(|test| match test {
         Test::Always(always) => Ok(*always),
-        _ => Err("lb's routes say what a request has, not what it has not".to_owned()),
+        _ => Err("lb's routes cannot negate a condition".to_owned()),
     });
     let known: Vec<bool> = known.collect::<Result<_, _>>()?;
     Ok(vec![Test::Always(!known.into_iter().any(|always| always))])

@@ -76,7 +76,7 @@ struct Match<'w> {
 /// routes cannot test it.
 pub(super) fn test(words: &[String], of: Of) -> Result<Test, String> {
     let Some((criterion, mut rest)) = words.split_first() else {
-        return Err("it compares nothing".to_owned());
+        return Err("it has no value to compare with".to_owned());
     };
     let (fetch, mut how) = derived(criterion);
     let mut any_case = false;
@@ -118,7 +118,7 @@ pub(super) fn test(words: &[String], of: Of) -> Result<Test, String> {
         "path" | "url" => path(&compared),
         "method" => Ok(Test::Methods(compared.values.to_vec())),
         "ssl_fc_sni" => hosts(&compared),
-        _ => Err(format!("lb's routes do not look at {criterion}")),
+        _ => Err(format!("lb's routes cannot match {criterion}")),
     }
 }
 
@@ -163,7 +163,7 @@ fn header(name: &str, compared: &Match<'_>) -> Result<Test, String> {
     let name = name.to_owned();
     if compared.how == "found" && !compared.values.is_empty() {
         return Err(format!(
-            "-m found takes no value, and \"{}\" is one",
+            "-m found takes no value, but has \"{}\"",
             compared.values[0]
         ));
     }
@@ -202,14 +202,14 @@ fn hosts(compared: &Match<'_>) -> Result<Test, String> {
         }
     }
     if hosts.is_empty() {
-        return Err("it names no host".to_owned());
+        return Err("it does not name a host".to_owned());
     }
     Ok(Test::Hosts(hosts))
 }
 
 fn path(compared: &Match<'_>) -> Result<Test, String> {
     if compared.fetch == "url" && !matches!(compared.how, "beg" | "str") {
-        return Err("lb's routes look at the path alone, not at the query".to_owned());
+        return Err("lb's routes match the path only, not the query".to_owned());
     }
     if compared.how == "beg" && compared.values.iter().any(|value| value == "/") {
         return Ok(Test::Always(true));
@@ -228,7 +228,7 @@ fn path(compared: &Match<'_>) -> Result<Test, String> {
 /// value matches.
 fn expressions(compared: &Match<'_>) -> Result<Vec<String>, String> {
     if compared.values.is_empty() {
-        return Err("it compares nothing".to_owned());
+        return Err("it has no value to compare with".to_owned());
     }
     let expression = |value: &String| {
         let literal = escaped(value);

@@ -37,7 +37,7 @@ fn literal(text: &str) -> Result<&str, String> {
         "{query}",
     ];
     match VARIABLES.iter().find(|variable| text.contains(**variable)) {
-        Some(variable) => Err(format!("lb would take {variable} for a variable")),
+        Some(variable) => Err(format!("lb would interpret {variable} as a variable")),
         None => Ok(text),
     }
 }

@@ -166,7 +166,7 @@ pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Sections {
         if keyword.starts_with('.') {
             ledger.lose(
                 id,
-                "conditions are not evaluated: all lines between are read",
+                "conditions are not evaluated: all lines of the block are read",
             );
             continue;
         }

@@ -76,15 +76,16 @@ fn listener(word: &str) -> Result<SocketAddr, String> {
     let address = match host {
         "" | "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         "[::]" | "::" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        host => ip_of(host)
-            .ok_or_else(|| format!("\"{host}\" is no address; lb does not look names up"))?,
+        host => ip_of(host).ok_or_else(|| {
+            format!("\"{host}\" is not an address, and lb does not resolve names here")
+        })?,
     };
     match port.parse() {
         Ok(port) if port > 0 => Ok(SocketAddr::new(address, port)),
         _ if port.contains('-') => {
             Err("lb has a service for each port: write one for each of the range".to_owned())
         }
-        _ => Err(format!("\"{port}\" is no port")),
+        _ => Err(format!("\"{port}\" is not a port")),
     }
 }
 
@@ -135,7 +136,7 @@ pub(crate) fn server_address(word: &str, port_of_bind: Option<u16>) -> Result<So
     };
     match port {
         Some(port) if port > 0 => Ok(SocketAddr::new(address, port)),
-        _ => Err("it has no port of its own, and lb's backends have one".to_owned()),
+        _ => Err("it has no port of its own, which lb's backends need".to_owned()),
     }
 }
 

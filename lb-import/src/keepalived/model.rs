@@ -129,7 +129,7 @@ fn unread(words: &[String]) -> Option<String> {
         first,
         "include" | "includer" | "includem" | "includew" | "includeb"
     ) {
-        return Some("the file that it names is not read: put its text in its place".to_owned());
+        return Some("the included file is not read: put its content here".to_owned());
     }
     if words.iter().any(|word| crate::ledger::is_template(word)) {
         return Some(crate::ledger::OF_TEMPLATE.to_owned());
@@ -139,7 +139,7 @@ fn unread(words: &[String]) -> Option<String> {
     }
     if first.starts_with('@') {
         return Some(
-            "it holds for some configurations only: leave the @ word out where it holds here"
+            "it applies to some configurations only: remove the @ word if it applies here"
                 .to_owned(),
         );
     }

@@ -43,7 +43,7 @@ pub(crate) struct Setting<'a> {
     pub(crate) stage: &'a Stage,
     /// All CPUs; the first is this thread's.
     pub(crate) cpus: &'a [usize],
-    /// Connections a second that open and close on the second CPU, if there is one.
+    /// Connections per second that open and close on the second CPU, if there is one.
     pub(crate) churn: Option<Churn>,
 }
 

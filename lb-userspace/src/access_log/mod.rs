@@ -94,7 +94,7 @@ impl AccessLog {
         });
     }
 
-    /// Opens the log file anew. This is called after log rotation has renamed the old file.
+    /// Reopens the log file. This is called after log rotation has renamed the old file.
     pub fn reopen(&self) {
         self.opened.queue.reopen();
     }

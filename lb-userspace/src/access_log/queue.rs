@@ -35,7 +35,7 @@ struct State {
 /// What the writing thread has to do besides writing the lines that it took from the queue.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    /// Whether to open the log file anew before writing the lines.
+    /// Whether to reopen the log file before writing the lines.
     pub(super) reopen: bool,
     /// Whether the queue is closed, so that the thread ends after writing the lines.
     pub(super) last: bool,

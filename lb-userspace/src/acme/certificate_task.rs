@@ -250,7 +250,7 @@ impl CertificateTask {
 
     /// Passes an operator's request to renew now to the state machine. Returns the channel for the
     /// reply, to be used when the order has ended; `None` if the request was refused and the
-    /// operator was told why.
+    /// operator was given the reason.
     fn request_renewal(&self, answer: RenewReply) -> Option<RenewReply> {
         let wanted = self.managed.state().renewal.request_now(SystemTime::now());
         let Err(until) = wanted else {

@@ -96,7 +96,7 @@ fn trusting(path: &Path) -> Result<ClientConfig, ClientError> {
             .map_err(|error| fail(error.to_string()))?;
     }
     if roots.is_empty() {
-        return Err(fail("there is no certificate in it".to_owned()));
+        return Err(fail("it contains no certificate".to_owned()));
     }
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()

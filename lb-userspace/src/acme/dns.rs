@@ -119,7 +119,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(10);
 
     #[tokio::test]
-    async fn the_command_is_told_in_the_ways_of_lego_and_of_certbot() {
+    async fn the_command_gets_the_arguments_of_lego_and_the_variables_of_certbot() {
         let said = "echo $* / $CERTBOT_DOMAIN $CERTBOT_VALIDATION $CERTBOT_ALL_DOMAINS \
                     $CERTBOT_REMAINING_CHALLENGES $CERTBOT_AUTH_OUTPUT";
         let domains = ["example.org".to_owned(), "*.example.org".to_owned()];

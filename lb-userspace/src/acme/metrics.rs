@@ -10,7 +10,7 @@ use crate::{
 
 families! {
     ACME_ORDERS: Counter "lb_acme_orders_total" ["service", "outcome"]
-        "Completed orders of certificates, by outcome.";
+        "Completed certificate orders, by outcome.";
     ACME_RENEWAL_DUE: Gauge "lb_acme_renewal_due_seconds" ["service"]
         "When a certificate is due to be renewed, in seconds since 1970-01-01 UTC; 0 if there is none yet.";
 }

@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_role_or_the_link_takes_away_is_not_begun_later() {
+    fn an_order_is_not_begun_after_a_loss_of_the_role_or_the_link() {
         for lose in [
             |order_lock: &mut OrderLock| order_lock.set_role(HostRole::Standby),
             |order_lock: &mut OrderLock| order_lock.link_down(at(2)),

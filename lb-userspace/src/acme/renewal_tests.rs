@@ -87,7 +87,7 @@ fn waits_after_failures_double_to_a_day() {
 }
 
 #[test]
-fn the_directorys_word_on_when_to_come_again_is_kept_and_outlives_a_restart() {
+fn retry_after_is_kept_also_after_a_restart() {
     let mut renewal = Renewal::new(0, None, OrderRecord::default());
     let retry_after = Some(day(3));
     attempt(&mut renewal, day(0), OrderOutcome::Refused { retry_after });

@@ -64,7 +64,7 @@ pub(super) enum OrderError {
     Timeout(Duration),
     #[error("{0}")]
     Dns(#[from] DnsError),
-    #[error("dns-01 was asked for without a dns_command")]
+    #[error("dns-01 was requested without a dns_command")]
     NoDnsCommand,
     #[error("the directory does not offer the profile {wanted:?}: {}", offered_in_words(.offered))]
     NoProfile {

@@ -64,10 +64,10 @@ pub enum Error {
     )]
     PairMoves,
     /// The pair thread ended at its start without reporting an error.
-    #[error("the HA pair thread ended while starting: report this with what the log says")]
+    #[error("the HA pair thread ended while starting: report this with the log")]
     PairEnded,
     /// The pair thread ended while the agent was running.
-    #[error("the HA pair thread ended unexpectedly: report this with what the log says")]
+    #[error("the HA pair thread ended unexpectedly: report this with the log")]
     PairLost,
     /// No keys for TLS session tickets can be generated.
     #[error(transparent)]

@@ -35,7 +35,7 @@ pub use report::metric_families;
 pub use upgrade::TAKE_OVER;
 use upgrade::{Inherited, Predecessor, detach, is_detached};
 
-/// How long requests in flight may go on after SIGTERM.
+/// How long requests in flight may continue after SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Runs the agent with the configuration in `file` until SIGTERM or SIGINT. The XDP program stays
@@ -62,14 +62,14 @@ pub fn take_over(file: &Path, logging: Logging) -> Result<(), Error> {
     let predecessor = Arc::new(predecessor);
     let draft = read(file, &logging).inspect_err(|error| {
         // The send fails only if the predecessor has ended.
-        let _gone = predecessor.tell(Err(error));
+        let _gone = predecessor.report(Err(error));
     })?;
     let inherited = predecessor.inherit().map_err(Error::TakeOver)?;
     runtime()?.block_on(async move {
         let signals = run::Signals::listen().map_err(Error::Runtime)?;
         let started = start_agent(file.to_owned(), &draft.config, inherited, logging);
         // If the predecessor has ended in the meantime, this process has to serve anyway.
-        let _gone = predecessor.tell(started.as_ref().map(drop));
+        let _gone = predecessor.report(started.as_ref().map(drop));
         drop(predecessor);
         started?.run(signals).await
     })

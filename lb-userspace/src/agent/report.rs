@@ -176,7 +176,7 @@ impl Observed {
         match self.is_serving {
             Some(true) => {}
             Some(false) => problems.push(
-                "a worker of the HTTP front has ended: restart lb, and report what its log says"
+                "a worker of the HTTP front has ended: restart lb, and report the last lines of its log"
                     .to_owned(),
             ),
             None => {

@@ -174,7 +174,7 @@ impl<K: Kernel> Agent<K> {
             Some(outcome) = self.discovery.next_outcome() => self.source_queried(outcome),
             Some(command) = self.commands.recv() => self.command(command),
             Some(service) = self.acme_news.renewed.recv() => self.load_obtained(&service),
-            Some(message) = self.acme_news.messages.recv() => self.tell_peer(Some(Message::Acme(message))),
+            Some(message) = self.acme_news.messages.recv() => self.send_to_peer(Some(Message::Acme(message))),
             Some(files) = self.changed_files.recv() => self.tls_files_changed(&files),
             effect = self.effects.recv(), if self.pair.is_some() => match effect {
                 Some(effect) => {
@@ -203,7 +203,7 @@ impl<K: Kernel> Agent<K> {
         self.publish(&changes);
         self.unremembered |= turned;
         if turned || !self.all_checked {
-            self.tell_pair();
+            self.notify_pair();
         }
     }
 
@@ -268,13 +268,13 @@ impl<K: Kernel> Agent<K> {
         tracing::info!(
             backend = name, %order, event = "backend_override", "operator override set"
         );
-        self.tell_orders();
+        self.send_overrides();
         if let Some(change) = &change {
             self.publish(&[(change.clone(), "operator override".to_owned())]);
         }
         let word = state_name(state);
         let mut answer = match change.filter(|change| change.from != change.to) {
-            Some(_) => format!("backend {name} is {word} now"),
+            Some(_) => format!("backend {name} is now {word}"),
             None => format!("backend {name} stays {word}"),
         };
         if order == AdminState::Ready && state == BackendState::Down {
@@ -282,7 +282,7 @@ impl<K: Kernel> Agent<K> {
         }
         if !self.remember() {
             answer.push_str(
-                ". It could not be saved, so that a restart of the agent loses it: see the log",
+                ". It could not be saved, so a restart of the agent loses it: see the log",
             );
         }
         Ok(answer)
@@ -297,25 +297,25 @@ impl<K: Kernel> Agent<K> {
             .iter()
             .map(|(change, _)| (&change.view.pool.name, &change.view))
             .collect();
-        self.tell(&views.into_values().cloned().collect::<Vec<_>>());
+        self.publish_views(&views.into_values().cloned().collect::<Vec<_>>());
         for (change, reason) in changes {
             backend_log::change(change, reason);
         }
     }
 
-    fn tell(&self, views: &[Arc<PoolView>]) {
+    fn publish_views(&self, views: &[Arc<PoolView>]) {
         if views.is_empty() {
             return;
         }
         for view in views {
             self.feeds.send(view);
         }
-        let told = self.shared.kernel().pools_changed(views);
+        let accepted = self.shared.kernel().pools_changed(views);
         let pools = views.iter().map(|view| view.pool.name.clone());
         let unsettled = &mut self.shared.write().unsettled;
         // Logged once for each pool and not at each retry: the status lists the pool meanwhile.
         for pool in pools {
-            match &told {
+            match &accepted {
                 Ok(()) if unsettled.remove(&pool) => {
                     tracing::info!(%pool, "the kernel accepted the backend states");
                 }
@@ -356,7 +356,7 @@ impl<K: Kernel> Agent<K> {
                 .filter_map(|pool| state.registry.view(pool));
             views.cloned().collect()
         };
-        self.tell(&views);
+        self.publish_views(&views);
     }
 
     /// Saves the operator overrides and the health of backends for the next agent. Returns false if

@@ -47,8 +47,8 @@ const WAITING_COMMANDS: usize = 16;
 /// Interval at which the agent's loop notifies systemd's watchdog and does its periodic work: see
 /// `Agent::watchdog_tick`.
 const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the connections that the HTTP front of a new process has accepted may go on after the
-/// process failed to start or to take over.
+/// How long the connections that the HTTP front of a new process has accepted may continue after
+/// the process failed to start or to take over.
 const CLEARING: Duration = Duration::from_secs(4);
 /// Interval at which TLS files are checked for changes on disk.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -146,7 +146,7 @@ pub(super) fn start<K: Kernel>(
         expiry: Expiry::default(),
         logging,
     };
-    agent.look_at_certificates();
+    agent.send_certificates();
     agent.start_pair(bound, flows);
     Ok(agent)
 }

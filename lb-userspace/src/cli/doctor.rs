@@ -39,7 +39,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-/// Returns the exit code for the worst finding: 0 if all is well, 1 for warnings, 2 for failures.
+/// Returns the exit code for the worst finding: 0 if all checks passed, 1 for warnings, 2 for
+/// failures.
 fn exit_code(report: &Report) -> u8 {
     match report.worst() {
         State::Skipped | State::Ok => 0,

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_to_be_nothing() {
+    fn an_empty_list_is_reported_as_empty() {
         assert!(render(&[], false).starts_with("nothing ended early"));
     }
 }

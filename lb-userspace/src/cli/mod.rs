@@ -99,7 +99,7 @@ enum Command {
         socket: Socket,
     },
     /// Examine the host, the peer, AWS, names and backends, and say how to fix what is wrong. The
-    /// exit code is 0 if all is well, 1 if there are warnings, 2 if there are failures.
+    /// exit code is 0 if all checks passed, 1 if there are warnings, 2 if there are failures.
     Doctor {
         #[command(flatten)]
         arguments: doctor::Arguments,
@@ -152,7 +152,7 @@ enum Command {
         #[command(flatten)]
         socket: Socket,
     },
-    /// Change the level of the log of the running agent, for a time or until it ends.
+    /// Change the log level of the running agent, for a time or until it ends.
     LogLevel {
         /// The level: error, warn, info, debug or trace; or levels by module, such as `lb=debug`;
         /// or `configured`.

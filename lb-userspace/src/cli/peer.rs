@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_told() {
+    fn a_missing_folder_is_reported() {
         let error = init(Path::new("/nonexistent/peer.pem"), false).expect_err("no folder");
         assert!(
             error.to_string().contains("/nonexistent/peer.pem"),

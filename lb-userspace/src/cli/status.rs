@@ -177,7 +177,7 @@ mod tests {
     use crate::admin::{examples_of_per_request, examples_of_status};
 
     #[test]
-    fn the_table_tells_it_all() {
+    fn the_whole_status_is_in_the_table() {
         let text = render(&examples_of_status(), false);
         let wanted = "\
 lb-a  lb 0.1.0, native XDP on eth0 and eth1, up 3d 2h, 123,456 packets seen, 7 dropped

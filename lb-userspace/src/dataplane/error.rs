@@ -195,7 +195,7 @@ pub enum Error {
     },
     /// The process lacks capabilities that loading and attaching the program need.
     #[error(
-        "not enough privileges: {}; run lb with sudo, or by its systemd unit, which grants them",
+        "not enough privileges: {}; run lb with sudo, or under its systemd unit, which grants them",
         missing.join(" and ")
     )]
     Privileges {

@@ -19,8 +19,7 @@ pub(super) static METADATA: Check = Check {
     group: Group::Aws,
     looks_at: "Whether the instance metadata service answers with a token (IMDSv2), and, if the role may \
                `ec2:DescribeInstances`, whether tokens are required, and the hop limit.",
-    why: "The agent gets its credentials there, and what `[ha.elastic_ip]` leaves out. In a container the \
-          answer passes one more host, so that a hop limit of 1 keeps it away.",
+    why: "The agent gets its credentials there, and what `[ha.elastic_ip]` leaves out. In a container the answer takes one more hop, so a hop limit of 1 drops it.",
     fix: "`aws ec2 modify-instance-metadata-options --instance-id ID --http-endpoint enabled --http-tokens \
           required --http-put-response-hop-limit 2`.",
 };
@@ -39,7 +38,7 @@ pub(super) static PERMISSIONS: Check = Check {
     group: Group::Aws,
     looks_at: "By `DryRun`, which changes nothing: whether the role permits the calls of a failover, and \
                whether they would succeed.",
-    why: "A missing permission is otherwise found in the failover that needs it.",
+    why: "Otherwise a missing permission is noticed only at the failover that needs it.",
     fix: "Attach the policy of docs/aws.md to the role.",
 };
 
@@ -83,8 +82,8 @@ impl Answers {
         let finding = PERMISSIONS.fail(
             "",
             format!("AWS did not answer within {limit:?}"),
-            "check that this host reaches the API of the region and the metadata service (docs/aws.md, \"The \
-             way to the API\")",
+            "check that this host reaches the API of the region and the metadata service (docs/aws.md, \"Access \
+             to the API\")",
         );
         Self {
             findings: vec![finding],
@@ -93,7 +92,7 @@ impl Answers {
     }
 }
 
-/// Makes the checks about AWS; none if the configuration has no Elastic IP. Each call of the EC2
+/// Makes the checks about AWS; none if the configuration has no Elastic IP. Each call to the EC2
 /// API has a time limit of its own (1.5 s), and calls that do not depend on each other are made at
 /// the same time.
 pub(super) async fn check(config: &Config) -> Answers {
@@ -190,8 +189,7 @@ fn metadata(
     METADATA.warn(
         SUBJECT,
         format!(
-            "answers {instance}, hop limit {hops}, but also without a token (IMDSv1): a request that a \
-             service is tricked into could read the credentials"
+            "answers {instance}, hop limit {hops}, but also without a token (IMDSv1): a service that can be tricked into a request (SSRF) exposes the credentials"
         ),
         format!("`{MODIFY} {} --http-tokens required`", options.instance),
     )
@@ -233,7 +231,7 @@ fn permissions(subject: &str, dry_run: Result<Inspection, ApiError>) -> Vec<Find
             return vec![PERMISSIONS.fail(
                 subject,
                 &error,
-                "check that this host reaches the API of the region (docs/aws.md, \"The way to the API\")",
+                "check that this host reaches the API of the region (docs/aws.md, \"Access to the API\")",
             )];
         }
     };

@@ -43,7 +43,7 @@ pub(super) static CHECKS: [&Check; 2] = [&ROUTE, &ANSWER];
 /// Maximum number of backends that are probed at the same time.
 const AT_ONCE: usize = 128;
 
-/// Judges the route to each backend.
+/// Checks the route to each backend.
 pub(super) fn routes(config: &Config) -> Vec<Finding> {
     let refused = match dataplane::unreachable(&config.node.interfaces, &config.services) {
         Ok(refused) => refused,

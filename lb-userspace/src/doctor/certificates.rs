@@ -28,7 +28,7 @@ pub(super) static FILE: Check = Check {
     looks_at: "Each certificate file, of services and of `admin.certificate`: that it has a chain and the \
                key that belongs to it, and that only the agent can read it.",
     why: "The agent does not start with a file that it cannot serve.",
-    fix: "What the finding says, such as `chmod 600 FILE`.",
+    fix: "As the finding says, such as `chmod 600 FILE`.",
 };
 
 pub(super) static EXPIRY: Check = Check {
@@ -175,7 +175,7 @@ fn check_file(
     (findings, certificate.names)
 }
 
-/// Judges whether the user that the agent runs as may read a file. That `lb doctor` could read the
+/// Checks whether the user that the agent runs as may read a file. That `lb doctor` could read the
 /// file does not show it, because root may read every file.
 fn readable(path: &Path, account: Account) -> Finding {
     let subject = &path.display();
@@ -264,7 +264,7 @@ fn judge_chain(path: &Path, chain: &Chain, roots: &chain::Authorities) -> Findin
         chain::Verdict::SelfSigned => CHAIN.warn(
             subject,
             "self-signed: clients do not trust it unless they know it",
-            "use a certificate of an authority, such as Let's Encrypt by [acme], where clients are not yours",
+            "if clients are not under your control, use a certificate of a public authority, such as Let's Encrypt ([acme])",
         ),
         chain::Verdict::Broken { place, issuer } => CHAIN.fail(
             subject,
@@ -273,7 +273,7 @@ fn judge_chain(path: &Path, chain: &Chain, roots: &chain::Authorities) -> Findin
         ),
         chain::Verdict::Incomplete { issuer } => CHAIN.fail(
             subject,
-            format!("the chain ends before {issuer:?}, which is no authority that this host trusts"),
+            format!("the chain ends before {issuer:?}, which this host does not trust"),
             append,
         ),
         chain::Verdict::Private { issuer } => CHAIN.warn(

@@ -23,9 +23,8 @@ pub(super) static CHECKSUMS: Check = Check {
     group: Group::Interfaces,
     looks_at: "The checksums of TCP packets that open connections and arrive while the backends and the \
                peer are probed.",
-    why: "A sender on the same machine (the other end of a veth, a virtual machine by virtio) leaves \
-          checksums to hardware. The kernel knows that and accepts the packets, but the XDP program \
-          rewrites the checksum that is there, and the packets of `tcp` services arrive damaged.",
+    why: "A sender on the same machine (the other end of a veth, a virtual machine over virtio) leaves checksums to the hardware. The kernel knows that and accepts the packets, but the XDP program \
+          rewrites the checksum that is there, and the packets of `tcp` services arrive with wrong checksums.",
     fix: "On the sender: `ethtool -K IFACE tx off tso off gso off`.",
 };
 
@@ -166,7 +165,7 @@ fn folded(mut sum: u32) -> u16 {
     u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
-/// Judges the packets that arrived on an interface. `steers` says whether any service is of mode
+/// Checks the packets that arrived on an interface. `steers` says whether any service is of mode
 /// `tcp`.
 pub(super) fn judge(interface: &str, senders: &Senders, steers: bool) -> Finding {
     let incomplete: Vec<String> = senders
@@ -191,10 +190,10 @@ pub(super) fn judge(interface: &str, senders: &Senders, steers: bool) -> Finding
     let fix = "on these senders (in a lab or between virtual machines, also on the host between): `ethtool \
                -K eth0 tx off tso off gso off`, with the name of their interface";
     match steers {
-        true => CHECKSUMS.fail(interface, format!("{found}: tcp services damage them"), fix),
+        true => CHECKSUMS.fail(interface, format!("{found}: the packets of tcp services get wrong checksums"), fix),
         false => CHECKSUMS.warn(
             interface,
-            format!("{found}: harmless for http and https services, damaging for tcp ones"),
+            format!("{found}: harmless for http and https services, but packets of tcp services would get wrong checksums"),
             fix,
         ),
     }

@@ -87,7 +87,7 @@ fn time_service(processes: &[String]) -> Finding {
         Some(name) => SERVICE.ok("", format!("{name} is running")),
         None => SERVICE.warn(
             "",
-            "no process that keeps the time was found",
+            "no time service is running",
             "install one, such as `apt-get install chrony` or `dnf install chrony`; a container gets the \
              clock of its host, where this matters",
         ),
@@ -137,7 +137,7 @@ fn date_of(head: &str) -> Option<SystemTime> {
     humantime::parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z")).ok()
 }
 
-/// Judges this host's clock by its smallest difference from the clock of a backend: a difference
+/// Checks this host's clock by its smallest difference from the clock of a backend: a difference
 /// from a single backend may be a fault of that backend's clock.
 fn clock(offsets: &[Offset]) -> Finding {
     let Some(least) = offsets.iter().min_by_key(|offset| offset.by) else {

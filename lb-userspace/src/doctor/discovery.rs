@@ -22,7 +22,7 @@ pub(super) static SOURCE: Check = Check {
                its answer can be used. The checks of routes and backends look at these backends, too.",
     why: "A source that fails changes nothing, so new backends get no traffic, and hosts that are gone \
           stay in the pool. A host that starts without an answer has no backends.",
-    fix: "Correct `[pool.discover]`, the records, tags or lines of the source, or this host's way to it.",
+    fix: "Correct `[pool.discover]`, the records, tags or lines of the source, or this host's access to it.",
 };
 
 pub(super) static CHECKS: [&Check; 1] = [&SOURCE];
@@ -140,7 +140,7 @@ fn reached(source: &DiscoverySource) -> String {
             "correct the file, let the agent's user read it, or correct `file`"
         }
         DiscoverySource::Ec2 { .. } => {
-            "allow the calls in the instance's role (docs/aws.md), or correct this host's way to the API"
+            "allow the calls in the instance's role (docs/aws.md), or restore this host's access to the API"
         }
     }
     .to_owned()

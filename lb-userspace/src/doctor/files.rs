@@ -44,8 +44,7 @@ pub(super) static DISK: Check = Check {
 pub(super) static PRIVATE: Check = Check {
     name: "private_file",
     group: Group::Files,
-    looks_at: "The files of `admin.token_file`, `ha.hmac_key_file` and `acme.external_account`: owner and mode; \
-               of the operator token also the content.",
+    looks_at: "The files of `admin.token_file`, `ha.hmac_key_file` and `acme.eab_key_file`: owner and mode; of the operator token also the content.",
     why: "The agent refuses a key or a token that other users can read.",
     fix: "`chmod 600 FILE`, `chown lb: FILE`; `openssl rand -hex 32 >FILE` writes a token.",
 };
@@ -72,7 +71,7 @@ fn private(file: &Path, account: Account) -> Finding {
     judge_private(&PRIVATE, file, read, account)
 }
 
-/// Judges the file of the operator token.
+/// Checks the file of the operator token.
 fn token_file(file: &Path, account: Account) -> Finding {
     let finding = private(file, account);
     if finding.state == State::Ok && content(file).is_ok_and(|content| !is_token(&content)) {
@@ -226,7 +225,7 @@ fn disk(folder: &Path) -> Finding {
     }
 }
 
-/// Judges how much of a file system is free: its space and its inodes, each in percent; `None` if
+/// Checks how much of a file system is free: its space and its inodes, each in percent; `None` if
 /// the file system has no limit of them.
 fn judge_disk(folder: &Path, space: Option<u64>, inodes: Option<u64>) -> Finding {
     let subject = &folder.display();
@@ -249,7 +248,7 @@ fn judge_disk(folder: &Path, space: Option<u64>, inodes: Option<u64>) -> Finding
     }
 }
 
-/// Judges a file with a key or a secret. `read` is the result of reading the file with the rights
+/// Checks a file with a key or a secret. `read` is the result of reading the file with the rights
 /// of this process, as text for the output; `account` is the user and group of the agent.
 pub(super) fn judge_private(
     check: &'static Check,

@@ -19,7 +19,7 @@ pub(super) static CAPABILITIES: Check = Check {
     looks_at: "The effective capabilities of the running agent; without one, of this command.",
     why: "Loading and attaching the XDP program takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, adverts take \
           CAP_NET_RAW, and ports below 1024 take CAP_NET_BIND_SERVICE.",
-    fix: "Run lb by its systemd unit, which grants them, or as root.",
+    fix: "Run lb under its systemd unit, which grants them, or as root.",
 };
 
 pub(super) static OPEN_FILES: Check = Check {
@@ -47,7 +47,7 @@ pub(super) static RESERVED_PORTS: Check = Check {
     group: Group::Host,
     looks_at: "The sysctl `net.ipv4.ip_local_reserved_ports`, beside a running agent, which adds NAT's \
                source ports to it.",
-    why: "A port that the kernel gives to a socket of this host as well mixes up two connections.",
+    why: "If the kernel gives such a port to a socket of this host too, the packets of two connections are mixed up.",
     fix: "Restore the list that the finding names, and correct what overwrote it.",
 };
 
@@ -162,12 +162,12 @@ fn capabilities(whose: &Whose, effective: Option<u64>, needs: &Needs) -> Finding
         missing.push("CAP_NET_BIND_SERVICE is missing (for ports below 1024)".to_owned());
     }
     if missing.is_empty() {
-        return CAPABILITIES.ok(subject, "all that lb needs");
+        return CAPABILITIES.ok(subject, "all required capabilities");
     }
     CAPABILITIES.fail(
         subject,
         missing.join(", "),
-        "run lb by its systemd unit, which grants them (`systemctl cat lb`), or with sudo",
+        "run lb under its systemd unit, which grants them (`systemctl cat lb`), or with sudo",
     )
 }
 

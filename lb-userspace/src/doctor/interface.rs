@@ -41,7 +41,7 @@ pub(super) static MODE: Check = Check {
                has native XDP (reported by Linux 6.3 and newer).",
     why: "Native XDP runs in the driver. Generic XDP runs after the kernel has allocated a buffer for the \
           packet, and takes several times the CPU time.",
-    fix: "What the finding says for the driver; or `xdp_mode = \"generic\"` in `[dataplane]` to accept it.",
+    fix: "As the finding says for the driver; or `xdp_mode = \"generic\"` in `[dataplane]` to accept it.",
 };
 
 pub(super) static MTU: Check = Check {
@@ -57,7 +57,7 @@ pub(super) static QUEUES: Check = Check {
     name: "queues",
     group: Group::Interfaces,
     looks_at: "The channels of the interface (`ethtool -l`).",
-    why: "ENA sends packets of XDP by queues of their own, so that at most half of its channels may be in \
+    why: "ENA sends the packets of XDP through separate queues, so at most half of its channels may be in \
           use; a single queue gives all packets to one CPU.",
     fix: "`ethtool -L IFACE combined N`.",
 };
@@ -119,7 +119,7 @@ impl Link {
     }
 }
 
-/// Judges one interface. `choice` is `dataplane.xdp_mode`; `agent_runs` says whether an agent runs
+/// Checks one interface. `choice` is `dataplane.xdp_mode`; `agent_runs` says whether an agent runs
 /// on this host.
 pub(super) fn judge(facts: &Facts, choice: XdpModeChoice, agent_runs: bool) -> Vec<Finding> {
     let name = facts.name.as_str();
@@ -202,7 +202,7 @@ fn mode(name: &str, link: &Link, choice: XdpModeChoice) -> Finding {
         }
         (Some(XdpMode::Generic), _) => MODE.warn(
             name,
-            "generic: some interface refused native mode",
+            "generic: an interface refused native mode",
             &link.remedy,
         ),
         (None, _) if choice == XdpModeChoice::Generic => MODE.ok(name, "generic is configured"),

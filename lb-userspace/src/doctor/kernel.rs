@@ -31,7 +31,7 @@ pub(super) static JIT: Check = Check {
     name: "bpf_jit",
     group: Group::Kernel,
     looks_at: "The sysctl `net.core.bpf_jit_enable`.",
-    why: "Without the compiler the kernel interprets the XDP program, which takes several times the CPU \
+    why: "Without the JIT compiler the kernel interprets the XDP program, which takes several times the CPU \
           time for each packet.",
     fix: "`sysctl -w net.core.bpf_jit_enable=1`, and the same line in a file of `/etc/sysctl.d`.",
 };
@@ -137,7 +137,7 @@ fn file_system(pin_path: &Path, on_bpf: bool) -> Finding {
 fn pins(pin_path: &Path, refusal: Option<&str>) -> Finding {
     let subject = &pin_path.display();
     match refusal {
-        None => PINS.ok(subject, "none, or of this version and size"),
+        None => PINS.ok(subject, "none, or compatible with this version and size"),
         Some(refusal) => PINS.fail(
             subject,
             refusal,

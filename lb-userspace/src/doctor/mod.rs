@@ -2,7 +2,7 @@
 //! how to fix it.
 //!
 //! A check has an entry in the [catalogue](Check) and returns [findings](Finding). Each module is
-//! about one subject: it has functions that read facts of the host, and pure functions that judge
+//! about one subject: it has functions that read facts of the host, and pure functions that check
 //! these facts. `lb doctor` changes nothing, and asks for nothing twice: the checks that wait for
 //! the network have time limits and run at the same time.
 

@@ -19,7 +19,7 @@ pub(super) static NAME: Check = Check {
     group: Group::Certificates,
     looks_at: "The addresses of each name of the certificates and of `domains`, as this host's resolver knows \
                them (not of wildcards), compared with the Elastic IP.",
-    why: "Clients go where the name points, and certificates are issued only if the name leads to this pair.",
+    why: "Clients connect to the address that the name resolves to, and certificates are issued only if the name resolves to this pair.",
     fix: "Set the A record of the name to the Elastic IP, and wait for the TTL of the old one. If this host \
           resolves no name at all, enter a name server that answers in /etc/resolv.conf.",
 };
@@ -51,7 +51,7 @@ async fn lookup(name: &str) -> Result<BTreeSet<IpAddr>, String> {
     found.map_err(|error| error.to_string())
 }
 
-/// Judges the IP addresses of DNS names. `expected` is the public address of the Elastic IP, which
+/// Checks the IP addresses of DNS names. `expected` is the public address of the Elastic IP, which
 /// the names should have; `None` if it is not known.
 pub(super) fn judge(resolved: Resolved, expected: Option<Ipv4Addr>) -> Vec<Finding> {
     resolved

@@ -55,7 +55,7 @@ pub(super) static ADVERTS: Check = Check {
     name: "pair_adverts",
     group: Group::Pair,
     looks_at: "Adverts of the peer (IP protocol 112), for three intervals and at least a second. The active \
-               host sends them, so that on the active host there are none to hear.",
+               host sends them, so the active host receives none.",
     why: "Without adverts the standby relies on the link alone, or takes over although the active host \
           works.",
     fix: "Allow IP protocol 112 between the hosts, in firewalls and security groups; use the same \
@@ -112,7 +112,7 @@ pub(super) async fn check(
                 running_link(ha, link.port, is_up, problem)
             }
             (_, _, Some(reached)) => first_link(ha, link.port, reached),
-            _ => LINK.skipped(ha.peer, "the agent does not say"),
+            _ => LINK.skipped(ha.peer, "the agent does not report it"),
         });
     }
     let place = Place {
@@ -249,7 +249,7 @@ fn first_link(ha: &Ha, port: u16, reached: &Reached) -> Finding {
     }
 }
 
-/// What is known about the agents of both hosts when the adverts are judged.
+/// What is known about the agents of both hosts when the adverts are checked.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     /// The VRRP role of the agent on this host; `None` if no agent runs, or if it does not report
@@ -288,7 +288,7 @@ fn adverts(ha: &Ha, heard: io::Result<Heard>, place: Place, span: Duration) -> F
         ),
         (Heard::Nothing, Some(Role::Master)) => ADVERTS.skipped(
             peer,
-            "this host is active, so that its peer sends none; run this on the peer",
+            "this host is active, so its peer sends none; run this on the peer",
         ),
         (Heard::Nothing, role) => {
             let found = format!("no advert arrived within {:.1} s", span.as_secs_f64());

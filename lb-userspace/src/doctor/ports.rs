@@ -115,7 +115,7 @@ fn judge(wanted: &Wanted, listeners: &[Listener], agent: Option<i32>) -> Finding
         (None, false) if there.is_empty() && agent.is_some() => PORT.fail(
             subject,
             "an agent is running, but does not listen there",
-            "make it take over the configuration: `lb reload`, or `lb upgrade` if it says so",
+            "apply the configuration: `lb reload`, or `lb upgrade` if the reload asks for it",
         ),
         (None, false) if there.is_empty() => PORT.ok(subject, "free"),
         (None, false) => PORT.ok(subject, "the running agent listens there"),
@@ -123,7 +123,7 @@ fn judge(wanted: &Wanted, listeners: &[Listener], agent: Option<i32>) -> Finding
             subject,
             format!("{other} listens there"),
             format!(
-                "run this as root, which shows whether it is the agent; or {}",
+                "run this as root to see whether it is the agent; or {}",
                 other.how_to_stop()
             ),
         ),
@@ -134,7 +134,7 @@ fn judge(wanted: &Wanted, listeners: &[Listener], agent: Option<i32>) -> Finding
         ),
         (Some(other), false) => PORT.fail(
             subject,
-            format!("{other} listens there: the agent cannot"),
+            format!("{other} listens there, so the agent cannot"),
             format!(
                 "{}; or change the address in the configuration",
                 other.how_to_stop()
@@ -178,8 +178,7 @@ fn judge_addresses(config: &Config, present: &HashSet<IpAddr>) -> Vec<Finding> {
                     (Some(virtual_ips), false) if !address.is_unspecified() => ADDRESS.warn(
                         address,
                         format!("stays with this host: it is not a virtual IP of the pair ({virtual_ips})"),
-                        "let the service listen on a virtual IP, on both hosts; ignore this if it is for \
-                         this host only",
+                        "let the service listen on a virtual IP, on both hosts; ignore this if the service is for this host only",
                     ),
                     _ => ADDRESS.ok(address, "on an interface of this host"),
                 };

@@ -23,7 +23,7 @@ const BURST: u32 = 6;
 /// The interval at which one more event of a kind and subject may be recorded by itself.
 const REFILL: Duration = Duration::from_secs(600);
 /// Highest number of pairs of kind and subject whose rates are remembered; if there are more, all
-/// rates are forgotten and begin anew.
+/// rates are forgotten and start again.
 const SUBJECTS: usize = 4 * CAPACITY;
 
 /// Selects events: those that fulfil all of these conditions.

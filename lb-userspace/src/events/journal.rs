@@ -98,7 +98,7 @@ impl Journal {
     pub fn open(&self, path: &Path) {
         let earlier = file::read(path).unwrap_or_else(|error| {
             tracing::warn!(
-                %error, path = %path.display(), "cannot read the file of events: earlier events are lost"
+                %error, path = %path.display(), "cannot read the events file: earlier events are lost"
             );
             Vec::new()
         });
@@ -233,7 +233,7 @@ fn log_problem(path: &Path, before: Option<&str>, written: &io::Result<()>) {
     let path = path.display();
     match (before, written) {
         (None, Err(error)) => tracing::warn!(
-            %error, %path, "cannot write the file of events: they are kept in memory, and it is tried again"
+            %error, %path, "cannot write the events file: events are kept in memory, and the write is retried"
         ),
         (Some(_), Ok(())) => tracing::info!(%path, "events are saved again"),
         _ => {}

@@ -51,14 +51,14 @@ kinds! {
         "The agent {version} started[ after {previous}]: {configuration}"
         "The agent started.";
     AgentUpgraded "agent_upgraded" "agent"
-        "The agent {version} took over from the process before it: {configuration}"
-        "A new process took over from the one that ran (`lb upgrade`).";
+        "The agent {version} took over from the previous process: {configuration}"
+        "A new process took over from the running one (`lb upgrade`).";
     UpgradeFailed "upgrade_failed" "agent"
         "The upgrade failed and the running agent continues to serve: {error}"
         "`lb upgrade` failed.";
     AgentStopping "agent_stopping" "agent"
-        "The agent stops: {reason}"
-        "The agent was told to stop, or has to.";
+        "The agent is stopping: {reason}"
+        "The agent is stopping, on request or because of a failure.";
     ConfigurationLoaded "configuration_loaded" "{file}"
         "A new configuration is in force: {changed}"
         "A reload put a new configuration in force.";
@@ -135,17 +135,17 @@ kinds! {
         "This host took the address: it was added to {interface}"
         "A virtual IP was added to this host.";
     AddressRemoved "address_removed" "{address}"
-        "This host gave the address up: it was removed from {interface}"
+        "This host released the address: it was removed from {interface}"
         "A virtual IP was removed from this host.";
     ElasticIpOwner "elastic_ip_owner" "Elastic IP"
         "The EC2 API says that the Elastic IP belongs to {owner}[ and no longer to {before}]"
         "The EC2 API named another owner of the Elastic IP than before.";
     Ec2Failed "ec2_failed" "EC2 API"
-        "A call of the EC2 API failed: {error}"
-        "Calls of the EC2 API fail, or fail for another reason than before.";
+        "A call to the EC2 API failed: {error}"
+        "Calls to the EC2 API fail, or fail for another reason than before.";
     Ec2Restored "ec2_restored" "EC2 API"
-        "Calls of the EC2 API succeed again"
-        "Calls of the EC2 API succeed again.";
+        "Calls to the EC2 API succeed again"
+        "Calls to the EC2 API succeed again.";
     NotifyFailed "notify_failed" "{state}"
         "The notify command failed: {reason}"
         "A command of `[ha.notify]` failed.";
@@ -168,8 +168,8 @@ kinds! {
         "The certificate for {domains} was renewed, valid until {until}"
         "A certificate was renewed by ACME.";
     CertificateFailed "certificate_failed" "{service}"
-        "No certificate was obtained, the next order begins at {again}: {error}"
-        "An order of a certificate failed.";
+        "No certificate was obtained; the next order begins at {again}: {error}"
+        "A certificate order failed.";
     CertificateReceived "certificate_received" "[{service}][{files}]"
         "The peer sent a certificate[ for service {service}][: {files}]"
         "Certificates were received from the peer and installed.";
@@ -180,8 +180,8 @@ kinds! {
         "The certificate expired on {expires}"
         "A certificate in use has expired.";
     LogLevelChanged "log_level_changed" "log"
-        "The level of the log is {level} now: {reason}"
-        "The level of the log was changed, or its time has passed (`lb log-level`).";
+        "The log level is now {level}: {reason}"
+        "The log level was changed, or its time has expired (`lb log-level`).";
     LimitReached "limit_reached" "{limit}"
         "A limit was reached: {effect}"
         "A limit was reached: of client connections or of file descriptors.";

@@ -110,7 +110,7 @@ impl Logging {
         let mut expired = false;
         let changed = self.change(|level| expired = level.expire(now));
         if expired && changed.is_ok() {
-            self.announce("the time that the operator set has passed");
+            self.announce("the time that the operator set has expired");
         }
     }
 
@@ -130,9 +130,9 @@ impl Logging {
             level,
             reason,
             event = "log_level_changed",
-            "the level of the log changed"
+            "the log level changed"
         );
-        format!("the level of the log is {level} now: {reason}")
+        format!("the log level is now {level}: {reason}")
     }
 
     /// Changes the levels of the log by `change`, and puts the resulting level in force if it
@@ -151,7 +151,7 @@ impl Logging {
             level.in_force().to_owned()
         };
         let filter = parse(&levels)?;
-        let failed = |error| format!("cannot change the level of the log: {error}");
+        let failed = |error| format!("cannot change the log level: {error}");
         control.filter.reload(filter).map_err(failed)
     }
 }

@@ -1,4 +1,4 @@
-//! Metric families: name, type, labels and help text. Each room (module of the agent) declares the
+//! Metric families: name, type, labels and help text. Each module of the agent declares the
 //! families of its own metrics.
 
 use prometheus_client::metrics::MetricType;
@@ -16,7 +16,7 @@ pub struct Family {
     pub labels: &'static [&'static str],
 }
 
-/// Declares the metric families of a room (module of the agent): a constant for each family, and
+/// Declares the metric families of a module of the agent: a constant for each family, and
 /// `FAMILIES` with all of them in the order in which a scrape shows them. A test compares the
 /// families with the reference page, `docs/metrics.md`.
 macro_rules! families {

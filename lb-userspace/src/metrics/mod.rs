@@ -1,11 +1,11 @@
-//! The part of the metrics that all rooms share: families, encoding of samples, and the text
+//! The part of the metrics that all modules share: families, encoding of samples, and the text
 //! formats.
 //!
-//! A room (module of the agent) that counts something declares its metric families and encodes them
+//! A module of the agent that counts something declares its metric families and encodes them
 //! itself: `dataplane/metrics.rs`, `proxy/counters/metrics.rs`, and so on, each a [`Collector`]
-//! over the room's own snapshot. The agent registers the collectors for each scrape
-//! (`agent/report/metrics.rs`) and keeps nothing between scrapes. This room depends on no other
-//! room.
+//! over the module's own snapshot. The agent registers the collectors for each scrape
+//! (`agent/report/metrics.rs`) and keeps nothing between scrapes. This module depends on no other
+//! one.
 
 mod family;
 mod format;

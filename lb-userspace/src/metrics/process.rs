@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_tells_all_of_it() {
+    fn every_figure_of_this_process_is_read() {
         let reading = ProcessReading::now(SystemTime::now());
         assert!(reading.cpu.is_some());
         assert!(reading.resident_bytes.is_some_and(|bytes| bytes > 100_000));

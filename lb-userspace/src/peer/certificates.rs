@@ -41,7 +41,7 @@ pub type Inspect = fn(&[u8]) -> Result<CertificateFacts, String>;
 
 /// A message about certificate files from one host to the other.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub enum CertificateWord {
+pub enum CertificateMessage {
     /// Announces all certificates of the sending host, by the path of the file.
     Have(BTreeMap<String, CertificateFacts>),
     /// Requests the file at this path, provided that it still holds the certificate with this
@@ -79,9 +79,9 @@ pub struct Certificates {
 
 /// What follows from a message of the peer about certificate files.
 #[derive(Debug, Default, PartialEq)]
-pub struct Heard {
+pub struct Received {
     /// The messages to send to the peer in reply.
-    pub say: Vec<CertificateWord>,
+    pub replies: Vec<CertificateMessage>,
     /// The paths of files that were replaced, whose certificates must be loaded again.
     pub replaced: Vec<PathBuf>,
 }
@@ -138,7 +138,7 @@ impl Certificates {
     pub fn have(
         &mut self,
         ours: impl IntoIterator<Item = (PathBuf, CertificateFacts)>,
-    ) -> Option<CertificateWord> {
+    ) -> Option<CertificateMessage> {
         let text =
             |(path, facts): (PathBuf, _)| Some((path.into_os_string().into_string().ok()?, facts));
         let ours = ours.into_iter().filter_map(text).take(MOST_SHOWN);
@@ -147,15 +147,15 @@ impl Certificates {
             return None;
         }
         self.ours = ours;
-        self.theirs.is_some().then(|| self.told())
+        self.theirs.is_some().then(|| self.announcement())
     }
 
     /// Records that the link to the peer came up. Returns the message that announces this host's
     /// certificates to the peer.
-    pub fn link_up(&mut self) -> CertificateWord {
+    pub fn link_up(&mut self) -> CertificateMessage {
         self.theirs = Some(BTreeMap::new());
         self.wanted.clear();
-        self.told()
+        self.announcement()
     }
 
     /// Records that the link to the peer went down, and forgets the peer's certificates.
@@ -166,16 +166,18 @@ impl Certificates {
 
     /// Handles a message from the peer. If this host has `share_certificates` set, this may read a
     /// certificate file to send it, or replace one by the peer's.
-    pub fn heard(&mut self, word: CertificateWord, now: SystemTime) -> Heard {
-        let mut heard = Heard::default();
-        match word {
-            CertificateWord::Have(theirs) => heard.say = self.compare(theirs, now),
-            CertificateWord::Want(path, fingerprint) => {
-                heard.say.extend(self.give(path, fingerprint));
+    pub fn receive(&mut self, message: CertificateMessage, now: SystemTime) -> Received {
+        let mut received = Received::default();
+        match message {
+            CertificateMessage::Have(theirs) => received.replies = self.compare(theirs, now),
+            CertificateMessage::Want(path, fingerprint) => {
+                received.replies.extend(self.give(path, fingerprint));
             }
-            CertificateWord::File(path, bytes) => heard.replaced.extend(self.take(&path, &bytes)),
+            CertificateMessage::File(path, bytes) => {
+                received.replaced.extend(self.take(&path, &bytes));
+            }
         }
-        heard
+        received
     }
 
     /// Returns the differences between the certificates of both hosts; none while the link to the
@@ -194,8 +196,8 @@ impl Certificates {
         differences.collect()
     }
 
-    fn told(&self) -> CertificateWord {
-        CertificateWord::Have(self.ours.clone())
+    fn announcement(&self) -> CertificateMessage {
+        CertificateMessage::Have(self.ours.clone())
     }
 
     /// Compares the peer's certificates with this host's. Returns the messages that request the
@@ -204,14 +206,14 @@ impl Certificates {
         &mut self,
         theirs: BTreeMap<String, CertificateFacts>,
         now: SystemTime,
-    ) -> Vec<CertificateWord> {
+    ) -> Vec<CertificateMessage> {
         let mut wants = Vec::new();
         for (path, newer) in &theirs {
             let ours = self.ours.get(path);
             let shares = self.shares && !self.obtained.contains(path);
             if shares && ours.is_some_and(|ours| ours.gives_way_to(newer, now)) {
                 self.wanted.insert(path.clone(), newer.clone());
-                wants.push(CertificateWord::Want(path.clone(), newer.fingerprint));
+                wants.push(CertificateMessage::Want(path.clone(), newer.fingerprint));
             }
         }
         self.theirs = Some(theirs);
@@ -221,7 +223,7 @@ impl Certificates {
     /// Returns the message with a file that this host announced, if this host has
     /// `share_certificates` set and the file still holds the announced certificate with this
     /// `fingerprint`; otherwise `None`.
-    fn give(&self, path: String, fingerprint: [u8; 32]) -> Option<CertificateWord> {
+    fn give(&self, path: String, fingerprint: [u8; 32]) -> Option<CertificateMessage> {
         let told = self.ours.get(&path)?;
         if !self.shares || told.fingerprint != fingerprint {
             tracing::info!(file = %path, "the peer requested a file that this host does not share");
@@ -230,7 +232,7 @@ impl Certificates {
         match file::read(Path::new(&path), told, self.inspect) {
             Ok(bytes) => {
                 tracing::info!(file = %path, "sent a certificate to the peer");
-                Some(CertificateWord::File(path, FileBytes(bytes)))
+                Some(CertificateMessage::File(path, FileBytes(bytes)))
             }
             Err(error) => {
                 tracing::warn!(file = %path, %error, "cannot send a certificate to the peer");

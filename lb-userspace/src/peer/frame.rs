@@ -1,10 +1,10 @@
 //! The messages of the link between the agents: the greeting at its beginning, and the frames that
 //! follow the greeting.
 
-use lb_ha::pair::Word;
+use lb_ha::pair::PairMessage;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{CertificateWord, record::Lane};
+use super::{CertificateMessage, record::Lane};
 use crate::{acme, pool::OverridesMessage, tickets};
 
 /// The version of the protocol of the link between the agents. It must change with every change to
@@ -72,7 +72,7 @@ pub enum Message {
     /// The operator overrides of backends.
     Drains(OverridesMessage),
     /// An announcement of certificates, a request for a certificate file, or such a file.
-    Certificates(CertificateWord),
+    Certificates(CertificateMessage),
     /// The state of certificates that are obtained by ACME. It is sent only to a peer that supports
     /// this message.
     Acme(acme::PeerMessage),
@@ -97,7 +97,7 @@ pub(super) enum Urgent {
     /// Permits the receiver to send this many more messages with flows.
     Credit(u32),
     /// A message about who is active: a heartbeat, or a message of a hand-over of the active role.
-    Word(Word),
+    Pair(PairMessage),
 }
 
 /// A frame that was received, on any lane (each class of urgency has a lane).
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_frame_survives_the_wire_and_only_whole() {
-        let frame = Urgent::Word(Word::Ask);
+        let frame = Urgent::Pair(PairMessage::Ask);
         let bytes = encode(Lane::Urgent, &frame).expect("short");
         let back = Frame::decode(Lane::Urgent, bytes.clone());
         assert_eq!(back, Some(Frame::Urgent(frame)));

@@ -39,12 +39,12 @@ use std::{
     time::Duration,
 };
 
-use lb_ha::pair::Word;
+use lb_ha::pair::PairMessage;
 use tokio::{net::TcpStream, sync::mpsc, task::JoinSet};
 
 pub use certificates::{
-    CertificateFacts, CertificateWord, Certificates, Difference, DifferenceKind, FileBytes,
-    FileError, Heard, Inspect,
+    CertificateFacts, CertificateMessage, Certificates, Difference, DifferenceKind, FileBytes,
+    FileError, Inspect, Received,
 };
 pub use credit::{FlowChunk, Flows};
 pub use frame::Message;
@@ -76,7 +76,7 @@ pub enum Event {
     Down(DownReason),
     /// The peer sent a message about who is active: a heartbeat, or a message of a hand-over of the
     /// active role.
-    Word(Word),
+    PairMessage(PairMessage),
     /// The peer sent a part of the state that the hosts share.
     Message(Message),
 }
@@ -226,9 +226,9 @@ impl Link {
 
     /// Sends a message about who is active, such as a heartbeat. Never waits: returns false if
     /// there is no session, or if so many messages wait that it would arrive too late.
-    pub fn send_word(&self, word: Word) -> bool {
+    pub fn send_pair_message(&self, message: PairMessage) -> bool {
         let current = self.shared.current();
-        let sent = current.is_some_and(|bulk| bulk.handle.urgent(Urgent::Word(word)));
+        let sent = current.is_some_and(|bulk| bulk.handle.urgent(Urgent::Pair(message)));
         if !sent {
             self.shared.counters.dropped_words.fetch_add(1, Relaxed);
         }

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+    fn a_secret_that_others_can_read_is_refused_with_the_command_that_fixes_it() {
         let folder = folder();
         Secret::create(&file(&folder), false).expect("made");
         for (mode, good) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_told_in_a_sentence() {
+    fn an_invalid_secret_is_refused_with_a_sentence() {
         let folder = folder();
         let error = Secret::read(&file(&folder)).expect_err("missing");
         assert!(error.to_string().contains("lb peer init"), "{error}");

@@ -192,8 +192,13 @@ impl<'a> Session<'a> {
                 .credit
                 .grant(messages)
                 .ok_or_else(|| malformed("credit for nothing")),
-            Frame::Urgent(Urgent::Word(word)) => {
-                if self.outlets.events.try_send(Event::Word(word)).is_err() {
+            Frame::Urgent(Urgent::Pair(message)) => {
+                if self
+                    .outlets
+                    .events
+                    .try_send(Event::PairMessage(message))
+                    .is_err()
+                {
                     self.counters.dropped_words.fetch_add(1, Relaxed);
                 }
                 Ok(())

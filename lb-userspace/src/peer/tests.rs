@@ -115,7 +115,7 @@ impl Started {
         loop {
             match self.event().await {
                 Event::Down(reason) => return reason,
-                Event::Word(_) => {}
+                Event::PairMessage(_) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -168,10 +168,10 @@ async fn two_hosts_with_one_secret_find_each_other_and_talk() {
     assert_eq!((seen.node.as_str(), seen.address), ("lb-2", net.host(B)));
     let seen = b.up().await;
     assert_eq!((seen.node.as_str(), seen.address), ("lb-1", net.host(A)));
-    assert!(a.link.send_word(Word::Ask));
-    assert!(b.link.send_word(Word::TakeOver));
-    assert_eq!(b.event().await, Event::Word(Word::Ask));
-    assert_eq!(a.event().await, Event::Word(Word::TakeOver));
+    assert!(a.link.send_pair_message(PairMessage::Ask));
+    assert!(b.link.send_pair_message(PairMessage::TakeOver));
+    assert_eq!(b.event().await, Event::PairMessage(PairMessage::Ask));
+    assert_eq!(a.event().await, Event::PairMessage(PairMessage::TakeOver));
 
     let keys = tickets::TicketKeys::new().expect("random numbers");
     let message = Message::Tickets(keys.link_up().expect("an offer"));
@@ -217,7 +217,10 @@ async fn a_host_that_starts_again_is_found_again() {
         began.elapsed() < CALM.silence,
         "an end that is said needs no silence"
     );
-    assert!(!a.link.send_word(Word::Ask), "nobody is there");
+    assert!(
+        !a.link.send_pair_message(PairMessage::Ask),
+        "nobody is there"
+    );
     assert!(a.link.bulk().is_none());
     a.until("nobody listens", |view| view.unreached > 0).await;
     let problem = a.link.view().problem.expect("a problem");
@@ -238,7 +241,7 @@ async fn a_sender_of_flows_ends_with_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_versions_tell_each_other_that_they_are_two() {
+async fn hosts_with_different_versions_of_the_link_report_the_difference() {
     let net = Net::new();
     let secret = secret();
     let mut newer = settings(net, A, B);
@@ -275,7 +278,7 @@ async fn a_host_does_not_pair_with_itself() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_told_with_what_to_do() {
+async fn a_port_in_use_is_reported_with_the_fix() {
     let net = Net::new();
     let taken = std::net::TcpListener::bind((net.host(B), PORT)).expect("free");
     let error = Link::start_with(settings(net, B, A), &secret()).expect_err("taken");

@@ -91,7 +91,7 @@ pub struct OverridesMerged {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum OverrideError {
     /// No pool has a backend with this name.
-    #[error("no backend is called {name:?}; there are {}", listed(known))]
+    #[error("there is no backend {name:?}; the backends are {}", listed(known))]
     Unknown {
         /// The name that the operator gave.
         name: String,
@@ -99,7 +99,10 @@ pub enum OverrideError {
         known: Vec<String>,
     },
     /// More than one backend matches the name.
-    #[error("{name:?} could be any of {}; say which one", listed(candidates))]
+    #[error(
+        "{name:?} is ambiguous: it could be any of {}; name one of them",
+        listed(candidates)
+    )]
     Ambiguous {
         /// The name that the operator gave.
         name: String,

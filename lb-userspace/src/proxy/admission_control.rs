@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_is_passed_and_nobody_is_forgotten_among_threads() {
+    fn threads_never_exceed_the_limit_and_all_are_served() {
         const LIMIT: usize = 3;
         let (admission, in_flight) = admission();
         let (most, served) = (AtomicUsize::new(0), AtomicU32::new(0));

@@ -26,7 +26,7 @@ pub(super) struct ChoiceInput {
     /// A hash of the part of the request by which the pool balances; `None` if the pool balances by
     /// no such part, or the request lacks it.
     pub(super) request: Option<u64>,
-    /// Random bits, drawn anew for each choice.
+    /// Random bits, drawn again for each choice.
     pub(super) random: u64,
 }
 

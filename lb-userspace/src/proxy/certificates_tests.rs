@@ -111,7 +111,7 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
-fn a_key_that_others_can_read_is_refused_with_the_command_that_cures_it() {
+fn a_key_that_others_can_read_is_refused_with_the_command_that_fixes_it() {
     let pair = pair(&["a"]);
     for mode in [0o604, 0o660, 0o644, 0o641] {
         let sentence = sentence(&(pair.certificate.clone() + &pair.key), mode);

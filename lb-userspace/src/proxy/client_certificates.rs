@@ -161,7 +161,7 @@ fn read_all<T: PemObject>(paths: &[PathBuf], kind: &str) -> (Vec<T>, Vec<Error>)
             }),
             Ok(text) => match T::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>() {
                 Ok(found) if found.is_empty() => {
-                    errors.push(bad(path, format!("there is no {kind} in it")));
+                    errors.push(bad(path, format!("it contains no {kind}")));
                 }
                 Ok(found) => all.extend(found),
                 Err(error) => errors.push(bad(path, error.to_string())),

@@ -26,7 +26,9 @@ pub enum Error {
     #[error(transparent)]
     AccessLog(access_log::Error),
     /// A worker thread has exited, and cannot carry out the command that it was sent.
-    #[error("a worker of the HTTP front has ended; restart lb and report what its log said last")]
+    #[error(
+        "a worker of the HTTP front has ended; restart lb and report the last lines of its log"
+    )]
     WorkerGone,
     /// The address of a service could not be listened on.
     #[error("service \"{service}\": cannot listen on {address}: {}", listen_hint(.source))]
@@ -145,7 +147,7 @@ pub enum CertificateProblem {
     Pem(#[source] PemProblem),
     /// The file has no certificate in it.
     #[error(
-        "there is no certificate in it; it must hold the certificate chain and its key, both as PEM; {0}"
+        "it contains no certificate; it must hold the certificate chain and its key, both as PEM; {0}"
     )]
     NoCertificate(Contents),
     /// The file has no private key in it.

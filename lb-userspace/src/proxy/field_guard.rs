@@ -162,8 +162,8 @@ impl<S> FieldGuard<S> {
                 self.passing = frame.end;
                 continue;
             }
-            // Frame headers count towards the limit, so a client cannot continue a block for ever
-            // with empty frames.
+            // Frame headers count towards the limit, so a client cannot continue a block
+            // indefinitely with empty frames.
             let is_long = frame.end - self.scanned > FRAME_HEAD + MAX_FRAME;
             if is_long || frame.end > self.limit {
                 return self.fail();

@@ -38,7 +38,7 @@ use crate::{
     config::{Http, Name},
 };
 
-/// A service as one worker serves it. Its settings change in place, so that connections go on.
+/// A service as one worker serves it. Its settings change in place, so that connections continue.
 #[derive(Debug)]
 pub(super) struct Front {
     /// The name of the service.

@@ -193,8 +193,9 @@ impl Proxy {
 
     /// Replaces the set of services that the front serves. Everything that can fail comes first:
     /// reading certificates, binding new listeners. Then the workers switch: listeners whose
-    /// address stays go on, removed listeners stop accepting and let their connections finish, and
-    /// new handshakes use the new certificates. The number of workers stays what it was at start.
+    /// address stays continue, removed listeners stop accepting and let their connections finish,
+    /// and new handshakes use the new certificates. The number of workers stays what it was at
+    /// start.
     ///
     /// # Errors
     /// Everything that is wrong with the services; nothing has changed then.
@@ -284,7 +285,7 @@ impl Proxy {
 
     /// Reads the certificates, certificate authorities and revocation lists of all services (the
     /// files that [`tls_files`] returns) again, and uses them from the next handshake on. Existing
-    /// connections go on. If a file cannot be used, its previous content stays in use.
+    /// connections continue. If a file cannot be used, its previous content stays in use.
     ///
     /// # Errors
     /// Every file that cannot be used; the other files are in use then.

@@ -27,7 +27,7 @@ pub(super) struct Retries {
     allowed: u8,
     /// Number of retries so far that count against `allowed`.
     used: u8,
-    /// How long, from the first refused connection on, the request may go on to another backend.
+    /// How long, from the first refused connection on, the request may be sent to another backend.
     refusals_for: Duration,
     refused_since: Option<Instant>,
     /// Whether a reused connection turned out to be closed: from then on, the request uses no idle
@@ -37,7 +37,7 @@ pub(super) struct Retries {
 
 impl Retries {
     /// Creates the state for a request to a pool with `allowed` retries. If backends refuse the
-    /// connection, the request goes on to another backend until `refusals_for` after the first
+    /// connection, the request is sent to another backend until `refusals_for` after the first
     /// refusal.
     pub(super) fn new(allowed: u8, refusals_for: Duration) -> Self {
         Self {

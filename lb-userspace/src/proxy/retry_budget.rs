@@ -153,7 +153,7 @@ mod tests {
                 sent += u32::from(budget.retry(allowance(20, 10), now));
             }
         }
-        // In addition to 20 % of the requests, ten retries a second are allowed, and at the start
+        // In addition to 20 % of the requests, ten retries per second are allowed, and at the start
         // those of ten seconds at once.
         let most = f64::from(requests) * 1.2 + 10.0 * 70.0;
         let sent = f64::from(sent);

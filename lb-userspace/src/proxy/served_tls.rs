@@ -133,7 +133,7 @@ impl ServedTls {
 }
 
 impl ServedTls {
-    /// For each file that could not be read anew, puts the content that is in use already into
+    /// For each file that could not be read again, puts the content that is in use already into
     /// `loaded`.
     fn keep_what_is_missing(&self, settings: &Settings<'_>, loaded: &mut Loaded) {
         let mut read = std::mem::take(&mut loaded.certificates);

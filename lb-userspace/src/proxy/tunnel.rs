@@ -112,7 +112,7 @@ enum Stage {
     Reading,
     /// Bytes were written that may have to be flushed.
     Writing,
-    /// The side that is read from has ended; the other side must still be told.
+    /// The side that is read from has ended; the other side must still be notified.
     Ending,
     Ended,
 }
@@ -132,7 +132,7 @@ impl<'a> Direction<'a> {
     }
 
     /// Carries the bytes that are available. Ready when the side that is read from has ended and
-    /// the other side was told.
+    /// the other side was notified.
     fn poll(
         &mut self,
         from: &mut (impl AsyncRead + Unpin),

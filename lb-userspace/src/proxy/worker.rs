@@ -465,7 +465,7 @@ async fn handle_accept_error(error: &io::Error, connections: &Connections) {
             tracing::warn!(
                 limit = "file descriptors",
                 %error,
-                effect = "no connection is accepted for now; raise LimitNOFILE if this persists",
+                effect = "new connections are not accepted for now; raise LimitNOFILE if this persists",
                 event = "limit_reached",
                 "cannot accept connections"
             );

@@ -106,7 +106,7 @@ impl TicketKeys {
                     }
                 },
                 Action::Publish => self.0.ring.store(Arc::new(Keyring::of(&rotation))),
-                Action::Tell(told) => offer = Some(told),
+                Action::Send(told) => offer = Some(told),
             }
         }
         offer

@@ -69,7 +69,7 @@ pub enum Action {
     /// keys.
     Publish,
     /// Send this host's keys to the peer.
-    Tell(Offer),
+    Send(Offer),
 }
 
 impl Rotation {
@@ -92,7 +92,7 @@ impl Rotation {
                 self.active = active;
                 self.tick(now)
             }
-            Event::LinkUp => vec![Action::Tell(self.offer(now))],
+            Event::LinkUp => vec![Action::Send(self.offer(now))],
             Event::Received(offer) => self.received(now, offer),
         }
     }
@@ -121,7 +121,7 @@ impl Rotation {
         self.keys.push(Key::new(material, now));
         self.sort();
         self.forget(now);
-        vec![Action::Publish, Action::Tell(self.offer(now))]
+        vec![Action::Publish, Action::Send(self.offer(now))]
     }
 
     fn received(&mut self, now: Time, offer: Offer) -> Vec<Action> {

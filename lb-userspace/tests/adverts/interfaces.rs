@@ -40,7 +40,7 @@ fn an_interface_that_is_down_for_a_while_is_borne() -> Result<()> {
 }
 
 #[test]
-fn an_interface_that_is_made_anew_is_heard_again() -> Result<()> {
+fn adverts_pass_again_over_an_interface_that_was_recreated() -> Result<()> {
     for setup in both_casts() {
         let stage = Stage::raise()?;
         let mut ours = Ours::open(&stage, &setup)?;

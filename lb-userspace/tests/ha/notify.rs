@@ -95,7 +95,7 @@ async fn a_command_gets_the_arguments_of_keepalived_and_nothing_else() {
     );
     command.push("eth0".to_owned());
     let notifier = Notifier::start(&node(), all(&command));
-    notifier.tell(Role::Master, 150);
+    notifier.role_changed(Role::Master, 150);
     becomes("it ran", || notifier.view().last.is_some()).await;
     assert_eq!(folder.log(), ["eth0 INSTANCE lb-a MASTER 150"]);
     let environment = lines(&folder.path("log.env"));
@@ -122,8 +122,8 @@ async fn of_a_burst_the_first_and_the_last_are_run_and_never_two_at_once() {
     );
     let notifier = Notifier::start(&node(), all(&command));
     for round in 0..25 {
-        notifier.tell(Role::Master, 2 * round + 1);
-        notifier.tell(Role::Backup, 2 * round + 2);
+        notifier.role_changed(Role::Master, 2 * round + 1);
+        notifier.role_changed(Role::Backup, 2 * round + 2);
     }
     becomes("the last one ran", || {
         folder.log().last().is_some_and(|line| line == "BACKUP 50")
@@ -163,7 +163,7 @@ async fn a_role_with_a_command_has_counters_of_zero_before_its_first_run() {
         notifier.view().runs.len() == 16
     })
     .await;
-    notifier.tell(Role::Backup, 100);
+    notifier.role_changed(Role::Backup, 100);
     becomes("it failed", || notifier.view().last.is_some()).await;
     assert_eq!(notifier.view().runs[&(Role::Backup, Outcome::Failed)], 1);
 }
@@ -178,7 +178,7 @@ async fn a_role_without_a_command_passes_over_one_that_waits() {
     };
     let notifier = Notifier::start(&node(), commands);
     for role in [Role::Fault, Role::Master, Role::Backup] {
-        notifier.tell(role, 100);
+        notifier.role_changed(role, 100);
     }
     becomes("the fault is over", || notifier.view().last.is_some()).await;
     notifier.stop(100).await;
@@ -193,13 +193,13 @@ async fn what_fails_is_said_with_its_last_line_and_the_next_one_is_run() {
         "echo begun; yes nonsense | head -c 5000000 >&2; echo; echo no route to the gateway; exit 3",
     );
     let notifier = Notifier::start(&node(), all(&command));
-    notifier.tell(Role::Master, 100);
+    notifier.role_changed(Role::Master, 100);
     becomes("it ended", || notifier.view().last.is_some()).await;
     let last = notifier.view().last.expect("a run");
     assert_eq!(last.outcome, Outcome::Failed);
     assert_eq!(last.message, "exit status: 3: no route to the gateway");
     notifier.apply(all(&["/nowhere/at/all".to_owned()]));
-    notifier.tell(Role::Backup, 100);
+    notifier.role_changed(Role::Backup, 100);
     becomes("that one failed", || {
         notifier
             .view()
@@ -224,7 +224,7 @@ async fn what_a_command_puts_into_the_background_stays_and_delays_nothing() {
     );
     let notifier = Notifier::start(&node(), all(&command));
     let begun = Instant::now();
-    notifier.tell(Role::Master, 100);
+    notifier.role_changed(Role::Master, 100);
     becomes("it ended", || notifier.view().last.is_some()).await;
     assert!(
         begun.elapsed() < Duration::from_secs(3),
@@ -250,10 +250,10 @@ async fn the_end_waits_for_its_command_and_cuts_off_one_that_hangs() {
         ..all(&ends)
     };
     let notifier = Notifier::start(&node(), commands);
-    notifier.tell(Role::Master, 100);
+    notifier.role_changed(Role::Master, 100);
     becomes("it hangs", || folder.log() == ["MASTER"]).await;
     let begun = Instant::now();
-    notifier.tell(Role::Backup, 90);
+    notifier.role_changed(Role::Backup, 90);
     notifier.stop(90).await;
     let took = begun.elapsed();
     assert_eq!(folder.log(), ["MASTER", "STOP 90"]);
@@ -272,7 +272,7 @@ async fn a_notifier_that_is_dropped_leaves_no_process_behind() {
         "sleep 60 & echo $! >>$LOG.child; echo $3 >>$LOG; wait",
     );
     let notifier = Notifier::start(&node(), all(&command));
-    notifier.tell(Role::Master, 100);
+    notifier.role_changed(Role::Master, 100);
     becomes("it hangs", || folder.log() == ["MASTER"]).await;
     drop(notifier);
     let child = folder.path("log.child");

@@ -37,7 +37,7 @@ pub(crate) fn told(chunks: &mut Receiver<Vec<u8>>) -> Vec<Vec<u8>> {
     std::iter::from_fn(|| match chunks.try_recv() {
         Ok(chunk) => Some(chunk),
         Err(TryRecvError::Empty) => None,
-        Err(TryRecvError::Disconnected) => panic!("it goes on telling"),
+        Err(TryRecvError::Disconnected) => panic!("it keeps exporting"),
     })
     .collect()
 }
@@ -117,7 +117,7 @@ fn the_other_host_carries_connections_on_as_the_first_would_have() {
         let mut connections: Vec<_> = first.map(open).collect();
         // The backend does not answer this SYN, so the connection is not exported to the peer.
         sent(&stage, client(1000), SYN);
-        let mut receiver = stage.dataplane.flows().export().expect("it tells");
+        let mut receiver = stage.dataplane.flows().export().expect("exporting");
         let mut chunks = pass(&mut receiver);
         connections.extend(second.map(open));
         eventually("changes are exported", SOON, || {
@@ -150,7 +150,7 @@ fn the_other_host_carries_connections_on_as_the_first_would_have() {
 }
 
 #[test]
-fn connections_through_a_further_source_address_are_counted_and_not_told_of() {
+fn connections_through_a_further_source_address_are_counted_and_not_sent() {
     on_a_host(|| {
         let stage = Stage::raise_as(&Setup {
             balance: Balance::RoundRobin,
@@ -162,7 +162,7 @@ fn connections_through_a_further_source_address_are_counted_and_not_told_of() {
         // Half of the connections are sent to the peer in the first pass over the connection table,
         // the other half when they are established.
         let mut connections: Vec<FlowKey> = (0..50).map(open).collect();
-        let mut receiver = stage.dataplane.flows().export().expect("it tells");
+        let mut receiver = stage.dataplane.flows().export().expect("exporting");
         let mut chunks = pass(&mut receiver);
         connections.extend((50..100).map(open));
         let (own, further): (Vec<_>, Vec<_>) = connections
@@ -198,7 +198,7 @@ fn connections_through_a_further_source_address_are_counted_and_not_told_of() {
 fn a_connection_that_ends_at_the_active_host_ends_at_the_other() {
     let (chunks, back) = on_a_host(|| {
         let stage = Stage::raise(Balance::RoundRobin);
-        let mut receiver = stage.dataplane.flows().export().expect("it tells");
+        let mut receiver = stage.dataplane.flows().export().expect("exporting");
         let mut chunks = pass(&mut receiver);
         let back = opened(&stage, client(1));
         sent(&stage, client(1), FIN_ACK);
@@ -250,7 +250,7 @@ fn bytes(chunks: &[Chunk]) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_whole_pass_removes_what_the_peer_no_longer_tells_of() {
+fn a_whole_pass_removes_flows_that_the_peer_no_longer_has() {
     on_a_host(|| {
         let stage = other_host();
         let [stays, goes] = [record(1, 6, 20_000), record(2, 7, 20_001)];
@@ -338,24 +338,24 @@ fn what_this_host_cannot_carry_on_is_left_out_and_counted_by_reason() {
 }
 
 #[test]
-fn a_host_that_tells_takes_nothing_in_until_it_stops() {
+fn a_host_that_exports_flows_imports_none_until_it_stops() {
     on_a_host(|| {
         let stage = other_host();
         let flows = stage.dataplane.flows();
         let chunk = encode(&Chunk::Records(vec![record(1, 6, 20_000)]));
-        let mut receiver = flows.export().expect("it tells");
+        let mut receiver = flows.export().expect("exporting");
         pass(&mut receiver);
         assert_eq!(flows.import(&chunk).expect("it is read").flows, 0);
         drop(receiver);
-        eventually("it stops telling", SOON, || !flows.counters().telling);
-        eventually("it takes connections in", SOON, || {
+        eventually("it stops exporting", SOON, || !flows.counters().exporting);
+        eventually("it imports connections", SOON, || {
             flows.import(&chunk).expect("it is read").flows == 1
         });
     });
 }
 
 #[test]
-fn a_host_that_is_active_takes_nothing_in_even_without_a_peer_to_tell() {
+fn an_active_host_imports_no_flows_even_without_a_peer() {
     on_a_host(|| {
         let stage = other_host();
         let flows = stage.dataplane.flows();
@@ -366,13 +366,13 @@ fn a_host_that_is_active_takes_nothing_in_even_without_a_peer_to_tell() {
         assert!(skipped.contains(&("active", 1)), "{skipped:?}");
         // An export of flows that began and ended with the link to the peer does not make an active
         // host accept imported flows.
-        let mut receiver = flows.export().expect("it tells");
+        let mut receiver = flows.export().expect("exporting");
         pass(&mut receiver);
         drop(receiver);
-        eventually("it stops telling", SOON, || !flows.counters().telling);
+        eventually("it stops exporting", SOON, || !flows.counters().exporting);
         assert_eq!(flows.import(&chunk).expect("it is read").flows, 0);
         flows.set_active(false);
-        eventually("it takes connections in", SOON, || {
+        eventually("it imports connections", SOON, || {
             flows.import(&chunk).expect("it is read").flows == 1
         });
     });
@@ -418,12 +418,12 @@ fn told_to_backend(record: &Record) -> Vec<u8> {
 }
 
 #[test]
-fn changes_that_had_no_room_are_counted_and_the_next_pass_tells_of_them() {
+fn lost_changes_are_counted_and_sent_in_the_next_pass() {
     const BUSY: u32 = 38_000;
     const LAST: u32 = 500;
     let (chunks, packets, expected) = on_a_host(|| {
         let stage = Stage::raise(Balance::RoundRobin);
-        let mut receiver = stage.dataplane.flows().export().expect("it tells");
+        let mut receiver = stage.dataplane.flows().export().expect("exporting");
         let mut chunks = pass(&mut receiver);
         // The receiver of the exported chunks reads nothing: first the channel to it fills up, then
         // the ring buffer of the kernel.
@@ -464,7 +464,7 @@ fn a_hundred_thousand_connections_are_carried_over() {
             .map(|number| (client(number), opened(&stage, client(number))))
             .collect();
         let began = Instant::now();
-        let mut receiver = stage.dataplane.flows().export().expect("it tells");
+        let mut receiver = stage.dataplane.flows().export().expect("exporting");
         let chunks = pass(&mut receiver);
         println!("{MANY} connections exported in {:?}", began.elapsed());
         let packets = segments(&connections[connections.len() - 1000..]);

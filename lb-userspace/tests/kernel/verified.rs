@@ -26,7 +26,7 @@ fn the_verifier_is_done_with_each_program_long_before_its_limit() {
         let _stage = Stage::raise(Balance::RoundRobin);
         let connections = stage::settings().pin_path.join("maps/connections");
         let connections = MapInfo::from_pin(connections).expect("it is pinned").id();
-        // Programs are told apart by their maps, because other tests have loaded programs with
+        // Programs are distinguished by their maps, because other tests have loaded programs with
         // these names, too.
         let is_ours = |program: &ProgramInfo| {
             let maps = program

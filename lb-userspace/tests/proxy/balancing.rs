@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Returns a backend that answers with its name and the cookies that it received.
-fn telling(name: &'static str) -> Backend {
+fn naming_itself(name: &'static str) -> Backend {
     Backend::answering(move |seen| {
         let cookies = header(&seen.head, "Cookie").unwrap_or("-");
         ok(format!("{name} {cookies}").as_bytes())
@@ -81,7 +81,11 @@ fn who(response: &Response) -> String {
 
 #[test]
 fn a_cookie_keeps_a_client_with_its_backend() {
-    let site = sticky_site(&[telling("one"), telling("two"), telling("three")]);
+    let site = sticky_site(&[
+        naming_itself("one"),
+        naming_itself("two"),
+        naming_itself("three"),
+    ]);
     for _ in 0..6 {
         let first = ask(&site, "");
         let cookie = given(&first).expect("a cookie");
@@ -99,7 +103,11 @@ fn a_cookie_keeps_a_client_with_its_backend() {
 
 #[test]
 fn a_cookie_keeps_a_client_over_http2() {
-    let site = sticky_site(&[telling("one"), telling("two"), telling("three")]);
+    let site = sticky_site(&[
+        naming_itself("one"),
+        naming_itself("two"),
+        naming_itself("three"),
+    ]);
     let url = format!("https://{}/", site.address);
     let ask = |cookies: &[&str]| {
         let lines = cookies.iter().flat_map(|cookie| ["--header", cookie]);
@@ -126,7 +134,7 @@ fn a_cookie_keeps_a_client_over_http2() {
 
 #[test]
 fn a_draining_backend_keeps_its_sessions_and_one_that_is_down_loses_them() {
-    let site = sticky_site(&[telling("one"), telling("two")]);
+    let site = sticky_site(&[naming_itself("one"), naming_itself("two")]);
     let first = ask(&site, "");
     let (cookie, name) = (given(&first).expect("a cookie"), who(&first));
     let backend = usize::from(name == "two");
@@ -148,7 +156,7 @@ fn a_draining_backend_keeps_its_sessions_and_one_that_is_down_loses_them() {
 
 #[test]
 fn a_forged_cookie_and_a_backend_that_refuses_lead_to_another_with_a_new_cookie() {
-    let backends = [telling("one"), telling("two")];
+    let backends = [naming_itself("one"), naming_itself("two")];
     let site = sticky_site(&backends);
     for forged in ["lb=AAAAAAAAAAAAAAAAAAAAAA", "lb=127.0.0.1", "lb="] {
         assert!(given(&ask(&site, forged)).is_some(), "{forged}");
@@ -173,7 +181,7 @@ fn a_forged_cookie_and_a_backend_that_refuses_lead_to_another_with_a_new_cookie(
 #[test]
 fn a_session_whose_backend_refuses_goes_on_with_another() {
     let absent = Backend::absent();
-    let site = Site::https(&[absent, telling("two").address]);
+    let site = Site::https(&[absent, naming_itself("two").address]);
     site.set(0, BackendState::Down);
     site.change_pool(|pool| pool.per_request.sticky = Some(sticky(&site)));
     let cookie = given(&ask(&site, "")).expect("a cookie");

@@ -62,7 +62,7 @@ fn requests_that_are_taken_back_at_a_pace_do_not_reach_backends_in_numbers() {
 }
 
 #[test]
-fn a_client_that_takes_back_all_it_asks_is_told_to_calm_down() {
+fn a_client_that_cancels_all_its_requests_gets_enhance_your_calm() {
     let backend = steady(Duration::from_millis(30));
     let site = Site::https(&[backend.address]);
     let mut client = Frames::connect(site.address, WINDOW);

@@ -142,7 +142,7 @@ pool = "api"
 "#;
 
 /// Returns a backend that answers with its name and the head of the request that it received.
-fn telling(name: &'static str) -> Backend {
+fn naming_itself(name: &'static str) -> Backend {
     Backend::answering(move |seen| {
         let body = format!("{name}\n{}", seen.head);
         let head = format!(
@@ -156,7 +156,7 @@ fn telling(name: &'static str) -> Backend {
 
 #[test]
 fn a_request_goes_where_its_route_says() {
-    let (pool, api) = (telling("pool"), telling("api"));
+    let (pool, api) = (naming_itself("pool"), naming_itself("api"));
     let site = site(&[pool.address], &[api.address], ROUTES);
     for (request, more, wanted) in [
         ("GET example.com /", &[][..], "pool\nGET / HTTP/1.1"),
@@ -198,7 +198,7 @@ fn a_request_goes_where_its_route_says() {
 
 #[test]
 fn headers_are_changed_on_both_sides_and_strangers_are_not_believed() {
-    let (pool, api) = (telling("pool"), telling("api"));
+    let (pool, api) = (naming_itself("pool"), naming_itself("api"));
     let site = site(&[pool.address], &[api.address], ROUTES);
     let spoofed = [
         "--header",
@@ -249,7 +249,7 @@ fn headers_are_changed_on_both_sides_and_strangers_are_not_believed() {
 
 #[test]
 fn redirects_and_fixed_answers_reach_no_backend() {
-    let (pool, api) = (telling("pool"), telling("api"));
+    let (pool, api) = (naming_itself("pool"), naming_itself("api"));
     let site = site(&[pool.address], &[api.address], ROUTES);
     for reply in both(&site, "GET www.example.com /a%20b?c=d", &[]) {
         assert_eq!(reply.status, 308);
@@ -286,7 +286,7 @@ fn redirects_and_fixed_answers_reach_no_backend() {
 
 #[test]
 fn a_protected_path_is_not_reached_by_another_spelling() {
-    let (pool, api) = (telling("pool"), telling("api"));
+    let (pool, api) = (naming_itself("pool"), naming_itself("api"));
     let site = site(
         &[pool.address],
         &[api.address],
@@ -323,7 +323,7 @@ fn a_protected_path_is_not_reached_by_another_spelling() {
 
 #[test]
 fn a_service_without_a_pool_answers_what_no_route_takes() {
-    let api = telling("api");
+    let api = naming_itself("api");
     let mut site = Site::https(&[]);
     site.add_pool("api", &[api.address]);
     let routes = "[[service.route]]\nhost = \"a.example\"\npath_prefix = \"/x\"\npool = \"api\"";
@@ -387,7 +387,7 @@ fn error_pages_are_shown_for_the_front_s_own_answers_alone() {
 
 #[test]
 fn routes_change_under_traffic_without_a_failed_request() {
-    let (pool, api) = (telling("pool"), telling("api"));
+    let (pool, api) = (naming_itself("pool"), naming_itself("api"));
     let site = site(&[pool.address], &[api.address], ROUTES);
     let ends = Arc::new(AtomicBool::new(false));
     let clients = [0, 1, 2].map(|_| {
@@ -421,7 +421,7 @@ fn routes_change_under_traffic_without_a_failed_request() {
 
 #[test]
 fn a_pool_of_a_route_has_its_own_retries_states_and_counts() {
-    let (pool, good) = (telling("pool"), telling("good"));
+    let (pool, good) = (naming_itself("pool"), naming_itself("good"));
     let dying = Backend::answering(|_| Vec::new());
     let site = site(&[pool.address], &[dying.address, good.address], ROUTES);
     for _ in 0..4 {
@@ -445,7 +445,7 @@ fn a_pool_of_a_route_has_its_own_retries_states_and_counts() {
 
 #[test]
 fn header_conditions_see_what_is_forwarded_alone() {
-    let (pool, api) = (telling("pool"), telling("api"));
+    let (pool, api) = (naming_itself("pool"), naming_itself("api"));
     let lines = "[[service.route]]\nheader = [{ name = \"X-Forwarded-Proto\", value = \"http\" }]\n\
                  redirect = { to = \"https://{host}{path}\" }\n\
                  [[service.route]]\nheader = [{ name = \"X-Api\" }]\npool = \"api\"";

@@ -12,7 +12,7 @@ use lb_ha::{
 use super::{Fact, Happening, World};
 use crate::plan::{Holder, Side};
 
-/// How long an agent waits for the answer to a call of the EC2 API.
+/// How long an agent waits for the answer to a call to the EC2 API.
 const LIMIT: Duration = Duration::from_secs(5);
 /// How long after a call the client of the EC2 API sends it again, while the first one may still
 /// be in flight.
@@ -53,7 +53,7 @@ impl World {
         }
         let served = self.now + self.chance.between(Duration::ZERO, takes);
         if self.chance.percent(api.failing) {
-            // A call that the EC2 API reports as failed may have been carried out nevertheless.
+            // A call that the EC2 API reports as failed may have been carried out anyway.
             if self.chance.percent(30) {
                 self.queue
                     .put(served, Happening::Served(side, boot, call, None));

@@ -146,7 +146,7 @@ impl World {
     pub(super) fn act(&mut self, side: Side, action: Action) {
         match action {
             Action::Advert { priority, interval } => self.send_advert(side, priority, interval),
-            Action::Say(word) => self.say(side, word),
+            Action::Send(message) => self.send(side, message),
             Action::Call(call) => self.call(side, call),
             Action::Became(state, cause) => self.became(side, state, cause),
             Action::Addresses { here } => self.watch.addresses(side, here),

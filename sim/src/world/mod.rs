@@ -10,7 +10,7 @@ use std::time::Duration;
 use lb_ha::{
     Time,
     elastic::{Answer, Call},
-    pair::{Action, Event, Refusal, View, Word},
+    pair::{Action, Event, PairMessage, Refusal, View},
     vrrp::{Cause, Heard, State},
 };
 
@@ -349,12 +349,12 @@ impl World {
         let routine = |action: &Action| {
             matches!(
                 action,
-                Action::Advert { .. } | Action::Say(Word::Heartbeat(_))
+                Action::Advert { .. } | Action::Send(PairMessage::Heartbeat(_))
             )
         };
         let quiet = matches!(
             event,
-            Event::Timer | Event::Advert(_) | Event::Word(Word::Heartbeat(_))
+            Event::Timer | Event::Advert(_) | Event::PairMessage(PairMessage::Heartbeat(_))
         );
         if !quiet || !actions.iter().all(routine) {
             let actions: Vec<_> = actions.iter().filter(|action| !routine(action)).collect();

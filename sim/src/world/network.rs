@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use lb_ha::{
-    pair::{Event, Word},
+    pair::{Event, PairMessage},
     vrrp::Heard,
 };
 
 use super::{Happening, World};
 use crate::{
-    link::{News, Said},
+    link::{Delivery, News},
     plan::Side,
 };
 
@@ -33,14 +33,14 @@ impl World {
         }
     }
 
-    pub(super) fn say(&mut self, from: Side, word: Word) {
+    pub(super) fn send(&mut self, from: Side, message: PairMessage) {
         let arrives = self.now + self.one_way();
-        match self.link.say(from, word, arrives) {
-            Said::Arrives(at, connection) => {
-                let happening = Happening::Link(from.other(), connection, News::Word(word));
+        match self.link.send(from, message, arrives) {
+            Delivery::Arrives(at, connection) => {
+                let happening = Happening::Link(from.other(), connection, News::Message(message));
                 self.queue.put(at, happening);
             }
-            Said::Refused(connection) => {
+            Delivery::Refused(connection) => {
                 // A host without power does not refuse a connection: it says nothing.
                 if self.is_powered(from.other()) {
                     let back = arrives + self.one_way();
@@ -48,7 +48,7 @@ impl World {
                     self.queue.put(back, happening);
                 }
             }
-            Said::Waits => {}
+            Delivery::Waits => {}
         }
     }
 
@@ -70,9 +70,9 @@ impl World {
                 self.step(side, Event::LinkUp);
                 self.changed();
             }
-            News::Word(word) => {
+            News::Message(message) => {
                 if self.link.knows(side, connection) {
-                    self.step(side, Event::Word(word));
+                    self.step(side, Event::PairMessage(message));
                 }
             }
             News::Down => {
@@ -141,11 +141,11 @@ impl World {
             // network is healthy again.
             let outage = self.now.since(since).min(Duration::from_secs(3));
             let resumes = self.now + self.chance.between(Duration::ZERO, outage);
-            let (at, words) = self.link.resume(from, resumes);
+            let (at, messages) = self.link.resume(from, resumes);
             let connection = self.link.connection();
-            for word in words {
+            for message in messages {
                 let news = if self.link.stands(from.other()) {
-                    (from.other(), News::Word(word))
+                    (from.other(), News::Message(message))
                 } else {
                     (from, News::Down)
                 };

@@ -23,7 +23,7 @@ const SEEDS: std::ops::Range<u64> = 0..200;
 /// When the event that a test is about happens, from the beginning of the simulated run: by then
 /// one host has long been active, and the other has been its standby.
 const EVENT: Duration = Duration::from_secs(20);
-/// Longest duration of a call of the EC2 API while it is healthy.
+/// Longest duration of a call to the EC2 API while it is healthy.
 const CALL: Duration = sim::conditions::PROMPT;
 const ALL: What = What::Cut {
     from: [true, true],

@@ -127,8 +127,8 @@ fn start_lb(lab: &Lab, forward: &'static str) -> Result<Balancer> {
 /// Loads nftables rules that use the web servers in turn and replace the client's address by the
 /// balancer's, so answers come back through the balancer. A network namespace has the machine's
 /// limit on tracked connections, often 262,144, and cannot raise it: with the usual 120 s of
-/// TIME-WAIT that allows 2,184 connections a second. So connections are tracked for only 15 s after
-/// their end, which allows 17,000 a second.
+/// TIME-WAIT that allows 2,184 connections per second. So connections are tracked for only 15 s
+/// after their end, which allows 17,000 a second.
 fn start_nftables(lab: &Lab) -> Result<Balancer> {
     let host = lab.lb_a();
     let address = BALANCERS[0].1;

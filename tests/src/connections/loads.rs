@@ -21,7 +21,7 @@ use super::Load;
 
 /// Number of client addresses in the load where the client closes first. Of the 64,512 ports of an
 /// address, Linux gives out half before its search becomes slow, and a closed connection keeps its
-/// port for the 60 s of TIME-WAIT, so one address can open only 540 connections a second.
+/// port for the 60 s of TIME-WAIT, so one address can open only 540 connections per second.
 const CLOSING_CLIENTS: u8 = 64;
 
 /// Maximum delay in reading a count of connections: if a count is read later than that, it cannot
@@ -60,7 +60,7 @@ impl Load {
         let count = match self {
             // wrk closes as soon as it has the answer. Through HAProxy that is before the server's
             // close arrives, so the client keeps the connection in TIME-WAIT: its 28,232 ports
-            // would then limit the load to 470 connections a second.
+            // would then limit the load to 470 connections per second.
             Self::Wrk => {
                 lab.client.script("sysctl -qw net.ipv4.tcp_tw_reuse=1")?;
                 return Ok(vec![CLIENT]);
@@ -69,7 +69,7 @@ impl Load {
             Self::ManyClients | Self::ManyClientsClose => MANY_CLIENTS,
         };
         // All these addresses share the client host's limit on connections in TIME-WAIT, above
-        // which the kernel forgets such connections at once. Separate hosts would not share a
+        // which the kernel forgets such connections immediately. Separate hosts would not share a
         // limit.
         lab.client.script(
             "sysctl -qw net.ipv4.ip_local_port_range='1024 65535'\n\

@@ -130,11 +130,11 @@ pub(crate) fn operator_hands_over(stage: &Stage) -> Result<()> {
 /// name of the program.
 fn cloud(stage: &Stage) -> Result<(Arc<dyn Ec2>, &'static str)> {
     if Moto::is_installed() {
-        return Ok((stage.lab.moto()?, "moto plays EC2"));
+        return Ok((stage.lab.moto()?, "moto simulates EC2"));
     }
     Ok((
         stage.lab.fake_ec2()?,
-        "an EC2 API of the lab's own (no moto here)",
+        "the lab's own EC2 API (moto is not installed)",
     ))
 }
 

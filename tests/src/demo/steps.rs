@@ -318,7 +318,7 @@ fn dealt_evenly(stage: &Stage, plan: Plan) -> Result<()> {
     let report = load.stop()?;
     report.all_answered()?;
     let rate = REQUESTS as f64 / began.elapsed().as_secs_f64();
-    let rate = format!("all answered, {} a second", grouped(rate as usize));
+    let rate = format!("all answered, {} per second", grouped(rate as usize));
     screen.done(&what, &rate);
     for (name, _) in WEBS {
         let shares = report.shares();

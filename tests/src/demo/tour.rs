@@ -35,7 +35,7 @@ pub(crate) fn offer(stage: &Stage) -> Result<()> {
 
     stage
         .screen
-        .headline("The lab is running. Try in another terminal:");
+        .headline("The lab is running. Try these commands in another terminal:");
     say(
         stage,
         "from this machine, through the Elastic IP",

@@ -263,7 +263,7 @@ impl Host {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        // The file is created anew, so it gets this mode and not that of an earlier file.
+        // The file is created again, so it gets this mode and not that of an earlier file.
         drop(fs::remove_file(&path));
         fs::OpenOptions::new()
             .write(true)

@@ -42,7 +42,7 @@ pub struct Pace {
     /// Interval of scrapes and evaluations, as Prometheus writes durations.
     pub interval: &'static str,
     /// Whether the delays `for` and `keep_firing_for` of the alert rules are in force; otherwise
-    /// alerts fire and resolve at once.
+    /// alerts fire and resolve immediately.
     pub delays: bool,
 }
 

@@ -314,7 +314,7 @@ impl Site {
         Ok(directory)
     }
 
-    /// Starts some forty requests a second to the pool `app`.
+    /// Starts some forty requests per second to the pool `app`.
     fn app(&self) -> Result<Load> {
         let plan = Plan {
             pause: Duration::from_millis(100),

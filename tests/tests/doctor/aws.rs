@@ -270,7 +270,7 @@ fn security_groups_of_moto() -> Result<()> {
     Ok(())
 }
 
-/// Makes the call of the EC2 API that the `aws` command in the fix of an output line would make.
+/// Makes the call to the EC2 API that the `aws` command in the fix of an output line would make.
 fn follow(moto: &Moto, line: &Line) -> Result<()> {
     let words: Vec<&str> = line.fix.trim_matches('`').split(' ').collect();
     let option = |name: &str| {

@@ -24,7 +24,7 @@ const SERVED: f64 = 0.99;
 /// # Errors
 /// The set-up or a build failed; or an established connection was lost, more than 1% of the
 /// legitimate clients were not served, or a packet was not counted. In the latter three cases the
-/// figures are printed nevertheless.
+/// figures are printed anyway.
 pub(crate) fn run(workspace: &Workspace, arguments: &FloodArguments) -> anyhow::Result<()> {
     setup::ensure(Purpose::Bench)?;
     ebpf::build_and_report(workspace)?;

@@ -130,10 +130,10 @@ fn type_name(number: u32) -> String {
 fn faults(contents: &Contents, expected: Option<&Expected>) -> Vec<String> {
     let mut faults = Vec::new();
     if contents.btf_bytes == 0 {
-        faults.push("it has no BTF: the maps cannot be described to the kernel".to_owned());
+        faults.push("it has no BTF: the kernel gets no types of the maps".to_owned());
     }
     if contents.licence.is_empty() {
-        faults.push("it states no licence: the kernel will refuse its helpers".to_owned());
+        faults.push("it declares no licence: the kernel refuses it GPL-only helpers".to_owned());
     }
     for program in &contents.programs {
         if program.instructions > INSTRUCTION_BUDGET {

@@ -37,7 +37,7 @@ fn every_path_in_the_document_exists() {
 }
 
 /// Returns whether a path exists in one of [`BASES`]. A file name without a directory may be that
-/// of a file in any room (top-level module) of the agent.
+/// of a file in any top-level module of the agent.
 fn is_there(path: &str) -> bool {
     let sources = || rust_files(&root().join("lb-userspace/src"));
     let from_a_base = |base| root().join(base).join(path).exists();

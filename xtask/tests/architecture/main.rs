@@ -1,5 +1,5 @@
 //! Tests that the source has the structure that `docs/architecture.md` describes: which package and
-//! which room (top-level module of the agent) may use which other, that files have no circular
+//! which module (top-level module of the agent) may use which other, that files have no circular
 //! dependencies, that names and paths in the document exist, and how long a file may be.
 
 mod circles;
@@ -7,8 +7,8 @@ mod document;
 mod length;
 mod logs;
 mod packages;
-mod rooms;
 mod source;
+mod top_modules;
 
 use std::{fs, path::PathBuf};
 

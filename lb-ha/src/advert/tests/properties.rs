@@ -100,8 +100,8 @@ proptest! {
         let _ = super::super::parse_ipv4(&bytes);
     }
 
-    /// Packets that begin like an advert and go on with random bytes: entirely random bytes rarely
-    /// pass the first checks.
+    /// Packets that begin like an advert and continue with random bytes: entirely random bytes
+    /// rarely pass the first checks.
     #[test]
     fn no_advert_is_too_strange(settings in any_settings(), mut bytes: Vec<u8>) {
         let advert = encode(&settings, 100);

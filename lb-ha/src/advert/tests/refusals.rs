@@ -5,7 +5,7 @@ use super::super::{Misfit, parse_ipv4};
 use super::*;
 
 /// Decodes `payload` after correcting its checksum, so that another check refuses it.
-fn decode_mended(settings: &Settings, mut payload: Vec<u8>) -> Result<Advert, Refusal> {
+fn decode_with_checksum(settings: &Settings, mut payload: Vec<u8>) -> Result<Advert, Refusal> {
     use super::super::checksum;
 
     payload[6..8].fill(0);
@@ -35,14 +35,14 @@ fn another_version_is_refused() {
 #[test]
 fn another_type_is_refused() {
     let payload = with_byte(&sender(), 0, 0x32);
-    let found = decode_mended(&sender(), payload);
+    let found = decode_with_checksum(&sender(), payload);
     assert_eq!(found, Err(Refusal::Type { found: 2 }));
 }
 
 #[test]
 fn another_virtual_router_is_refused() {
     for other in [0, 52] {
-        let found = decode_mended(&sender(), with_byte(&sender(), 1, other));
+        let found = decode_with_checksum(&sender(), with_byte(&sender(), 1, other));
         let expected = sender().router_id;
         assert_eq!(
             found,
@@ -180,7 +180,7 @@ fn version_2_wants_our_interval_and_version_3_takes_the_sender_s() {
 
 #[test]
 fn an_interval_of_nothing_is_refused() {
-    let found = decode_mended(&sender(), with_byte(&sender(), 5, 0));
+    let found = decode_with_checksum(&sender(), with_byte(&sender(), 5, 0));
     let expected = sender().interval;
     assert_eq!(
         found,
@@ -193,7 +193,7 @@ fn an_interval_of_nothing_is_refused() {
 
 #[test]
 fn the_reserved_bits_before_the_interval_are_ignored() {
-    let found = decode_mended(&sender(), with_byte(&sender(), 4, 0xf0));
+    let found = decode_with_checksum(&sender(), with_byte(&sender(), 4, 0xf0));
     assert_eq!(found.map(|advert| advert.interval), Ok(sender().interval));
 }
 

@@ -13,7 +13,7 @@ fn a_hand_over_ends_requests_then_gives_the_role_then_serves_again() {
     let said = bench
         .actions
         .iter()
-        .position(|a| *a == Action::Say(Word::TakeOver));
+        .position(|a| *a == Action::Send(PairMessage::TakeOver));
     let goodbye = bench.actions.iter().position(|a| {
         *a == Action::Advert {
             priority: 0,
@@ -60,7 +60,7 @@ fn a_host_that_was_told_to_hand_over_does_not_ask_for_the_role_back() {
     bench.happen(Event::Quiet);
     bench.peer = Some(master(90));
     bench.pass(3_600_000);
-    assert!(!bench.did(Action::Say(Word::Ask)));
+    assert!(!bench.did(Action::Send(PairMessage::Ask)));
     assert_eq!(bench.state(), State::Backup);
     // With the peer lost, the host becomes active itself; only after that may it ask the peer for
     // the role again.
@@ -72,7 +72,7 @@ fn a_host_that_was_told_to_hand_over_does_not_ask_for_the_role_back() {
     bench.pass(500);
     bench.peer = Some(master(90));
     bench.pass(500);
-    assert!(bench.did(Action::Say(Word::Ask)));
+    assert!(bench.did(Action::Send(PairMessage::Ask)));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_role_that_is_declined_is_taken_back() {
     let mut bench = Bench::active_with_standby(settings());
     bench.happen(Event::HandOver(Reason::Operator));
     bench.happen(Event::Quiet);
-    bench.say(Word::Decline);
+    bench.send(PairMessage::Decline);
     assert_eq!(bench.state(), State::Master);
     assert!(bench.did(Action::Hold(false)));
     assert_eq!(bench.outcomes(), [Err(Refusal::PeerNotReady)]);
@@ -132,7 +132,7 @@ fn an_agent_that_ends_takes_nothing_with_it() {
         bench.forget();
         bench.cut();
         if decline {
-            bench.say(Word::Decline);
+            bench.send(PairMessage::Decline);
         }
         bench.pass(14_000);
         assert_eq!(bench.outcomes().is_empty(), !decline);
@@ -145,7 +145,7 @@ fn a_role_that_comes_back_before_the_address_moved_ends_the_first_hand_over() {
     let mut bench = Bench::active_with_standby(settings());
     bench.happen(Event::HandOver(Reason::Operator));
     bench.happen(Event::Quiet);
-    bench.say(Word::TakeOver);
+    bench.send(PairMessage::TakeOver);
     assert_eq!(bench.state(), State::Master);
     assert!(bench.did(Action::Hold(false)));
     assert_eq!(bench.outcomes(), [Err(Refusal::NotTaken)]);
@@ -177,14 +177,14 @@ fn a_host_that_returns_asks_for_the_role_when_it_is_ready() {
     bench.link(master(90));
     bench.pass(5000);
     assert!(
-        !bench.did(Action::Say(Word::Ask)),
+        !bench.did(Action::Send(PairMessage::Ask)),
         "it has not got the flows"
     );
     assert_eq!(bench.state(), State::Backup);
     bench.happen(Event::LocalHealth(READY));
     bench.pass(200);
-    assert!(bench.did(Action::Say(Word::Ask)));
-    bench.say(Word::TakeOver);
+    assert!(bench.did(Action::Send(PairMessage::Ask)));
+    bench.send(PairMessage::TakeOver);
     assert!(bench.did(Action::Became(State::Master, Cause::HandOver)));
     assert!(bench.associated());
 }
@@ -231,7 +231,7 @@ fn nobody_asks_who_must_not_preempt() {
     polite.vrrp.preempt = false;
     let mut bench = Bench::standby(polite, master(90));
     bench.pass(60_000);
-    assert!(!bench.did(Action::Say(Word::Ask)));
+    assert!(!bench.did(Action::Send(PairMessage::Ask)));
 }
 
 #[test]
@@ -252,16 +252,16 @@ fn nobody_asks_who_does_not_reach_the_api() {
     )));
     bench.happen(Event::LocalHealth(READY));
     bench.pass(5000);
-    assert!(!bench.did(Action::Say(Word::Ask)));
+    assert!(!bench.did(Action::Send(PairMessage::Ask)));
     bench.happen(Event::Answer(Answer::Described(Owner::Other)));
     bench.pass(200);
-    assert!(bench.did(Action::Say(Word::Ask)));
+    assert!(bench.did(Action::Send(PairMessage::Ask)));
 }
 
 #[test]
 fn an_asked_host_hands_over_and_owes_the_operator_nothing() {
     let mut bench = Bench::active_with_standby(settings());
-    bench.say(Word::Ask);
+    bench.send(PairMessage::Ask);
     assert!(bench.did(Action::Hold(true)));
     bench.happen(Event::Quiet);
     bench.peer = Some(master(110));
@@ -277,8 +277,8 @@ fn who_cannot_take_the_role_declines_it() {
         fault: true,
         ..READY
     }));
-    bench.say(Word::TakeOver);
-    assert!(bench.did(Action::Say(Word::Decline)));
+    bench.send(PairMessage::TakeOver);
+    assert!(bench.did(Action::Send(PairMessage::Decline)));
     assert_eq!(bench.state(), State::Fault);
 }
 

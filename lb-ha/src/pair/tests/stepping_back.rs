@@ -54,7 +54,10 @@ fn a_host_that_stepped_back_takes_part_again_when_both_hear_each_other() {
     bench.link(master(90));
     bench.pass(200);
     assert!(!bench.host.view(bench.now).stepped_back);
-    assert!(bench.did(Action::Say(Word::Ask)), "its priority counts");
+    assert!(
+        bench.did(Action::Send(PairMessage::Ask)),
+        "its priority counts"
+    );
     bench.forget();
     bench.cut();
     bench.pass(400);

@@ -50,7 +50,7 @@ pub(super) const HAPROXY: &[Row] = &[
             "fullconn",
         ],
         Lost,
-        "lb has no limit of that kind: see max_connections and max_connections_per_client of [http]",
+        "lb has no such limit: see max_connections and max_connections_per_client of [http]",
     ),
     (
         &[
@@ -75,7 +75,7 @@ pub(super) const HAPROXY: &[Row] = &[
             "ssl-default-bind-options",
         ],
         Needless,
-        "lb speaks TLS 1.2 and 1.3 with suites of forward secrecy alone; [service.tls] narrows them",
+        "lb supports TLS 1.2 and 1.3, with forward-secret cipher suites only; [service.tls] restricts them",
     ),
     (
         &[
@@ -85,12 +85,12 @@ pub(super) const HAPROXY: &[Row] = &[
             "ssl-server-verify",
         ],
         Needless,
-        "lb speaks to backends without TLS",
+        "lb connects to backends without TLS",
     ),
     (
         &["ca-base", "crt-base"],
         Needless,
-        "no relative name of a file that is carried over is below it",
+        "no file that is carried over has a path relative to it",
     ),
     (
         &[
@@ -114,7 +114,7 @@ pub(super) const HAPROXY: &[Row] = &[
     (
         &["nbthread", "hard-stop-after"],
         Lost,
-        "its value is no number or time that lb has",
+        "its value is not a number or time that lb accepts",
     ),
     (
         &[
@@ -150,7 +150,7 @@ pub(super) const HAPROXY: &[Row] = &[
             "set-dumpable",
         ],
         Needless,
-        "lb has no need of it",
+        "lb does not need it",
     ),
     (
         &["mode"],
@@ -270,7 +270,7 @@ pub(super) const HAPROXY: &[Row] = &[
     (
         &["hash-balance-factor", "hash-preserve-affinity"],
         Lost,
-        "lb's hashing has no bound of that kind; max_connections of the pool bounds a backend",
+        "lb's hashing has no such limit; max_connections of the pool limits each backend",
     ),
     (
         &[
@@ -281,12 +281,12 @@ pub(super) const HAPROXY: &[Row] = &[
             "grace",
         ],
         Needless,
-        "lb keeps connections to backends by itself",
+        "lb always keeps connections to backends open",
     ),
     (
         &["disabled", "enabled"],
         Needless,
-        "lb has no section that is off: leave it out",
+        "lb cannot disable a section: leave it out",
     ),
     (
         &["monitor-uri"],
@@ -430,7 +430,7 @@ pub(super) const HAPROXY: &[Row] = &[
             "h1-do-not-close-on-insecure-transfer-encoding",
         ],
         Lost,
-        "lb refuses what is not valid, always",
+        "lb always refuses invalid messages",
     ),
     (
         &["h2-workaround-bogus-websocket-clients"],

@@ -234,7 +234,7 @@ pub(super) const KEEPALIVED: &[Row] = &[
             "status_code",
         ],
         Lost,
-        "its value is none that lb has here, or nothing that is carried over uses it",
+        "lb does not accept its value here, or nothing that is carried over uses it",
     ),
     (
         &[

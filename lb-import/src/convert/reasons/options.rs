@@ -8,7 +8,7 @@ pub(super) const OPTIONS: &[Row] = &[
     (
         &["forwardfor"],
         Needless,
-        "lb always sends X-Forwarded-For, and replaces what strangers send",
+        "lb always sends X-Forwarded-For, and replaces the one of untrusted clients",
     ),
     (
         &["originalto", "forwarded"],
@@ -59,7 +59,7 @@ pub(super) const OPTIONS: &[Row] = &[
     (
         &["redispatch", "allbackends", "abortonclose", "persist"],
         Needless,
-        "lb passes over a backend that fails, and ends requests whose client has left",
+        "lb skips a backend that fails, and aborts requests whose client has disconnected",
     ),
     (
         &[
@@ -75,7 +75,7 @@ pub(super) const OPTIONS: &[Row] = &[
             "independent-streams",
         ],
         Needless,
-        "lb looks after its sockets itself",
+        "lb sets its socket options itself",
     ),
     (
         &[
@@ -90,7 +90,7 @@ pub(super) const OPTIONS: &[Row] = &[
             "spop-check",
         ],
         Lost,
-        "lb checks by connecting, or by a request of HTTP: a script beside the backend can answer for more",
+        "lb checks by a TCP connection or an HTTP request: for other checks, let a script on the backend answer the HTTP request",
     ),
     (
         &[
@@ -104,7 +104,7 @@ pub(super) const OPTIONS: &[Row] = &[
             "http-restrict-req-hdr-names",
         ],
         Lost,
-        "lb refuses what is not valid, always",
+        "lb always refuses invalid messages",
     ),
     (
         &["transparent", "http_proxy", "checkcache"],

@@ -76,7 +76,7 @@ impl Session {
         for record in records {
             remaining -= 1;
             // The record is noted before it is set, so that it is removed later even if the command
-            // fails, which may have set it nevertheless.
+            // fails, which may have set it anyway.
             self.records.push((record.clone(), String::new()));
             let said = record.set(&hook, domains, remaining).await?;
             if let Some((_, last)) = self.records.last_mut() {

@@ -110,7 +110,7 @@ pub struct AddressStatus {
     /// Why the last attempt to move or to look up the address that moves failed, or why the next
     /// attempt would fail; `null` if the last attempt succeeded and no obstacle is known.
     pub error: Option<String>,
-    /// When the call of the EC2 API failed that the field `error` is about; `null` if `error` is
+    /// When the call to the EC2 API failed that the field `error` is about; `null` if `error` is
     /// not about a failed call.
     pub error_at: Option<Moment>,
     /// Number of times that this host moved to itself the address that moves between the hosts,
@@ -122,7 +122,7 @@ pub struct AddressStatus {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AddressKind {
-    /// An Elastic IP, which moves by a call of the EC2 API.
+    /// An Elastic IP, which moves by a call to the EC2 API.
     ElasticIp,
     /// Virtual IPs, which are added to the active host's network interface.
     VirtualIp,

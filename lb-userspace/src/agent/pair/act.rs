@@ -169,11 +169,11 @@ impl Actuators {
     ) -> Option<Call> {
         match action {
             Action::Advert { priority, .. } => self.adverts.send(Priority::new(priority)),
-            Action::Say(word) => {
+            Action::Send(message) => {
                 if let Some(link) = &self.link {
                     // Sending may fail: a lost heartbeat is followed by the next one, and other
                     // messages are sent again or time out.
-                    let _sent = link.send_word(word);
+                    let _sent = link.send_pair_message(message);
                 }
             }
             Action::Call(call) => return ec2.and_then(|ec2| ec2.order(call).err().map(|_| call)),
@@ -189,7 +189,7 @@ impl Actuators {
         None
     }
 
-    /// Records the result of a call of the EC2 API that has ended.
+    /// Records the result of a call to the EC2 API that has ended.
     pub(super) fn call_ended(&mut self, done: &aws::Done) {
         // The worker that made the call has logged its error.
         self.failing = done.outcome.is_err();
@@ -319,7 +319,7 @@ impl Actuators {
             State::Init => None,
         };
         if let Some(role) = role {
-            self.notifier.tell(role, priority);
+            self.notifier.role_changed(role, priority);
         }
     }
 

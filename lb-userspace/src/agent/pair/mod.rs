@@ -56,8 +56,8 @@ pub(super) enum PairCommand {
     Synced(u64),
     /// Leave the pair with a goodbye, and report when it has been sent.
     Stop(oneshot::Sender<()>),
-    /// Leave the pair without a goodbye, so that another process of this host can go on; report the
-    /// state for that process when the sockets are closed.
+    /// Leave the pair without a goodbye, so that another process of this host can take over; report
+    /// the state for that process when the sockets are closed.
     Leave(oneshot::Sender<Left>),
 }
 
@@ -164,7 +164,7 @@ impl Pair {
             left,
             snapshots: Arc::clone(&snapshots),
             commands: commands.downgrade(),
-            // Calls of the EC2 API run on this runtime, because they would delay adverts on the
+            // Calls to the EC2 API run on this runtime, because they would delay adverts on the
             // pair thread.
             background: tokio::runtime::Handle::current(),
         };

@@ -59,7 +59,7 @@ pub(in crate::agent) struct Ec2Snapshot {
     /// The owner of the Elastic IP in the last answer of the EC2 API; `None` if there was no
     /// answer.
     pub(in crate::agent) owner: Option<aws::Owner>,
-    /// Whether the last call of the EC2 API failed.
+    /// Whether the last call to the EC2 API failed.
     pub(in crate::agent) failing: bool,
 }
 

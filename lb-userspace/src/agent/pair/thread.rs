@@ -389,7 +389,7 @@ impl PairThread {
                 self.actuators.link_changed(None);
                 self.step(Event::LinkDown);
             }
-            peer::Event::Word(word) => self.step(Event::Word(word)),
+            peer::Event::PairMessage(message) => self.step(Event::PairMessage(message)),
             peer::Event::Message(message) => self.actuators.received(message),
         }
     }

@@ -1,4 +1,4 @@
-//! Registers the metrics collectors of all rooms (modules of the agent) for one scrape.
+//! Registers the metrics collectors of all modules of the agent for one scrape.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
 

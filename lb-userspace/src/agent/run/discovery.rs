@@ -202,10 +202,10 @@ impl<K: Kernel> Agent<K> {
         self.feeds.send_all(&registry);
         self.shared.write().replace(config, registry);
         self.remember();
-        self.tell_pair();
+        self.notify_pair();
         // The peer may have set an override of a backend that is new on this host: it answers with
         // those that this host lacks.
-        self.tell_orders();
+        self.send_overrides();
         Ok(())
     }
 

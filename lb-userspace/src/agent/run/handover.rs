@@ -89,7 +89,9 @@ impl Handover {
         if self.leaving {
             return Some("the agent is stopping, and hands over before it ends");
         }
-        self.waiting.is_some().then_some("a hand-over is under way")
+        self.waiting
+            .is_some()
+            .then_some("a hand-over is in progress")
     }
 
     /// Begins or ends the hold on new connections. Returns whether the state has changed by that.
@@ -236,7 +238,7 @@ impl<K: Kernel> Agent<K> {
             tracing::error!(
                 error = %error,
                 hold,
-                "cannot make the kernel hold new connections back, or forward them again"
+                "cannot make the kernel hold new connections, or release them"
             );
         }
     }
@@ -293,7 +295,7 @@ mod tests {
         let mut handover = Handover::none();
         assert_eq!(handover.refusal(), None);
         handover.waiting = Some(oneshot::channel().0);
-        assert_eq!(handover.refusal(), Some("a hand-over is under way"));
+        assert_eq!(handover.refusal(), Some("a hand-over is in progress"));
         handover.leaving = true;
         let refusal = handover.refusal().expect("refused");
         assert!(refusal.starts_with("the agent is stopping"));

@@ -30,7 +30,7 @@ impl<K: Kernel> Agent<K> {
             Effect::Active(active) => {
                 self.acme.set_active(active);
                 let offer = self.tickets.set_active(active);
-                self.tell_peer(offer.map(Message::Tickets));
+                self.send_to_peer(offer.map(Message::Tickets));
             }
             Effect::Linked(true) => self.linked(),
             Effect::Linked(false) => {
@@ -38,7 +38,7 @@ impl<K: Kernel> Agent<K> {
                 self.acme.set_linked(false);
                 self.show_differences();
             }
-            Effect::Received(message) => self.told(message),
+            Effect::Received(message) => self.receive(message),
         }
         None
     }
@@ -53,7 +53,7 @@ impl<K: Kernel> Agent<K> {
     /// the sender of its commands. Returns false, which ends the loop of the agent; systemd
     /// restarts the agent.
     pub(super) fn pair_ended(&mut self) -> bool {
-        tracing::error!("the pair thread ended: the agent ends too");
+        tracing::error!("the pair thread ended: the agent stops too");
         self.lost_pair = true;
         false
     }
@@ -65,7 +65,7 @@ impl<K: Kernel> Agent<K> {
     }
 
     /// Notifies the pair thread when every backend was checked, but only once.
-    pub(super) fn tell_pair(&mut self) {
+    pub(super) fn notify_pair(&mut self) {
         let Some(pair) = &self.pair else {
             return;
         };
@@ -79,11 +79,11 @@ impl<K: Kernel> Agent<K> {
     /// called once a second.
     pub(super) fn keep_up_pair(&mut self) {
         let offer = self.tickets.tick();
-        self.tell_peer(offer.map(Message::Tickets));
+        self.send_to_peer(offer.map(Message::Tickets));
         if self.handover.is_holding() {
             self.hold_kernel(true);
         }
-        self.tell_pair();
+        self.notify_pair();
     }
 
     /// Returns the objects to track according to the configuration in force; `None` if the host has

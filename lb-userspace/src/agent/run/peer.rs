@@ -6,26 +6,26 @@ use std::time::SystemTime;
 use super::Agent;
 use crate::{
     agent::{kernel::Kernel, pair::PairCommand},
-    peer::{CertificateFacts, CertificateWord, Message},
+    peer::{CertificateFacts, CertificateMessage, Message},
     pool::OverridesMessage,
     proxy::{self, Proxy},
 };
 
 impl<K: Kernel> Agent<K> {
     /// Sends a message to the peer, if there is a message and this host has a peer.
-    pub(super) fn tell_peer(&self, message: Option<Message>) {
+    pub(super) fn send_to_peer(&self, message: Option<Message>) {
         if let (Some(pair), Some(message)) = (&self.pair, message) {
             pair.send(PairCommand::Send(message));
         }
     }
 
     /// Handles a message that the peer sent over the link between the two agents.
-    pub(super) fn told(&mut self, message: Message) {
+    pub(super) fn receive(&mut self, message: Message) {
         match message {
             Message::Tickets(offer) => self.tickets.heard(offer),
-            Message::Drains(orders) => self.peer_ordered(&orders),
-            Message::Certificates(word) => self.peer_has(word),
-            Message::Acme(word) => self.acme.receive(word),
+            Message::Drains(orders) => self.apply_overrides(&orders),
+            Message::Certificates(message) => self.receive_certificates(message),
+            Message::Acme(message) => self.acme.receive(message),
         }
     }
 
@@ -33,23 +33,23 @@ impl<K: Kernel> Agent<K> {
     /// agents has begun.
     pub(super) fn linked(&mut self) {
         let offer = self.tickets.link_up();
-        self.tell_peer(offer.map(Message::Tickets));
-        self.tell_orders();
-        let word = self.certificates.link_up();
-        self.tell_peer(Some(Message::Certificates(word)));
+        self.send_to_peer(offer.map(Message::Tickets));
+        self.send_overrides();
+        let message = self.certificates.link_up();
+        self.send_to_peer(Some(Message::Certificates(message)));
         self.acme.set_linked(true);
     }
 
     /// Sends this host's operator overrides to the peer.
-    pub(super) fn tell_orders(&self) {
+    pub(super) fn send_overrides(&self) {
         if self.pair.is_some() {
             let orders = self.shared.read().registry.overrides_message();
-            self.tell_peer(Some(Message::Drains(orders)));
+            self.send_to_peer(Some(Message::Drains(orders)));
         }
     }
 
     /// Applies those operator overrides of the peer that are newer than this host's.
-    fn peer_ordered(&mut self, orders: &OverridesMessage) {
+    fn apply_overrides(&mut self, orders: &OverridesMessage) {
         let heard = {
             let mut state = self.shared.write();
             state.registry.merge_overrides(orders, SystemTime::now())
@@ -71,11 +71,11 @@ impl<K: Kernel> Agent<K> {
         if !heard.taken.is_empty() {
             self.remember();
         }
-        self.tell_peer(heard.answer.map(Message::Drains));
+        self.send_to_peer(heard.answer.map(Message::Drains));
     }
 
     /// Sends the certificates that this host serves to the peer, if they have changed.
-    pub(in crate::agent) fn look_at_certificates(&mut self) {
+    pub(in crate::agent) fn send_certificates(&mut self) {
         let infos = self.shared.proxy().as_ref().map(Proxy::certificates);
         let ours = infos.unwrap_or_default().into_iter().map(|info| {
             let facts = CertificateFacts {
@@ -93,17 +93,17 @@ impl<K: Kernel> Agent<K> {
             let files: Vec<_> = obtained.map(|obtained| obtained.file.as_path()).collect();
             self.certificates.set_obtained(&files);
         }
-        let word = self.certificates.have(ours);
-        self.tell_peer(word.map(Message::Certificates));
+        let message = self.certificates.have(ours);
+        self.send_to_peer(message.map(Message::Certificates));
         self.show_differences();
     }
 
     /// Handles a message of the peer about certificates: compares them with this host's, and loads
     /// the files that the peer has sent.
-    fn peer_has(&mut self, word: CertificateWord) {
-        let heard = self.certificates.heard(word, SystemTime::now());
-        for word in heard.say {
-            self.tell_peer(Some(Message::Certificates(word)));
+    fn receive_certificates(&mut self, message: CertificateMessage) {
+        let heard = self.certificates.receive(message, SystemTime::now());
+        for message in heard.replies {
+            self.send_to_peer(Some(Message::Certificates(message)));
         }
         if !heard.replaced.is_empty() {
             let files: Vec<_> = heard

@@ -36,9 +36,9 @@ impl<K: Kernel> Agent<K> {
                 file = %self.file.display(),
                 error = %error,
                 event = "configuration_refused",
-                "the configuration in force stays, the new one is refused"
+                "the new configuration was refused, and the old one stays in force"
             );
-            format!("{error}\nThe configuration in force stays.")
+            format!("{error}\nThe old configuration stays in force.")
         })
     }
 
@@ -136,7 +136,7 @@ impl<K: Kernel> Agent<K> {
         self.file_watch.watch(next.tls_files);
         self.acme.apply(&self.shared.read().config);
         self.reconfigure_pair();
-        self.look_at_certificates();
+        self.send_certificates();
     }
 }
 

@@ -209,7 +209,7 @@ async fn an_order_takes_effect_at_once_and_outlives_the_agent() {
     let host = Host::new(&Checked::No);
     let running = host.run();
     let said = order(&host, "web2", AdminState::Drain).await;
-    assert_eq!(said, Ok("backend web/web2 is draining now".to_owned()));
+    assert_eq!(said, Ok("backend web/web2 is now draining".to_owned()));
     assert_eq!(host.kernel.states(), [Up, Draining]);
     running.kill().await;
     let running = host.run();
@@ -274,7 +274,7 @@ async fn a_reload_that_is_refused_leaves_everything_as_it_was() {
             .expect_err("refused");
         assert!(said.contains(sentence), "{said}");
         assert!(
-            said.ends_with("The configuration in force stays."),
+            said.ends_with("The old configuration stays in force."),
             "{said}"
         );
     }
@@ -307,7 +307,7 @@ async fn a_reload_with_a_backend_that_packets_do_not_reach_is_refused_with_its_l
         "error: backend web2: there is no route to it",
         &format!("lb.toml:{}:", line + 1),
         "help: add a route",
-        "The configuration in force stays.",
+        "The old configuration stays in force.",
     ] {
         assert!(said.contains(words), "{words} is missing: {said}");
     }
@@ -315,7 +315,7 @@ async fn a_reload_with_a_backend_that_packets_do_not_reach_is_refused_with_its_l
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_kernel_refused_is_told_again_and_is_a_problem_until_then() {
+async fn refused_backend_states_are_retried_and_reported_as_a_problem() {
     let host = Host::new(&Checked::No);
     let running = host.run();
     host.kernel.refuse(true);

@@ -34,6 +34,6 @@ impl<K: Kernel> Agent<K> {
             );
         }
         self.shared.write().unusable = unusable.iter().map(ToString::to_string).collect();
-        self.look_at_certificates();
+        self.send_certificates();
     }
 }

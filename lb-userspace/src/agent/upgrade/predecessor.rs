@@ -180,7 +180,7 @@ impl Successor {
             let left = end.saturating_duration_since(Instant::now());
             match self.0.receive::<Report>(left.max(Duration::from_millis(1))) {
                 Err(error) => return error.kind() == io::ErrorKind::UnexpectedEof,
-                // The new process has repeated the report of its failure, so this process goes on
+                // The new process has repeated the report of its failure, so this process continues
                 // waiting for its end.
                 Ok(_) if Instant::now() < end => {}
                 Ok(_) => return false,

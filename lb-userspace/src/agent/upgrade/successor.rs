@@ -104,7 +104,7 @@ impl Predecessor {
     ///
     /// # Errors
     /// The old process has ended.
-    pub(in crate::agent) fn tell<E: Display>(&self, started: Result<(), &E>) -> io::Result<()> {
+    pub(in crate::agent) fn report<E: Display>(&self, started: Result<(), &E>) -> io::Result<()> {
         let report = match started {
             Ok(()) => Report::Serving,
             Err(error) => Report::Failed(error.to_string().chars().take(MAX_REASON).collect()),
@@ -141,7 +141,7 @@ impl Inherited {
     pub(in crate::agent) fn failed<E: Display>(&self, error: &E) {
         if let Some(predecessor) = &self.predecessor {
             // Sending fails if the old process has ended.
-            let _gone = predecessor.tell(Err(error));
+            let _gone = predecessor.report(Err(error));
         }
     }
 

@@ -83,7 +83,7 @@ const fn right(title: &'static str, rank: u8) -> Column {
 
 impl Sheet {
     /// Returns the indices of the columns to show in `width` characters, in ascending order. If not
-    /// even one column fits, one is shown nevertheless.
+    /// even one column fits, one is shown anyway.
     pub(super) fn fitting(&self, width: usize) -> Vec<usize> {
         let widths = self.widths();
         let mut places: Vec<usize> = (0..self.columns.len()).collect();

@@ -49,7 +49,7 @@ const SKIPS: [(SkipReason, &str); 8] = [
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FlowCounters {
     /// Whether this host is exporting its connections to the peer.
-    pub telling: bool,
+    pub exporting: bool,
     /// An upper bound of the age of the oldest change that the link to the peer has not taken yet.
     /// It is below 100 ms if the link keeps up.
     pub lag: Duration,
@@ -147,7 +147,7 @@ impl Tally {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         FlowCounters {
-            telling: settled.is_some(),
+            exporting: settled.is_some(),
             lag: settled.map_or(Duration::ZERO, |at| at.elapsed()),
             sent: of(&self.sent),
             passes_sent: of(&self.passes_sent),
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(counted, [1, 2, 3, 4, 5, 6, 7, 8]);
     }
     #[test]
-    fn the_last_whole_pass_is_the_one_that_ended_last_whoever_told_of_it() {
+    fn the_last_whole_pass_is_the_one_that_ended_last_in_either_direction() {
         let tally = Tally::default();
         assert_eq!(tally.read().last_pass_ended, None);
         let began = Instant::now();

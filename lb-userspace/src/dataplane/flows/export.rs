@@ -246,10 +246,10 @@ impl Replicator<'_> {
 fn record(connection: &Connection, known: &ServiceIndex, now: Tick, hertz: u32) -> Option<Record> {
     let state = connection.state();
     let idle = now.since(Tick(connection.seen)) / hertz.max(1);
-    let worth_telling = state.is_opened()
+    let is_replicated = state.is_opened()
         && idle <= state.timeout()
         && known.steers(&connection.key().flow().service());
-    worth_telling.then(|| Record {
+    is_replicated.then(|| Record {
         idle: u16::try_from(idle).unwrap_or(u16::MAX),
         ..Record::of(connection, state)
     })

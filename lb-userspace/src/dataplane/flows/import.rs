@@ -35,8 +35,8 @@ pub(super) struct Importer {
     /// Whether this host exports its own connection table, and therefore imports nothing.
     pub(super) closed: bool,
     /// Whether this host is active, so that its own connection table is authoritative. The flag is
-    /// set without the importer's lock, so that the import of a chunk that is going on stops at the
-    /// next record.
+    /// set without the importer's lock, so that the import of a chunk that is in progress stops at
+    /// the next record.
     active: Arc<AtomicBool>,
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Outdated {
 
 impl Importer {
     /// Creates an importer. Imported connections get a mark, by which those of different passes
-    /// over the peer's connection table are told apart; `mark` is the first one. It can be any
+    /// over the peer's connection table are distinguished; `mark` is the first one. It can be any
     /// number, but should differ from the marks of an earlier agent.
     pub(super) fn new(connections: Connections, mark: u32, active: Arc<AtomicBool>) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl Importer {
     }
 
     /// Begins a pass over the peer's connection table: connections that are imported from now on
-    /// get a new mark, by which they are told apart from those of earlier passes.
+    /// get a new mark, by which they are distinguished from those of earlier passes.
     pub(super) fn begin(&mut self, number: u32, now: Tick) {
         self.pass_mark = self.pass_mark.wrapping_add(1).max(1);
         self.pass = Some(Pass {

@@ -60,8 +60,8 @@ impl File {
     /// Reads the file, and returns the backends of the content that is used.
     pub(super) async fn query(&mut self) -> Result<Answer, SourceError> {
         let mut content = self.read().await;
-        // The content that the first query finds is used at once, so the first query itself waits
-        // until the file no longer changes.
+        // The content that the first query finds is used immediately, so the first query itself
+        // waits until the file no longer changes.
         while !self.content.was_read && content.is_ok() {
             sleep(FIRST_PAUSE).await;
             let again = self.read().await;

@@ -20,7 +20,7 @@ struct Traffic {
     from: Option<IpAddr>,
 }
 
-/// Judges the inbound rules of the security groups of this host's interface, or the error of
+/// Checks the inbound rules of the security groups of this host's interface, or the error of
 /// reading them.
 pub(super) fn judge(config: &Config, rules: Result<Vec<InboundRule>, ApiError>) -> Vec<Finding> {
     let rules = match rules {
@@ -93,7 +93,7 @@ fn judge_one(traffic: &Traffic, rules: &[InboundRule]) -> Finding {
     let port = port.map_or(String::new(), |port| format!(" --port {port}"));
     SECURITY_GROUPS.fail(
         name,
-        format!("no rule lets {what} of {source} in"),
+        format!("no rule allows {what} from {source}"),
         format!(
             "`aws ec2 authorize-security-group-ingress --group-id {group} --protocol {protocol}{port} --cidr \
              {cidr}`"

@@ -47,7 +47,7 @@ pub struct AddressesView {
     /// Since when the interface is in the wanted state; `None` while it is not.
     pub since: Option<SystemTime>,
     /// Why the interface is not in the wanted state, or the announcement failed, as a sentence. The
-    /// agent retries in either case. `None` if all is well.
+    /// agent retries in either case. `None` if there is no fault.
     pub problem: Option<String>,
     /// Number of addresses that were added to the interface since the agent started.
     pub added: u64,
@@ -161,7 +161,7 @@ impl Addresses {
         };
         match &reached.problem {
             _ if reached.want != want => Err(Error::new(
-                "another order for the addresses replaced this one before it was carried out",
+                "a newer order for the addresses replaced this one before it was carried out",
             )),
             Some(problem) => Err(Error::new(problem.clone())),
             None => Ok(()),

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     Received, Shared, locked,
-    quiet::Quiet,
+    log_limit::LogLimit,
     socket::{LONGEST, Socket},
     utc,
 };
@@ -27,11 +27,15 @@ use super::{
 const CARE: Duration = Duration::from_millis(500);
 
 /// Receives adverts until the receiver that they are sent to is dropped.
-pub(super) async fn listen(shared: Arc<Shared>, sender: mpsc::Sender<Received>, quiet: Quiet) {
+pub(super) async fn listen(
+    shared: Arc<Shared>,
+    sender: mpsc::Sender<Received>,
+    log_limit: LogLimit,
+) {
     let mut listener = AdvertListener {
         decoder: Decoder::new(shared.wire.clone(), utc()),
         listener: sender.clone(),
-        quiet,
+        log_limit,
         peer_advertises: false,
         shared,
     };
@@ -69,7 +73,7 @@ struct AdvertListener {
     shared: Arc<Shared>,
     decoder: Decoder,
     listener: mpsc::Sender<Received>,
-    quiet: Quiet,
+    log_limit: LogLimit,
     /// Whether the peer's last advert had addresses although this host advertises none. It is
     /// logged when this becomes true.
     peer_advertises: bool,
@@ -93,7 +97,7 @@ impl AdvertListener {
         if refusal.is_everyday() {
             return;
         }
-        if let Some(suppressed) = self.quiet.may_say(refusal.word()) {
+        if let Some(suppressed) = self.log_limit.permit(refusal.word()) {
             let from = from.map(tracing::field::display);
             tracing::warn!(peer = from, reason = %refusal, suppressed, "refused an advert");
         }
@@ -134,9 +138,9 @@ impl AdvertListener {
         if current {
             return;
         }
-        let opened = self.shared.open_socket(&mut self.quiet);
+        let opened = self.shared.open_socket(&mut self.log_limit);
         if let Err(error) = opened
-            && let Some(suppressed) = self.quiet.may_say("create")
+            && let Some(suppressed) = self.log_limit.permit("create")
         {
             tracing::error!(%error, suppressed, "cannot open the socket for adverts; retrying");
         }
@@ -145,7 +149,7 @@ impl AdvertListener {
     /// Closes the socket after an error of the kernel, such as a removed interface. The next
     /// periodic check opens a new one.
     fn give_socket_up(&mut self, error: &io::Error) {
-        if let Some(suppressed) = self.quiet.may_say("receive") {
+        if let Some(suppressed) = self.log_limit.permit("receive") {
             tracing::warn!(%error, suppressed, "cannot receive adverts; reopening the socket");
         }
         *locked(&self.shared.socket) = None;

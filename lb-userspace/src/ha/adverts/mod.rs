@@ -6,7 +6,7 @@
 
 mod counters;
 mod listen;
-mod quiet;
+mod log_limit;
 mod settings;
 mod socket;
 
@@ -28,7 +28,7 @@ pub use self::{
     settings::{Error, KeyFileProblem},
 };
 use self::{
-    quiet::Quiet,
+    log_limit::LogLimit,
     socket::{Refused, Route, Socket},
 };
 use crate::config::{Ha, Node};
@@ -60,7 +60,7 @@ pub struct Received {
 #[derive(Debug)]
 struct Speaker {
     encoder: Encoder,
-    quiet: Quiet,
+    log_limit: LogLimit,
     failing: bool,
 }
 
@@ -95,13 +95,13 @@ impl Adverts {
             trouble: Notify::new(),
             counters: Mutex::new(Counters::default()),
         });
-        let mut quiet = Quiet::default();
-        shared.open_socket(&mut quiet)?;
+        let mut log_limit = LogLimit::default();
+        shared.open_socket(&mut log_limit)?;
         let (sender, receiver) = mpsc::channel(WAITING);
-        let listening = tokio::spawn(listen::listen(Arc::clone(&shared), sender, quiet));
+        let listening = tokio::spawn(listen::listen(Arc::clone(&shared), sender, log_limit));
         let speaker = Speaker {
             encoder: Encoder::new(wire),
-            quiet: Quiet::default(),
+            log_limit: LogLimit::default(),
             failing: false,
         };
         let adverts = Self {
@@ -157,7 +157,7 @@ impl Speaker {
 
     fn say_that_it_fails(&mut self, route: &Route, error: &io::Error) {
         self.failing = true;
-        let Some(suppressed) = self.quiet.may_say("send") else {
+        let Some(suppressed) = self.log_limit.permit("send") else {
             return;
         };
         let Route {
@@ -189,7 +189,7 @@ impl Shared {
     ///
     /// # Errors
     /// The kernel's refusal is permanent, so a retry cannot succeed.
-    fn open_socket(&self, quiet: &mut Quiet) -> Result<(), Error> {
+    fn open_socket(&self, log_limit: &mut LogLimit) -> Result<(), Error> {
         let opened = Socket::open(&self.route);
         let (socket, refused) = match opened {
             Ok(socket) => (Some(Arc::new(socket)), None),
@@ -200,7 +200,7 @@ impl Shared {
             None => Ok(()),
             Some(Refused::ForGood(error)) => Err(error),
             Some(Refused::ForNow { step, error }) => {
-                if let Some(suppressed) = quiet.may_say("open") {
+                if let Some(suppressed) = log_limit.permit("open") {
                     tracing::warn!(
                         interface = %self.route.interface,
                         step,

@@ -44,8 +44,7 @@ pub enum Error {
     },
     /// This process lacks the permission to open a raw socket.
     #[error(
-        "cannot open a raw socket for VRRP: {0}; lb needs the capability CAP_NET_RAW: run it by its \
-         systemd unit, which gives it, or as root"
+        "cannot open a raw socket for VRRP: {0}; lb needs the capability CAP_NET_RAW: run it under its systemd unit, which grants it, or as root"
     )]
     Permission(#[source] io::Error),
     /// The kernel could not open a raw socket, for another reason than missing permission.

@@ -101,14 +101,14 @@ impl Notifier {
     }
 
     /// Reports a change of this host's role to the task, without waiting for the command to run.
-    pub fn tell(&self, role: Role, priority: u8) {
+    pub fn role_changed(&self, role: Role, priority: u8) {
         self.send(Message::Change(Change { role, priority }));
     }
 
     /// Reports to the task that the agent stops. Waits for the command that is running, then for
     /// the command of [`Role::Stop`], together at most 10 s.
     pub async fn stop(mut self, priority: u8) {
-        self.tell(Role::Stop, priority);
+        self.role_changed(Role::Stop, priority);
         // Ten seconds are longer than the time limits of the task's last two commands together.
         if tokio::time::timeout(STOP_LIMIT, &mut self.task)
             .await

@@ -1,6 +1,6 @@
 //! Decides which notify command is run next, without I/O.
 
-/// The new role of this host, which a notify command is told.
+/// The new role of this host, which is passed to a notify command.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Role {
     /// This host became the active host.

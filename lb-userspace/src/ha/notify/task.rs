@@ -18,7 +18,7 @@ use crate::{
 
 /// How long a notify command may run before it is killed.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How long a command that is already running may go on when the agent stops.
+/// How long a command that is already running may continue when the agent stops.
 const LIMIT_BEFORE_STOP: Duration = Duration::from_secs(4);
 /// How long the command for [`Role::Stop`] may run before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(5);

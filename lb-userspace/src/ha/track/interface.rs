@@ -20,7 +20,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const PROGRAM_EVERY: u32 = 10;
 
 /// Checks one network interface of this host and the XDP program on it.
-pub(super) struct Eye {
+pub(super) struct InterfaceMonitor {
     name: String,
     /// Path of the pin of the XDP program that should be on the interface.
     program: PathBuf,
@@ -30,10 +30,10 @@ pub(super) struct Eye {
     until_program: u32,
     /// The last report about the interface: another one is sent only when the state differs from
     /// it.
-    told: Option<Result<(), String>>,
+    last_report: Option<Result<(), String>>,
 }
 
-impl Eye {
+impl InterfaceMonitor {
     pub(super) fn open(name: &str, program: PathBuf) -> Result<Self, Error> {
         let failed = |error: std::io::Error| {
             let sentence =
@@ -46,7 +46,7 @@ impl Eye {
             kernel: Rtnetlink::open().map_err(failed)?,
             news: News::subscribe(&[GROUP_LINK]).map_err(failed)?,
             until_program: 0,
-            told: None,
+            last_report: None,
         })
     }
 
@@ -118,10 +118,10 @@ impl Eye {
     }
 
     fn report_link(&mut self, heard: Result<(), String>, reports: &Reports) -> bool {
-        if self.told.as_ref() == Some(&heard) {
+        if self.last_report.as_ref() == Some(&heard) {
             return true;
         }
-        self.told = Some(heard.clone());
+        self.last_report = Some(heard.clone());
         let what = What::Interface(self.name.clone());
         send(
             reports,
@@ -147,7 +147,7 @@ impl Eye {
         };
         match ProgramInfo::from_pin(&self.program) {
             Ok(pinned) if pinned.id() != program.id => {
-                Err("another program than lb's is attached: `bpftool net` shows it".to_owned())
+                Err("a program other than lb's is attached: `bpftool net` shows it".to_owned())
             }
             // If the pin of the agent's program cannot be read, any program on the interface is
             // accepted.
@@ -177,9 +177,9 @@ fn carries(link: &LinkMessage) -> Result<(), String> {
     let sentence = if !flags.contains(LinkFlags::Up) {
         "it is down: `ip link set` brings it up"
     } else if !flags.contains(LinkFlags::LowerUp) {
-        "it has no carrier: look at the cable and what is at its other end"
+        "it has no carrier: check the cable and the device at its other end"
     } else if !flags.contains(LinkFlags::Running) {
-        "it has a carrier and is not ready to carry packets"
+        "it has a carrier, but is not ready to carry packets"
     } else {
         return Ok(());
     };

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use super::{Look, Report, Reports, What};
 use crate::pool::PoolView;
 
-/// Reports whether the pool has enough healthy backends, at once and after each change, while the
-/// pool exists.
+/// Reports whether the pool has enough healthy backends, immediately and after each change, while
+/// the pool exists.
 pub(super) async fn follow(
     what: What,
     mut view: watch::Receiver<Arc<PoolView>>,

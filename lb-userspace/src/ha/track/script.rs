@@ -10,7 +10,7 @@ use crate::command::Running;
 use crate::config::TrackScript;
 
 /// Runs the script at its interval until the receiver of reports is dropped. Runs do not overlap: a
-/// run that is due while another one is going on is skipped.
+/// run that is due while another one is in progress is skipped.
 pub(super) async fn run(what: What, script: TrackScript, well: Option<bool>, reports: Reports) {
     let mut ticks = interval_at(Instant::now(), script.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -58,10 +58,10 @@ impl Trackers {
         let runtime = Handle::current();
         let mut tasks = HashMap::new();
         for name in &watched.interfaces {
-            let eye = interface::Eye::open(name, watched.program.clone())?;
+            let monitor = interface::InterfaceMonitor::open(name, watched.program.clone())?;
             let job = Job {
                 made_for: None,
-                task: runtime.spawn(eye.watch(reports.clone())),
+                task: runtime.spawn(monitor.watch(reports.clone())),
             };
             tasks.insert(What::Interface(name.clone()), job);
         }

@@ -63,47 +63,47 @@ impl Host {
 
     /// Reads the host's file as a reload does. Returns the message for the peer, if the certificate
     /// has changed.
-    fn load(&mut self) -> Option<CertificateWord> {
+    fn load(&mut self) -> Option<CertificateMessage> {
         let facts = inspect(self.text().as_bytes()).expect("good");
         self.certificates.have([(self.path(), facts)])
     }
 
-    fn hear(&mut self, word: CertificateWord, from: &Path) -> Heard {
+    fn hear(&mut self, message: CertificateMessage, from: &Path) -> Received {
         let (theirs, ours) = (
             from.display().to_string(),
             self.path().display().to_string(),
         );
-        let word = match word {
-            CertificateWord::Have(all) => CertificateWord::Have(
+        let message = match message {
+            CertificateMessage::Have(all) => CertificateMessage::Have(
                 all.into_iter()
                     .map(|(path, facts)| (path.replace(&theirs, &ours), facts))
                     .collect(),
             ),
-            CertificateWord::Want(path, it) => {
-                CertificateWord::Want(path.replace(&theirs, &ours), it)
+            CertificateMessage::Want(path, it) => {
+                CertificateMessage::Want(path.replace(&theirs, &ours), it)
             }
-            CertificateWord::File(path, it) => {
-                CertificateWord::File(path.replace(&theirs, &ours), it)
+            CertificateMessage::File(path, it) => {
+                CertificateMessage::File(path.replace(&theirs, &ours), it)
             }
         };
-        self.certificates.heard(word, today())
+        self.certificates.receive(message, today())
     }
 }
 
 /// Lets both hosts announce their certificates and exchange messages until there are no more.
 /// Returns the files that host `a` replaced.
 fn talk(a: &mut Host, b: &mut Host) -> Vec<PathBuf> {
-    let mut to_a = vec![b.certificates.told()];
-    let mut to_b = vec![a.certificates.told()];
+    let mut to_a = vec![b.certificates.announcement()];
+    let mut to_b = vec![a.certificates.announcement()];
     let mut replaced = Vec::new();
     for _ in 0..10 {
-        for word in std::mem::take(&mut to_a) {
-            let heard = a.hear(word, &b.path());
-            to_b.extend(heard.say);
-            replaced.extend(heard.replaced);
+        for message in std::mem::take(&mut to_a) {
+            let received = a.hear(message, &b.path());
+            to_b.extend(received.replies);
+            replaced.extend(received.replaced);
         }
-        for word in std::mem::take(&mut to_b) {
-            to_a.extend(b.hear(word, &a.path()).say);
+        for message in std::mem::take(&mut to_b) {
+            to_a.extend(b.hear(message, &a.path()).replies);
         }
     }
     assert!(to_a.is_empty() && to_b.is_empty(), "there is an end to it");
@@ -157,49 +157,61 @@ fn what_is_older_has_ended_or_lacks_a_name_is_not_wanted() {
     ] {
         let mut a = Host::new("10 110 a.example b.example", true);
         let mut b = Host::new(theirs, true);
-        let heard = a.hear(b.certificates.told(), &b.path());
-        assert_eq!(heard, Heard::default(), "{theirs}");
+        let received = a.hear(b.certificates.announcement(), &b.path());
+        assert_eq!(received, Received::default(), "{theirs}");
         let _other_way = talk(&mut a, &mut b);
         assert_eq!(a.text(), "10 110 a.example b.example", "{theirs}");
     }
 }
 
 #[test]
-fn a_file_that_nobody_asked_for_is_not_written() {
+fn a_file_that_was_not_requested_is_not_written() {
     let mut a = Host::new("10 110 a.example", true);
     let path = a.path().display().to_string();
     let elsewhere = a.folder.path().join("other.pem");
     for path in [path, elsewhere.display().to_string()] {
         let bytes = FileBytes(b"90 180 a.example".to_vec());
-        let word = CertificateWord::File(path, bytes);
-        assert_eq!(a.certificates.heard(word, today()), Heard::default());
+        let message = CertificateMessage::File(path, bytes);
+        assert_eq!(
+            a.certificates.receive(message, today()),
+            Received::default()
+        );
     }
     assert_eq!(a.text(), "10 110 a.example");
     assert!(!elsewhere.exists());
 }
 
 #[test]
-fn a_file_that_was_not_told_of_is_not_given() {
+fn a_file_that_was_not_announced_is_not_sent() {
     let mut a = Host::new("10 110 a.example", true);
     let facts = inspect(b"10 110 a.example").expect("good");
     let secret = a.folder.path().join("secret.pem");
     fs::write(&secret, "10 110 a.example").expect("written");
     let up = format!("{}/../secret.pem", a.folder.path().display());
     for path in [secret.display().to_string(), up, "/etc/shadow".to_owned()] {
-        let word = CertificateWord::Want(path, facts.fingerprint);
-        assert_eq!(a.certificates.heard(word, today()), Heard::default());
+        let message = CertificateMessage::Want(path, facts.fingerprint);
+        assert_eq!(
+            a.certificates.receive(message, today()),
+            Received::default()
+        );
     }
     let path = a.path().display().to_string();
-    let word = CertificateWord::Want(path.clone(), [7; 32]);
-    assert_eq!(a.certificates.heard(word, today()), Heard::default());
+    let message = CertificateMessage::Want(path.clone(), [7; 32]);
+    assert_eq!(
+        a.certificates.receive(message, today()),
+        Received::default()
+    );
     // The file that was announced has been changed since.
     fs::write(a.path(), "11 110 a.example").expect("written");
-    let word = CertificateWord::Want(path, facts.fingerprint);
-    assert_eq!(a.certificates.heard(word, today()), Heard::default());
+    let message = CertificateMessage::Want(path, facts.fingerprint);
+    assert_eq!(
+        a.certificates.receive(message, today()),
+        Received::default()
+    );
 }
 
 #[test]
-fn what_comes_must_be_what_was_told_of() {
+fn a_received_file_must_hold_the_announced_certificate() {
     for sent in [
         "",
         "no certificate",
@@ -208,13 +220,16 @@ fn what_comes_must_be_what_was_told_of() {
     ] {
         let mut a = Host::new("10 110 a.example", true);
         let b = Host::new("90 180 a.example", true);
-        let heard = a.hear(b.certificates.told(), &b.path());
-        assert!(matches!(heard.say.as_slice(), [CertificateWord::Want(..)]));
+        let received = a.hear(b.certificates.announcement(), &b.path());
+        assert!(matches!(
+            received.replies.as_slice(),
+            [CertificateMessage::Want(..)]
+        ));
         let path = a.path().display().to_string();
-        let word = CertificateWord::File(path, FileBytes(sent.as_bytes().to_vec()));
+        let message = CertificateMessage::File(path, FileBytes(sent.as_bytes().to_vec()));
         assert_eq!(
-            a.certificates.heard(word, today()),
-            Heard::default(),
+            a.certificates.receive(message, today()),
+            Received::default(),
             "{sent}"
         );
         assert_eq!(a.text(), "10 110 a.example");
@@ -224,7 +239,7 @@ fn what_comes_must_be_what_was_told_of() {
 }
 
 #[test]
-fn a_link_that_another_program_looks_after_stays() {
+fn a_symbolic_link_of_another_program_is_not_replaced() {
     let mut a = Host::new("10 110 a.example", true);
     let mut b = Host::new("90 180 a.example", true);
     let target = a.folder.path().join("archive.pem");
@@ -255,8 +270,8 @@ fn a_file_keeps_its_owner() {
 #[test]
 fn files_of_one_host_alone_are_differences_while_the_link_is_up() {
     let mut a = Host::new("10 110 a.example", true);
-    a.certificates.heard(
-        CertificateWord::Have(BTreeMap::from([(
+    a.certificates.receive(
+        CertificateMessage::Have(BTreeMap::from([(
             "/etc/lb/other.pem".to_owned(),
             inspect(b"1 2 c").expect("good"),
         )])),
@@ -272,6 +287,6 @@ fn files_of_one_host_alone_are_differences_while_the_link_is_up() {
 
 #[test]
 fn a_key_is_in_no_log() {
-    let word = CertificateWord::File("a".to_owned(), FileBytes(b"a secret".to_vec()));
-    assert_eq!(format!("{word:?}"), r#"File("a", FileBytes(8 bytes))"#);
+    let message = CertificateMessage::File("a".to_owned(), FileBytes(b"a secret".to_vec()));
+    assert_eq!(format!("{message:?}"), r#"File("a", FileBytes(8 bytes))"#);
 }

@@ -1,6 +1,6 @@
 use std::future::ready;
 
-use lb_ha::pair::Word;
+use lb_ha::pair::PairMessage;
 
 use super::*;
 use crate::peer::{credit::WINDOW, record::PART_BYTES};
@@ -46,7 +46,7 @@ async fn what_is_urgent_goes_between_the_parts_of_what_is_long() {
         .await
         .expect("room");
     assert_eq!(bench.next().await, Some(0x02));
-    assert!(bench.handle.urgent(Urgent::Word(Word::Ask)));
+    assert!(bench.handle.urgent(Urgent::Pair(PairMessage::Ask)));
     assert!(bench.handle.urgent(Urgent::Ping { sent: 1 }));
     assert_eq!(bench.next().await, Some(0x80));
     assert_eq!(bench.next().await, Some(0x80));
@@ -63,7 +63,7 @@ async fn flows_stop_when_there_is_no_credit_and_nothing_else_does() {
     }
     bench.handle.bulk(vec![1]).await.expect("room");
     assert_eq!(bench.next().await, None);
-    assert!(bench.handle.urgent(Urgent::Word(Word::Ask)));
+    assert!(bench.handle.urgent(Urgent::Pair(PairMessage::Ask)));
     assert_eq!(bench.next().await, Some(0x80));
     assert_eq!(bench.next().await, None);
     assert_eq!(bench.credit.grant(1), Some(()));
@@ -78,6 +78,6 @@ async fn flows_stop_when_there_is_no_credit_and_nothing_else_does() {
 #[tokio::test]
 async fn urgent_frames_that_find_no_room_are_dropped_and_do_not_wait() {
     let bench = Bench::new();
-    let sent = (0..1000).filter(|_| bench.handle.urgent(Urgent::Word(Word::Ask)));
+    let sent = (0..1000).filter(|_| bench.handle.urgent(Urgent::Pair(PairMessage::Ask)));
     assert_eq!(sent.count(), WAITING_URGENT);
 }

@@ -56,7 +56,7 @@ async fn another_secret_is_refused_by_both() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_trusts_anybody_is_still_refused_without_the_secret() {
+async fn a_client_that_trusts_any_certificate_is_refused_without_the_secret() {
     let net = Net::new();
     let (ours, theirs) = (secret(), secret());
     let b = Link::start_with(settings(net, B, A), &ours).expect("listening");
@@ -152,9 +152,9 @@ async fn a_recorded_connection_played_again_does_nothing() {
     behind.check_source = false;
     let tape = record(net).await;
     let Pair { a, mut b } = Pair::with(through, behind, &secret).await;
-    for word in [Word::Ask, Word::TakeOver] {
-        assert!(a.link.send_word(word));
-        assert_eq!(b.event().await, Event::Word(word));
+    for message in [PairMessage::Ask, PairMessage::TakeOver] {
+        assert!(a.link.send_pair_message(message));
+        assert_eq!(b.event().await, Event::PairMessage(message));
     }
     drop(a);
     b.down().await;
@@ -311,7 +311,7 @@ async fn a_message_cut_off_is_not_taken_in() {
     let net = Net::new();
     let secret = secret();
     let mut b = Link::start_with(settings(net, B, A), &secret).expect("listening");
-    let bytes = frame::encode(record::Lane::Urgent, &Urgent::Word(Word::TakeOver));
+    let bytes = frame::encode(record::Lane::Urgent, &Urgent::Pair(PairMessage::TakeOver));
     let mut outgoing = record::Outgoing::new(record::Lane::Urgent, bytes.expect("short"));
     let mut whole = Vec::new();
     outgoing.next_record(&mut whole);
@@ -328,7 +328,7 @@ async fn a_message_cut_off_is_not_taken_in() {
 /// Asserts that no session has ended: a message arrives, and the link between the agents came up
 /// once on each host.
 async fn still_up(a: &mut Started, b: &mut Started) {
-    assert!(a.link.send_word(Word::Ask));
-    assert_eq!(b.event().await, Event::Word(Word::Ask));
+    assert!(a.link.send_pair_message(PairMessage::Ask));
+    assert_eq!(b.event().await, Event::PairMessage(PairMessage::Ask));
     assert_eq!((a.link.view().ups, b.link.view().ups), (1, 1));
 }

@@ -148,8 +148,8 @@ async fn is_noticed_and_replaced(failure: Failure, with_flows: bool) {
     assert!(failure.explains(&down), "{failure:?}: {down}");
     assert_eq!((a.up().await.session, b.up().await.session), (2, 2));
     assert!(began.elapsed() < FAST.silence + Duration::from_secs(2));
-    assert!(a.link.send_word(Word::Ask));
-    assert_eq!(b.event().await, Event::Word(Word::Ask));
+    assert!(a.link.send_pair_message(PairMessage::Ask));
+    assert_eq!(b.event().await, Event::PairMessage(PairMessage::Ask));
     if let Some(flows) = flows {
         timeout(PATIENCE, flows)
             .await

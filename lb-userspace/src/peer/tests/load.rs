@@ -17,9 +17,9 @@ async fn longest_pause(from: &Link, to: &mut mpsc::Receiver<Event>) -> Duration 
     let mut ticks = tokio::time::interval(BEAT);
     for _ in 0..BEATS {
         ticks.tick().await;
-        assert!(from.send_word(Word::Ask));
-        let word = timeout(PATIENCE, to.recv()).await.expect("in time");
-        assert_eq!(word, Some(Event::Word(Word::Ask)));
+        assert!(from.send_pair_message(PairMessage::Ask));
+        let message = timeout(PATIENCE, to.recv()).await.expect("in time");
+        assert_eq!(message, Some(Event::PairMessage(PairMessage::Ask)));
         longest = longest.max(last.elapsed());
         last = Instant::now();
     }
@@ -147,7 +147,7 @@ async fn a_slow_consumer_holds_up_the_flows_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_that_takes_in_nothing_loses_words_and_keeps_the_link() {
+async fn an_agent_that_reads_nothing_loses_messages_and_keeps_the_link() {
     const PATIENT: Rhythm = Rhythm {
         ping: Duration::from_millis(100),
         silence: Duration::from_secs(1),
@@ -158,7 +158,7 @@ async fn an_agent_that_takes_in_nothing_loses_words_and_keeps_the_link() {
     let Pair { a, b } = Pair::with(ours, theirs, &secret()).await;
     for _ in 0..50 {
         for _ in 0..20 {
-            a.link.send_word(Word::Ask);
+            a.link.send_pair_message(PairMessage::Ask);
         }
         sleep(Duration::from_millis(10)).await;
     }

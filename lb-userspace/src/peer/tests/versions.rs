@@ -17,8 +17,8 @@ async fn what_only_one_of_them_knows_is_not_said_to_the_other() {
     let older = settings(net, B, A);
     let Pair { a, mut b } = Pair::with(ours, older, &secret()).await;
     assert!(!a.link.send(&acme()), "it would end the link there");
-    assert!(a.link.send_word(Word::Ask));
-    assert_eq!(b.event().await, Event::Word(Word::Ask));
+    assert!(a.link.send_pair_message(PairMessage::Ask));
+    assert_eq!(b.event().await, Event::PairMessage(PairMessage::Ask));
 
     let net = Net::new();
     let secret = secret();

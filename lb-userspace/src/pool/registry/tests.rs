@@ -284,7 +284,7 @@ fn a_name_in_two_pools_needs_its_pool() {
         .expect_err("ambiguous");
     assert_eq!(
         error.to_string(),
-        r#""web2" could be any of web/web2, api/web2; say which one"#
+        r#""web2" is ambiguous: it could be any of web/web2, api/web2; name one of them"#
     );
     assert_eq!(states(&registry), [Up, Up, Up], "nothing happened");
     let ordered = registry
@@ -309,7 +309,7 @@ fn an_unknown_name_lists_those_there_are() {
         .expect_err("unknown");
     assert_eq!(
         error.to_string(),
-        r#"no backend is called "web7"; there are web/web1, web/web2"#
+        r#"there is no backend "web7"; the backends are web/web1, web/web2"#
     );
 }
 

@@ -10,7 +10,8 @@ pub(in crate::proxy) enum Disconnect {
     Closed,
     /// The client reset its connection, or the connection failed.
     Reset,
-    /// The client cancelled this request alone, and its connection goes on (HTTP/2, RFC 9113 §8.7).
+    /// The client cancelled this request alone, and its connection continues (HTTP/2, RFC 9113
+    /// §8.7).
     Cancelled,
 }
 

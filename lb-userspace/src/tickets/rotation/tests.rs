@@ -28,7 +28,7 @@ fn tick(rotation: &mut Rotation, now: Time, next: u8) -> bool {
 
 fn offer(rotation: &mut Rotation, now: Time) -> Offer {
     match rotation.step(now, Event::LinkUp).pop() {
-        Some(Action::Tell(offer)) => offer,
+        Some(Action::Send(offer)) => offer,
         other => panic!("{other:?}"),
     }
 }
@@ -53,10 +53,10 @@ fn a_key_issues_for_six_hours_and_two_before_it_are_accepted() {
 }
 
 #[test]
-fn a_new_key_is_told() {
+fn a_new_key_is_sent_to_the_peer() {
     let mut rotation = Rotation::new(at(0), material(1));
     let actions = rotation.step(at(6), Event::Made(material(2)));
-    let [Action::Publish, Action::Tell(offer)] = actions.as_slice() else {
+    let [Action::Publish, Action::Send(offer)] = actions.as_slice() else {
         panic!("{actions:?}");
     };
     assert_eq!((offer.issuer, offer.keys.len()), (material(2).id, 2));

@@ -19,7 +19,7 @@ const VERDICTS: &[Panel] = &[
     stacked(
         "Packets by verdict",
         "pps",
-        "Packets a second that the interfaces received, each under exactly one verdict.",
+        "Packets per second that the interfaces received, each under exactly one verdict.",
         &[(
             r#"sum by (verdict) (rate(lb_xdp_packets_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{verdict}}",
@@ -55,7 +55,7 @@ const VERDICTS: &[Panel] = &[
     lines(
         "Retried at another backend",
         "pps",
-        "SYN segments a second that were offered to another backend, after one that refused or did not answer.",
+        "SYN segments per second that were offered to another backend, after one that refused or did not answer.",
         &[(
             r#"sum by (instance) (rate(lb_xdp_packets_total{job="$job",instance=~"$instance",reason="retried"}[$__rate_interval]))"#,
             "{{instance}}",
@@ -68,7 +68,7 @@ const SERVICES: &[Panel] = &[
     lines(
         "New connections",
         "cps",
-        "Connections a second that clients opened to each service.",
+        "Connections per second that clients opened to each service.",
         &[(
             r#"sum by (service) (rate(lb_service_connections_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{service}}",
@@ -77,7 +77,7 @@ const SERVICES: &[Panel] = &[
     lines(
         "Packets",
         "pps",
-        "Packets a second of each service; in: from clients.",
+        "Packets per second of each service; in: from clients.",
         &[(
             r#"sum by (service, direction) (rate(lb_service_packets_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{service}} {{direction}}",
@@ -86,7 +86,7 @@ const SERVICES: &[Panel] = &[
     lines(
         "Bytes",
         "Bps",
-        "Bytes a second of each service, IP headers included.",
+        "Bytes per second of each service, IP headers included.",
         &[(
             r#"sum by (service, direction) (rate(lb_service_bytes_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{service}} {{direction}}",
@@ -95,7 +95,7 @@ const SERVICES: &[Panel] = &[
     stacked(
         "Packets by backend",
         "pps",
-        "Packets a second to each backend: how the load is distributed.",
+        "Packets per second to each backend: how the load is distributed.",
         &[(
             r#"sum by (backend) (rate(lb_backend_packets_total{job="$job",instance=~"$instance",direction="in"}[$__rate_interval]))"#,
             "{{backend}}",

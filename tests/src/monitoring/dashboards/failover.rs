@@ -76,7 +76,7 @@ const ADVERTS: &[Panel] = &[
     lines(
         "Adverts",
         "pps",
-        "Adverts a second: only the active host sends them, and the standby receives as many.",
+        "Adverts per second: only the active host sends them, and the standby receives as many.",
         &[
             (
                 r#"rate(lb_vrrp_adverts_sent_total{job="$job",instance=~"$instance"}[$__rate_interval])"#,
@@ -91,7 +91,7 @@ const ADVERTS: &[Panel] = &[
     lines(
         "Refused adverts and errors",
         "pps",
-        "Adverts a second that were refused, and errors of sending. own and router_id are normal with several virtual routers.",
+        "Adverts per second that were refused, and errors of sending. own and router_id are normal with several virtual routers.",
         &[
             (
                 r#"rate(lb_vrrp_adverts_refused_total{job="$job",instance=~"$instance"}[$__rate_interval])"#,
@@ -147,9 +147,9 @@ const ADDRESS: &[Panel] = &[
     )
     .limits(&[(15.0, "yellow"), (30.0, "red")]),
     lines(
-        "Calls of the EC2 API",
+        "Calls to the EC2 API",
         "cps",
-        "Calls a second by action and outcome.",
+        "Calls per second by action and outcome.",
         &[(
             r#"sum by (operation, outcome) (rate(lb_elastic_ip_calls_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{operation}} {{outcome}}",
@@ -158,7 +158,7 @@ const ADDRESS: &[Panel] = &[
     lines(
         "Duration of calls",
         "s",
-        "Time within which 95 % of the calls of the EC2 API ended.",
+        "Time within which 95 % of the calls to the EC2 API ended.",
         &[(
             r#"histogram_quantile(0.95, sum by (operation, le) (rate(lb_elastic_ip_call_seconds_bucket{job="$job",instance=~"$instance"}[$__rate_interval])))"#,
             "{{operation}}",
@@ -235,7 +235,7 @@ const LINK: &[Panel] = &[
     lines(
         "Bytes over the link",
         "Bps",
-        "Bytes a second over the link.",
+        "Bytes per second over the link.",
         &[(
             r#"rate(lb_peer_link_bytes_total{job="$job",instance=~"$instance"}[$__rate_interval])"#,
             "{{instance}} {{direction}}",
@@ -244,7 +244,7 @@ const LINK: &[Panel] = &[
     lines(
         "Flows",
         "none",
-        "Flows a second that were sent to the peer, received from it, skipped, and events that were lost.",
+        "Flows per second that were sent to the peer, received from it, skipped, and events that were lost.",
         &[
             (
                 r#"rate(lb_peer_flows_sent_total{job="$job",instance=~"$instance"}[$__rate_interval])"#,

@@ -21,7 +21,7 @@ const REQUESTS: &[Panel] = &[
     stacked(
         "Requests by status",
         "reqps",
-        "Requests a second by service and status.",
+        "Requests per second by service and status.",
         &[(
             r#"sum by (service, code) (rate(lb_http_requests_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{service}} {{code}}",
@@ -30,7 +30,7 @@ const REQUESTS: &[Panel] = &[
     stacked(
         "Requests by backend",
         "reqps",
-        "Requests a second by the backend that got them last; without a name: none did.",
+        "Requests per second by the backend that got them last; without a name: none did.",
         &[(
             r#"sum by (backend) (rate(lb_http_requests_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{backend}}",
@@ -69,7 +69,7 @@ const REQUESTS: &[Panel] = &[
     stacked(
         "Requests by route",
         "reqps",
-        "Requests a second by the route that matched; only of services with routes.",
+        "Requests per second by the route that matched; only of services with routes.",
         &[(
             r#"sum by (service, route) (rate(lb_http_route_requests_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{service}} {{route}}",
@@ -92,7 +92,7 @@ const FAILURES: &[Panel] = &[
     lines(
         "Answered by lb for a fault of a backend",
         "reqps",
-        "Requests a second that lb answered in place of a backend, by reason.",
+        "Requests per second that lb answered in place of a backend, by reason.",
         &[(
             r#"sum by (service, backend, reason) (rate(lb_http_own_answers_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{service}} {{backend}} {{reason}}",
@@ -101,7 +101,7 @@ const FAILURES: &[Panel] = &[
     lines(
         "Refused for a fault of the client",
         "reqps",
-        "Requests a second that lb refused: syntax, limits, time-outs.",
+        "Requests per second that lb refused: syntax, limits, time-outs.",
         &[(
             r#"sum by (service, reason) (rate(lb_http_refusals_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{service}} {{reason}}",
@@ -110,7 +110,7 @@ const FAILURES: &[Panel] = &[
     lines(
         "Broken off",
         "reqps",
-        "Requests a second whose response did not reach the client completely.",
+        "Requests per second whose response did not reach the client completely.",
         &[(
             r#"sum by (service, backend, reason) (rate(lb_http_broken_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{service}} {{backend}} {{reason}}",
@@ -119,7 +119,7 @@ const FAILURES: &[Panel] = &[
     lines(
         "Retries",
         "reqps",
-        "Retries a second on another backend, and those that the budget did not allow.",
+        "Retries per second on another backend, and those that the budget did not allow.",
         &[
             (
                 r#"sum by (service) (rate(lb_http_retries_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
@@ -176,7 +176,7 @@ const CONNECTIONS: &[Panel] = &[
     lines(
         "Connections that ended early",
         "cps",
-        "Client connections a second that ended early without a request in flight, by reason.",
+        "Client connections per second that ended early without a request in flight, by reason.",
         &[(
             r#"sum by (service, reason) (rate(lb_http_connections_closed_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{service}} {{reason}}",
@@ -203,7 +203,7 @@ const CONNECTIONS: &[Panel] = &[
     lines(
         "Requests that waited, and that were rejected",
         "reqps",
-        "Requests a second that waited in the queue, and those that it rejected with 503.",
+        "Requests per second that waited in the queue, and those that it rejected with 503.",
         &[
             (
                 r#"sum by (service) (rate(lb_http_queue_waits_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
@@ -230,7 +230,7 @@ const TLS: &[Panel] = &[
     stacked(
         "Handshakes",
         "cps",
-        "TLS handshakes a second, by version and whether an earlier session was resumed.",
+        "TLS handshakes per second, by version and whether an earlier session was resumed.",
         &[(
             r#"sum by (version, resumed) (rate(lb_tls_handshakes_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "TLS {{version}}, resumed: {{resumed}}",
@@ -239,7 +239,7 @@ const TLS: &[Panel] = &[
     lines(
         "Handshakes that fail, by reason",
         "cps",
-        "TLS handshakes a second that failed or timed out.",
+        "TLS handshakes per second that failed or timed out.",
         &[(
             r#"sum by (service, reason) (rate(lb_tls_handshake_failures_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{service}} {{reason}}",
@@ -261,7 +261,7 @@ const ACCESS_LOG: &[Panel] = &[
     lines(
         "Lines",
         "none",
-        "Lines a second that were written to the access log.",
+        "Lines per second that were written to the access log.",
         &[(
             r#"rate(lb_access_log_lines_total{job="$job",instance=~"$instance"}[$__rate_interval])"#,
             "{{instance}}",
@@ -271,7 +271,7 @@ const ACCESS_LOG: &[Panel] = &[
     lines(
         "Dropped lines",
         "none",
-        "Lines a second that were dropped; no_room: the disk is slow, not_written: it is full.",
+        "Lines per second that were dropped; no_room: the disk is slow, not_written: it is full.",
         &[(
             r#"rate(lb_access_log_dropped_total{job="$job",instance=~"$instance"}[$__rate_interval])"#,
             "{{instance}} {{reason}}",

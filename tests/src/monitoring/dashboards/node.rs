@@ -79,7 +79,7 @@ const NETWORK: &[Panel] = &[
     lines(
         "Received",
         "Bps",
-        "Bytes a second that each interface received.",
+        "Bytes per second that each interface received.",
         &[(
             r#"rate(node_network_receive_bytes_total{job="$job",instance=~"$instance",device!="lo"}[$__rate_interval])"#,
             "{{instance}} {{device}}",
@@ -88,7 +88,7 @@ const NETWORK: &[Panel] = &[
     lines(
         "Sent",
         "Bps",
-        "Bytes a second that each interface sent.",
+        "Bytes per second that each interface sent.",
         &[(
             r#"rate(node_network_transmit_bytes_total{job="$job",instance=~"$instance",device!="lo"}[$__rate_interval])"#,
             "{{instance}} {{device}}",
@@ -97,7 +97,7 @@ const NETWORK: &[Panel] = &[
     lines(
         "Errors and drops of interfaces",
         "pps",
-        "Packets a second that an interface lost. Those that the XDP program drops are on the data plane's dashboard.",
+        "Packets per second that an interface lost. Those that the XDP program drops are on the data plane's dashboard.",
         &[
             (
                 r#"rate(node_network_receive_errs_total{job="$job",instance=~"$instance",device!="lo"}[$__rate_interval]) + rate(node_network_transmit_errs_total{job="$job",instance=~"$instance",device!="lo"}[$__rate_interval])"#,
@@ -112,7 +112,7 @@ const NETWORK: &[Panel] = &[
     lines(
         "Retransmitted segments",
         "pps",
-        "TCP segments a second that the machine itself sent again.",
+        "TCP segments per second that the machine itself sent again.",
         &[(
             r#"rate(node_netstat_Tcp_RetransSegs{job="$job",instance=~"$instance"}[$__rate_interval])"#,
             "{{instance}}",

@@ -98,7 +98,7 @@ const CLIENTS: &[Panel] = &[
     stacked(
         "Requests",
         "reqps",
-        "Requests a second of each service that the agent serves.",
+        "Requests per second of each service that the agent serves.",
         &[(
             r#"sum by (service) (rate(lb_http_requests_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{service}}",
@@ -127,7 +127,7 @@ const CLIENTS: &[Panel] = &[
     stacked(
         "New connections",
         "cps",
-        "Connections a second that clients opened to each service.",
+        "Connections per second that clients opened to each service.",
         &[(
             r#"sum by (service) (rate(lb_service_connections_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{service}}",
@@ -136,7 +136,7 @@ const CLIENTS: &[Panel] = &[
     stacked(
         "Traffic",
         "Bps",
-        "Bytes a second of each service, as the XDP program sees them.",
+        "Bytes per second of each service, as the XDP program sees them.",
         &[(
             r#"sum by (service, direction) (rate(lb_service_bytes_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{service}} {{direction}}",
@@ -145,7 +145,7 @@ const CLIENTS: &[Panel] = &[
     lines(
         "Dropped packets",
         "pps",
-        "Packets a second that the XDP program dropped, by reason; the data plane's dashboard has more.",
+        "Packets per second that the XDP program dropped, by reason; the data plane's dashboard has more.",
         &[(
             r#"sum by (reason) (rate(lb_xdp_packets_total{job="$job",instance=~"$instance",verdict="drop"}[$__rate_interval]))"#,
             "{{reason}}",
@@ -217,7 +217,7 @@ const DISCOVERY: &[Panel] = &[
     lines(
         "Queries of the sources",
         "reqps",
-        "Queries a second of the source of each pool, by outcome.",
+        "Queries per second of the source of each pool, by outcome.",
         &[(
             r#"sum by (pool, outcome) (rate(lb_discovery_queries_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
             "{{pool}} {{outcome}}",

@@ -1,4 +1,4 @@
-//! The metrics of the Elastic IP and of calls of the EC2 API.
+//! The metrics of the Elastic IP and of calls to the EC2 API.
 
 use std::{fmt, time::SystemTime};
 
@@ -16,9 +16,9 @@ families! {
     ELASTIC_IP_CONFIRMED: Gauge "lb_elastic_ip_confirmed_timestamp_seconds" []
         "When the Elastic IP was last confirmed to be on this host, in seconds since 1970-01-01 UTC.";
     ELASTIC_IP_CALLS: Counter "lb_elastic_ip_calls_total" ["operation", "outcome"]
-        "Completed calls of the EC2 API, by outcome.";
+        "Completed calls to the EC2 API, by outcome.";
     ELASTIC_IP_CALL_SECONDS: Histogram "lb_elastic_ip_call_seconds" ["operation"]
-        "Duration of calls of the EC2 API, in seconds.";
+        "Duration of calls to the EC2 API, in seconds.";
     ELASTIC_IP_MOVES: Counter "lb_elastic_ip_moves_total" []
         "Number of times that this host moved the Elastic IP to itself.";
 }

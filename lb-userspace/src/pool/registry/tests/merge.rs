@@ -94,7 +94,7 @@ fn an_agent_that_starts_again_does_not_bring_old_orders_back() {
 }
 
 #[test]
-fn orders_for_backends_of_the_peer_alone_are_none_of_ours() {
+fn overrides_of_backends_that_only_the_peer_has_apply_once_they_are_added() {
     let more = pool("web", &[("web1", "10.0.0.6:80"), ("web9", "10.0.0.9:80")]);
     let (mut a, mut b) = (fresh(&[web()]), fresh(&[more]));
     b.set_override("web9", AdminState::Drain, at(5))

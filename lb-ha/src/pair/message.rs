@@ -8,7 +8,7 @@ use crate::vrrp::State;
 
 /// A message of one agent to the other over the link between them.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Word {
+pub enum PairMessage {
     /// The state of the sender: sent once in each advert interval, and immediately when its content
     /// changes.
     Heartbeat(Heartbeat),
