@@ -449,13 +449,24 @@ fn url(text: &str) -> Result<Template, Complaint> {
     if !template.0.iter().all(literal) {
         return Err(Complaint::new("has a brace outside a variable", example));
     }
+    // A path stays at the host and the port that the client connected to. A second slash would begin
+    // the name of a host, and so could the value of a variable.
+    let path = text.strip_prefix('/');
+    if path.is_some_and(|rest| !rest.starts_with(['/', '{'])) {
+        return Ok(template);
+    }
     let schemes = ["https://", "http://", "{scheme}://"];
     let rest = schemes
         .into_iter()
         .find_map(|scheme| text.strip_prefix(scheme));
     let Some(rest) = rest else {
-        let hint = format!("it begins with https://, http:// or {{scheme}}://: {example}");
-        return Err(Complaint::new("is not an absolute URL", hint));
+        let hint = format!(
+            "it begins with https://, http:// or {{scheme}}://, or is a path such as /new: {example}"
+        );
+        return Err(Complaint::new(
+            "is neither an absolute URL nor a path",
+            hint,
+        ));
     };
     let ends = ["/", "?", "#", "{path}", "{query}"];
     let end = ends.iter().filter_map(|end| rest.find(end)).min();

@@ -32,7 +32,8 @@ static TO: Key<Text<Template>> = Key {
     kind: URL,
     absent: Absent::Refused("\"https://{host}{path}{query}\""),
     meaning: "The URL, with the variables `{scheme}`, `{host}` (without a port), `{bare_host}` (the \
-              same without `www.`), `{path}` and `{query}` (with its `?`).",
+              same without `www.`), `{path}` and `{query}` (with its `?`). A path such as `/new` \
+              keeps the scheme, the host and the port.",
 };
 
 static REDIRECT_CODE: Key<TextOrDigits<u16>> = Key {

@@ -205,11 +205,12 @@ fn hosts_methods_and_expressions_are_checked() {
 }
 
 #[test]
-fn a_redirect_leads_to_a_whole_url_whose_host_is_not_the_path_s() {
+fn a_redirect_leads_to_a_url_or_a_path_whose_host_is_not_the_path_s() {
     for (to, message) in [
-        ("/x", "is not an absolute URL"),
-        ("{path}", "is not an absolute URL"),
-        ("//{host}", "is not an absolute URL"),
+        ("{path}", "is neither an absolute URL nor a path"),
+        ("//{host}", "is neither an absolute URL nor a path"),
+        ("/{path}", "is neither an absolute URL nor a path"),
+        ("/\\\\a", "is not a URL"),
         ("https://{path}", "has no host"),
         ("https://", "has no host"),
         ("https://{query}", "has no host"),
@@ -230,6 +231,8 @@ fn a_redirect_leads_to_a_whole_url_whose_host_is_not_the_path_s() {
         "https://{host}{path}{query}",
         "{scheme}://www.{host}:8443/x",
         "http://a",
+        "/",
+        "/new?from={path}",
     ] {
         route(&format!("redirect = {{ to = \"{to}\" }}"));
     }
@@ -368,7 +371,7 @@ fn the_kernel_has_no_routes() {
 fn every_mistake_of_all_routes_is_said_at_once() {
     let reported = reported(
         "[[service.route]]\nhost = \"a:1\"\npath = \"x\"\npool = \"none\"\n\
-         [[service.route]]\nmethod = \"get\"\nredirect = { to = \"/\", status = 1 }\n\
+         [[service.route]]\nmethod = \"get\"\nredirect = { to = \"//\", status = 1 }\n\
          [[service.route]]\nname = \"a\"\nrespond = { status = 1 }\n\
          [[service.route]]\nname = \"a\"\n",
     );
