@@ -145,6 +145,9 @@ fn argument<'w>(fetch: &'w str, names: &[&str]) -> Option<&'w str> {
     let (name, rest) = fetch.split_at(fetch.find('(')?);
     let inner = rest.strip_prefix('(')?.strip_suffix(')')?;
     let first = inner.split(',').next().unwrap_or(inner);
+    if inner.contains([')', '(']) {
+        return None;
+    }
     (name.is_empty() || names.contains(&name)).then_some(first)
 }
 
@@ -167,16 +170,15 @@ fn header(name: &str, compared: &Match<'_>) -> Result<Test, String> {
             compared.values[0]
         ));
     }
-    let counts = compared.fetch.contains("_cnt")
-        && compared
-            .values
-            .iter()
-            .all(|value| value == "gt" || value == "0" || value == "ge" || value == "1");
-    if compared.how == "found" || counts || compared.values.is_empty() {
-        return Ok(Test::Header { name, regex: None });
-    }
     if compared.fetch.contains("_cnt") {
-        return Err("lb's routes do not count header lines".to_owned());
+        let words: Vec<_> = compared.values.iter().map(String::as_str).collect();
+        return match *words {
+            ["gt", "0"] | ["ge", "1"] => Ok(Test::Header { name, regex: None }),
+            _ => Err("lb's routes do not count header lines".to_owned()),
+        };
+    }
+    if compared.how == "found" || compared.values.is_empty() {
+        return Ok(Test::Header { name, regex: None });
     }
     let regex = joined(&expressions(compared)?);
     Ok(Test::Header {
@@ -192,6 +194,11 @@ fn hosts(compared: &Match<'_>) -> Result<Test, String> {
         let host = value.rsplit_once(':').map_or(&**value, |(host, _)| host);
         match compared.how {
             "str" => hosts.push(host.to_owned()),
+            "dom" if !host.contains('.') => {
+                return Err(format!(
+                    "lb compares hosts as whole names or as \"*.NAME\", not by \"{host}\" anywhere in them"
+                ));
+            }
             "end" if host.starts_with('.') => hosts.push(format!("*{host}")),
             "end" | "dom" => hosts.extend([host.to_owned(), format!("*.{host}")]),
             how => {
@@ -208,7 +215,7 @@ fn hosts(compared: &Match<'_>) -> Result<Test, String> {
 }
 
 fn path(compared: &Match<'_>) -> Result<Test, String> {
-    if compared.fetch == "url" && !matches!(compared.how, "beg" | "str") {
+    if compared.fetch == "url" && compared.how != "beg" {
         return Err("lb's routes match the path only, not the query".to_owned());
     }
     if compared.how == "beg" && compared.values.iter().any(|value| value == "/") {
@@ -225,21 +232,33 @@ fn path(compared: &Match<'_>) -> Result<Test, String> {
 }
 
 /// Returns a regular expression for each value, which matches what HAProxy's comparison with that
-/// value matches.
+/// value matches. HAProxy's `hdr` is each of the values that commas separate in a line of the
+/// header; `req.fhdr` is the whole line.
 fn expressions(compared: &Match<'_>) -> Result<Vec<String>, String> {
     if compared.values.is_empty() {
         return Err("it has no value to compare with".to_owned());
     }
+    let is_list = ["(", "hdr(", "req.hdr("]
+        .iter()
+        .any(|fetch| compared.fetch.starts_with(fetch));
+    let (first, last) = if is_list {
+        ("(?:^|,)[ \\t]*", "[ \\t]*(?:,|$)")
+    } else {
+        ("^", "$")
+    };
     let expression = |value: &String| {
         let literal = escaped(value);
         let found = match compared.how {
-            "str" => format!("^{literal}$"),
-            "beg" => format!("^{literal}"),
-            "end" => format!("{literal}$"),
+            "str" => format!("{first}{literal}{last}"),
+            "beg" => format!("{first}{literal}"),
+            "end" => format!("{literal}{last}"),
             "sub" => literal,
             "reg" => value.clone(),
-            "dir" => format!("(?:^|/){}(?:/|$)", escaped(value.trim_matches('/'))),
-            "dom" => format!("(?:^|[/.:]){literal}(?:[/.:]|$)"),
+            "dir" => format!(
+                "(?:{first}|/){}(?:/|{last})",
+                escaped(value.trim_matches('/'))
+            ),
+            "dom" => format!("(?:{first}|[/.:]){literal}(?:[/.:]|{last})"),
             how => return Err(format!("lb has no comparison like -m {how}")),
         };
         Ok(if compared.any_case {
