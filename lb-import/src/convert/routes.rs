@@ -1,6 +1,6 @@
 //! Converts `use_backend`, and rules that answer a request, into `[[service.route]]`.
 
-use super::{Converter, rules::Rules};
+use super::{Converter, edits::Edits, rules::Rules};
 use crate::{
     document::Table,
     haproxy::{
@@ -16,6 +16,14 @@ use crate::{
 pub(crate) struct Routes {
     pub(crate) tables: Vec<Table>,
     pub(crate) hosts: Vec<String>,
+    /// Whether a route compares paths.
+    pub(crate) has_paths: bool,
+    /// Whether a route is a redirect or a fixed response.
+    pub(crate) has_answers: bool,
+    /// Whether a value of a redirect or of a header field has the variable `{host}`.
+    pub(crate) names_the_host: bool,
+    /// Whether a rule of a backend changes responses that are not HAProxy's own.
+    pub(crate) has_late: bool,
     names: Vec<String>,
     /// Whether one of the routes matches every request, so a route after it would get none.
     is_complete: bool,
@@ -38,7 +46,7 @@ impl Converter<'_> {
         let mut others = false;
         for line in self.sections.effective(section) {
             if line.keyword() == "use_backend" {
-                others |= self.use_backend(&line, section, of, &mut routes);
+                others |= self.use_backend(&line, section, of, own, &mut routes);
             }
         }
         let Some(default) = default
@@ -47,19 +55,41 @@ impl Converter<'_> {
             return routes;
         };
         let rules = self.rules(default, of);
+        routes.has_late |= rules.has_late;
+        routes.names_the_host |= rules.request.names_the_host();
         routes.answers(&rules, &Conditions::default(), self);
         if !others {
-            own.request.extend(&rules.request);
-            own.response.extend(&rules.response);
+            self.extend(&mut own.request, &rules.request);
+            // HAProxy changes a response by the rules of the backend first.
+            let mut response = rules.response.clone();
+            self.extend(&mut response, &own.response);
+            own.response = response;
         } else if !rules.request.is_empty() || !rules.response.is_empty() {
             let all = Conditions::default();
-            let table = routes.pool_route("default_backend", default, &all, &rules);
+            let response = self.response_of(&rules, own);
+            let table =
+                routes.pool_route("default_backend", default, &all, &rules.request, &response);
             routes.push(table, &all, self);
         }
         routes
     }
 
-    fn use_backend(&mut self, line: &Line, section: &Section, of: Of, routes: &mut Routes) -> bool {
+    /// Returns the changes of responses that a route needs for the rules of its backend.
+    fn response_of(&mut self, rules: &Rules, own: &Rules) -> Edits {
+        let mut replaced = Vec::new();
+        let response = rules.response.before(&own.response, &mut replaced);
+        self.replaced(replaced);
+        response
+    }
+
+    fn use_backend(
+        &mut self,
+        line: &Line,
+        section: &Section,
+        of: Of,
+        own: &Rules,
+        routes: &mut Routes,
+    ) -> bool {
         let name = line.word(1);
         if self.serves_challenges(line, name) {
             if let Ok(conditions) = acl::conditions(line.after(2), &self.sections, section, of) {
@@ -86,12 +116,16 @@ impl Converter<'_> {
             );
             return false;
         };
-        let harm = ": its requests go to the default backend";
+        let harm = ": the rules after it, or the default backend, take its requests";
         let conditions = self.routes_if(line, line.after(2), section, of, harm);
         let rules = self.rules(&backend, of);
+        let response = self.response_of(&rules, own);
+        routes.has_late |= rules.has_late;
+        routes.names_the_host |= rules.request.names_the_host();
         for conditions in &conditions {
             routes.answers(&rules, conditions, self);
-            let mut table = routes.pool_route(name, &backend, conditions, &rules);
+            let mut table =
+                routes.pool_route(name, &backend, conditions, &rules.request, &response);
             table.origins.insert(0, line.id);
             routes.push(table, conditions, self);
         }
@@ -107,11 +141,14 @@ impl Routes {
             match acl::both(also, &answered.conditions) {
                 Ok(conditions) => {
                     let mut table = self.route(answered.name, &conditions);
-                    table.origins.insert(0, answered.line.id);
+                    let lines = answered.lines.iter().map(|line| line.id);
+                    table.origins.splice(0..0, lines);
+                    self.has_answers = true;
+                    self.names_the_host |= answered.answer.names_the_host();
                     table.tables.push(answered.answer.table());
                     self.push(table, &conditions, converter);
                 }
-                Err(why) => converter.ledger.lose(answered.line.id, why),
+                Err(why) => converter.ledger.lose(answered.lines[0].id, why),
             }
         }
     }
@@ -139,16 +176,17 @@ impl Routes {
         name: &str,
         backend: &Section,
         conditions: &Conditions,
-        rules: &Rules,
+        request: &Edits,
+        response: &Edits,
     ) -> Table {
         let mut table = self.route(name, conditions);
         table.text("pool", &words::name(backend.name()), &[]);
         table
             .tables
-            .extend(rules.request.table("service.route.request_headers"));
+            .extend(request.table("service.route.request_headers"));
         table
             .tables
-            .extend(rules.response.table("service.route.response_headers"));
+            .extend(response.table("service.route.response_headers"));
         table
     }
 
@@ -167,6 +205,7 @@ impl Routes {
             table.list("host", &conditions.hosts, &[]);
             self.hosts.extend(conditions.hosts.iter().cloned());
         }
+        self.has_paths |= conditions.path.is_some() || conditions.path_regex.is_some();
         if let Some(path) = &conditions.path {
             table.text("path", path, &[]);
         }

@@ -9,6 +9,7 @@ use crate::{
         format::{Of, template},
         model::{Line, Section},
     },
+    ledger::Id,
 };
 
 /// An answer that lb gives instead of a backend.
@@ -32,7 +33,8 @@ pub(crate) struct Answered {
     pub(crate) name: &'static str,
     pub(crate) conditions: Conditions,
     pub(crate) answer: Answer,
-    pub(crate) line: Line,
+    /// The directives that the answer comes from: first the rule.
+    pub(crate) lines: Vec<Line>,
 }
 
 /// The redirects, fixed responses and header edits that the rules of a section make.
@@ -41,7 +43,12 @@ pub(crate) struct Rules {
     pub(crate) answers: Vec<Answered>,
     pub(crate) request: Edits,
     pub(crate) response: Edits,
+    /// Whether a change in `response` is one that HAProxy makes only to the responses of backends,
+    /// not to its own answers.
+    pub(crate) has_late: bool,
 }
+
+const ONE_LINE: &str = "lb adds one line of a name";
 
 const WRITTEN_BY_LB: [&str; 4] = [
     "x-forwarded-for",
@@ -68,23 +75,28 @@ impl Converter<'_> {
     fn rule(&mut self, line: &Line, section: &Section, of: Of, rules: &mut Rules) {
         self.ruled.insert(line.id);
         match (line.keyword(), line.word(1)) {
-            ("monitor-uri", path) => rules.answers.insert(
-                0,
-                Answered {
-                    name: "monitor",
-                    conditions: Conditions {
-                        path: Some(path.to_owned()),
-                        ..Conditions::default()
+            ("monitor-uri", path) => {
+                let why = "lb answers the path with any query too";
+                self.ledger
+                    .partly(line.id, crate::Loss::NotCarriedOver, why);
+                rules.answers.insert(
+                    0,
+                    Answered {
+                        name: "monitor",
+                        conditions: Conditions {
+                            path: Some(path.to_owned()),
+                            ..Conditions::default()
+                        },
+                        answer: Answer::Respond {
+                            status: 200,
+                            file: None,
+                            body: None,
+                            content_type: None,
+                        },
+                        lines: vec![line.clone()],
                     },
-                    answer: Answer::Respond {
-                        status: 200,
-                        file: None,
-                        body: None,
-                        content_type: None,
-                    },
-                    line: line.clone(),
-                },
-            ),
+                );
+            }
             ("redirect", _) => self.redirect(line, line.after(1), section, of, rules),
             ("http-request", "redirect") => self.redirect(line, line.after(2), section, of, rules),
             ("http-request", "deny" | "reject" | "tarpit" | "silent-drop" | "block") => {
@@ -224,27 +236,39 @@ impl Converter<'_> {
             Ok(value) => value,
             Err(why) => return self.ledger.lose(line.id, why),
         };
+        rules.has_late |= !request && line.keyword() != "http-after-response";
         let edits = if request {
             &mut rules.request
         } else {
             &mut rules.response
         };
-        match what {
-            "set" => {
-                if let Some(earlier) = edits.set(name, value, line.id) {
-                    self.ledger.otherwise(
-                        earlier,
-                        crate::Loss::NotNeeded,
-                        "a later line sets the same field",
-                    );
+        let earlier = match what {
+            "set" => edits.set(name, value, line.id),
+            "add" => {
+                if !edits.add(name, value, line.id) {
+                    self.ledger.lose(line.id, ONE_LINE);
                 }
+                Vec::new()
             }
-            "add" if !edits.add(name, value, line.id) => {
-                self.ledger
-                    .lose(line.id, "lb adds only one line of each name");
-            }
-            "add" => {}
             _ => edits.remove(name, line.id),
+        };
+        self.replaced(earlier);
+    }
+
+    /// Records that directives which change a field have no effect.
+    pub(crate) fn replaced(&mut self, earlier: Vec<Id>) {
+        for id in earlier {
+            let why = "a later rule sets or removes the same field";
+            self.ledger.otherwise(id, crate::Loss::NotNeeded, why);
+        }
+    }
+
+    /// Adds changes that HAProxy makes after `edits` to them.
+    pub(crate) fn extend(&mut self, edits: &mut Edits, later: &Edits) {
+        let merged = edits.extend(later);
+        self.replaced(merged.replaced);
+        for id in merged.refused {
+            self.ledger.lose(id, ONE_LINE);
         }
     }
 
@@ -255,18 +279,21 @@ impl Converter<'_> {
             .find(|pair| matches!(&*pair[0], "deny_status" | "status"));
         let status = status.and_then(|pair| pair[1].parse().ok());
         let status = status.unwrap_or(if line.word(1) == "tarpit" { 500 } else { 403 });
-        for word in [
-            "content-type",
-            "string",
-            "file",
-            "errorfile",
-            "errorfiles",
-            "lf-string",
-            "lf-file",
-            "hdr",
-        ] {
+        let value = |name: &str| value_of(arguments, name);
+        let (body, mut file) = (value("string"), value("file"));
+        let mut lines = vec![line.clone()];
+        if body.is_none() && file.is_none() {
+            // A file that replaces HAProxy's own page for the status is also for refused requests.
+            let page = self.sections.effective(section).into_iter().rfind(|other| {
+                other.keyword() == "errorfile" && other.word(1) == status.to_string()
+            });
+            file = page.as_ref().map(|page| page.word(2).to_owned());
+            lines.extend(page);
+        }
+        for word in ["errorfile", "errorfiles", "lf-string", "lf-file", "hdr"] {
             if arguments.iter().any(|argument| argument == word) {
-                let why = format!("{word}: lb answers a refused request with an empty body");
+                let why =
+                    format!("{word}: lb answers with a status and a body, from text or a file");
                 self.ledger
                     .partly(line.id, crate::Loss::NotCarriedOver, why);
             }
@@ -289,23 +316,18 @@ impl Converter<'_> {
                 conditions,
                 answer: Answer::Respond {
                     status,
-                    file: None,
-                    body: None,
-                    content_type: None,
+                    file: file.clone(),
+                    body: body.clone(),
+                    content_type: value("content-type"),
                 },
-                line: line.clone(),
+                lines: lines.clone(),
             });
         }
     }
 
     fn fixed(&mut self, line: &Line, section: &Section, of: Of, rules: &mut Rules) {
         let (arguments, condition) = acl::split(line.after(2));
-        let value = |name: &str| {
-            arguments
-                .windows(2)
-                .find(|pair| pair[0] == name)
-                .map(|pair| pair[1].clone())
-        };
+        let value = |name: &str| value_of(arguments, name);
         if value("hdr").is_some()
             || value("errorfile").is_some()
             || value("lf-string").is_some()
@@ -329,7 +351,7 @@ impl Converter<'_> {
                     body: value("string"),
                     content_type: value("content-type"),
                 },
-                line: line.clone(),
+                lines: vec![line.clone()],
             });
         }
     }
@@ -351,13 +373,20 @@ impl Converter<'_> {
             Ok(target) => target,
             Err(why) => return self.ledger.lose(line.id, why),
         };
+        let drops_query = arguments.iter().any(|word| word == "drop-query");
+        let query = if drops_query { "" } else { "{query}" };
+        // lb takes a path in place of a URL if it does not begin with a variable or a second slash,
+        // which could be another host.
+        let path = target
+            .strip_prefix('/')
+            .filter(|rest| !rest.starts_with(['/', '{']));
         let to = match kind {
-            "scheme" => format!("{target}://{{host}}{{path}}{{query}}"),
-            "prefix" if target.starts_with('/') => {
-                format!("{{scheme}}://{{host}}{target}{{path}}{{query}}")
+            "scheme" => format!("{target}://{{host}}{{path}}{query}"),
+            "prefix" if target == "/" => format!("{{scheme}}://{{host}}{{path}}{query}"),
+            "prefix" => format!("{target}{{path}}{query}"),
+            "location" if path.is_none() && target.starts_with('/') => {
+                format!("{{scheme}}://{{host}}{target}")
             }
-            "prefix" => format!("{}{{path}}{{query}}", target.trim_end_matches('/')),
-            "location" if target.starts_with('/') => format!("{{scheme}}://{{host}}{target}"),
             "location" => target,
             _ => {
                 return self
@@ -370,7 +399,6 @@ impl Converter<'_> {
             .find(|pair| pair[0] == "code")
             .map(|pair| pair[1].clone());
         for (option, why) in [
-            ("drop-query", "the query is kept"),
             ("append-slash", "no slash is added"),
             ("set-cookie", "no cookie is set"),
             ("clear-cookie", "no cookie is cleared"),
@@ -388,7 +416,7 @@ impl Converter<'_> {
                     to: to.clone(),
                     status: status.clone(),
                 },
-                line: line.clone(),
+                lines: vec![line.clone()],
             });
         }
     }
@@ -408,7 +436,20 @@ fn announces_http3(value: &str) -> bool {
     })
 }
 
+/// Returns the word after an argument of a rule.
+fn value_of(arguments: &[String], name: &str) -> Option<String> {
+    let mut pairs = arguments.windows(2);
+    pairs
+        .find(|pair| pair[0] == name)
+        .map(|pair| pair[1].clone())
+}
+
 impl Answer {
+    /// Whether the target of a redirect has the variable `{host}`.
+    pub(crate) fn names_the_host(&self) -> bool {
+        matches!(self, Self::Redirect { to, .. } if to.contains("{host}"))
+    }
+
     /// Returns the table of a route, such as `redirect`, by which lb gives this answer.
     pub(crate) fn table(&self) -> Table {
         match self {
