@@ -163,3 +163,37 @@ fn a_redirect_leads_where_haproxys_leads() {
         assert!(text.contains(&format!("to = \"{to}\"\n")), "{rule}: {text}");
     }
 }
+
+#[test]
+fn what_lb_does_otherwise_is_announced() {
+    let decisions = |frontend: &str| imported(frontend, "").decisions.join("\n");
+    let plain = decisions("");
+    assert!(plain.contains("trusted_proxies"), "{plain}");
+    for (frontend, announced) in [
+        (
+            " use_backend other if { path /x }",
+            "lb compares paths decoded",
+        ),
+        (
+            " use_backend other if { hdr(host) a.example }",
+            "without their case and port",
+        ),
+        (
+            " use_backend other if { hdr_end(host) a.example }",
+            "lb compares whole labels",
+        ),
+        (
+            " redirect location /x if { path /y }",
+            "Cache-Control: no-cache",
+        ),
+        (" redirect scheme https", "it has no port in lb"),
+        (" http-response set-header X 1", "but not by http-response"),
+        (" http-request set-header X-Y 1", "lines that write _ for -"),
+    ] {
+        assert!(!plain.contains(announced), "{plain}");
+        let said = decisions(frontend);
+        assert!(said.contains(announced), "{frontend}: {said}");
+    }
+    let after = decisions(" http-after-response set-header X 1");
+    assert!(!after.contains("but not by http-response"), "{after}");
+}

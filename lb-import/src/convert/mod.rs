@@ -2,6 +2,7 @@
 
 mod acme;
 pub(crate) mod certificates;
+mod differences;
 mod discover;
 mod edits;
 mod global;

@@ -410,7 +410,7 @@ impl Converter<'_> {
         table
             .text("key_file", "/etc/lb/sticky.key", &[])
             .remark("make it with `openssl rand -hex 32`, mode 0600, the same on both hosts");
-        self.ledger.decide("[pool.sticky]: make /etc/lb/sticky.key with `openssl rand -hex 32`, mode 0600, the same on both hosts; sessions of HAProxy's cookies are not continued");
+        self.ledger.decide("[pool.sticky]: make /etc/lb/sticky.key with `openssl rand -hex 32`, mode 0600, the same on both hosts; sessions of HAProxy's cookies are not continued; lb's cookie comes with Cache-Control: private, is HttpOnly, over TLS Secure, and SameSite=Lax unless the line says otherwise");
         if has("secure") {
             table.set("secure", "true", &[line.id]);
         }

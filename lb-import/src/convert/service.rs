@@ -228,6 +228,7 @@ impl Converter<'_> {
     ) {
         let mut rules = self.rules(section, of);
         let routes = self.routes(section, default, of, &mut rules);
+        self.announce(&routes, &rules);
         if of.tls {
             let (files, origins) = self.certificates(bind);
             if !files.is_empty() {
