@@ -34,6 +34,7 @@ mod outlier;
 mod percent;
 mod places;
 mod pool;
+mod redirect_target;
 mod reference;
 pub mod request_path;
 mod retry_budget;

@@ -1,5 +1,5 @@
 //! Text values of routes and header edits: hosts, paths, methods, names and values of header
-//! fields, expressions, URLs with variables.
+//! fields, expressions.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -77,12 +77,6 @@ pub(super) const RESPONSE_VALUE: Text<Template> = Text {
     parse: response_value,
 };
 
-/// A value that is the target URL of a redirect.
-pub(super) const URL: Text<Template> = Text {
-    what: "URL, may have variables",
-    parse: url,
-};
-
 /// A value that is a content type.
 pub(super) const CONTENT_TYPE: Text<String> = Text {
     what: "content type",
@@ -102,7 +96,7 @@ pub(super) const REDIRECT_STATUS: TextOrDigits<u16> = TextOrDigits(Text {
 });
 
 /// Maximum length in bytes of a header field's value, a path or an expression in a route.
-const LONGEST: usize = 2048;
+pub(super) const LONGEST: usize = 2048;
 
 fn host(text: &str) -> Result<HostRule, Complaint> {
     if let Some(parent) = text.strip_prefix("*.") {
@@ -387,7 +381,7 @@ fn response_value(text: &str) -> Result<Template, Complaint> {
 
 /// Parses text with variables, which are `{`, lower-case letters and `}`. Other braces are literal,
 /// as in JSON.
-fn template(text: &str) -> Result<Template, Complaint> {
+pub(super) fn template(text: &str) -> Result<Template, Complaint> {
     let mut parts = Vec::new();
     let mut plain = String::new();
     let mut rest = text;
@@ -435,52 +429,6 @@ fn variable(word: &str) -> Result<Variable, Complaint> {
 
 /// Parses an `http` or `https` URL. The path of a request can never become part of the URL's host:
 /// its variable is after the first `/` of the URL, or its value begins with a `/`.
-fn url(text: &str) -> Result<Template, Complaint> {
-    let example = "write a URL such as \"https://{host}{path}{query}\"";
-    let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`|".contains(&byte);
-    if !text.bytes().all(plain) || text.len() > LONGEST {
-        return Err(Complaint::new("is not a URL", example));
-    }
-    let template = template(text)?;
-    let literal = |part: &TemplatePart| match part {
-        TemplatePart::Text(text) => !text.contains(['{', '}']),
-        TemplatePart::Variable(_) => true,
-    };
-    if !template.0.iter().all(literal) {
-        return Err(Complaint::new("has a brace outside a variable", example));
-    }
-    // A path stays at the host and the port that the client connected to. A second slash would begin
-    // the name of a host, and so could the value of a variable.
-    let path = text.strip_prefix('/');
-    if path.is_some_and(|rest| !rest.starts_with(['/', '{'])) {
-        return Ok(template);
-    }
-    let schemes = ["https://", "http://", "{scheme}://"];
-    let rest = schemes
-        .into_iter()
-        .find_map(|scheme| text.strip_prefix(scheme));
-    let Some(rest) = rest else {
-        let hint = format!(
-            "it begins with https://, http:// or {{scheme}}://, or is a path such as /new: {example}"
-        );
-        return Err(Complaint::new(
-            "is neither an absolute URL nor a path",
-            hint,
-        ));
-    };
-    let ends = ["/", "?", "#", "{path}", "{query}"];
-    let end = ends.iter().filter_map(|end| rest.find(end)).min();
-    let authority = &rest[..end.unwrap_or(rest.len())];
-    if authority.is_empty() || authority.contains("{client_ip}") || authority.contains("{scheme}") {
-        return Err(Complaint::new("has no host", example));
-    }
-    if authority.contains('@') {
-        let hint = "browsers hide or refuse it: remove everything up to the @";
-        return Err(Complaint::new("has a user name", hint));
-    }
-    Ok(template)
-}
-
 fn redirect_status(text: &str) -> Result<u16, Complaint> {
     match text {
         "301" => Ok(301),
