@@ -166,7 +166,7 @@ fn an_operator_with_a_certificate_orders_with_curl() -> Result<()> {
     let agent = with_operators(&lab)?;
     let host = lab.lb_a();
     let said = order(host, Some("ada"), &[], DRAIN)?;
-    ensure!(said == "backend web/web2 is draining now\n200", "{said}");
+    ensure!(said == "backend web/web2 is now draining\n200", "{said}");
     let log = agent.log();
     let line = log
         .lines()
@@ -210,8 +210,8 @@ fn an_operator_with_a_certificate_drains_from_the_page_without_a_token() -> Resu
         &["drain_with_certificate", "web/web2", &certificate, &key],
     )?;
     ensure!(
-        seen.contains("backend web/web2 is draining now")
-            && seen.contains("backend web/web2 is up now"),
+        seen.contains("backend web/web2 is now draining")
+            && seen.contains("backend web/web2 is now up"),
         "{seen}"
     );
     // A page of another site that the browser of an operator shows orders nothing.

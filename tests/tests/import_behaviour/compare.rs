@@ -31,9 +31,6 @@ const OWN_REQUEST_FIELDS: &[&str] = &[
 /// the body, which is compared itself.
 const OWN_RESPONSE_FIELDS: &[&str] = &["connection", "content-length", "date", "keep-alive"];
 
-/// How often requests without an answer are sent again.
-const RETRIES: usize = 5;
-
 /// A difference between the two programs that the report of the import announces.
 pub(crate) struct Known {
     /// What differs: the text before the colon of a [`Difference`].
@@ -127,22 +124,7 @@ pub(crate) fn compare(site: &Site, requests: &[Request], known: &[Known]) -> Res
 
 fn outcomes(site: &Site, host: &Host, requests: &[Request]) -> Result<Vec<Outcome>> {
     let numbered: Vec<(usize, &Request)> = requests.iter().enumerate().collect();
-    let mut answers = send(host, &numbered)?;
-    // HAProxy resets a stream of HTTP/2 when it has answered before the body of the request arrived,
-    // which curl sometimes takes for a failure: such requests are sent once more.
-    for _ in 0..RETRIES {
-        let failed = numbered
-            .iter()
-            .zip(&answers)
-            .filter(|(_, answer)| answer.status == 0);
-        let failed: Vec<_> = failed.map(|(request, _)| *request).collect();
-        if failed.is_empty() {
-            break;
-        }
-        for ((number, _), answer) in failed.iter().zip(send(host, &failed)?) {
-            answers[*number] = answer;
-        }
-    }
+    let answers = send(host, &numbered)?;
     let outcome = |(number, answer): (usize, Answer)| Outcome {
         answer,
         received: site.servers.received(&case_of(host, number)),

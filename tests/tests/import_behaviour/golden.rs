@@ -245,7 +245,7 @@ fn a_content_management_system_is_served_as_by_haproxy() -> Result<()> {
             known(
                 "outcome",
                 |request| request.target.starts_with("/wp-"),
-                "HAProxy refuses requests that lb lets through",
+                "HAProxy refuses requests that lb accepts",
             ),
             known(
                 "request line",

@@ -142,7 +142,7 @@ fn conditions_without_a_route_are_announced() -> Result<()> {
             known(
                 "outcome",
                 |request| request.target.contains("user=alice"),
-                "ACL alice: lb's routes do not look at url_param(user)",
+                "ACL alice: lb's routes cannot match url_param(user)",
             ),
             known(
                 "outcome",
@@ -162,17 +162,17 @@ fn conditions_without_a_route_are_announced() -> Result<()> {
             known(
                 "outcome",
                 |request| request.target.to_lowercase().starts_with("/deep"),
-                "ACL deep: lb's routes do not look at path,lower",
+                "ACL deep: lb's routes cannot match path,lower",
             ),
             known(
                 "outcome",
                 |request| request.host.starts_with("part."),
-                "ACL host_part: lb's routes do not look at hdr(host),field(1,:)",
+                "ACL host_part: lb's routes cannot match hdr(host),field(1,:)",
             ),
             known(
                 "outcome",
                 |request| request.target == "/a?b",
-                "ACL query: lb's routes look at the path alone",
+                "ACL query: lb's routes match the path only",
             ),
             known(
                 "request line",
@@ -192,7 +192,7 @@ fn conditions_without_a_route_are_announced() -> Result<()> {
             known(
                 "request field x-office",
                 |_| true,
-                "ACL office: lb's routes do not look at src:",
+                "ACL office: lb's routes cannot match src:",
             ),
         ],
     )
