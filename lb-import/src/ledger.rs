@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::Import;
+
 /// The number of a directive in a [`Ledger`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Id(usize);
@@ -70,6 +72,7 @@ pub(crate) struct Ledger {
     /// Reasons for directives that are not in the output and have no reason in `reasons`.
     fallbacks: Vec<(Id, Loss, String)>,
     decisions: Vec<String>,
+    differences: Vec<String>,
     /// Servers that pools lack: the name of the pool, and the server with its place in the input.
     lacking: Vec<(String, String)>,
 }
@@ -140,6 +143,14 @@ impl Ledger {
         }
     }
 
+    /// Records what lb does differently from HAProxy with directives that are carried over.
+    pub(crate) fn differ(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        if !self.differences.contains(&what) {
+            self.differences.push(what);
+        }
+    }
+
     /// Records that a server that HAProxy or Keepalived sends connections to is not in the pool that
     /// its section becomes. The reason is recorded separately.
     pub(crate) fn lack(&mut self, pool: &str, server: &str, id: Id) {
@@ -163,9 +174,9 @@ impl Ledger {
         }
     }
 
-    /// Returns the counts, the notes, and what the operator must decide. `carried` are the
-    /// directives that settings of the output come from.
-    pub(crate) fn close(self, carried: &BTreeSet<Id>) -> (Counts, Vec<Note>, Vec<String>) {
+    /// Returns the result of the import with this configuration. `carried` are the directives that
+    /// its settings come from.
+    pub(crate) fn close(self, carried: &BTreeSet<Id>, configuration: String) -> Import {
         let mut counts = Counts {
             directives: self.directives.len(),
             ..Counts::default()
@@ -203,7 +214,13 @@ impl Ledger {
                 in_part,
             }));
         }
-        (counts, notes, self.decisions)
+        Import {
+            configuration,
+            notes,
+            decisions: self.decisions,
+            differences: self.differences,
+            counts,
+        }
     }
 }
 

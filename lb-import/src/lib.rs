@@ -59,6 +59,8 @@ pub struct Import {
     pub notes: Vec<Note>,
     /// What the operator must decide or fill in before the configuration is used.
     pub decisions: Vec<String>,
+    /// What lb does differently from HAProxy with directives that are carried over.
+    pub differences: Vec<String>,
     /// How many directives there were, and what became of them.
     pub counts: Counts,
 }
@@ -82,13 +84,7 @@ pub fn import(input: &Input<'_>) -> Result<Import, Errors> {
         .filter(|table| table.header == "[[pool]]");
     let pools: Vec<_> = pools.filter_map(document::Table::name).collect();
     ledger.decide_about_lacking(&pools);
-    let (counts, notes, decisions) = ledger.close(&document.all_origins());
-    Ok(Import {
-        configuration,
-        notes,
-        decisions,
-        counts,
-    })
+    Ok(ledger.close(&document.all_origins(), configuration))
 }
 
 /// Returns the folders of certificates that haproxy.cfg names, for which [`Input::folders`] needs

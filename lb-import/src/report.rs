@@ -18,11 +18,17 @@ impl Import {
             counts.not_needed,
             counts.unknown,
         );
-        if !self.decisions.is_empty() {
-            text.push_str("\nBefore you use the configuration:\n");
-            for decision in &self.decisions {
-                // Writing to memory does not fail.
-                _ = writeln!(text, "- {decision}");
+        for (title, lines) in [
+            ("Before you use the configuration", &self.decisions),
+            ("Different from HAProxy", &self.differences),
+        ] {
+            if lines.is_empty() {
+                continue;
+            }
+            // Writing to memory does not fail.
+            _ = writeln!(text, "\n{title}:");
+            for line in lines {
+                _ = writeln!(text, "- {line}");
             }
         }
         for (title, loss) in [

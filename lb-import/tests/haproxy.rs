@@ -157,7 +157,7 @@ fn a_check_that_does_more_than_connect_is_lost() {
         let import = checked(lines);
         has(&import, "type = \"tcp\"");
         assert!(
-            whys(&import, 4)[0].starts_with("lb checks by connecting"),
+            whys(&import, 4)[0].starts_with("lb checks by a TCP connection"),
             "{lines}"
         );
     }

@@ -165,9 +165,9 @@ fn a_redirect_leads_where_haproxys_leads() {
 }
 
 #[test]
-fn what_lb_does_otherwise_is_announced() {
-    let decisions = |frontend: &str| imported(frontend, "").decisions.join("\n");
-    let plain = decisions("");
+fn what_lb_does_differently_is_announced() {
+    let differences = |frontend: &str| imported(frontend, "").differences.join("\n");
+    let plain = differences("");
     assert!(plain.contains("trusted_proxies"), "{plain}");
     for (frontend, announced) in [
         (
@@ -191,9 +191,9 @@ fn what_lb_does_otherwise_is_announced() {
         (" http-request set-header X-Y 1", "lines that write _ for -"),
     ] {
         assert!(!plain.contains(announced), "{plain}");
-        let said = decisions(frontend);
+        let said = differences(frontend);
         assert!(said.contains(announced), "{frontend}: {said}");
     }
-    let after = decisions(" http-after-response set-header X 1");
+    let after = differences(" http-after-response set-header X 1");
     assert!(!after.contains("but not by http-response"), "{after}");
 }

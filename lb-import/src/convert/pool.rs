@@ -244,7 +244,7 @@ impl Converter<'_> {
                         origins.push(line.id);
                         origins.extend(steps);
                     }
-                    _ => self.ledger.lose(line.id, "lb checks by connecting, or by a request of HTTP: a script beside the backend can answer for more"),
+                    _ => self.ledger.lose(line.id, "lb checks by a TCP connection or an HTTP request: for other checks, let a script on the backend answer the HTTP request"),
                 }
                 table.text("type", "tcp", &origins);
             }
@@ -410,7 +410,8 @@ impl Converter<'_> {
         table
             .text("key_file", "/etc/lb/sticky.key", &[])
             .remark("make it with `openssl rand -hex 32`, mode 0600, the same on both hosts");
-        self.ledger.decide("[pool.sticky]: make /etc/lb/sticky.key with `openssl rand -hex 32`, mode 0600, the same on both hosts; sessions of HAProxy's cookies are not continued; lb's cookie comes with Cache-Control: private, is HttpOnly, over TLS Secure, and SameSite=Lax unless the line says otherwise");
+        self.ledger.decide("[pool.sticky]: make /etc/lb/sticky.key with `openssl rand -hex 32`, mode 0600, the same on both hosts; sessions of HAProxy's cookies are not continued");
+        self.ledger.differ("[pool.sticky]: lb's cookie comes with Cache-Control: private, is HttpOnly, over TLS Secure, and SameSite=Lax unless the line says otherwise");
         if has("secure") {
             table.set("secure", "true", &[line.id]);
         }

@@ -390,7 +390,7 @@ pub(super) const KEEPALIVED: &[Row] = &[
             "param_match",
         ],
         Lost,
-        "lb checks by connecting, or by a request of HTTP for a path and a range of statuses",
+        "lb checks by a TCP connection, or by an HTTP request for a path and a range of statuses",
     ),
     (
         &["nb_get_retry", "fast_recovery"],
