@@ -96,11 +96,12 @@ fn serve(stream: TcpStream, section: &str, requests: &Requests) -> Result<()> {
         } else {
             &*body
         };
-        writer.write_all(format!("{head}{sent}").as_bytes())?;
+        // The request is recorded before the answer: the test looks it up when it has the answer.
         if let Some(number) = value(NUMBER) {
             let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
             requests.entry(number).or_default().push(received);
         }
+        writer.write_all(format!("{head}{sent}").as_bytes())?;
     }
     Ok(())
 }
